@@ -1,0 +1,1 @@
+"""The reference networks in PyTorch, and their export to ONNX (installed as ``onnxnnw.exporters``)."""

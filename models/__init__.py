@@ -1,0 +1,1 @@
+"""Cards and small trained networks (installed as ``onnxnnw.models``)."""
