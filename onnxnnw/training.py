@@ -1,0 +1,525 @@
+"""One training loop for every network; what a traceability method does in training, it does through hooks defined here.
+
+Everything random in epoch e follows from (seed, e) alone, and learning rates from the iteration's number, so a training
+that was killed and resumed from its checkpoint ends, on a CPU with the same number of threads, with the same bits.
+"""
+
+import copy
+import io
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from onnxnnw.errors import CannotLook, UnreadableData, UsageError
+from onnxnnw.tasks.base import Metric, Samples, evaluate
+
+__all__ = [
+    "Adam",
+    "AtEpoch",
+    "Constant",
+    "Cost",
+    "Decay",
+    "Epoch",
+    "Extra",
+    "Hooks",
+    "OneCycle",
+    "Penalty",
+    "Progress",
+    "Recipe",
+    "Schedule",
+    "Sgd",
+    "Trained",
+    "Trainer",
+    "write_values",
+]
+
+FORMAT = "onnxnnw/checkpoint/1"
+LOOK_EVERY = 20
+"""Batches between two looks at the loss: on a GPU each look waits for the device."""
+
+log = logging.getLogger(__name__)
+Tensor = Any
+Module = Any
+
+
+# --- how a network is trained -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sgd:
+    """Stochastic gradient descent with momentum."""
+
+    rate: float
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    nesterov: bool = True
+
+    def build(self, parameters: Any) -> torch.optim.Optimizer:
+        return torch.optim.SGD(
+            parameters, self.rate, self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov
+        )
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam, without weight decay."""
+
+    rate: float
+    beta1: float = 0.9
+    beta2: float = 0.999
+
+    def build(self, parameters: Any) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, self.rate, (self.beta1, self.beta2))
+
+
+class Schedule(Protocol):
+    """Progress of the training, 0 to 1 -> the share of the optimizer's rate."""
+
+    def __call__(self, progress: float) -> float: ...
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same rate throughout."""
+
+    def __call__(self, progress: float) -> float:
+        return 1.0
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """Up to the full rate along half a cosine, then down to nearly nothing [Smith 2018]."""
+
+    warmup: float = 0.3
+    start: float = 0.04
+
+    def __call__(self, progress: float) -> float:
+        if progress < self.warmup:
+            return self.start + (1 - self.start) * (1 - math.cos(math.pi * progress / self.warmup)) / 2
+        return (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup))) / 2
+
+
+@dataclass(frozen=True)
+class Decay:
+    """The full rate for the first part, then a straight line to nothing, as pix2pix does."""
+
+    after: float = 0.5
+
+    def __call__(self, progress: float) -> float:
+        return min(1.0, (1 - progress) / (1 - self.after))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a training does, apart from data and seed.
+
+    Args:
+        epochs: Epochs in all.
+        batch: Samples per batch.
+        repeats: How often an epoch sees each sample, in new crops: small image sets have short epochs.
+        fidelity: Weight of the loss beside the adversarial one, where there is an adversary (pix2pix's λ of L1).
+    """
+
+    epochs: int
+    batch: int
+    optimizer: Sgd | Adam
+    schedule: Constant | OneCycle | Decay = field(default_factory=Constant)
+    repeats: int = 1
+    fidelity: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0 or self.batch < 1 or self.repeats < 1:
+            raise UsageError(f"epochs must be at least 0, batch and repeats at least 1: {self}")
+        if not (math.isfinite(self.optimizer.rate) and self.optimizer.rate > 0):
+            raise UsageError(f"the learning rate must be positive and finite, not {self.optimizer.rate}")
+
+
+# --- what a method may do in training ---------------------------------------------------------------------------------
+
+
+class AtEpoch(Protocol):
+    """Called with the running module when `epoch` epochs are finished: before the first with 0, after the last too."""
+
+    def __call__(self, module: Module, epoch: int) -> None: ...
+
+
+class Penalty(Protocol):
+    """A scalar tensor, differentiable in the module's parameters, that is added to the loss of each batch."""
+
+    def __call__(self, module: Module) -> Tensor: ...
+
+
+class Extra(Protocol):
+    """Inputs and targets that are joined to a batch."""
+
+    def __call__(self, rng: np.random.Generator) -> tuple[NDArray[Any], NDArray[Any]]: ...
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What runs beside the training; each may be absent."""
+
+    at_epoch: AtEpoch | None = None
+    penalty: Penalty | None = None
+    extra: Extra | None = None
+
+
+def write_values(module: Module, values: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]) -> None:
+    """Write values at flat positions (C order) of parameters, by name, whatever their memory format.
+
+    Args:
+        values: Parameter name -> (flat positions, values).
+    """
+    parameters = dict(module.named_parameters())
+    with torch.no_grad():
+        for name, (positions, new) in values.items():
+            target = parameters[name]
+            where = tuple(torch.from_numpy(axis) for axis in np.unravel_index(positions, tuple(target.shape)))
+            # reshape(-1) would write to a copy under channels_last, and say nothing
+            target[where] = torch.from_numpy(np.ascontiguousarray(new)).to(target)
+
+
+# --- what comes out ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One finished epoch.
+
+    Args:
+        number: 1 for the first.
+        loss: Mean over its batches.
+        metric: The task's metric on the test samples given, None without them.
+        seconds: Time in batches alone: no test, no checkpoint.
+    """
+
+    number: int
+    loss: float
+    metric: float | None
+    seconds: float
+    batches: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The standard's cost of injection [NNW-NNT]: an epoch's time over its batches, batch iterations, memory."""
+
+    seconds_per_batch: float
+    iterations: int
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained module on the CPU, in evaluation mode, with the history of its training."""
+
+    module: Module
+    history: tuple[Epoch, ...]
+    cost: Cost
+
+
+class Progress(Protocol):
+    """Whoever shows a training: told of batches now and then, and of every epoch."""
+
+    def batch(self, epoch: int, done: int, batches: int, loss: float) -> None: ...
+
+    def epoch(self, epoch: Epoch) -> None: ...
+
+
+# --- the loop ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains modules by a recipe.
+
+    Args:
+        loss: Outputs and targets -> scalar tensor.
+        checkpoint: File that receives the state after every epoch, and from which an unfinished training resumes.
+        keep: Numbers of finished epochs whose checkpoint is kept beside it, as ``NAME.epoch-50.pt``.
+        threads: Of torch; other numbers give other bits. None leaves torch's own.
+        bfloat16: Compute in bfloat16 where torch's autocast considers it safe; weights stay float32.
+        device: ``"cpu"``, ``"cuda"``; None takes the GPU when there is one.
+    """
+
+    recipe: Recipe
+    loss: Callable[[Tensor, Tensor], Tensor]
+    seed: int = 0
+    hooks: Hooks = field(default_factory=Hooks)
+    checkpoint: Path | None = None
+    keep: frozenset[int] = frozenset()
+    threads: int | None = None
+    bfloat16: bool = True
+    device: str | None = None
+    progress: Progress | None = None
+
+    def __call__(
+        self,
+        module: Module,
+        samples: Samples,
+        *,
+        testing: Samples | None = None,
+        metric: Metric | None = None,
+        adversary: Module | None = None,
+    ) -> Trained:
+        """A trained copy of the module.
+
+        Raises:
+            CannotLook: The loss is no longer a number, or a checkpoint cannot be written; the last good one is intact.
+            UnreadableData: The checkpoint is damaged or belongs to another training; too few samples for one batch.
+        """
+        before = torch.get_num_threads()
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        try:
+            with torch.random.fork_rng():
+                run = _Run(self, module, adversary, len(samples))
+                run.resume()
+                while run.finished < self.recipe.epochs:
+                    run.hook()
+                    seconds, loss = run.epoch(samples)
+                    quality = None if testing is None or metric is None else run.quality(testing, metric)
+                    run.note(Epoch(run.finished + 1, loss, quality, seconds, run.batches))
+                    run.save()
+                run.hook()
+                return run.result()
+        finally:
+            torch.set_num_threads(before)
+
+
+class _Run:
+    """One training under way."""
+
+    def __init__(self, trainer: Trainer, module: Module, adversary: Module | None, samples: int) -> None:
+        recipe = trainer.recipe
+        self.trainer, self.recipe = trainer, recipe
+        self.device = trainer.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.module = self._place(module)
+        self.optimizer = recipe.optimizer.build(self.module.parameters())
+        self.adversary = None if adversary is None else self._place(adversary)
+        self.opponent = None if self.adversary is None else recipe.optimizer.build(self.adversary.parameters())
+        self.batches = samples * recipe.repeats // recipe.batch  # the last, smaller batch is left out
+        if self.batches == 0 and recipe.epochs > 0:
+            raise UnreadableData(f"{samples} training samples do not fill one batch of {recipe.batch}")
+        self.history: list[Epoch] = []
+
+    @property
+    def finished(self) -> int:
+        return len(self.history)
+
+    def _place(self, module: Module) -> Module:
+        return copy.deepcopy(module).to(self.device).to(memory_format=torch.channels_last)
+
+    def _autocast(self) -> Any:
+        return torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.trainer.bfloat16)
+
+    def _tensor(self, values: NDArray[Any]) -> Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(values) if min(values.strides, default=0) < 0 else values)
+        tensor = tensor.to(self.device, non_blocking=True)
+        return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+    def hook(self) -> None:
+        if self.trainer.hooks.at_epoch is not None:
+            self.trainer.hooks.at_epoch(self.module, self.finished)
+
+    def epoch(self, samples: Samples) -> tuple[float, float]:
+        """Seconds and mean loss of the next epoch."""
+        number = self.finished
+        rng = np.random.default_rng([self.trainer.seed, number])
+        torch.manual_seed(int(rng.integers(2**63)))
+        order = np.concatenate([rng.permutation(len(samples)) for _ in range(self.recipe.repeats)])
+        self.module.train()
+        total = torch.zeros((), device=self.device)
+        begin = time.perf_counter()
+        for step in range(self.batches):
+            progress = (number * self.batches + step) / (self.recipe.epochs * self.batches)
+            self._set_rate(self.recipe.optimizer.rate * self.recipe.schedule(progress))
+            chosen = order[step * self.recipe.batch : (step + 1) * self.recipe.batch]
+            total += self.step(*self._batch(samples, chosen, rng))
+            if (step + 1) % LOOK_EVERY == 0 or step + 1 == self.batches:
+                self._look(float(total), number + 1, step + 1)
+        if self.device != "cpu":
+            torch.cuda.synchronize()
+        return time.perf_counter() - begin, float(total) / self.batches
+
+    def _batch(self, samples: Samples, chosen: NDArray[Any], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        inputs, targets = (self._tensor(values) for values in samples.batch(chosen, rng))
+        if self.trainer.hooks.extra is not None:
+            more_inputs, more_targets = (self._tensor(values) for values in self.trainer.hooks.extra(rng))
+            inputs, targets = torch.cat([inputs, more_inputs]), torch.cat([targets, more_targets])
+        return inputs, targets
+
+    def step(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """One update of the module (and of the adversary, if any); the loss before it, detached."""
+        with self._autocast():
+            outputs = self.module(inputs)
+        outputs = outputs.float()
+        loss = self.trainer.loss(outputs, targets)
+        whole = loss * self.recipe.fidelity
+        if self.adversary is not None and self.opponent is not None:
+            self._train_adversary(inputs, outputs.detach(), targets)
+            whole = whole + self._fooled(self._judge(inputs, outputs), real=True)
+        if self.trainer.hooks.penalty is not None:
+            whole = whole + self.trainer.hooks.penalty(self.module)
+        self.optimizer.zero_grad(set_to_none=True)
+        whole.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def _train_adversary(self, inputs: Tensor, generated: Tensor, real: Tensor) -> None:
+        assert self.opponent is not None
+        verdicts = self._fooled(self._judge(inputs, real), real=True)
+        verdicts = verdicts + self._fooled(self._judge(inputs, generated), real=False)
+        self.opponent.zero_grad(set_to_none=True)
+        (verdicts / 2).backward()
+        self.opponent.step()
+
+    def _judge(self, inputs: Tensor, images: Tensor) -> Tensor:
+        """The adversary sees the condition beside the image."""
+        assert self.adversary is not None
+        with self._autocast():
+            return self.adversary(torch.cat([inputs, images], 1)).float()
+
+    @staticmethod
+    def _fooled(scores: Tensor, *, real: bool) -> Tensor:
+        return F.binary_cross_entropy_with_logits(scores, torch.full_like(scores, float(real)))
+
+    def _set_rate(self, rate: float) -> None:
+        for optimizer in (self.optimizer, self.opponent):
+            for group in optimizer.param_groups if optimizer else ():
+                group["lr"] = rate
+
+    def _look(self, total: float, epoch: int, done: int) -> None:
+        if not math.isfinite(total):
+            kept = f"; the checkpoint of epoch {self.finished} is intact" if self.trainer.checkpoint else ""
+            raise CannotLook(
+                f"the loss is no longer a number, at epoch {epoch}, batch {done} of {self.batches}{kept}; "
+                f"try a lower learning rate than {self.recipe.optimizer.rate}"
+            )
+        if self.trainer.progress is not None:
+            self.trainer.progress.batch(epoch, done, self.batches, total / done)
+
+    def quality(self, testing: Samples, metric: Metric) -> float:
+        """The metric on the test samples, in float32."""
+        self.module.eval()
+
+        def predict(inputs: NDArray[Any]) -> NDArray[Any]:
+            with torch.inference_mode():
+                answer: NDArray[Any] = self.module(self._tensor(inputs)).float().cpu().numpy()
+                return answer
+
+        return evaluate(predict, testing, [metric]).values[metric.name]
+
+    def note(self, epoch: Epoch) -> None:
+        self.history.append(epoch)
+        if self.trainer.progress is not None:
+            self.trainer.progress.epoch(epoch)
+
+    def result(self) -> Trained:
+        batches = sum(epoch.batches for epoch in self.history)
+        seconds = sum(epoch.seconds for epoch in self.history)
+        cost = Cost(seconds / batches if batches else 0.0, batches, _peak_memory(self.device))
+        module = self.module.to("cpu").to(memory_format=torch.contiguous_format).eval()
+        return Trained(module, tuple(self.history), cost)
+
+    # --- checkpoints
+
+    def _players(self) -> dict[str, Any]:
+        players = {"module": self.module, "optimizer": self.optimizer}
+        if self.adversary is not None:
+            players |= {"adversary": self.adversary, "opponent": self.opponent}
+        return players
+
+    def _identity(self) -> dict[str, Any]:
+        """What must agree for a resumed training to be the same training."""
+        return {"format": FORMAT, "recipe": repr(self.recipe), "seed": self.trainer.seed, "batches": self.batches}
+
+    def save(self) -> None:
+        path = self.trainer.checkpoint
+        if path is None:
+            return
+        state = {
+            **self._identity(),
+            "threads": torch.get_num_threads(),
+            "history": [asdict(epoch) for epoch in self.history],
+            "state": {name: player.state_dict() for name, player in self._players().items()},
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        targets = [path]
+        if self.finished in self.trainer.keep:
+            targets.insert(0, path.with_name(f"{path.stem}.epoch-{self.finished}{path.suffix}"))
+        for target in targets:
+            _write_atomically(target, buffer.getbuffer(), self.finished - 1)
+
+    def resume(self) -> None:
+        path = self.trainer.checkpoint
+        if path is None or not path.exists():
+            return
+        state = _load_checkpoint(path)
+        mine = self._identity()
+        for key, wanted in mine.items():
+            if state.get(key) != wanted:
+                raise UnreadableData(
+                    f"{path} belongs to another training: its {key} is {state.get(key)!r}, not {wanted!r}; "
+                    "name another checkpoint or remove it"
+                )
+        if state["threads"] != torch.get_num_threads():
+            log.warning("%s was made with %s threads; the result will differ in its bits", path, state["threads"])
+        try:
+            for name, player in self._players().items():
+                player.load_state_dict(state["state"][name])
+            self.history = [Epoch(**epoch) for epoch in state["history"]]
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise UnreadableData(f"{path} does not fit this network: {_first_line(error)}") from error
+
+
+def _load_checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and zipfile raise many kinds for a damaged file
+        raise UnreadableData(f"{path} is not a readable checkpoint: {_first_line(error)}") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise UnreadableData(f"{path} is not a checkpoint of this version ({FORMAT})")
+    return state
+
+
+def _write_atomically(path: Path, content: memoryview, last_good: int) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise CannotLook(
+            f"cannot write the checkpoint {path}: {error.strerror}; the last good one, of epoch {last_good}, is intact"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _peak_memory(device: str) -> int:
+    """Bytes: the device's high-water mark on a GPU, else the process's."""
+    if device != "cpu":
+        return int(torch.cuda.max_memory_allocated())
+    try:
+        import resource
+    except ModuleNotFoundError:  # not on Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
