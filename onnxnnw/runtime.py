@@ -1,0 +1,164 @@
+"""The only door to onnxruntime: a file becomes arrays in, arrays out; silent without a GPU."""
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxnnw.errors import CannotLook, UnreadableNetwork, UsageError
+
+__all__ = ["Port", "Runtime", "open_runtime"]
+
+Array = NDArray[Any]
+
+INPUT_BYTES_PER_CALL = 16 * 2**20
+"""Inputs per call when the caller names no batch size; activations are often a hundred times as large."""
+
+DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(int8)": np.int8,
+    "tensor(int16)": np.int16,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(uint8)": np.uint8,
+    "tensor(uint16)": np.uint16,
+    "tensor(uint32)": np.uint32,
+    "tensor(uint64)": np.uint64,
+    "tensor(bool)": np.bool_,
+    "tensor(string)": np.str_,
+}
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output of a network.
+
+    Args:
+        shape: One entry per axis, None where the network leaves it open.
+        dtype: As NumPy has it; ``object`` for what NumPy does not have (bfloat16, sequences).
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: np.dtype[Any]
+
+
+class Runtime:
+    """An ONNX network that can be run; made by `open_runtime`."""
+
+    def __init__(self, session: Any, path: Path) -> None:
+        self._session, self._path = session, path
+        self.inputs = tuple(_port(value) for value in session.get_inputs())
+        self.outputs = tuple(_port(value) for value in session.get_outputs())
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """All outputs by name.
+
+        Raises:
+            UsageError: An input is missing, unknown, or has a shape the network does not take.
+            CannotLook: onnxruntime gives up while running, for want of memory for instance.
+        """
+        wanted = {port.name for port in self.inputs}
+        if set(inputs) != wanted:
+            raise UsageError(f"{self._path} wants the inputs {sorted(wanted)}, not {sorted(inputs)}")
+        try:
+            values = self._session.run(None, dict(inputs))
+        except Exception as error:  # onnxruntime's exceptions have no common, public base
+            reason = _reason(error)
+            if "INVALID_ARGUMENT" in str(error):
+                raise UsageError(f"{self._path} does not take these inputs: {reason}") from error
+            raise CannotLook(f"{self._path} could not be run: {reason}") from error
+        return {port.name: value for port, value in zip(self.outputs, values, strict=True)}
+
+    def predict(self, batch: Array, batch_size: int | None = None) -> Array:
+        """The first output of a network with one input, for any number of samples.
+
+        Args:
+            batch: Samples along the first axis; converted to the network's number type.
+            batch_size: Samples per call; None sizes calls to memory. A network with a fixed batch keeps its own.
+        """
+        if len(self.inputs) != 1:
+            raise UsageError(f"{self._path} has {len(self.inputs)} inputs; predict() is for networks with one")
+        if len(batch) == 0:
+            raise UsageError(f"no samples were given to {self._path}")
+        port = self.inputs[0]
+        batch = batch.astype(port.dtype, copy=False)
+        fixed = port.shape[0] if port.shape else None
+        size = fixed or batch_size or max(1, INPUT_BYTES_PER_CALL // max(1, batch[:1].nbytes))
+        answers, start = [], 0
+        while start < len(batch):
+            part = batch[start : start + size]
+            try:
+                answers.append(self._first(port.name, part, fixed))
+            except CannotLook as error:
+                if fixed or len(part) == 1 or not re.search("alloc|memory", str(error), re.IGNORECASE):
+                    raise
+                size = max(1, len(part) // 2)  # it did not fit: take half
+                continue
+            start += len(part)
+        return np.concatenate(answers)
+
+    def _first(self, name: str, part: Array, fixed: int | None) -> Array:
+        missing = (fixed or len(part)) - len(part)
+        whole = np.concatenate([part, np.repeat(part[-1:], missing, 0)]) if missing else part
+        answer = self.run({name: np.ascontiguousarray(whole)})[self.outputs[0].name]
+        return answer[: len(part)]
+
+
+def open_runtime(path: Path | str, threads: int | None = None) -> Runtime:
+    """Open an ONNX file for running, on the GPU when there is one.
+
+    Args:
+        threads: Threads per operator; None leaves it to onnxruntime.
+
+    Raises:
+        UnreadableNetwork: onnxruntime rejects the file; the message has its reason.
+        CannotLook: onnxruntime is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UnreadableNetwork(f"{path} is not a file")
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise CannotLook(f"onnxruntime is needed to run networks: {error}") from error
+    onnxruntime.set_default_logger_severity(4)  # only what ends the process; errors come as exceptions anyway
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    if threads is not None:
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+    cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers() and _gpu_present()
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if cuda else ["CPUExecutionProvider"]
+    try:
+        return Runtime(onnxruntime.InferenceSession(str(path), options, providers=providers), path)
+    except Exception as error:  # onnxruntime's exceptions have no common, public base
+        raise UnreadableNetwork(f"onnxruntime rejects {path}: {_reason(error)}") from error
+
+
+def _gpu_present() -> bool:
+    """Asking onnxruntime for CUDA on a machine without a GPU makes it complain at length."""
+    if sys.platform == "win32":
+        from ctypes.util import find_library
+
+        return find_library("nvcuda") is not None
+    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()
+
+
+def _port(value: Any) -> Port:
+    shape = tuple(size if isinstance(size, int) and size > 0 else None for size in value.shape or ())
+    return Port(value.name, shape, np.dtype(DTYPES.get(value.type, object)))
+
+
+def _reason(error: Exception) -> str:
+    """onnxruntime's own words, on one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+    return text if len(text) <= 300 else text[:299] + "…"
