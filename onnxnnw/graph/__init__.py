@@ -1,1 +1,19 @@
+"""An ONNX file as weights: read on demand, named by use, changed by the byte."""
 
+from onnxnnw.graph.digest import network_digest
+from onnxnnw.graph.file import Network, open_network
+from onnxnnw.graph.patch import Edit, write_patched
+from onnxnnw.graph.slots import Slot, SlotView, find_slots
+from onnxnnw.graph.stored import StoredTensor
+
+__all__ = [
+    "Edit",
+    "Network",
+    "Slot",
+    "SlotView",
+    "StoredTensor",
+    "find_slots",
+    "network_digest",
+    "open_network",
+    "write_patched",
+]

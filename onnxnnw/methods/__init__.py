@@ -1,1 +1,1 @@
-
+"""Traceability methods: one file each, found by name."""

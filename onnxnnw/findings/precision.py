@@ -1,0 +1,97 @@
+"""Precision: another element type, or values that lie on a lattice as quantisation leaves them."""
+
+from collections import Counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxnnw.findings.base import Examination, Finding, share
+from onnxnnw.graph.constants import Constant, Dequantized
+
+__all__ = ["find", "lattice_levels"]
+
+MIN_READS = 12
+MAX_LEVELS = 2**17
+_TOLERANCE = 4e-7
+
+
+def find(examination: Examination) -> list[Finding]:
+    """Element types that changed, and lattices in what was read."""
+    return [*_types(examination), *_lattices(examination)]
+
+
+def _types(examination: Examination) -> list[Finding]:
+    slots = examination.record.slots
+    changed = Counter(
+        (slots[k].data_type, match.slot.tensor.type_name, _granularity(match.slot.constant))
+        for k, match in examination.matched()
+        if slots[k].data_type != match.slot.tensor.type_name
+    )
+    out = []
+    for (old, new, granularity), count in changed.most_common():
+        detail = f", one scale per {granularity}" if granularity else ""
+        out.append(
+            Finding(
+                "type changed",
+                f"{share(count, len(slots))} weights are stored as {new} instead of {old}{detail}",
+                {"slots": count, "from": old, "to": new, "granularity": granularity},
+            )
+        )
+    return out
+
+
+def _granularity(constant: Constant) -> str:
+    stack = [constant]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, Dequantized):
+            return part.granularity
+        stack += part.parts[:1]
+    return ""
+
+
+def _lattices(examination: Examination) -> list[Finding]:
+    reads = examination.reads
+    levels = []
+    for number, match in examination.matched():
+        found = reads.found[reads.slots == number]
+        found = found[np.isfinite(found)]
+        if match.slot.tensor.is_float and found.size >= MIN_READS:
+            count = lattice_levels(found)
+            if count:
+                levels.append(count)
+    if not levels or 2 * len(levels) < len({int(s) for s in reads.slots}):
+        return []
+    bits = int(np.ceil(np.log2(max(2.0, float(np.median(levels))))))
+    return [
+        Finding(
+            "lattice",
+            f"floating-point values lie on a lattice in {len(levels)} weights, as after quantisation to about {bits} bits",
+            {"slots": len(levels), "bits": bits},
+        )
+    ]
+
+
+def lattice_levels(values: NDArray[np.float64]) -> int:
+    """Levels of the coarsest lattice that holds all values (up to single precision); 0 where there is none.
+
+    The step is the greatest common divisor of the differences, by Euclid's algorithm with a tolerance.
+    """
+    distinct = np.unique(values)
+    span = float(distinct[-1] - distinct[0]) if distinct.size > 1 else 0.0
+    scale = float(np.abs(distinct).max()) if distinct.size else 0.0
+    if span <= 1e-6 * scale:
+        return 0
+    tolerance = _TOLERANCE * max(scale, span)
+    step = span
+    for difference in np.diff(distinct).tolist():
+        larger, smaller = max(step, difference), min(step, difference)
+        while smaller > 16 * tolerance:
+            rest = larger - smaller * round(larger / smaller)
+            larger, smaller = smaller, abs(rest)
+        step = larger
+        if span / step > MAX_LEVELS or step < 32 * tolerance:
+            return 0
+    count = round(span / step)
+    off = np.abs((distinct - distinct[0]) / step - np.round((distinct - distinct[0]) / step)).max()
+    return count + 1 if off < 0.05 and count < MAX_LEVELS else 0

@@ -1,0 +1,137 @@
+"""Canonical digests: the same network gives the same digest however it is stored, and no weight bit goes unnoticed.
+
+A Merkle tree over the live graph, from the ordered outputs: a node is H(domain, operator, opset, sorted attributes, digests
+of its inputs), a leaf is H(element type, dims, little-endian bytes). Names, storage, node order, documentation, Identity
+nodes and the borders of local functions do not count; biases and normalisation do.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from onnx import AttributeProto
+
+from onnxnnw.graph.file import Network
+from onnxnnw.graph.flow import ABSENT, Flow, Node
+from onnxnnw.graph.patch import Edit
+from onnxnnw.graph.slots import SlotView, find_slots
+from onnxnnw.graph.stored import StoredTensor
+
+__all__ = ["leaf_digest", "network_digest"]
+
+_DOMAIN = b"onnxnnw/digest/1\0"
+
+
+def network_digest(network: Network, view: SlotView | None = None, edits: Mapping[int, Edit] | None = None) -> str:
+    """The canonical digest of a network, in hexadecimal; weights are streamed, on as many cores as there are.
+
+    Args:
+        network: An opened network.
+        view: Its slots, where they are known already.
+        edits: Changes by ``id`` of the stored tensor: the digest as if they had been written.
+    """
+    view = view if view is not None else find_slots(network)
+    return _Digest(network, view, edits or {}).hex()
+
+
+def leaf_digest(tensor: StoredTensor, edit: Edit | None = None) -> bytes:
+    """Digest of one stored tensor, optionally as if changed."""
+    hasher = hashlib.sha256(_DOMAIN + b"tensor\0")
+    hasher.update(_pack(tensor.data_type, len(tensor.shape), *tensor.shape))
+    if edit is None:
+        for chunk in tensor.raw_chunks():
+            hasher.update(chunk)
+    elif edit.positions is None:
+        hasher.update(edit.content)
+    else:
+        width, start = tensor.itemsize, 0
+        order = np.argsort(edit.positions)
+        places, values = edit.positions[order], np.frombuffer(edit.content, f"V{width}")[order]
+        for chunk in tensor.raw_chunks():
+            elements = np.frombuffer(bytearray(chunk), f"V{width}")
+            low, high = np.searchsorted(places, (start, start + elements.size))
+            elements[places[low:high] - start] = values[low:high]
+            hasher.update(elements.tobytes())
+            start += elements.size
+    return hasher.digest()
+
+
+def _pack(*numbers: int) -> bytes:
+    return b"".join(number.to_bytes(8, "little", signed=True) for number in numbers)
+
+
+class _Digest:
+    def __init__(self, network: Network, view: SlotView, edits: Mapping[int, Edit]) -> None:
+        self.network, self.flow, self.live = network, view.flow, view.live
+        self.edits = edits
+        self.values: dict[int, bytes] = {ABSENT: b"\0" * 32}
+
+    def hex(self) -> str:
+        flow = self.flow
+        self._leaves(flow)
+        for number, value in enumerate(flow.inputs):
+            self.values[value] = self._hash(b"input", number.to_bytes(8, "little"))
+        for value in flow.opaque:
+            self.values.setdefault(value, self._hash(b"opaque", flow.names[value].encode()))
+        for node in self.live:
+            for number, body in enumerate(node.bodies):
+                for place, value in enumerate(body.inputs):
+                    self.values.setdefault(value, self._hash(b"formal", _pack(number, place, len(body.inputs))))
+        for node in self.live:
+            self._node(node)
+        outputs = [self._of(value) for value in flow.outputs]
+        return self._hash(b"network", *outputs).hex()
+
+    def _of(self, value: int) -> bytes:
+        known = self.values.get(value)
+        if known is None:  # a name from nowhere, or a branch that is never taken
+            known = self.values[value] = self._hash(b"unknown")
+        return known
+
+    def _leaves(self, flow: Flow) -> None:
+        """Digests of the stored tensors that live nodes read."""
+        needed = {v for node in self.live for v in node.inputs if v in flow.tensors}
+        needed |= {v for node in self.live for body in node.bodies for v in body.outputs if v in flow.tensors}
+        needed |= {v for v in flow.outputs if v in flow.tensors}
+        ordered = sorted(needed)
+        tensors = [flow.tensors[value] for value in ordered]
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # hashing and reading release the GIL
+            digests = pool.map(lambda tensor: leaf_digest(tensor, self.edits.get(id(tensor))), tensors)
+            self.values.update(zip(ordered, digests, strict=True))
+
+    def _node(self, node: Node) -> None:
+        if node.op == "Identity" and not node.domain:
+            self.values[node.outputs[0]] = self._of(node.inputs[0])
+            return
+        parts = [node.domain.encode(), node.op.encode(), _pack(node.version, len(node.inputs))]
+        parts += [self._of(value) for value in node.inputs]
+        attributes = node.attributes()
+        for name in sorted(attributes):
+            parts += [name.encode(), self._attribute(attributes[name])]
+        for body in node.bodies:
+            parts += [body.attribute.encode(), _pack(len(body.outputs)), *(self._of(value) for value in body.outputs)]
+        digest = self._hash(b"node", *parts)
+        for place, value in enumerate(node.outputs):
+            if value != ABSENT:
+                self.values[value] = self._hash(b"output", digest, _pack(place))
+
+    def _attribute(self, attribute: AttributeProto) -> bytes:
+        if attribute.HasField("g") or attribute.graphs:
+            return b"graph"
+        tensors = [attribute.t, *attribute.tensors] if attribute.HasField("t") else list(attribute.tensors)
+        if tensors:
+            return self._hash(b"tensors", *(leaf_digest(self.network.tensor(t, attribute.name)) for t in tensors))
+        plain = AttributeProto()
+        plain.CopyFrom(attribute)
+        for field in ("name", "doc_string", "ref_attr_name"):
+            plain.ClearField(field)
+        return self._hash(b"plain", plain.SerializeToString(deterministic=True))
+
+    @staticmethod
+    def _hash(kind: bytes, *parts: bytes) -> bytes:
+        hasher = hashlib.sha256(_DOMAIN + kind + b"\0")
+        for part in parts:
+            hasher.update(len(part).to_bytes(8, "little") + part)
+        return hasher.digest()

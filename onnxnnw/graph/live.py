@@ -1,0 +1,132 @@
+"""Which nodes an output depends on: everything else may be a decoy.
+
+An edge that carries nothing is not followed: the branch that a constant condition never takes, the side that a constant
+Where never picks, a loop that never runs, and a summand that a constant factor makes negligible beside its neighbours.
+"""
+
+import numpy as np
+
+from onnxnnw.errors import UnreadableNetwork
+from onnxnnw.graph.constants import Constants
+from onnxnnw.graph.flow import ABSENT, Flow, Node
+
+__all__ = ["NEGLIGIBLE", "live_nodes"]
+
+NEGLIGIBLE = 1e-6
+"""A summand is dead when its constant factor is below this share of the largest factor beside it."""
+
+_MAX_FACTORS = 16
+
+
+def live_nodes(flow: Flow, constants: Constants) -> list[Node]:
+    """The nodes that an output depends on, each after those it depends on.
+
+    Raises:
+        UnreadableNetwork: A value depends on itself.
+    """
+    order: list[Node] = []
+    state: dict[int, bool] = {}  # node -> finished
+    stack: list[Node] = [flow.producer[v] for v in reversed(flow.outputs) if v in flow.producer]
+    producer = flow.producer
+    while stack:
+        node = stack[-1]
+        key = id(node)
+        finished = state.get(key)
+        if finished is None:
+            state[key] = False
+            for value in _needed(node, flow, constants):
+                parent = producer.get(value)
+                if parent is None:
+                    continue
+                known = state.get(id(parent))
+                if known is None:
+                    stack.append(parent)
+                elif not known:
+                    raise UnreadableNetwork("a value depends on itself; no runtime can order its nodes")
+        else:
+            stack.pop()
+            if not finished:
+                state[key] = True
+                order.append(node)
+    return order
+
+
+def _needed(node: Node, flow: Flow, constants: Constants) -> list[int]:
+    """The values that reach what the node computes."""
+    if node.op in _EDGES and not node.domain:
+        return _EDGES[node.op](node, flow, constants)
+    if node.bodies:
+        return [*node.inputs, *(value for body in node.bodies for value in body.outputs)]
+    return node.inputs
+
+
+def _if(node: Node, flow: Flow, constants: Constants) -> list[int]:
+    condition = constants.small(node.inputs[0]) if node.inputs else None
+    bodies = node.bodies
+    if condition is not None and condition.size == 1:
+        taken = "then_branch" if bool(condition.reshape(-1)[0]) else "else_branch"
+        bodies = [body for body in bodies if body.attribute == taken]
+    return [*node.inputs, *(value for body in bodies for value in body.outputs)]
+
+
+def _loop(node: Node, flow: Flow, constants: Constants) -> list[int]:
+    limits = [constants.small(value) for value in node.inputs[:2]]
+    if any(limit is not None and limit.size == 1 and limit.reshape(-1)[0] <= 0 for limit in limits):
+        return node.inputs[2:]
+    return [*node.inputs, *(value for body in node.bodies for value in body.outputs)]
+
+
+def _where(node: Node, flow: Flow, constants: Constants) -> list[int]:
+    condition = constants.small(node.inputs[0]) if len(node.inputs) == 3 else None
+    if condition is None or condition.size == 0:
+        return node.inputs
+    if condition.astype(bool).all():
+        return [node.inputs[1]]
+    return node.inputs if condition.astype(bool).any() else [node.inputs[2]]
+
+
+def _sum(node: Node, flow: Flow, constants: Constants) -> list[int]:
+    dynamic = [v for v in node.inputs if v != ABSENT and constants.status(v) is None]
+    if len(dynamic) < 2 and not any(_is_product(v, flow) for v in dynamic):
+        return node.inputs
+    factors = {value: _factor(value, flow, constants) for value in dynamic}
+    largest = max(factors.values(), default=1.0)
+    return [v for v in node.inputs if v not in factors or (factors[v] >= NEGLIGIBLE * largest and factors[v] > 0)]
+
+
+def _product(node: Node, flow: Flow, constants: Constants) -> list[int]:
+    """A product with zero carries nothing of its other operand."""
+    for value in node.inputs:
+        constant = constants.small(value)
+        if constant is not None and constant.size and not constant.any() and node.op == "Mul":
+            return [value]
+    return node.inputs
+
+
+def _is_product(value: int, flow: Flow) -> bool:
+    node = flow.producer.get(value)
+    return node is not None and node.op in ("Mul", "Div")
+
+
+def _factor(value: int, flow: Flow, constants: Constants) -> float:
+    """The largest magnitude of the constants by which a value is multiplied on its last steps."""
+    factor = 1.0
+    for _ in range(_MAX_FACTORS):
+        node = flow.producer.get(value)
+        if node is None or node.domain or node.op not in ("Mul", "Div", "Identity", "Cast", "Reshape", "Transpose"):
+            break
+        if node.op in ("Mul", "Div") and len(node.inputs) == 2:
+            index = next((i for i in (1, 0) if constants.status(node.inputs[i]) is not None), None)
+            scale = constants.small(node.inputs[index]) if index is not None else None
+            if index is None or scale is None or not scale.size or (node.op == "Div" and index == 0):
+                break
+            with np.errstate(all="ignore"):
+                magnitude = np.abs(scale.astype(np.float64))
+                factor *= float(magnitude.max()) if node.op == "Mul" else float(1 / magnitude.min())
+            value = node.inputs[1 - index]
+        else:
+            value = node.inputs[0]
+    return factor
+
+
+_EDGES = {"If": _if, "Loop": _loop, "Where": _where, "Add": _sum, "Sub": _sum, "Sum": _sum, "Mul": _product}

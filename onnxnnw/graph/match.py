@@ -1,0 +1,178 @@
+"""Which slot of a candidate is which slot of a record, by content: names are a tool's habit.
+
+Slots are compared on *anchors*, values at positions outside the mark, so nothing that is tested later was used to align.
+Within one shape, mutual best agreements are taken first; what they leave open is one assignment (Hungarian); a slot whose
+content agrees with nothing keeps its namesake, so that an unrelated network is read rather than called absent.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxnnw.graph.constants import Positions
+from onnxnnw.graph.slots import Slot
+from onnxnnw.graph.stored import Array
+
+__all__ = ["AGREEMENT", "Match", "Wanted", "agreement", "match_slots"]
+
+AGREEMENT = 3.1
+"""Anchors agree from this z on: one in a thousand unrelated slots does."""
+
+MIN_ANCHORS = 8
+_CAP = 40.0
+_MAX_PAIRS = 1_000_000
+_NAME_BONUS, _BIAS_BONUS = 0.5, 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """A slot of a record: how it was called, how large it is, and its anchors."""
+
+    name: str
+    bias: str
+    rows: int
+    row_size: int
+    positions: Positions
+    values: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """The counterpart of a record's slot.
+
+    Attributes:
+        slot: The candidate's slot.
+        transposed: Its rows are the record's columns.
+        agreement: z of the anchors.
+    """
+
+    slot: Slot
+    transposed: bool
+    agreement: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the content says that it is the same slot."""
+        return self.agreement > AGREEMENT
+
+
+def agreement(found: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
+    """z = atanh(r) sqrt(n - 3) of anchors read against anchors kept; 0 with fewer than 8 readable ones."""
+    return float(_agreements(found[None], expected[None])[0])
+
+
+def _agreements(found: Array, expected: Array) -> NDArray[np.float64]:
+    """The same for many: (k, n) arrays, NaN for anchors that are missing or not finite."""
+    found, expected = found.astype(np.float64), expected.astype(np.float64)
+    usable = np.isfinite(found) & np.isfinite(expected)
+    count = usable.sum(axis=1)
+    left, right = np.where(usable, found, 0), np.where(usable, expected, 0)
+    with np.errstate(all="ignore"):
+        left = left / np.abs(left).max(axis=1, initial=0, keepdims=True)
+        right = right / np.abs(right).max(axis=1, initial=0, keepdims=True)
+        left = np.where(usable, left - (left.sum(axis=1) / count)[:, None], 0)
+        right = np.where(usable, right - (right.sum(axis=1) / count)[:, None], 0)
+        r = (left * right).sum(axis=1) / np.sqrt((left**2).sum(axis=1) * (right**2).sum(axis=1))
+        z = np.arctanh(np.clip(r, -1, 1)) * np.sqrt(np.maximum(count - 3, 0))
+    z = np.where((count >= MIN_ANCHORS) & np.isfinite(r), z, 0)
+    return np.clip(z, -_CAP, _CAP)
+
+
+def match_slots(wanted: Sequence[Wanted], slots: Sequence[Slot]) -> list[Match | None]:
+    """The counterpart of every wanted slot, or None."""
+    by_shape: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for number, want in enumerate(wanted):
+        by_shape[want.rows, want.row_size].append(number)
+    found: list[Match | None] = [None] * len(wanted)
+    candidates: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for index, slot in enumerate(slots):
+        shapes = {(slot.rows, slot.row_size)}
+        if len(slot.shape) == 2:
+            shapes.add((slot.row_size, slot.rows))
+        for shape in shapes & by_shape.keys():
+            candidates[shape].append(index)
+    taken: set[int] = set()
+    for shape in sorted(candidates, key=lambda shape: -shape[0] * shape[1]):
+        numbers = by_shape[shape]
+        indices = [index for index in candidates[shape] if index not in taken]
+        scores, flips = _scores([wanted[n] for n in numbers], [slots[i] for i in indices], shape)
+        for row, column in _assign(scores, [wanted[n] for n in numbers], [slots[i] for i in indices]):
+            slot = slots[indices[column]]
+            found[numbers[row]] = Match(slot, bool(flips[row, column]), float(scores[row, column]))
+            taken.add(indices[column])
+    _by_name(wanted, slots, found, taken)
+    return found
+
+
+def _scores(
+    wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Agreement of every pair, and whether it was found in the transpose."""
+    scores = np.full((len(wanted), len(slots)), -np.inf)
+    flips = np.zeros(scores.shape, np.bool_)
+    width = max((want.positions.size for want in wanted), default=0)
+    places = np.zeros((len(wanted), width), np.int64)
+    values = np.full(places.shape, np.nan)
+    for row, want in enumerate(wanted):
+        places[row, : want.positions.size] = want.positions
+        values[row, : want.positions.size] = want.values
+    names = {want.name: row for row, want in enumerate(wanted)}
+    for column, slot in enumerate(slots):
+        chosen = np.arange(len(wanted))
+        if scores.size > _MAX_PAIRS:  # too many alike: only its namesake and its neighbours in the order of the nodes
+            near = range(max(0, column - 8), min(len(wanted), column + 9))
+            chosen = np.unique([*near, *([names[slot.name]] if slot.name in names else [])])
+        array = slot.array()
+        flat = array.reshape(-1)
+        if array.shape == shape:
+            scores[chosen, column] = _agreements(flat[places[chosen]], values[chosen])
+        if len(slot.shape) == 2 and array.shape == shape[::-1]:
+            turned = places[chosen] % shape[1] * shape[0] + places[chosen] // shape[1]
+            z = _agreements(flat[turned], values[chosen])
+            better = z > scores[chosen, column]
+            scores[chosen[better], column] = z[better]
+            flips[chosen[better], column] = True
+    return scores, flips
+
+
+def _assign(scores: NDArray[np.float64], wanted: Sequence[Wanted], slots: Sequence[Slot]) -> list[tuple[int, int]]:
+    """Pairs of row and column whose content agrees, each used once."""
+    if not scores.size:
+        return []
+    ranked = np.where(scores > AGREEMENT, scores, -np.inf)
+    for row, want in enumerate(wanted):  # names only break ties
+        for column in np.flatnonzero(np.isfinite(ranked[row])).tolist():
+            if want.name == slots[column].name:
+                ranked[row, column] += _NAME_BONUS
+            elif want.bias and want.bias == slots[column].bias:
+                ranked[row, column] += _BIAS_BONUS
+    rows, columns = np.flatnonzero(np.isfinite(ranked).any(1)), np.flatnonzero(np.isfinite(ranked).any(0))
+    best_column, best_row = ranked.argmax(1), ranked.argmax(0)
+    pairs = [(int(r), int(best_column[r])) for r in rows if best_row[best_column[r]] == r]
+    rows = np.setdiff1d(rows, [r for r, _ in pairs])
+    columns = np.setdiff1d(columns, [c for _, c in pairs])
+    if rows.size and columns.size and np.isfinite(ranked[np.ix_(rows, columns)]).any():
+        from scipy.optimize import linear_sum_assignment
+
+        open_scores = np.where(np.isfinite(ranked), ranked, 0.0)[np.ix_(rows, columns)]
+        for r, c in zip(*linear_sum_assignment(open_scores, maximize=True), strict=True):
+            if open_scores[r, c] > 0:
+                pairs.append((int(rows[r]), int(columns[c])))
+    return pairs
+
+
+def _by_name(wanted: Sequence[Wanted], slots: Sequence[Slot], found: list[Match | None], taken: set[int]) -> None:
+    """Namesakes of the same shape for those whose content agrees with nothing."""
+    names: dict[str, int] = {}
+    for index, slot in enumerate(slots):
+        if index not in taken:
+            names.setdefault(slot.name, index)
+    for number, want in enumerate(wanted):
+        index = names.get(want.name) if found[number] is None else None
+        if index is not None and (slots[index].rows, slots[index].row_size) == (want.rows, want.row_size):
+            slot = slots[index]
+            z = agreement(slot.values(want.positions), want.values)
+            found[number] = Match(slot, False, z)

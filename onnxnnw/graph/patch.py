@@ -1,0 +1,220 @@
+"""Changed bytes into a copy, atomically: everything else stays as it is, byte for byte.
+
+External data is written beside the output first, the model last: *the rename of the model is the commit*. A process that is
+killed may leave a ``.partial`` file, never a torn network.
+"""
+
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxnnw.errors import UnsupportedNetwork, UsageError
+from onnxnnw.graph import wire
+from onnxnnw.graph.file import Network, open_network
+from onnxnnw.graph.stored import Source, StoredTensor
+
+__all__ = ["Edit", "atomic_file", "write_patched"]
+
+_ALIGNMENT = 4096
+_COPY_CHUNK = 2**24
+
+
+class Edit(NamedTuple):
+    """New stored values: at flat stored positions in this order, or of the whole tensor where ``positions`` is None."""
+
+    tensor: StoredTensor
+    positions: NDArray[np.int64] | None
+    content: bytes
+
+
+def write_patched(
+    network: Network, out: Path | str, edits: Iterable[Edit], before_commit: Callable[[], object] = lambda: None
+) -> None:
+    """Write a copy of a network with changed weights.
+
+    Args:
+        network: Opened with ``for_writing=True``.
+        out: Where to write; an existing file is replaced when everything is on the disk.
+        edits: Consumed one at a time, so a generator can stream a network larger than memory.
+        before_commit: Called when all is written and nothing is visible yet; what it raises leaves no output.
+
+    Raises:
+        UsageError: Output and input are the same file.
+        UnsupportedNetwork: A tensor cannot be changed in place.
+        FileChanged: The input changed meanwhile; nothing is left behind.
+    """
+    out = Path(out)
+    model, *external = _all_sources(network)
+    if any(out.exists() and out.samefile(source.path) for source in (model, *external)):
+        raise UsageError(f"{out}: input and output are the same file")
+    with atomic_file(out) as target:
+        if not external:
+            _copy(model, target, 0)
+            _apply(edits, {model.path: _Target(target, [(0, model.size, 0)])})
+            network.check_unchanged()
+            before_commit()
+            return
+        stale = _own_external_files(out) if out.exists() else []
+        location = _external_name(out)
+        bases = _external_bases(external)
+        with atomic_file(out.with_name(location)) as data:
+            targets = {model.path: _Target(target, _write_relocated(network, target, bases, location))}
+            for source in external:
+                _copy(source, data, bases[source.path])
+                targets[source.path] = _Target(data, [(0, source.size, bases[source.path])])
+            _apply(edits, targets)
+            network.check_unchanged()
+            before_commit()
+    for path in stale:
+        path.unlink(missing_ok=True)
+
+
+class _Target(NamedTuple):
+    """Where the bytes of one input file went: descriptor, and ranges (start, stop, new start)."""
+
+    descriptor: int
+    ranges: list[tuple[int, int, int]]
+
+    def place(self, offset: int) -> int:
+        """The new offset of what lay at ``offset``."""
+        return next(new + offset - start for start, stop, new in self.ranges if start <= offset < stop)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[int]:
+    """A descriptor of a new file that takes its name only when the block ends well and its bytes are on the disk."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            yield descriptor
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _all_sources(network: Network) -> list[Source]:
+    """The model file and every external file that it refers to."""
+    for proto in _tensors(network):
+        if proto.data_location == 1:
+            network.tensor(proto)
+    return network.sources
+
+
+def _tensors(network: Network) -> Iterator[Any]:
+    """Every TensorProto of the skeleton, wherever it stands."""
+    stack: list[Any] = [network.model]
+    while stack:
+        message = stack.pop()
+        if message.DESCRIPTOR.name == "TensorProto":
+            yield message
+            continue
+        schema = wire.schema_of(message.DESCRIPTOR)
+        for descriptor, value in message.ListFields():
+            field = schema.fields[descriptor.number]
+            if field.child is not None:
+                stack += value if field.repeated else [value]
+
+
+def _copy(source: Source, target: int, offset: int) -> None:
+    """Copy a file's bytes, in the kernel where it can."""
+    position = 0
+    os.lseek(target, offset, os.SEEK_SET)
+    while position < source.size:
+        count = min(_COPY_CHUNK, source.size - position)
+        try:
+            done = os.copy_file_range(source.descriptor, target, count, position, offset + position)
+        except (OSError, AttributeError):
+            _copy_through_memory(source, target, offset, position)
+            return
+        if done == 0:
+            wire.read_exactly(source.descriptor, 1, position)  # raises: the file became shorter
+        position += done
+
+
+def _copy_through_memory(source: Source, target: int, offset: int, position: int) -> None:
+    while position < source.size:
+        count = min(_COPY_CHUNK, source.size - position)
+        _write(target, wire.read_exactly(source.descriptor, count, position), offset + position)
+        position += count
+
+
+def _write(target: int, content: bytes | memoryview, offset: int) -> None:
+    view = memoryview(content)
+    while view:
+        done = os.pwrite(target, view, offset)
+        view, offset = view[done:], offset + done
+
+
+def _apply(edits: Iterable[Edit], targets: dict[Path, _Target]) -> None:
+    for tensor, positions, content in edits:
+        if tensor.read_only or tensor.source is None:
+            raise UnsupportedNetwork(f"cannot be changed in place: {tensor.read_only}")
+        target = targets[tensor.source.path]
+        start, width = target.place(tensor.offset), tensor.itemsize
+        if positions is None:
+            assert len(content) == tensor.size * width
+            _write(target.descriptor, content, start)
+            continue
+        for index, position in enumerate(positions.tolist()):
+            _write(target.descriptor, content[index * width : (index + 1) * width], start + position * width)
+
+
+def _external_bases(sources: list[Source]) -> dict[Path, int]:
+    """Where each external file begins in the one that is written."""
+    bases, end = {}, 0
+    for source in sources:
+        bases[source.path] = end
+        end += -(-source.size // _ALIGNMENT) * _ALIGNMENT
+    return bases
+
+
+def _external_name(out: Path) -> str:
+    """``OUT.onnx.data``, or a new name where that is taken: an older network may still need it."""
+    name = f"{out.name}.data"
+    return name if not out.with_name(name).exists() else f"{out.name}.{secrets.token_hex(4)}.data"
+
+
+def _own_external_files(out: Path) -> list[Path]:
+    """The external files that an earlier output of this name refers to and that carry its name."""
+    try:
+        with open_network(out) as old:
+            names = {s.path.name for s in _all_sources(old)[1:] if s.path.parent == out.parent}
+    except Exception:  # whatever stands there, it is about to be replaced
+        return []
+    return [out.with_name(name) for name in names if name.startswith(f"{out.name}.") and name.endswith(".data")]
+
+
+def _write_relocated(
+    network: Network, target: int, bases: dict[Path, int], location: str
+) -> list[tuple[int, int, int]]:
+    """Write the model file with external tensors pointing to the new file, all else byte for byte; where ranges went."""
+    source = network.sources[0]
+    position = 0
+    ranges = []
+
+    def place(old: str) -> tuple[str, int]:
+        return location, bases[network.path.parent / old]
+
+    for piece in wire.relocate(wire.Reader(source.descriptor, source.size), place):
+        if isinstance(piece, bytes):
+            _write(target, piece, position)
+            position += len(piece)
+            continue
+        start, stop = piece
+        ranges.append((start, stop, position))
+        for at in range(start, stop, _COPY_CHUNK):
+            content = wire.read_exactly(source.descriptor, min(_COPY_CHUNK, stop - at), at)
+            _write(target, content, position)
+            position += len(content)
+    return ranges

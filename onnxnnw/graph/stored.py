@@ -1,0 +1,292 @@
+"""A tensor as it is stored: name, type, shape and place; its elements are read on demand."""
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from onnxnnw.errors import UnreadableNetwork
+from onnxnnw.graph import wire
+
+__all__ = ["Array", "Source", "StoredTensor", "byte_length", "holds", "identity_of", "inline_values", "round_to"]
+
+Array = NDArray[Any]
+
+_NUMPY = {
+    TensorProto.FLOAT: "<f4",
+    TensorProto.DOUBLE: "<f8",
+    TensorProto.FLOAT16: "<f2",
+    TensorProto.BFLOAT16: "<u2",
+    TensorProto.INT8: "i1",
+    TensorProto.UINT8: "u1",
+    TensorProto.INT16: "<i2",
+    TensorProto.UINT16: "<u2",
+    TensorProto.INT32: "<i4",
+    TensorProto.UINT32: "<u4",
+    TensorProto.INT64: "<i8",
+    TensorProto.UINT64: "<u8",
+    TensorProto.BOOL: "u1",
+    TensorProto.COMPLEX64: "<c8",
+    TensorProto.COMPLEX128: "<c16",
+}
+_FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+_PACKED_BITS = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
+_VALUE_FIELDS = {
+    "float_data": {"FLOAT", "COMPLEX64"},
+    "double_data": {"DOUBLE", "COMPLEX128"},
+    "int64_data": {"INT64"},
+    "uint64_data": {"UINT32", "UINT64"},
+    "string_data": {"STRING"},
+}  # every other type is stored in int32_data, one varint per element (or per packed byte)
+_MERGE_GAP = 4096
+_NAMES = {number: name for name, number in TensorProto.DataType.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file that holds weights: the model itself or external data."""
+
+    path: Path
+    descriptor: int
+    size: int
+    identity: tuple[int, int, int, int]
+
+    def unchanged(self) -> bool:
+        """Whether size, modification time and inode are as they were when it was opened, and the path still leads here."""
+        try:
+            return identity_of(os.fstat(self.descriptor)) == self.identity == identity_of(os.stat(self.path))
+        except OSError:
+            return False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredTensor:
+    """A tensor as it is stored.
+
+    Attributes:
+        name: As in the file; for a Constant node, the name of its output.
+        data_type: ONNX element type (TensorProto.DataType).
+        shape: As in the file.
+        storage: ``raw``, ``float``, ``double`` (bytes at a place in a file), ``external``, or ``inline`` (in the model's skeleton).
+        source: The file with the bytes; None for inline values.
+        offset: Byte offset in the source.
+        inline: The values of an inline tensor, flat.
+    """
+
+    name: str
+    data_type: int
+    shape: tuple[int, ...]
+    storage: str
+    source: Source | None = None
+    offset: int = 0
+    inline: Array | None = field(default=None, repr=False)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def type_name(self) -> str:
+        """ONNX's name of the element type, in lower case: ``float``, ``float16``, ``int8`` …"""
+        return _NAMES[self.data_type].lower()
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes per stored element; 0 for packed types and strings."""
+        return np.dtype(_NUMPY[self.data_type]).itemsize if self.data_type in _NUMPY else 0
+
+    @property
+    def is_float(self) -> bool:
+        """Whether the elements are floating-point numbers that this version reads and writes."""
+        return self.data_type in _FLOATS
+
+    @property
+    def readable(self) -> bool:
+        """Whether this version can read the elements as numbers."""
+        return self.data_type in _NUMPY or self.type_name.upper() in ("INT4", "UINT4")
+
+    @property
+    def read_only(self) -> str:
+        """Why single elements cannot be written in place; empty where they can."""
+        if not self.is_float:
+            return f"{self.name} holds {self.type_name} values"
+        if self.source is None:
+            return f"{self.name} is stored element by element as variable-length integers"
+        return ""
+
+    def take(self, flat: NDArray[np.int64]) -> Array:
+        """The elements at flat positions (row-major), as numbers; float16 and bfloat16 as float32."""
+        if self.inline is not None:
+            return self.inline[flat]
+        assert self.source is not None
+        if not self.itemsize:
+            nibbles = self._pieces(flat // 2, 1, np.dtype("u1")) >> (flat % 2 * 4).astype("u1") & 0xF
+            return _decode(nibbles, self.data_type)
+        return _decode(self._pieces(flat, self.itemsize, np.dtype(_NUMPY[self.data_type])), self.data_type)
+
+    def _pieces(self, flat: NDArray[np.int64], itemsize: int, dtype: np.dtype[Any]) -> Array:
+        """Stored elements through one ``pread`` per group of near neighbours."""
+        assert self.source is not None
+        if not flat.size:
+            return np.empty(flat.shape, dtype)
+        order = np.argsort(flat, axis=None, kind="stable")
+        ascending = flat.reshape(-1)[order]
+        breaks = np.flatnonzero(np.diff(ascending) * itemsize > _MERGE_GAP) + 1
+        out = np.empty(flat.size, dtype)
+        start = 0
+        for stop in (*breaks.tolist(), ascending.size):
+            first, last = int(ascending[start]), int(ascending[stop - 1])
+            raw = wire.read_exactly(
+                self.source.descriptor, (last - first + 1) * itemsize, self.offset + first * itemsize
+            )
+            out[order[start:stop]] = np.frombuffer(raw, dtype)[ascending[start:stop] - first]
+            start = stop
+        return out.reshape(flat.shape)
+
+    def array(self) -> Array:
+        """All elements in the stored shape, as numbers; float16 and bfloat16 as float32."""
+        if self.inline is not None:
+            return self.inline.reshape(self.shape)
+        if not self.itemsize:
+            return self.take(np.arange(self.size)).reshape(self.shape)
+        flat = np.concatenate(list(self.blocks())) if self.size else np.empty(0, _NUMPY[self.data_type])
+        return _decode(flat, self.data_type).reshape(self.shape)
+
+    def blocks(self, elements: int = 2**22) -> Iterator[Array]:
+        """The stored elements in order, undecoded (bfloat16 as its 16 bits), in blocks of at most ``elements``."""
+        if self.source is None or not self.itemsize:
+            assert self.inline is not None
+            yield self.inline.reshape(-1)
+            return
+        for start in range(0, self.size, elements):
+            count = min(elements, self.size - start)
+            raw = wire.read_exactly(self.source.descriptor, count * self.itemsize, self.offset + start * self.itemsize)
+            yield np.frombuffer(raw, _NUMPY[self.data_type])
+
+    def raw_chunks(self, length: int = 2**22) -> Iterator[bytes]:
+        """The canonical little-endian bytes, as ``raw_data`` would hold them, in chunks."""
+        if self.source is None:
+            assert self.inline is not None
+            yield _encode_inline(self.inline, self.data_type)
+            return
+        total = byte_length(self.data_type, self.size)
+        for start in range(0, total, length):
+            yield wire.read_exactly(self.source.descriptor, min(length, total - start), self.offset + start)
+
+    def encode(self, values: Array) -> bytes:
+        """Numbers as the bytes in which this tensor stores them, rounded to nearest even; overflow becomes infinity."""
+        return _encode(values, self.data_type)
+
+
+def round_to(values: Array, type_name: str) -> Array:
+    """What reading back gives after ``values`` were stored as a floating-point type."""
+    data_type = TensorProto.DataType.Value(type_name.upper())
+    return _decode(np.frombuffer(_encode(values, data_type), _NUMPY[data_type]), data_type)
+
+
+def _encode(values: Array, data_type: int) -> bytes:
+    with np.errstate(over="ignore"):
+        if data_type == TensorProto.BFLOAT16:
+            bits = np.ascontiguousarray(values, "<f4").view("<u4")
+            rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+            return np.where(np.isnan(values), 0x7FC0, rounded).astype("<u2").tobytes()
+        return np.ascontiguousarray(values).astype(_NUMPY[data_type]).tobytes()
+
+
+def _decode(stored: Array, data_type: int) -> Array:
+    if data_type == TensorProto.BFLOAT16:
+        return (stored.astype("<u4") << 16).view("<f4")
+    if data_type == TensorProto.FLOAT16:
+        return stored.astype("<f4")
+    if data_type == getattr(TensorProto, "INT4", -1):
+        return (stored.astype("i1") ^ 8) - 8
+    return stored
+
+
+def _encode_inline(values: Array, data_type: int) -> bytes:
+    if values.dtype == object:  # strings: length-prefixed, so that no two lists share their bytes
+        return b"".join(len(text).to_bytes(8, "little") + text for text in values.tolist())
+    if data_type == TensorProto.FLOAT16:
+        return values.astype("<f2").tobytes()
+    if data_type == TensorProto.BFLOAT16:
+        return (np.ascontiguousarray(values, "<f4").view("<u4") >> 16).astype("<u2").tobytes()
+    if _NAMES[data_type] in ("INT4", "UINT4"):
+        nibbles = np.append(values, values.dtype.type(0))[: values.size + values.size % 2].astype("u1") & 0xF
+        return (nibbles[::2] | nibbles[1::2] << 4).tobytes()
+    return values.astype(values.dtype.newbyteorder("<")).tobytes()
+
+
+def byte_length(data_type: int, elements: int) -> int:
+    """Bytes of ``elements`` in raw form; -1 for strings."""
+    name = _NAMES[data_type]
+    if name in _PACKED_BITS:
+        return -(-elements * _PACKED_BITS[name] // 8)
+    if data_type in _NUMPY:
+        return elements * np.dtype(_NUMPY[data_type]).itemsize
+    return elements if name.startswith("FLOAT8") else -1
+
+
+def identity_of(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
+
+
+def holds(field_name: str, data_type: int) -> bool:
+    """Whether ``field_name`` is where ONNX stores elements of this type."""
+    name = _NAMES[data_type]
+    homes = [f for f, names in _VALUE_FIELDS.items() if name in names] or ["int32_data"]
+    return field_name in homes
+
+
+def inline_values(proto: TensorProto, size: int, expected: int, present: str) -> Array:
+    """The values of a tensor that stayed in the skeleton, flat and decoded."""
+    if not present:
+        if size:
+            raise UnreadableNetwork(f"shape {list(proto.dims)} needs {size} values, but none are stored")
+        return np.empty(0, np.float32)
+    name = _NAMES[proto.data_type]
+    if present == "raw_data":
+        if len(proto.raw_data) != expected:
+            raise UnreadableNetwork(
+                f"shape {list(proto.dims)} needs {expected} bytes, but {len(proto.raw_data)} are stored"
+            )
+        if proto.data_type in _NUMPY:
+            return _decode(np.frombuffer(proto.raw_data, _NUMPY[proto.data_type]), proto.data_type)
+        stored = np.frombuffer(proto.raw_data, "u1")
+        return _nibbles(stored, proto.data_type)[:size] if name in ("INT4", "UINT4") else stored
+    if not holds(present, proto.data_type):
+        raise UnreadableNetwork(f"its {name.lower()} values are in {present}, the field of another element type")
+    values = getattr(proto, present)
+    if name in _PACKED_BITS:
+        count = expected
+    else:
+        count = size * 2 if name.startswith("COMPLEX") else size
+    if len(values) != count:
+        raise UnreadableNetwork(f"shape {list(proto.dims)} needs {count} values, but {len(values)} are stored")
+    if present == "string_data":
+        out = np.empty(size, object)
+        out[:] = list(values)
+        return out
+    if proto.data_type in (TensorProto.FLOAT16, TensorProto.BFLOAT16):
+        return _decode(
+            (np.array(values, np.int64) & 0xFFFF).astype("<u2").view(_NUMPY[proto.data_type]), proto.data_type
+        )
+    if name in ("INT4", "UINT4"):
+        return _nibbles((np.array(values, np.int64) & 0xFF).astype("u1"), proto.data_type)[:size]
+    if proto.data_type not in _NUMPY:
+        return (np.array(values, np.int64) & 0xFF).astype("u1")
+    if name.startswith("COMPLEX"):
+        return np.array(values, "<f4" if name == "COMPLEX64" else "<f8").view(_NUMPY[proto.data_type])
+    integer = present not in ("float_data", "double_data")
+    return np.array(values, object if integer else None).astype(_NUMPY[proto.data_type])
+
+
+def _nibbles(stored: Array, data_type: int) -> Array:
+    both = np.stack([stored & 0xF, stored >> 4], axis=-1).reshape(-1)
+    return _decode(both, data_type)

@@ -1,0 +1,383 @@
+"""The cutter: where the large tensors' bytes lie in a serialised ONNX model.
+
+It walks the protobuf wire format with ``pread`` (never a mapping, which costs memory and dies with SIGBUS when the file
+shrinks), descends only into messages that lead to a TensorProto, and replaces each large payload by an external-data entry
+under a random key of this opening. Everything else goes to protobuf byte for byte, so names, types, shapes and nodes come
+from protobuf alone and this file knows only offsets.
+"""
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from onnx import ModelProto, StringStringEntryProto
+
+from onnxnnw.errors import FileChanged, UnreadableNetwork
+
+__all__ = [
+    "LARGE",
+    "MAX_EMBEDDED",
+    "Cut",
+    "Field",
+    "Piece",
+    "Reader",
+    "Schema",
+    "Skeleton",
+    "cut",
+    "read_exactly",
+    "relocate",
+    "schema_of",
+]
+
+LARGE = 1024
+"""Bytes from which on a payload is cut out and a message is descended into."""
+
+MAX_EMBEDDED = 2**31
+"""Protobuf, and so every runtime, loads at most 2 GiB."""
+
+MAX_FIELDS = 2_000_000
+MAX_DEPTH = 60
+MAX_SKELETON = 64 * 2**20
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_PAYLOADS = {"raw_data": "raw", "float_data": "float", "double_data": "double"}
+_WIRE_TYPES = {1: _FIXED64, 6: _FIXED64, 16: _FIXED64, 2: _FIXED32, 7: _FIXED32, 15: _FIXED32}
+_WIRE_TYPES |= {9: _BYTES, 11: _BYTES, 12: _BYTES}  # descriptor types: string, message, bytes; all others are varints
+_EXTERNAL_DATA = 13  # its number in TensorProto
+_WINDOW_SMALL, _WINDOW_LARGE = 4096, 2**18
+
+
+class Field(NamedTuple):
+    """What the schema says about one field: ``child`` leads to a TensorProto, ``payload`` is the kind of a tensor's values."""
+
+    number: int
+    name: str
+    wire_type: int
+    repeated: bool
+    child: "Schema | None"
+    payload: str | None
+
+
+@dataclass(frozen=True)
+class Schema:
+    """A message type: its fields by number, derived from onnx's own descriptors."""
+
+    name: str
+    fields: dict[int, Field]
+
+
+class Cut(NamedTuple):
+    """Where a payload lies: byte offset and length in the model file, and the kind of field it was in."""
+
+    offset: int
+    length: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A model without its large payloads.
+
+    Attributes:
+        data: Serialised ModelProto; tensors that were cut carry an external-data entry ``key = index into cuts``.
+        cuts: Where the payloads lie.
+        key: Random key of this opening; a file cannot know it in advance.
+    """
+
+    data: bytes
+    cuts: list[Cut]
+    key: str
+
+
+_schemas: dict[str, Schema] = {}
+
+
+def schema_of(descriptor: object = ModelProto.DESCRIPTOR) -> Schema:
+    """The schema of a message type, with children only where they can lead to a TensorProto."""
+    name = descriptor.full_name  # type: ignore[attr-defined]
+    if name not in _schemas:
+        fields: dict[int, Field] = {}
+        _schemas[name] = Schema(name.rsplit(".", 1)[-1], fields)  # registered first: messages are recursive
+        for field in descriptor.fields:  # type: ignore[attr-defined]
+            child = (
+                schema_of(field.message_type) if field.message_type is not None and _leads(field.message_type) else None
+            )
+            payload = _PAYLOADS.get(field.name) if name.endswith(".TensorProto") else None
+            repeated = field.is_repeated if hasattr(field, "is_repeated") else field.label == 3
+            fields[field.number] = Field(
+                field.number, field.name, _WIRE_TYPES.get(field.type, _VARINT), repeated, child, payload
+            )
+    return _schemas[name]
+
+
+def _leads(descriptor: object, seen: frozenset[str] = frozenset()) -> bool:
+    name = descriptor.full_name  # type: ignore[attr-defined]
+    if name.endswith(".TensorProto"):
+        return True
+    children = [field.message_type for field in descriptor.fields if field.message_type is not None]  # type: ignore[attr-defined]
+    return any(_leads(child, seen | {name}) for child in children if child.full_name not in seen | {name})
+
+
+def encode_varint(value: int) -> bytes:
+    """A non-negative integer as a protobuf varint."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def encode_bytes_field(number: int, content: bytes) -> bytes:
+    """A length-delimited field with its tag and length."""
+    return encode_varint(number << 3 | _BYTES) + encode_varint(len(content)) + content
+
+
+def read_exactly(descriptor: int, length: int, offset: int) -> bytes:
+    """``length`` bytes at ``offset`` of an open file.
+
+    Raises:
+        FileChanged: The file ends earlier, so it shrank since it was opened.
+    """
+    pieces = []
+    while length:
+        piece = os.pread(descriptor, length, offset)
+        if not piece:
+            raise FileChanged("the file became shorter while it was read")
+        pieces.append(piece)
+        length -= len(piece)
+        offset += len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+class Reader:
+    """Varints and ranges of a file through a small window that grows while the reading is sequential."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        self.descriptor, self.size = descriptor, size
+        self.window, self.base = b"", 0
+        self._width = _WINDOW_SMALL
+
+    def fill(self, position: int) -> None:
+        """Move the window so that it starts at ``position``."""
+        sequential = self.base <= position <= self.base + len(self.window)
+        self._width = min(self._width * 4, _WINDOW_LARGE) if sequential else _WINDOW_SMALL
+        self.window = read_exactly(self.descriptor, min(self._width, self.size - position), position)
+        self.base = position
+
+    def range(self, start: int, end: int) -> bytes:
+        """Bytes from ``start`` to ``end``."""
+        if self.base <= start and end <= self.base + len(self.window):
+            return self.window[start - self.base : end - self.base]
+        return read_exactly(self.descriptor, end - start, start)
+
+    def varint(self, position: int, end: int) -> tuple[int, int]:
+        """The varint at ``position`` and where it ends.
+
+        Raises:
+            UnreadableNetwork: It runs past ``end`` or past ten bytes.
+        """
+        value = shift = 0
+        while position < end and shift < 70:
+            if not self.base <= position < self.base + len(self.window):
+                self.fill(position)
+            byte = self.window[position - self.base]
+            position += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value & 0xFFFFFFFFFFFFFFFF, position
+            shift += 7
+        raise UnreadableNetwork("not a readable ONNX file: a number or a length is broken off")
+
+    def fields(self, start: int, end: int, schema: Schema) -> Iterator[tuple[int, int, int, int, Field | None]]:
+        """The fields of a message: wire type, where its tag starts, where its content starts and ends, what is known of it.
+
+        Raises:
+            UnreadableNetwork: A field runs past the message, is a group, or contradicts the schema.
+        """
+        seen = 0
+        position = start
+        while position < end:
+            tag_start = position
+            window, base = self.window, self.base
+            index = position - base
+            if (
+                0 <= index < len(window) - 11 and window[index] < 0x80
+            ):  # the usual case: a one-byte tag inside the window
+                tag = window[index]
+                position += 1
+            else:
+                tag, position = self.varint(position, end)
+            number, wire_type = tag >> 3, tag & 7
+            if wire_type == _BYTES:
+                index = position - self.base
+                if 0 <= index < len(self.window) and self.window[index] < 0x80:
+                    length = self.window[index]
+                    position += 1
+                else:
+                    length, position = self.varint(position, end)
+                content, position = position, position + length
+            elif wire_type == _VARINT:
+                content = position
+                _, position = self.varint(position, end)
+            elif wire_type in (_FIXED64, _FIXED32):
+                content = position
+                position += 8 if wire_type == _FIXED64 else 4
+            else:
+                raise UnreadableNetwork(
+                    "not a readable ONNX file: it contains a protobuf group or an unknown wire type"
+                )
+            if position > end or number == 0:
+                raise UnreadableNetwork(
+                    "not a readable ONNX file: a field runs past its message (truncated or damaged)"
+                )
+            field = schema.fields.get(number)
+            if field is not None:
+                packed = field.repeated and wire_type == _BYTES
+                if wire_type != field.wire_type and not packed:
+                    raise UnreadableNetwork(f"{schema.name}.{field.name} is stored with another wire type")
+                if not field.repeated:
+                    if seen >> number & 1:
+                        raise UnreadableNetwork(f"{schema.name}.{field.name} is present twice; readers would disagree")
+                    seen |= 1 << number
+            yield wire_type, tag_start, content, position, field
+
+
+def cut(descriptor: int, size: int, large: int = LARGE) -> Skeleton:
+    """Cut the large payloads out of the model in an open file.
+
+    Args:
+        descriptor: An open file.
+        size: Its size in bytes.
+        large: Bytes from which on payloads are cut and messages are descended into; 1 cuts all of them, as writing needs.
+
+    Raises:
+        UnreadableNetwork: Damaged, or one of the refused constructions (see docs/security.md).
+    """
+    if size >= MAX_EMBEDDED:
+        raise UnreadableNetwork(
+            f"the model file has {size:,} bytes; protobuf, and so every runtime, loads less than 2 GiB"
+        )
+    cutter = _Cutter(Reader(descriptor, size), large)
+    data = cutter.message(0, size, schema_of(), 0)
+    if data is None:
+        data = cutter.keep(0, size)
+    return Skeleton(data, cutter.cuts, cutter.key)
+
+
+class _Cutter:
+    def __init__(self, reader: Reader, large: int) -> None:
+        self.reader, self.large = reader, large
+        self.key = "onnxnnw-" + secrets.token_hex(16)
+        self.cuts: list[Cut] = []
+        self.count = self.kept = 0
+
+    def keep(self, start: int, end: int) -> bytes:
+        self.kept += end - start
+        if self.kept > MAX_SKELETON:
+            raise UnreadableNetwork("more than 64 MiB outside large tensors")
+        return self.reader.range(start, end)
+
+    def message(self, start: int, end: int, schema: Schema, depth: int) -> bytes | None:
+        """The message without its large payloads, or None where it has none."""
+        if depth > MAX_DEPTH:
+            raise UnreadableNetwork(f"messages are nested deeper than {MAX_DEPTH}")
+        pieces: list[bytes] = []
+        entries: list[bytes] = []
+        run = start
+        large, count = self.large, 0
+        for wire_type, tag_start, content, stop, field in self.reader.fields(start, end, schema):
+            count += 1
+            if count & 0xFFF == 0 and self.count + count > MAX_FIELDS:
+                break
+            if field is None or (stop - content < large and (depth or field.child is None)):
+                continue
+            if field.child is not None:
+                shorter = self.message(content, stop, field.child, depth + 1)
+                if shorter is not None:
+                    pieces += (self.keep(run, tag_start), encode_bytes_field(field.number, shorter))
+                    run = stop
+            elif field.payload is not None and wire_type == _BYTES:
+                if entries:
+                    raise UnreadableNetwork("a tensor has two value fields")
+                pieces.append(self.keep(run, tag_start))
+                entries.append(
+                    encode_bytes_field(1, self.key.encode()) + encode_bytes_field(2, str(len(self.cuts)).encode())
+                )
+                self.cuts.append(Cut(content, stop - content, field.payload))
+                run = stop
+        self.count += count
+        if self.count > MAX_FIELDS:
+            raise UnreadableNetwork(f"more than {MAX_FIELDS:,} fields")
+        if not pieces:
+            return None
+        pieces.append(self.keep(run, end))
+        pieces += (encode_bytes_field(_EXTERNAL_DATA, entry) for entry in entries)
+        return b"".join(pieces)
+
+
+Piece = bytes | tuple[int, int]
+"""Literal bytes, or a range of the file from start to stop."""
+
+
+def relocate(reader: Reader, place: Callable[[str], tuple[str, int]]) -> list[Piece]:
+    """The model file with other external locations, as pieces; everything else is a range of the file.
+
+    Args:
+        reader: The model file.
+        place: Old location -> new location and the offset that is added to every extent in it.
+    """
+    return _relocated(reader, 0, reader.size, schema_of(), place)
+
+
+def _relocated(
+    reader: Reader, start: int, end: int, schema: Schema, place: Callable[[str], tuple[str, int]]
+) -> list[Piece]:
+    if schema.name == "TensorProto":
+        return _relocated_tensor(reader, start, end, schema, place)
+    pieces: list[Piece] = []
+    run = start
+    for _, tag_start, content, stop, field in reader.fields(start, end, schema):
+        if field is None or field.child is None:
+            continue
+        inner = _relocated(reader, content, stop, field.child, place)
+        if any(isinstance(piece, bytes) for piece in inner):
+            length = sum(len(piece) if isinstance(piece, bytes) else piece[1] - piece[0] for piece in inner)
+            pieces += ((run, tag_start), encode_varint(field.number << 3 | _BYTES) + encode_varint(length), *inner)
+            run = stop
+    return [*pieces, (run, end)]
+
+
+def _relocated_tensor(
+    reader: Reader, start: int, end: int, schema: Schema, place: Callable[[str], tuple[str, int]]
+) -> list[Piece]:
+    """A tensor whose external entries, where it has any, say the new place."""
+    pieces: list[Piece] = []
+    entries: dict[str, str] = {}
+    external = False
+    run = start
+    for _, tag_start, content, stop, field in reader.fields(start, end, schema):
+        if field is None or field.name not in ("external_data", "data_location"):
+            continue
+        if field.name == "data_location":
+            external = reader.range(content, stop) == b"\x01"
+            continue
+        entry = StringStringEntryProto.FromString(reader.range(content, stop))
+        entries[entry.key] = entry.value
+        pieces.append((run, tag_start))
+        run = stop
+    if not external:
+        return [(start, end)]
+    location, added = place(entries.get("location", ""))
+    entries["location"] = location
+    if added:
+        entries["offset"] = str(int(entries.get("offset") or 0) + added)
+    if "checksum" in entries:
+        del entries["checksum"]  # a SHA-1 of the file as it was
+    encoded = b"".join(
+        encode_bytes_field(_EXTERNAL_DATA, encode_bytes_field(1, k.encode()) + encode_bytes_field(2, v.encode()))
+        for k, v in entries.items()
+    )
+    return [*pieces, (run, end), encoded]

@@ -1,0 +1,360 @@
+"""What a tracker keeps: slots, values and parameters by name. Knows no method.
+
+On disk a record is canonical JSON (sorted keys; integers, strings and base64 arrays, no floats, no duplicate keys), mode
+0600. It has three parts: ``bound`` (everything verification uses; the mark depends on every bit of it), ``derived`` (what
+follows from the bound part) and ``unbound`` (what was measured later). Format: docs/record-format.md.
+"""
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxnnw.errors import UnreadableRecord, UsageError
+from onnxnnw.keys import SECRET_BYTES, Key
+
+__all__ = ["FORMAT", "ROLES", "Record", "SlotEntry", "commitment_of", "load_record", "save_record"]
+
+FORMAT = "onnxnnw/record/1"
+ROLES = ("Architect", "Trainer", "Tracker", "Distributor", "Generic user")
+"""The Actors of NNW-TEC 5.2.2 who may own a mark."""
+
+MAX_BYTES = 64 * 2**20
+MAX_POSITIONS = 2**24
+
+_DTYPES = ("<f4", "<f8", "<i8", "|u1")
+
+
+@dataclass(frozen=True)
+class SlotEntry:
+    """One slot as it was at enrolment.
+
+    Attributes:
+        name: Scoped name of the stored tensor.
+        use: Operator and input.
+        shape: Canonical shape.
+        data_type: Stored element type, e.g. ``float``.
+        bias: Name of the bias beside it.
+        layout: How the operator reads it.
+        row_size: Elements in one out-row.
+        dead_rows: Out-rows that were (nearly) zero and take no part.
+        eligible: Whether mark positions may lie in it; anchors lie in every slot.
+    """
+
+    name: str
+    use: str
+    shape: tuple[int, ...]
+    data_type: str
+    bias: str
+    layout: str
+    row_size: int
+    dead_rows: tuple[int, ...]
+    eligible: bool
+
+    @property
+    def live_rows(self) -> int:
+        """Out-rows that take part."""
+        size = 1
+        for dimension in self.shape:
+            size *= dimension
+        return size // self.row_size - len(self.dead_rows)
+
+    @property
+    def capacity(self) -> int:
+        """Elements in which mark positions may lie."""
+        return self.live_rows * self.row_size if self.eligible else 0
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a tracker keeps of one mark or fingerprint.
+
+    Attributes:
+        method: Name of the method, e.g. ``nct``.
+        kind: ``watermark`` or ``fingerprint``.
+        key: The secret.
+        slots: The slot table.
+        parameters: Integers and strings of the method.
+        arrays: Arrays of the method, by name.
+        actor, role, source_id, destination_id: Who; free text but the role.
+        enrolled_digest: Canonical digest of the network at enrolment, before a mark was written.
+        derived: What follows from the bound part: ``digest`` of the network as it left.
+        unbound: What was measured later and binds nothing.
+    """
+
+    method: str
+    kind: str
+    key: Key
+    slots: tuple[SlotEntry, ...]
+    parameters: Mapping[str, int | str]
+    arrays: Mapping[str, NDArray[Any]] = field(repr=False)
+    actor: str = ""
+    role: str = ""
+    source_id: str = ""
+    destination_id: str = ""
+    enrolled_digest: str = ""
+    derived: Mapping[str, str] = field(default_factory=dict)
+    unbound: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def positions_context(self) -> bytes:
+        """c1: what positions and anchors depend on (format, method, slot table)."""
+        table = {"format": FORMAT, "method": self.method, "slots": [_entry_to_json(slot) for slot in self.slots]}
+        return hashlib.sha256(_canonical(table)).digest()
+
+    @property
+    def values_context(self) -> bytes:
+        """c2: what mark values depend on, which is everything that verification uses."""
+        return hashlib.sha256(_canonical(self._bound())).digest()
+
+    @property
+    def number_of_positions(self) -> int:
+        """N."""
+        return self.integer("positions")
+
+    def integer(self, name: str) -> int:
+        """An integer parameter.
+
+        Raises:
+            UnreadableRecord: It is missing or no integer.
+        """
+        value = self.parameters.get(name)
+        if not isinstance(value, int):
+            raise UnreadableRecord(f"the record's parameter {name!r} is missing or no integer")
+        return value
+
+    def array(self, name: str, size: int | None = None) -> NDArray[Any]:
+        """An array of the method, checked for its size.
+
+        Raises:
+            UnreadableRecord: It is missing, has another size, or holds a number that is not finite.
+        """
+        value = self.arrays.get(name)
+        if value is None or (size is not None and value.size != size):
+            raise UnreadableRecord(f"the record's array {name!r} is missing or has another length than its positions")
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise UnreadableRecord(f"the record's array {name!r} holds numbers that are not finite")
+        return value
+
+    def with_derived(self, **derived: str) -> "Record":
+        """The same record with more derived entries."""
+        return replace(self, derived={**self.derived, **derived})
+
+    def _bound(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "method": self.method,
+            "kind": self.kind,
+            "slots": [_entry_to_json(slot) for slot in self.slots],
+            "parameters": dict(self.parameters),
+            "arrays": {name: _array_to_json(array) for name, array in self.arrays.items()},
+            "actor": self.actor,
+            "role": self.role,
+            "source_id": self.source_id,
+            "destination_id": self.destination_id,
+            "enrolled_digest": self.enrolled_digest,
+        }
+
+    def to_bytes(self) -> bytes:
+        """The file's content."""
+        document = {
+            "format": FORMAT,
+            "secret": base64.b64encode(self.key.secret).decode(),
+            "bound": self._bound(),
+            "derived": dict(self.derived),
+            "unbound": dict(self.unbound),
+        }
+        return _canonical(document) + b"\n"
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Record":
+        """A record from a file's content.
+
+        Raises:
+            UnreadableRecord: Not a record, damaged, or of an unknown format.
+        """
+        try:
+            document = json.loads(
+                content.decode("utf-8"),
+                object_pairs_hook=_without_repeats,
+                parse_float=_no_float,
+                parse_constant=_no_float,
+            )
+            if not isinstance(document, dict) or document.get("format") != FORMAT:
+                raise UnreadableRecord(f"not a record of the format {FORMAT}")
+            return _from_document(document)
+        except UnreadableRecord:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError) as error:
+            raise UnreadableRecord(f"not a readable record: {_one_line(error)}") from None
+
+
+def commitment_of(content: bytes) -> str:
+    """SHA-256 of a record file's bytes, to be published before the network is released."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def save_record(record: Record, path: Path | str) -> str:
+    """Write a record with mode 0600; its commitment.
+
+    Raises:
+        UsageError: The file exists. A record is the only copy of its secret, so it is never overwritten.
+    """
+    path = Path(path)
+    content = record.to_bytes()
+    taken = f"{path} exists; a record holds the only copy of a secret and is never overwritten"
+    if path.exists():
+        raise UsageError(taken)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        try:
+            os.link(partial, path)  # unlike a rename, it never replaces
+        except FileExistsError:
+            raise UsageError(taken) from None
+        except OSError:  # a file system without hard links
+            partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return commitment_of(content)
+
+
+def load_record(path: Path | str, commitment: str | None = None) -> Record:
+    """Read a record.
+
+    Args:
+        path: The file.
+        commitment: The published SHA-256 of the file; another file is refused.
+
+    Raises:
+        UnreadableRecord: Missing, not a record, damaged, or not the one that was committed to.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            if not path.is_file():
+                raise UnreadableRecord(f"{path}: is not a regular file")
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UnreadableRecord(f"{path}: cannot be read: {error.strerror}") from None
+    if len(content) > MAX_BYTES:
+        raise UnreadableRecord(f"{path}: larger than {MAX_BYTES >> 20} MiB, so it is no record")
+    if commitment is not None and commitment_of(content) != commitment.strip().lower():
+        raise UnreadableRecord(f"{path}: is not the record that was committed to ({commitment[:16]}…)")
+    try:
+        return Record.from_bytes(content)
+    except UnreadableRecord as error:
+        raise UnreadableRecord(f"{path}: {error}") from None
+
+
+def _canonical(document: Any) -> bytes:
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+
+
+def _array_to_json(array: NDArray[Any]) -> dict[str, str]:
+    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    return {"dtype": little.dtype.str, "data": base64.b64encode(little.tobytes()).decode()}
+
+
+def _array_from_json(document: Any) -> NDArray[Any]:
+    if document["dtype"] not in _DTYPES:
+        raise UnreadableRecord(f"an array of the unknown type {str(document['dtype'])[:20]!r}")
+    return np.frombuffer(base64.b64decode(document["data"], validate=True), document["dtype"])
+
+
+def _entry_to_json(slot: SlotEntry) -> dict[str, Any]:
+    return {
+        "name": slot.name,
+        "use": slot.use,
+        "shape": list(slot.shape),
+        "data_type": slot.data_type,
+        "bias": slot.bias,
+        "layout": slot.layout,
+        "row_size": slot.row_size,
+        "dead_rows": list(slot.dead_rows),
+        "eligible": int(slot.eligible),
+    }
+
+
+def _entry_from_json(document: Any) -> SlotEntry:
+    shape = tuple(_integer(n) for n in document["shape"])
+    size = 1
+    for dimension in shape:
+        size *= dimension
+    row_size = _integer(document["row_size"])
+    dead = tuple(_integer(n) for n in document["dead_rows"])
+    if len(shape) < 2 or not 0 < size < 2**62 or row_size < 1 or size % row_size:
+        raise UnreadableRecord("a slot with an impossible shape")
+    if list(dead) != sorted(set(dead)) or (dead and not 0 <= dead[0] <= dead[-1] < size // row_size):
+        raise UnreadableRecord("a slot with impossible dead rows")
+    texts = [_text(document[key]) for key in ("name", "use", "data_type", "bias", "layout")]
+    name, use, data_type, bias, layout = texts
+    return SlotEntry(name, use, shape, data_type, bias, layout, row_size, dead, bool(_integer(document["eligible"])))
+
+
+def _from_document(document: Mapping[str, Any]) -> Record:
+    bound = document["bound"]
+    if bound["format"] != FORMAT:
+        raise UnreadableRecord("the bound part is of another format")
+    parameters = {}
+    for name, value in bound["parameters"].items():
+        parameters[name] = value if isinstance(value, str) else _integer(value)
+    positions = parameters.get("positions", 0)
+    if not isinstance(positions, int) or not 0 <= positions <= MAX_POSITIONS:
+        raise UnreadableRecord("an impossible number of positions")
+    secret = base64.b64decode(document["secret"], validate=True)
+    if len(secret) != SECRET_BYTES:
+        raise UnreadableRecord("a secret of another length")
+    return Record(
+        method=_text(bound["method"]),
+        kind=_text(bound["kind"]),
+        key=Key(secret),
+        slots=tuple(_entry_from_json(entry) for entry in bound["slots"]),
+        parameters=parameters,
+        arrays={name: _array_from_json(array) for name, array in bound["arrays"].items()},
+        actor=_text(bound["actor"]),
+        role=_text(bound["role"]),
+        source_id=_text(bound["source_id"]),
+        destination_id=_text(bound["destination_id"]),
+        enrolled_digest=_text(bound["enrolled_digest"]),
+        derived={name: _text(value) for name, value in document["derived"].items()},
+        unbound={name: _text(value) for name, value in document["unbound"].items()},
+    )
+
+
+def _integer(value: Any) -> int:
+    if type(value) is not int or abs(value) >= 2**63:
+        raise UnreadableRecord("a number that is no integer of 64 bits")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise UnreadableRecord("something else where a text belongs")
+    return value
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        raise UnreadableRecord("a key is given twice")
+    return out
+
+
+def _no_float(text: str) -> Any:
+    raise UnreadableRecord(f"a number that is no integer: {text[:20]}")
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
