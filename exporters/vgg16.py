@@ -67,7 +67,7 @@ class _Vgg(nn.Module):
 
 
 class _Convolution(nn.Conv2d):
-    """A 3×3 convolution that trains at the speed of a matrix product where its map is small; the values are the same."""
+    """A 3×3 convolution that trains at a matrix product's speed where its map is small; its values are the same."""
 
     def forward(self, features: Any) -> Any:
         height, width = features.shape[2:]

@@ -5,20 +5,19 @@ tensors, measuring sends them through onnxruntime, and neither knows what the pi
 """
 
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.errors import MissingData, UnreadableData, UsageError
+from onnxnnw.errors import MissingData, UnknownName, UnreadableData, UsageError
+from onnxnnw.images import image_files, open_image, psnr_db, ssim_global, ssim_windowed
 
 __all__ = [
     "Arrays",
-    "ImageCache",
     "Measurement",
     "Metric",
     "Predictor",
@@ -26,21 +25,14 @@ __all__ = [
     "Task",
     "evaluate",
     "every_kth",
-    "find",
-    "image_files",
-    "open_image",
-    "psnr_db",
-    "ssim_global",
-    "ssim_windowed",
+    "find_metric",
+    "find_task",
+    "image_metrics",
+    "own_samples",
+    "task_names",
 ]
 
 Array = NDArray[Any]
-
-MAX_PIXELS = 64 * 2**20
-"""Larger images are refused: a few hundred bytes of PNG can claim to be gigabytes of pixels."""
-
-SSIM_C1, SSIM_C2 = 6.5025, 58.5225
-"""Constants of SSIM for values of 0 to 255 [NNW-TEC 3, Table of terms]."""
 
 
 class Predictor(Protocol):
@@ -150,20 +142,73 @@ class Task(ABC):
     name: ClassVar[str]
     source: ClassVar[str]
     """Where a user gets the data."""
-    metrics: tuple[Metric, ...]
-    """The first is the one that is quoted."""
+    training_split: ClassVar[str] = "train"
+    testing_split: ClassVar[str] = "test"
+
+    @property
+    @abstractmethod
+    def metrics(self) -> tuple[Metric, ...]:
+        """The first is the one that is quoted."""
 
     @abstractmethod
-    def training(self, directory: Path) -> Samples:
-        """The training samples below a directory.
+    def samples(self, directory: Path, split: str) -> Samples:
+        """The samples of one split below a directory.
 
         Raises:
             MissingData: None of the layouts this task reads is there.
+            UnreadableData: What is there is damaged or does not fit together.
         """
 
-    @abstractmethod
+    def training(self, directory: Path) -> Samples:
+        """The samples to train on."""
+        return self.samples(directory, self.training_split)
+
     def testing(self, directory: Path) -> Samples:
-        """The test samples below a directory, with the same errors."""
+        """The samples to measure on."""
+        return self.samples(directory, self.testing_split)
+
+
+def task_names() -> list[str]:
+    """The names of all tasks: the files of this folder."""
+    import pkgutil
+
+    import onnxnnw.tasks
+
+    return sorted(
+        found.name.replace("_", "-") for found in pkgutil.iter_modules(onnxnnw.tasks.__path__) if found.name != "base"
+    )
+
+
+def find_task(name: str) -> Task:
+    """The task of this name with its usual parameters.
+
+    Raises:
+        UnknownName: There is none.
+    """
+    import importlib
+
+    if name not in task_names():
+        raise UnknownName("task", name, task_names())
+    module = importlib.import_module(f"onnxnnw.tasks.{name.replace('-', '_')}")
+    kinds = [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, Task)]
+    return next(kind for kind in kinds if kind.__module__ == module.__name__)()
+
+
+def find_metric(name: str, low: float = 0.0, high: float = 1.0) -> Metric:
+    """The metric of this name, whichever task brings it.
+
+    Args:
+        low: The value that stands for black, for metrics of images.
+        high: The value that stands for white.
+
+    Raises:
+        UnknownName: There is none.
+    """
+    known = {metric.name: metric for task in task_names() for metric in find_task(task).metrics}
+    known |= {metric.name: metric for metric in image_metrics(low, high)}
+    if name not in known:
+        raise UnknownName("metric", name, known)
+    return known[name]
 
 
 def evaluate(
@@ -215,106 +260,90 @@ def _chunks(total: int, size: int) -> Iterator[Array]:
         yield np.arange(start, min(start + size, total))
 
 
-# --- files ------------------------------------------------------------------------------------------------------------
+def own_samples(path: Path) -> Samples:
+    """Inputs and targets that a user brings.
 
-
-def find(directory: Path, candidates: Iterable[Path | str], what: str, source: str) -> Path:
-    """The first candidate below the directory that is there.
-
-    Raises:
-        MissingData: None is; the message lists the places and the source.
-    """
-    places = [directory / candidate for candidate in candidates]
-    for place in places:
-        if place.exists():
-            return place
-    listed = ", ".join(str(place) for place in places)
-    raise MissingData(f"no {what} in {listed}; get it from {source}")
-
-
-def image_files(folder: Path, suffixes: tuple[str, ...] = (".png", ".jpg", ".jpeg")) -> list[Path]:
-    """The images directly inside a folder, by name."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
-
-
-def open_image(path: Path, mode: str = "RGB") -> Array:
-    """Pixels of an image file, uint8, (H, W, 3) or (H, W).
+    Args:
+        path: An ``.npz`` with the arrays ``inputs`` and ``targets``, N first; or a folder with ``inputs/`` and
+            ``targets/`` of equally named ``.npy`` arrays or images, one sample each. Images in colour become
+            (3, H, W) from 0 to 1, images in grey become the (H, W) numbers they hold.
 
     Raises:
-        UnreadableData: Not an image, damaged, or larger than 64 megapixels.
+        MissingData: There is no such file or folder, or it lacks one of the two.
+        UnreadableData: They do not fit together.
     """
+    if path.is_dir():
+        inputs, targets = ({file.stem: file for file in _own_files(path, kind)} for kind in ("inputs", "targets"))
+        alone = sorted(set(inputs) ^ set(targets))
+        if alone:
+            raise UnreadableData(f"{path}: {alone[0]} is in one of inputs/ and targets/ but not in the other")
+        return Arrays([_own(inputs[name]) for name in sorted(inputs)], [_own(targets[name]) for name in sorted(inputs)])
+    if not path.is_file():
+        raise MissingData(f"there is neither a file nor a folder {path}")
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            arrays = {name: content[name] for name in ("inputs", "targets") if name in content}
+    except Exception as error:  # zipfile and NumPy raise many kinds for a damaged file
+        raise UnreadableData(f"{path} is not a readable .npz: {error}") from error
+    if len(arrays) != 2:
+        raise MissingData(f"{path} must hold the arrays inputs and targets; it holds {', '.join(arrays) or 'neither'}")
+    return Arrays(arrays["inputs"], arrays["targets"])
+
+
+def _own_files(path: Path, kind: str) -> list[Path]:
+    if not (path / kind).is_dir():
+        raise MissingData(f"{path} lacks the folder {kind}/")
+    return image_files(path / kind, (".npy", ".png", ".jpg", ".jpeg"))
+
+
+def _own(path: Path) -> Array:
+    if path.suffix == ".npy":
+        try:
+            array: Array = np.load(path, allow_pickle=False)
+            return array
+        except Exception as error:  # as above
+            raise UnreadableData(f"{path} is not a readable .npy: {error}") from error
     from PIL import Image
 
     try:
         with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise UnreadableData(f"{path} is {image.width}×{image.height}; images above 64 megapixels are refused")
-            if mode == "L" and image.mode in ("P", "1", "I", "I;16"):
-                return np.asarray(image).astype(np.int64)  # label numbers, not grey values
-            return np.asarray(image.convert(mode))
-    except UnreadableData:
-        raise
-    except FileNotFoundError as error:
-        raise UnreadableData(f"{path} is missing") from error
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error … for damaged files
+            grey = image.mode in ("L", "P", "1", "I", "I;16")
+    except Exception as error:  # as in open_image
         raise UnreadableData(f"{path} is not a readable image: {error}") from error
+    if grey:
+        return open_image(path, "L").astype(np.int64)
+    return open_image(path).transpose(2, 0, 1).astype(np.float32) / 255  # (H, W, 3) -> (3, H, W)
 
 
-@dataclass
-class ImageCache:
-    """Opened images, the most recently used first out last, within a bound of bytes."""
-
-    limit: int = 2 * 2**30
-    _held: "OrderedDict[tuple[Path, str], Array]" = field(default_factory=OrderedDict)
-    _bytes: int = 0
-
-    def open(self, path: Path, mode: str = "RGB") -> Array:
-        """As `open_image`; the array must not be changed."""
-        key = (path, mode)
-        if key in self._held:
-            self._held.move_to_end(key)
-            return self._held[key]
-        image = open_image(path, mode)
-        self._held[key] = image
-        self._bytes += image.nbytes
-        while self._bytes > self.limit and len(self._held) > 1:
-            self._bytes -= self._held.popitem(last=False)[1].nbytes
-        return image
-
-
-# --- image quality ----------------------------------------------------------------------------------------------------
-
-
-def psnr_db(image: Array, reference: Array) -> float:
-    """Peak signal-to-noise ratio of two images with values of 0 to 255 [NNW-TEC 3]; infinite for equal images.
-
-    "The maximal value of the images" is read as the largest value the format holds, 255, as public figures do.
-    """
-    error = np.mean((image.astype(np.float64) - reference.astype(np.float64)) ** 2)
-    return float("inf") if error == 0 else float(10 * np.log10(255.0**2 / error))
-
-
-def ssim_global(image: Array, reference: Array) -> float:
-    """Structural similarity by the standard's own formula: statistics of the whole image [NNW-TEC 3].
+def image_metrics(low: float, high: float) -> tuple[Metric, ...]:
+    """PSNR and SSIM by the standard's formulas with the usual SSIM beside them, averaged over images.
 
     Args:
-        image: (H, W) or (C, H, W), values of 0 to 255; channels are averaged.
+        low: The value of outputs and targets that stands for black.
+        high: The value that stands for white.
     """
-    if image.ndim == 3:
-        return float(np.mean([ssim_global(a, b) for a, b in zip(image, reference, strict=True)]))
-    x, y = image.astype(np.float64), reference.astype(np.float64)
-    mean_x, mean_y = x.mean(), y.mean()
-    covariance = np.mean((x - mean_x) * (y - mean_y))
-    return float(
-        (2 * mean_x * mean_y + SSIM_C1)
-        * (2 * covariance + SSIM_C2)
-        / ((mean_x**2 + mean_y**2 + SSIM_C1) * (x.var() + y.var() + SSIM_C2))
+
+    def averaged(name: str, unit: str, quality: Callable[[Array, Array], float]) -> Metric:
+        def statistics(outputs: Array, targets: Array) -> Array:
+            if outputs.shape != targets.shape or outputs.ndim != 4:
+                raise UnreadableData(
+                    f"{name} wants images (N, C, H, W) of one shape, not {outputs.shape} and {targets.shape}"
+                )
+            values = [
+                quality(_bytes(a, low, high), _bytes(b, low, high)) for a, b in zip(outputs, targets, strict=True)
+            ]
+            return np.array([sum(values), len(values)])
+
+        return Metric(name, unit, statistics, lambda sums: float(sums[0] / sums[1]))
+
+    return (
+        averaged("psnr", "dB", psnr_db),
+        averaged("ssim", "", ssim_global),
+        averaged("ssim-windowed", "", ssim_windowed),
     )
 
 
-def ssim_windowed(image: Array, reference: Array) -> float:
-    """The usual SSIM with its 7×7 window, by scikit-image, beside the standard's global one."""
-    from skimage.metrics import structural_similarity
-
-    axis = 0 if image.ndim == 3 else None
-    return float(structural_similarity(image, reference, data_range=255, channel_axis=axis))
+def _bytes(image: Array, low: float, high: float) -> Array:
+    """Values as an image file would keep them: whole numbers from 0 to 255, as float64."""
+    scaled: Array = np.clip(np.rint((image.astype(np.float64) - low) * (255 / (high - low))), 0, 255)
+    return scaled

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.errors import MissingData, UnreadableData
-from onnxnnw.tasks.base import Metric, Samples, Task, find, image_files, open_image
+from onnxnnw.images import find, image_files, one_down, open_image
+from onnxnnw.tasks.base import Metric, Samples, Task
 
 __all__ = ["CLASSES", "CLASSIFICATION_ERROR", "TOP1", "Classification"]
 
@@ -44,18 +45,15 @@ class Classification(Task):
 
     name: ClassVar[str] = "classification"
     source: ClassVar[str] = "https://www.cs.toronto.edu/~kriz/cifar.html (CIFAR-10 python version)"
-    metrics = (TOP1, CLASSIFICATION_ERROR)
 
-    def training(self, directory: Path) -> Samples:
-        return self._samples(directory, "train")
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        return (TOP1, CLASSIFICATION_ERROR)
 
-    def testing(self, directory: Path) -> Samples:
-        return self._samples(directory, "test")
-
-    def _samples(self, directory: Path, split: str) -> Samples:
+    def samples(self, directory: Path, split: str) -> Samples:
         batches = "cifar-10-batches-py"
-        layouts = [batches, f"{batches[:8]}/{batches}", split, f"cifar10/{split}"]
-        place = find(directory, layouts, "CIFAR-10", self.source)
+        layouts = [batches, *one_down(directory, batches), split, *one_down(directory, split)]
+        place = find(directory, layouts, f"CIFAR-10 ({split})", self.source)
         pixels, labels = _from_batches(place, split) if place.name == batches else _from_folders(place)
         return Images(pixels, labels)
 

@@ -1,0 +1,86 @@
+"""DeepLabV3 for Cityscapes' 19 classes: torchvision's, on ResNet-50, or on MobileNetV3-Large as the small size."""
+
+import sys
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from onnxnnw.errors import MissingExtra
+from onnxnnw.exporters.base import Architecture
+from onnxnnw.tasks.base import Task
+from onnxnnw.tasks.segmentation import CLASSES, IGNORED, Segmentation
+from onnxnnw.training import OneCycle, Recipe, Sgd
+
+__all__ = ["DeepLabV3"]
+
+
+@dataclass(frozen=True)
+class DeepLabV3(Architecture):
+    """Atrous spatial pyramid pooling over a dilated backbone, scores enlarged to the image [Chen et al. 2017]."""
+
+    name: ClassVar[str] = "deeplabv3"
+    dynamic: ClassVar[dict[int, str]] = {0: "N", 2: "H", 3: "W"}
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        return (3, 128, 128)
+
+    def task(self) -> Task:
+        if self.size == "small":
+            return Segmentation(crop=128, shrink=0.5, enlarge=1.5)
+        return Segmentation()
+
+    def recipe(self) -> Recipe:
+        if self.size == "small":
+            return Recipe(40, 8, Sgd(0.1, weight_decay=1e-4), OneCycle())
+        return Recipe(200, 8, Sgd(0.01, weight_decay=1e-4), OneCycle())
+
+    def loss(self, outputs: Any, targets: Any) -> Any:
+        return F.cross_entropy(outputs, targets, ignore_index=IGNORED)
+
+    def _module(self) -> nn.Module:
+        models = _segmentation_models()
+        make = models.deeplabv3_mobilenet_v3_large if self.size == "small" else models.deeplabv3_resnet50
+        whole = make(weights=None, weights_backbone=None, num_classes=CLASSES, aux_loss=False)
+        return _Segmenter(whole.backbone, whole.classifier)
+
+
+class _Segmenter(nn.Module):
+    """torchvision's network with one tensor as its answer, under the same names."""
+
+    def __init__(self, backbone: nn.Module, classifier: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.classifier = backbone, classifier
+
+    def forward(self, images: Any) -> Any:
+        """(N, 3, H, W) -> (N, 19, H, W)."""
+        scores = self.classifier(self.backbone(images)["out"])
+        return F.interpolate(scores, size=images.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def _segmentation_models() -> Any:
+    """torchvision's module, also where its compiled operators do not match torch.
+
+    A torchvision built for another torch lacks its compiled operators, and then fails on import because it registers a
+    shape rule for two of them. No network here uses them: declared without an implementation, they do no harm.
+    """
+    try:
+        import torchvision.models.segmentation as models
+    except ModuleNotFoundError as error:
+        raise MissingExtra("torchvision", "torch") from error
+    except RuntimeError as error:
+        if "operator torchvision::nms does not exist" not in str(error):
+            raise
+        _DECLARED.append(torch.library.Library("torchvision", "DEF"))
+        for name in ("nms", "qnms"):
+            _DECLARED[-1].define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]  # what the failed import left behind
+        import torchvision.models.segmentation as models
+    return models
+
+
+_DECLARED: list[Any] = []  # a declaration lasts as long as its library object
