@@ -164,8 +164,12 @@ class SlotView:
         return out
 
 
-def find_slots(network: Network) -> SlotView:
+def find_slots(network: Network, min_elements: int = MIN_ELEMENTS) -> SlotView:
     """All slots of a network that an output depends on.
+
+    Args:
+        network: An opened network.
+        min_elements: Smaller weights are left out.
 
     Raises:
         UnreadableNetwork: The graph contradicts itself.
@@ -179,7 +183,7 @@ def find_slots(network: Network) -> SlotView:
     read: set[int] = set()
     elsewhere = _other_uses(live, flow, constants)
     for node in live:
-        for index, constant, use in _weights(node, constants, problems, flow):
+        for index, constant, use in _weights(node, constants, problems, flow, min_elements):
             stored = constant.stored()
             read.update(map(id, stored))
             if not stored or id(stored[0]) in seen:
@@ -204,7 +208,9 @@ def find_slots(network: Network) -> SlotView:
     return SlotView(slots, problems, flow, live, dead)
 
 
-def _weights(node: Node, constants: Constants, problems: list[str], flow: Flow) -> Iterator[tuple[int, Constant, _Use]]:
+def _weights(
+    node: Node, constants: Constants, problems: list[str], flow: Flow, min_elements: int
+) -> Iterator[tuple[int, Constant, _Use]]:
     """The weights of one node in canonical layout."""
     uses = _USES.get(node.op) if node.domain in _KNOWN_DOMAINS else None
     if uses is None:
@@ -220,7 +226,7 @@ def _weights(node: Node, constants: Constants, problems: list[str], flow: Flow) 
             if constants.is_unreadable(value):
                 problems.append(f"{flow.names[value]} reaches {node.op} by constant operations that are not understood")
             continue
-        if len(constant.shape) < 2 or constant.size < MIN_ELEMENTS:
+        if len(constant.shape) < 2 or constant.size < min_elements:
             continue
         if use.scale is not None or use.zero_point is not None:
             constant = _integer(node, use, constant, constants)

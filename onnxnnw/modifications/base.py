@@ -1,0 +1,135 @@
+"""What every modification is: parameters in the constructor, the network in the call, a new file as the result."""
+
+import dataclasses
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxnnw.errors import UnknownName, UnsupportedNetwork, UsageError
+from onnxnnw.graph import Edit, Network, StoredTensor, find_slots, open_network, write_patched
+
+__all__ = [
+    "Modification",
+    "WeightModification",
+    "apply",
+    "find_modification",
+    "modification_names",
+    "parameter",
+    "weights_of",
+]
+
+Array = NDArray[Any]
+
+
+def parameter(help: str, default: Any = dataclasses.MISSING) -> Any:
+    """A parameter of a modification: a dataclass field with the sentence that the command line shows."""
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+class Modification(ABC):
+    """A modification with its parameters; concrete classes are frozen dataclasses.
+
+    Attributes:
+        name: As on the command line.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def write(self, network: Network, out: Path, rng: np.random.Generator) -> None:
+        """Write a modified copy, atomically.
+
+        Args:
+            network: Opened with ``for_writing=True``.
+            out: Where to; an existing file is replaced when all is on the disk.
+            rng: All randomness there is.
+
+        Raises:
+            UnsupportedNetwork: The network cannot be modified like this.
+        """
+
+
+class WeightModification(Modification):
+    """A modification that gives new values to weights, one stored tensor at a time."""
+
+    @abstractmethod
+    def changed(self, weights: Sequence[StoredTensor], rng: np.random.Generator) -> Iterator[tuple[StoredTensor, Array]]:
+        """New values, in the stored shape, for each weight that changes."""
+
+    def write(self, network: Network, out: Path, rng: np.random.Generator) -> None:
+        edits = (Edit(w, None, w.encode(values.reshape(-1))) for w, values in self.changed(weights_of(network), rng))
+        write_patched(network, out, edits)
+
+
+def weights_of(network: Network) -> list[StoredTensor]:
+    """The weights in the sense of the evaluation: stored tensors of 2 or more dimensions that layers multiply with [R].
+
+    Biases and normalisation parameters are no weights. In the order of the network's nodes.
+
+    Raises:
+        UnsupportedNetwork: There are none, or one cannot be changed in place.
+    """
+    tensors = [slot.tensor for slot in find_slots(network, min_elements=1).slots]
+    if not tensors:
+        raise UnsupportedNetwork(f"{network.path}: has no weights that could be modified")
+    for tensor in tensors:
+        if tensor.read_only:
+            raise UnsupportedNetwork(f"{network.path}: cannot be modified in place: {tensor.read_only}")
+    return tensors
+
+
+def apply(modification: Modification, source: Path | str, out: Path | str, seed: int = 0) -> None:
+    """Write a modified copy of an ONNX file; the same seed and NumPy version give the same bytes.
+
+    Raises:
+        CannotLook: The network cannot be read or modified.
+        UsageError: Output and input are the same file.
+    """
+    with open_network(source, for_writing=True) as network:
+        modification.write(network, Path(out), np.random.default_rng(seed))
+
+
+def between(name: str, value: float, low: float, high: float) -> None:
+    """Refuse a parameter outside ``low`` … ``high`` or not finite.
+
+    Raises:
+        UsageError: It is.
+    """
+    if not (np.isfinite(value) and low <= value <= high):
+        raise UsageError(f"{name} lies between {low:g} and {high:g}, not at {value:g}")
+
+
+def _classes() -> dict[str, type[Modification]]:
+    package = importlib.import_module("onnxnnw.modifications")
+    out: dict[str, type[Modification]] = {}
+    for info in pkgutil.iter_modules(package.__path__):
+        if info.name == "base":
+            continue
+        module = importlib.import_module(f"onnxnnw.modifications.{info.name}")
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, Modification) and value.__module__ == module.__name__:
+                out[value.name] = value
+    return out
+
+
+def modification_names() -> list[str]:
+    """Names of all modifications."""
+    return sorted(_classes())
+
+
+def find_modification(name: str) -> type[Modification]:
+    """A modification by name; its dataclass fields are its parameters.
+
+    Raises:
+        UnknownName: There is none; the message lists those there are.
+    """
+    classes = _classes()
+    if name not in classes:
+        raise UnknownName("modification", name, classes)
+    return classes[name]

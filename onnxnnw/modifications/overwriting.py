@@ -1,0 +1,45 @@
+"""Watermark overwriting: more independent NCT marks of the same size on top [NNW-TEC 3, 7.2.6]."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from onnxnnw.enrolment import DEFAULT_POSITIONS, DEFAULT_STRENGTH, Owner, enrol
+from onnxnnw.graph import Edit, Network, find_slots, write_patched
+from onnxnnw.keys import SECRET_BYTES, Key
+from onnxnnw.methods import nct
+from onnxnnw.modifications.base import Modification, between, parameter
+
+__all__ = ["WatermarkOverwriting"]
+
+
+@dataclass(frozen=True)
+class WatermarkOverwriting(Modification):
+    """Insert W more marks, each under a key of its own, that know nothing of those already there.
+
+    Args:
+        marks: W.
+        positions: N of each.
+        strength: Standard deviation of their values in units of each layer's.
+    """
+
+    name: ClassVar[str] = "watermark-overwriting"
+    marks: int = parameter("W: number of further marks", 1)
+    positions: int = parameter("N: positions of each mark", DEFAULT_POSITIONS)
+    strength: float = parameter("deviation of the values in units of each layer's", DEFAULT_STRENGTH)
+
+    def __post_init__(self) -> None:
+        between("the number of marks W", self.marks, 1, 1000)
+
+    def write(self, network: Network, out: Path, rng: np.random.Generator) -> None:
+        view = find_slots(network)
+        slots = view.by_name()
+        edits = []
+        for _ in range(self.marks):
+            key = Key(rng.bytes(SECRET_BYTES))
+            record = enrol(view, key, self.positions, Owner(), self.strength, watermark=True)
+            for name, (positions, values) in nct.mark(record).items():
+                edits.append(Edit(*slots[name].edits(positions, values)))
+        write_patched(network, out, edits)
