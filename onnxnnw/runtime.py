@@ -1,8 +1,11 @@
 """The only door to onnxruntime: a file becomes arrays in, arrays out; silent without a GPU."""
 
+import io
+import logging
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from numpy.typing import NDArray
 
 from onnxnnw.errors import CannotLook, UnreadableNetwork, UsageError
 
-__all__ = ["Port", "Runtime", "open_runtime"]
+__all__ = ["Port", "Runtime", "open_runtime", "optimise", "quantize_dynamically", "quantize_statically"]
 
 Array = NDArray[Any]
 
@@ -162,3 +165,57 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
     return text if len(text) <= 300 else text[:299] + "…"
+
+
+def quantize_dynamically(source: Path, out: Path) -> None:
+    """onnxruntime's own dynamic quantisation: 8-bit weights, activations quantised while running."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _quiet():
+        quantize_dynamic(source, out, weight_type=QuantType.QUInt8)  # no CPU kernel convolves with signed weights
+
+
+def quantize_statically(source: Path, out: Path, batches: Iterable[Mapping[str, Array]]) -> None:
+    """onnxruntime's own static quantisation: QuantizeLinear/DequantizeLinear pairs, one scale per channel.
+
+    Args:
+        batches: Inputs from which the ranges of activations are measured.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.rest = iter(batches)
+
+        def get_next(self) -> Mapping[str, Array] | None:
+            return next(self.rest, None)
+
+    with _quiet():
+        quantize_static(source, out, Reader(), QuantFormat.QDQ, per_channel=True, weight_type=QuantType.QInt8)
+
+
+def optimise(source: Path, out: Path) -> None:
+    """The network as onnxruntime's offline optimiser writes it: normalisation folded, names changed."""
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(4)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(out)
+    try:
+        onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no common, public base
+        raise UnreadableNetwork(f"onnxruntime rejects {source}: {_reason(error)}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """onnxruntime's quantiser advises through the root logger and prints; its errors come as exceptions."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)

@@ -19,7 +19,7 @@ from onnxnnw.graph import wire
 from onnxnnw.graph.file import Network, open_network
 from onnxnnw.graph.stored import Source, StoredTensor
 
-__all__ = ["Edit", "atomic_file", "write_patched"]
+__all__ = ["Edit", "atomic_copy", "atomic_file", "write_patched"]
 
 _ALIGNMENT = 4096
 _COPY_CHUNK = 2**24
@@ -218,3 +218,12 @@ def _write_relocated(
             _write(target, content, position)
             position += len(content)
     return ranges
+
+
+def atomic_copy(source: Path, out: Path) -> None:
+    """Copy a finished file to its place, atomically."""
+    with source.open("rb") as file, atomic_file(out) as target:
+        position = 0
+        while chunk := file.read(_COPY_CHUNK):
+            _write(target, chunk, position)
+            position += len(chunk)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import inspect
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -15,9 +16,12 @@ from onnxnnw.errors import UnknownName, UnsupportedNetwork, UsageError
 from onnxnnw.graph import Edit, Network, StoredTensor, find_slots, open_network, write_patched
 
 __all__ = [
+    "Array",
+    "Changes",
     "Modification",
     "WeightModification",
     "apply",
+    "between",
     "find_modification",
     "modification_names",
     "parameter",
@@ -25,6 +29,8 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
+Changes = Iterator[tuple[StoredTensor, Array]]
+"""Stored tensors with their new values, in the stored shape."""
 
 
 def parameter(help: str, default: Any = dataclasses.MISSING) -> Any:
@@ -59,7 +65,7 @@ class WeightModification(Modification):
     """A modification that gives new values to weights, one stored tensor at a time."""
 
     @abstractmethod
-    def changed(self, weights: Sequence[StoredTensor], rng: np.random.Generator) -> Iterator[tuple[StoredTensor, Array]]:
+    def changed(self, weights: Sequence[StoredTensor], rng: np.random.Generator) -> Changes:
         """New values, in the stored shape, for each weight that changes."""
 
     def write(self, network: Network, out: Path, rng: np.random.Generator) -> None:
@@ -113,7 +119,8 @@ def _classes() -> dict[str, type[Modification]]:
             continue
         module = importlib.import_module(f"onnxnnw.modifications.{info.name}")
         for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, Modification) and value.__module__ == module.__name__:
+            own = isinstance(value, type) and value.__module__ == module.__name__ and not inspect.isabstract(value)
+            if own and issubclass(value, Modification):
                 out[value.name] = value
     return out
 

@@ -1,13 +1,13 @@
 """Gaussian noise: ``w += N(0, S sigma)`` per layer, sigma the deviation of that layer's weights [NNW-TEC 7.2.6, R]."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from onnxnnw.graph import StoredTensor
-from onnxnnw.modifications.base import Array, WeightModification, between, parameter
+from onnxnnw.modifications.base import Changes, WeightModification, between, parameter
 
 __all__ = ["GaussianNoise"]
 
@@ -26,7 +26,7 @@ class GaussianNoise(WeightModification):
     def __post_init__(self) -> None:
         between("the ratio S", self.ratio, 0, 1e6)
 
-    def changed(self, weights: Sequence[StoredTensor], rng: np.random.Generator) -> Iterator[tuple[StoredTensor, Array]]:
+    def changed(self, weights: Sequence[StoredTensor], rng: np.random.Generator) -> Changes:
         for weight in weights:
             values = weight.array()
             wide = np.float64 if values.dtype == np.float64 else np.float32

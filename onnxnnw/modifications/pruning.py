@@ -1,9 +1,10 @@
 """Pruning: the smallest weights, or random ones, become zero [NNW-TEC 3, 7.2.6].
 
-The standard's text can be read as "smallest of the whole network"; its authors' code prunes per layer [R]. Both are here.
+The standard's text can be read as "smallest of the whole network"; its authors' code prunes per layer [R]. Both are
+here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.graph import StoredTensor
-from onnxnnw.modifications.base import Array, WeightModification, between, parameter
+from onnxnnw.modifications.base import Array, Changes, WeightModification, between, parameter
 
 __all__ = ["GlobalMagnitudePruning", "MagnitudePruning", "RandomPruning"]
 
@@ -32,7 +33,7 @@ class MagnitudePruning(WeightModification):
     def __post_init__(self) -> None:
         between("the percentage P", self.percentage, 0, 100)
 
-    def changed(self, weights: Sequence[StoredTensor], rng: np.random.Generator) -> Iterator[tuple[StoredTensor, Array]]:
+    def changed(self, weights: Sequence[StoredTensor], rng: np.random.Generator) -> Changes:
         for weight in weights:
             values = weight.array().reshape(-1)
             count = round(values.size * self.percentage / 100)
@@ -60,7 +61,7 @@ class GlobalMagnitudePruning(WeightModification):
     def __post_init__(self) -> None:
         between("the percentage P", self.percentage, 0, 100)
 
-    def changed(self, weights: Sequence[StoredTensor], rng: np.random.Generator) -> Iterator[tuple[StoredTensor, Array]]:
+    def changed(self, weights: Sequence[StoredTensor], rng: np.random.Generator) -> Changes:
         count = round(sum(weight.size for weight in weights) * self.percentage / 100)
         threshold, left = _select(weights, count) if count else (np.uint64(0), 0)
         for weight in weights:
@@ -85,7 +86,7 @@ class RandomPruning(WeightModification):
     def __post_init__(self) -> None:
         between("the percentage R", self.percentage, 0, 100)
 
-    def changed(self, weights: Sequence[StoredTensor], rng: np.random.Generator) -> Iterator[tuple[StoredTensor, Array]]:
+    def changed(self, weights: Sequence[StoredTensor], rng: np.random.Generator) -> Changes:
         for weight in weights:
             values = weight.array().reshape(-1)
             chosen = rng.choice(values.size, round(values.size * self.percentage / 100), replace=False, shuffle=False)

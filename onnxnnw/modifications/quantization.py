@@ -1,13 +1,13 @@
 """Quantization: every layer's weights on 2**B evenly spaced levels, stored as they were [NNW-TEC 7.2.6, R]."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from onnxnnw.graph import StoredTensor
-from onnxnnw.modifications.base import Array, WeightModification, between, parameter
+from onnxnnw.modifications.base import Changes, WeightModification, between, parameter
 
 __all__ = ["Quantization"]
 
@@ -26,7 +26,7 @@ class Quantization(WeightModification):
     def __post_init__(self) -> None:
         between("the number of bits B", self.bits, 1, 24)
 
-    def changed(self, weights: Sequence[StoredTensor], rng: np.random.Generator) -> Iterator[tuple[StoredTensor, Array]]:
+    def changed(self, weights: Sequence[StoredTensor], rng: np.random.Generator) -> Changes:
         for weight in weights:
             values = weight.array()
             low, high = values.min(), values.max()

@@ -1,0 +1,84 @@
+"""What deployment does with onnxruntime's own tools: optimise, quantise dynamically, quantise statically."""
+
+import tempfile
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from onnxnnw.errors import TraceabilityError, UnsupportedNetwork, UsageError
+from onnxnnw.graph import Network
+from onnxnnw.graph.patch import atomic_copy
+from onnxnnw.modifications.base import Array, Modification, between, parameter
+from onnxnnw.runtime import open_runtime, optimise, quantize_dynamically, quantize_statically
+
+__all__ = ["DynamicQuantization", "RuntimeOptimization", "StaticQuantization"]
+
+
+class DeploymentTool(Modification):
+    """A tool that reads one file and writes another, wherever it likes; its result takes its name only when whole."""
+
+    @abstractmethod
+    def run(self, source: Path, out: Path, rng: np.random.Generator) -> None:
+        """Run the tool."""
+
+    def write(self, network: Network, out: Path, rng: np.random.Generator) -> None:
+        if out.exists() and out.samefile(network.path):
+            raise UsageError(f"{out}: input and output are the same file")
+        with tempfile.TemporaryDirectory() as folder:
+            result = Path(folder) / "out.onnx"
+            try:
+                self.run(network.path, result, rng)
+            except TraceabilityError:
+                raise
+            except Exception as error:  # third-party tools fail in any way they like
+                reason = " ".join(str(error).split())[:300] or type(error).__name__
+                raise UnsupportedNetwork(f"{self.name} fails on {network.path}: {reason}") from error
+            atomic_copy(result, out)
+
+
+@dataclass(frozen=True)
+class RuntimeOptimization(DeploymentTool):
+    """onnxruntime's offline optimiser: normalisation folded, operators fused, names changed."""
+
+    name: ClassVar[str] = "runtime-optimization"
+
+    def run(self, source: Path, out: Path, rng: np.random.Generator) -> None:
+        optimise(source, out)
+
+
+@dataclass(frozen=True)
+class DynamicQuantization(DeploymentTool):
+    """onnxruntime's dynamic quantisation to 8 bits."""
+
+    name: ClassVar[str] = "dynamic-quantization"
+
+    def run(self, source: Path, out: Path, rng: np.random.Generator) -> None:
+        quantize_dynamically(source, out)
+
+
+@dataclass(frozen=True)
+class StaticQuantization(DeploymentTool):
+    """onnxruntime's static quantisation to 8 bits, one scale per channel, calibrated on random inputs.
+
+    Args:
+        batches: Number of inputs to calibrate on.
+    """
+
+    name: ClassVar[str] = "static-quantization"
+    batches: int = parameter("number of random inputs to calibrate on", 16)
+
+    def __post_init__(self) -> None:
+        between("the number of batches", self.batches, 1, 10_000)
+
+    def run(self, source: Path, out: Path, rng: np.random.Generator) -> None:
+        ports = open_runtime(source).inputs
+
+        def inputs() -> Iterator[dict[str, Array]]:
+            for _ in range(self.batches):
+                yield {p.name: rng.standard_normal([size or 1 for size in p.shape]).astype(p.dtype) for p in ports}
+
+        quantize_statically(source, out, inputs())
