@@ -1,10 +1,11 @@
 """Record and candidate -> verdict.
 
-Two paths, one verdict. The fast path (name, shape and use of every slot as enrolled) reads stored values at the positions and
-may only say ``traced``; every other answer comes from the thorough path, which recognises slots by content.
+Two paths, one verdict. The fast path (name, shape and use of every slot as enrolled) reads stored values at the positions
+and may only say ``traced``; every other answer comes from the thorough path, which recognises slots by content.
 """
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from onnxnnw.errors import UnreadableRecord, UsageError
 from onnxnnw.findings.base import Examination, Finding, collect_findings
-from onnxnnw.graph import Network, SlotView, find_slots, network_digest, open_network
+from onnxnnw.graph import Network, find_slots, network_digest, open_network
 from onnxnnw.graph.gauge import row_gains, row_magnitudes
 from onnxnnw.graph.match import Match, Wanted, agreement, match_slots
 from onnxnnw.methods import nct
@@ -31,7 +32,9 @@ __all__ = [
     "Search",
     "Standard",
     "Verdict",
+    "examine",
     "load_records",
+    "named_record",
     "search",
     "verify",
 ]
@@ -71,8 +74,8 @@ class Evidence:
     Attributes:
         kind: ``watermark`` or ``fingerprint``.
         commitment: SHA-256 of the record file.
-        after_the_fact_trials_log10: How many keys (log10) somebody would have to try to make such a record for this candidate;
-            None for a fingerprint.
+        after_the_fact_trials_log10: How many keys (log10) somebody would have to try to make such a record for this
+            candidate; None for a fingerprint.
         sentence: The same in words.
     """
 
@@ -175,7 +178,7 @@ class Search:
     Attributes:
         verdicts: Best first; every p-value is already multiplied by the number of records.
         unreadable: Files in the folder that are no readable records, with the reason.
-        seconds_per_record: Time of matching, without opening the candidate.
+        seconds_per_record: Time per record, the opening of the candidate shared among them.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -186,6 +189,15 @@ class Search:
     def best(self) -> Verdict:
         """The best match."""
         return self.verdicts[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """The best verdict, with all of them beside it where there are several, see docs/verdict-format.md."""
+        out = self.best.to_json()
+        if len(self.verdicts) > 1 or self.unreadable:
+            out["records"] = [verdict.to_json() for verdict in self.verdicts]
+            out["unreadable_records"] = list(self.unreadable)
+            out["seconds_per_record"] = round(self.seconds_per_record, 6)
+        return out
 
 
 def load_records(folder: Path | str) -> tuple[list[NamedRecord], list[str]]:
@@ -251,19 +263,52 @@ def verify(
     return sorted(verdicts, key=lambda v: (_ORDER.index(v.decision), v.log10_p))
 
 
+def examine(
+    candidate: Path | str,
+    record_paths: Sequence[Path | str] = (),
+    folder: Path | str | None = None,
+    rate: float = DEFAULT_RATE,
+    full: bool = False,
+    commitment: str | None = None,
+) -> Search:
+    """Hold a candidate against record files, or find the record of a folder that it comes from.
+
+    Args:
+        candidate: An ONNX file.
+        record_paths: Records; not together with ``folder``.
+        folder: A folder of records.
+        rate, full: See ``verify``.
+        commitment: Published SHA-256 of the one record.
+
+    Raises:
+        CannotLook: The candidate, a record or the folder cannot be examined.
+        UsageError: Records and folder together, neither, or a commitment without exactly one record.
+    """
+    if bool(record_paths) == (folder is not None):
+        raise UsageError("give records or a folder of records, one of the two")
+    if commitment is not None and len(record_paths) != 1:
+        raise UsageError("a commitment belongs to exactly one record")
+    if folder is not None:
+        return search(candidate, folder, rate, full)
+    return _timed(candidate, [named_record(path, commitment) for path in record_paths], (), rate, full)
+
+
 def search(candidate: Path | str, folder: Path | str, rate: float = DEFAULT_RATE, full: bool = False) -> Search:
-    """Find the record of a folder that a candidate comes from.
+    """Find the record of a folder that a candidate comes from [Matching, NNW-TEC 3 and 5.3.1].
 
     Raises:
         CannotLook: The candidate or the folder cannot be examined.
     """
-    import time
-
     records, unreadable = load_records(folder)
+    return _timed(candidate, records, tuple(unreadable), rate, full)
+
+
+def _timed(
+    candidate: Path | str, records: Sequence[NamedRecord], unreadable: tuple[str, ...], rate: float, full: bool
+) -> Search:
     start = time.perf_counter()
     verdicts = verify(candidate, records, rate, full)
-    seconds = (time.perf_counter() - start) / len(records)
-    return Search(tuple(verdicts), tuple(unreadable), seconds)
+    return Search(tuple(verdicts), unreadable, (time.perf_counter() - start) / len(records))
 
 
 _ORDER = ("identical", "traced", "inconclusive", "not traced")

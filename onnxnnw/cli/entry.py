@@ -1,0 +1,107 @@
+"""The entry point: every command, and the promise that an exit code means what it says.
+
+0 yes · 1 no (not traced, or the gate not met) · 2 wrong usage · 3 could not look or could not finish · 130 interrupted.
+Python's own exit code for an uncaught exception is 1, which would read as "not traced", so everything is caught here.
+"""
+
+import importlib
+import os
+import pkgutil
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+
+from onnxnnw.errors import TraceabilityError
+
+__all__ = ["build_app", "main"]
+
+INTERRUPTED = 130
+TRACEBACK = "ONNXNNW_TRACEBACK"
+"""Set this environment variable to see where an error comes from."""
+
+
+def build_app() -> typer.Typer:
+    """The application with the commands of every file of this folder that has a ``register``."""
+    app = typer.Typer(
+        name="onnxnnw",
+        help="Mark or fingerprint a neural network once, and prove from an ONNX file alone where it comes from.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog="Exit codes: 0 yes, 1 no, 2 wrong usage, 3 could not look or could not finish, 130 interrupted.",
+    )
+    app.callback()(_version)
+    package = importlib.import_module("onnxnnw.cli")
+    for info in pkgutil.iter_modules(package.__path__):
+        register = getattr(importlib.import_module(f"onnxnnw.cli.{info.name}"), "register", None)
+        if register is not None:
+            register(app)
+    return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from onnxnnw import __version__
+
+        print(f"onnxnnw {__version__}")
+        raise typer.Exit
+
+
+def _version(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Show the version."),
+) -> None:
+    """Mark or fingerprint a neural network once, and prove from an ONNX file alone where it comes from."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit; nothing leaves as a traceback unless ONNXNNW_TRACEBACK is set."""
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; Python would complain at exit
+        code = TraceabilityError.exit_code
+    sys.exit(code)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        result = build_app()(arguments, standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except KeyboardInterrupt:
+        return _say("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        raise
+    except TraceabilityError as error:
+        return _say(str(error), error.exit_code)
+    except MemoryError:
+        return _say("out of memory", TraceabilityError.exit_code)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _say(f"{place}{error.strerror or error}", TraceabilityError.exit_code)
+    except BaseException as error:
+        if type(error).__name__ == "Abort":
+            return _say("interrupted", INTERRUPTED)
+        if isinstance(error, SystemExit):
+            return error.code if isinstance(error.code, int) else 0
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # typer's own usage errors
+            error.show()
+            return int(error.exit_code)
+        reason = " ".join(str(error).split())[:300]
+        return _say(
+            f"internal error: {type(error).__name__}: {reason} (set {TRACEBACK}=1 to see where)",
+            TraceabilityError.exit_code,
+        )
+
+
+def _say(message: str, code: int) -> int:
+    if os.environ.get(TRACEBACK):
+        traceback.print_exc()
+    visible = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in message)
+    print(f"onnxnnw: {visible}", file=sys.stderr)
+    return code

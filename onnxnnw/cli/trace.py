@@ -1,0 +1,177 @@
+"""fingerprint, embed, verify: the tracker's and the auditor's commands."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from onnxnnw.cli import show
+from onnxnnw.errors import TraceabilityError, UsageError
+
+if TYPE_CHECKING:
+    from onnxnnw.enrolment import Enrolment
+    from onnxnnw.verification import Verdict
+
+__all__ = ["register"]
+
+_COLOURS = {"identical": "green", "traced": "green", "not traced": "red", "inconclusive": "yellow"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(fingerprint)
+    app.command()(embed)
+    app.command()(verify)
+
+
+def fingerprint(
+    model: Path = typer.Argument(help="An ONNX file; it is only read."),
+    record: Path = typer.Option(..., "--output", "-o", help="Where to write the record. Keep it secret."),
+    positions: int = typer.Option(512, help="N: number of secret positions."),
+    actor: str = typer.Option("", help="Who fingerprints."),
+    role: str = typer.Option("", help="Architect, Trainer, Tracker, Distributor or 'Generic user'."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Fingerprint a network without changing it.
+
+    Example: onnxnnw fingerprint net.onnx -o net.record
+    """
+    from onnxnnw.enrolment import Owner
+    from onnxnnw.enrolment import fingerprint as library
+
+    _report(library(model, record, positions, Owner(actor, role)), record, None, as_json)
+
+
+def embed(
+    model: Path = typer.Argument(help="An ONNX file; it is only read."),
+    out: Path = typer.Option(..., "--output", "-o", help="Where to write the marked copy."),
+    record: Path = typer.Option(..., "--record", help="Where to write the record. Keep it secret."),
+    positions: int = typer.Option(512, help="N: number of secret positions."),
+    strength: float = typer.Option(1.0, help="Deviation of the mark's values, in units of each layer's."),
+    value_std: float | None = typer.Option(
+        None, help="Absolute deviation of the mark's values, instead of --strength."
+    ),
+    actor: str = typer.Option("", help="Who marks."),
+    role: str = typer.Option("", help="Architect, Trainer, Tracker, Distributor or 'Generic user'."),
+    source_id: str = typer.Option("", help="ID of the Actor who provides the network."),
+    destination_id: str = typer.Option("", help="ID of the Actor who receives it."),
+    keep: list[Path] = typer.Option([], help="Record of another mark whose positions are left alone; repeatable."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Write a marked copy of a network, and the record that proves it.
+
+    Example: onnxnnw embed net.onnx -o marked.onnx --record net.record --actor "ACME" --role Tracker
+    """
+    from onnxnnw.enrolment import Owner
+    from onnxnnw.enrolment import embed as library
+    from onnxnnw.records import load_record
+
+    owner = Owner(actor, role, source_id, destination_id)
+    others = [load_record(path) for path in keep]
+    _report(library(model, out, record, positions, strength, value_std, owner, others), record, out, as_json)
+
+
+def verify(
+    candidate: Path = typer.Argument(help="An ONNX file."),
+    record: list[Path] = typer.Option([], help="A record; repeatable."),
+    records: Path | None = typer.Option(None, help="A folder of records to search."),
+    require: str = typer.Option("traced", help="What the gate wants: traced or identical."),
+    min_explained: float = typer.Option(0.0, help="Share of the weights (0 to 1) that the record must explain."),
+    false_positive_rate: float = typer.Option(1e-6, help="How often an unrelated network may be called traced."),
+    commitment: str | None = typer.Option(None, help="Published SHA-256 of the record; any other record is refused."),
+    full: bool = typer.Option(
+        False, "--full", help="Also compare the canonical digest, which alone can say identical."
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> int:
+    """Say whether an ONNX file comes from a recorded network: exit 0 yes, 1 no, 3 could not tell.
+
+    Example: onnxnnw verify suspect.onnx --record net.record
+    """
+    from onnxnnw.verification import examine
+
+    if require not in ("traced", "identical"):
+        raise UsageError(f"--require is traced or identical, not {require!r}")
+    if not 0 <= min_explained <= 1:
+        raise UsageError(f"--min-explained lies between 0 and 1, not at {min_explained}")
+    full = full or require == "identical"
+    result = examine(candidate, record, records, false_positive_rate, full, commitment)
+    best = result.best
+    if as_json:
+        show.document(result.to_json())
+    else:
+        _show_search(result.verdicts, result.unreadable, result.seconds_per_record, candidate)
+    if best.meets(require, min_explained):
+        return 0
+    return TraceabilityError.exit_code if best.decision == "inconclusive" else 1
+
+
+def _report(enrolment: "Enrolment", record: Path, out: Path | None, as_json: bool) -> None:
+    kept = enrolment.record
+    if as_json:
+        show.document(
+            {
+                "format": "onnxnnw/enrolment/1",
+                "kind": kept.kind,
+                "record": str(record),
+                "output": None if out is None else str(out),
+                "commitment": enrolment.commitment,
+                "positions": kept.number_of_positions,
+                "capacity": enrolment.capacity,
+                "shared_positions": enrolment.shared_positions,
+                "digest": kept.derived["digest"],
+                "warnings": list(enrolment.warnings),
+            }
+        )
+        return
+    rows = [("record", f"{record}  (secret: whoever holds it can erase the mark)")]
+    if out is not None:
+        rows.insert(0, ("marked copy", str(out)))
+    rows += [
+        ("positions", f"{kept.number_of_positions:,} of {enrolment.capacity:,} eligible weights"),
+        ("commitment", f"{enrolment.commitment}  (publish it before the network)"),
+    ]
+    if enrolment.shared_positions:
+        rows.append(("shared", f"{enrolment.shared_positions:,} positions with the marks to keep"))
+    show.pairs(rows)
+    for warning in enrolment.warnings:
+        typer.secho(f"warning: {show.visible(warning)}", fg="yellow", err=True)
+
+
+def _show_search(verdicts: "tuple[Verdict, ...]", unreadable: tuple[str, ...], seconds: float, candidate: Path) -> None:
+    _show_verdict(verdicts[0], candidate)
+    if len(verdicts) > 1:
+        print(f"\n{len(verdicts)} records, {seconds * 1e3:.0f} ms each; every p-value is multiplied by their number")
+        rows = [[v.decision, v.record, v.kind, f"{v.log10_p:.1f}", f"{v.effect:.3f}"] for v in verdicts[:20]]
+        show.table(["decision", "record", "kind", "log10 p", "effect"], rows, right=(3, 4))
+    for reason in unreadable:
+        typer.secho(f"warning: not searched: {show.visible(reason)}", fg="yellow", err=True)
+
+
+def _show_verdict(verdict: "Verdict", candidate: Path) -> None:
+    who = " ".join(part for part in (verdict.role, verdict.actor) if part)
+    typer.secho(verdict.decision, fg=_COLOURS[verdict.decision], bold=True, nl=False)
+    print(
+        show.visible(
+            f"  {candidate} against {verdict.record} ({verdict.method} {verdict.kind}{', ' + who if who else ''})"
+        )
+    )
+    standard = verdict.standard
+    decision = "retrieved" if standard.retrieved else "not retrieved"
+    missing = f" ({verdict.absent:,} absent, {verdict.unread:,} unread)" if verdict.read < verdict.positions else ""
+    show.pairs(
+        [
+            ("log10 p", f"{verdict.log10_p:.1f}   (false-positive rate {verdict.rate:g})"),
+            ("effect", f"{verdict.effect:.3f}"),
+            ("coverage", f"{verdict.coverage:.0%} of {verdict.positions:,} positions{missing}"),
+            ("explained", f"{verdict.explained:.0%} of the candidate's weights"),
+            (
+                "standard",
+                f"{decision}: Spearman {standard.spearman:.3f}, Pearson {standard.pearson:.3f} (nominal 5 % decision)",
+            ),
+            ("evidence", verdict.evidence.sentence),
+            *(("finding" if not n else "", f.sentence) for n, f in enumerate(verdict.findings)),
+        ]
+    )
+    for problem in verdict.not_understood[:3]:
+        typer.secho(f"warning: not covered: {show.visible(problem)}", fg="yellow", err=True)

@@ -1,0 +1,86 @@
+"""What a network is made of, as far as traceability is concerned: a summary that reads no weights."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from onnxnnw.graph import Slot, find_slots, open_network
+from onnxnnw.methods.nct import ANCHORS
+
+__all__ = ["FORMAT", "Inspection", "Weight", "inspect"]
+
+FORMAT = "onnxnnw/inspection/1"
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One live weight.
+
+    Attributes:
+        mark: ``yes``, ``fingerprint only`` or ``no``, by its structure alone.
+    """
+
+    name: str
+    use: str
+    shape: tuple[int, ...]
+    stored_as: str
+    elements: int
+    mark: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The live weights of a network.
+
+    Attributes:
+        room_to_embed, room_to_fingerprint: Largest N, an upper bound: dead rows and formula tables are not known yet.
+    """
+
+    weights: tuple[Weight, ...]
+    live_elements: int
+    room_to_embed: int
+    room_to_fingerprint: int
+    dead_tensors: int
+    not_understood: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented form, see docs/verdict-format.md."""
+        return {"format": FORMAT, **asdict(self)}
+
+
+def inspect(model: Path | str) -> Inspection:
+    """List the live weights of an ONNX file.
+
+    Raises:
+        CannotLook: The file cannot be read.
+    """
+    with open_network(model, for_writing=True) as network:
+        view = find_slots(network)
+        network.check_unchanged()
+    embeddable = [slot for slot in view.slots if not slot.read_only and not slot.shared]
+    readable = [slot for slot in view.slots if not slot.shared]
+    weights = tuple(
+        Weight(slot.name, slot.use, slot.shape, _stored_as(slot), slot.size, _mark(slot)) for slot in view.slots
+    )
+    return Inspection(
+        weights=weights,
+        live_elements=sum(slot.size for slot in view.slots),
+        room_to_embed=_room(embeddable, len(view.slots)),
+        room_to_fingerprint=_room(readable, len(view.slots)),
+        dead_tensors=len(view.dead),
+        not_understood=tuple(view.not_understood),
+    )
+
+
+def _room(slots: list[Slot], all_slots: int) -> int:
+    return max(0, sum(slot.size for slot in slots) // 2 - ANCHORS * all_slots)
+
+
+def _mark(slot: Slot) -> str:
+    if slot.shared:
+        return "no"
+    return "fingerprint only" if slot.read_only else "yes"
+
+
+def _stored_as(slot: Slot) -> str:
+    return " < ".join([*reversed(slot.constant.operations()), slot.tensor.type_name][::-1])
