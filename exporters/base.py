@@ -23,11 +23,13 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from onnxnnw.errors import UnknownName, UnreadableNetwork, UnsupportedNetwork
+from onnxnnw.errors import UnknownName, UnsupportedNetwork
+from onnxnnw.graph import Edit, Network, StoredTensor, open_network, write_patched
+from onnxnnw.graph.flow import trace_flow
 from onnxnnw.tasks.base import Task
 from onnxnnw.training import Recipe
 
-__all__ = ["Architecture", "export", "read_weights", "write_weights"]
+__all__ = ["Architecture", "export", "write_weights"]
 
 SMALL_BATCH = 2  # traced with two samples: torch.export specialises a dimension of size one
 
@@ -96,21 +98,31 @@ class Architecture(ABC):
         """
         module = self.build()
         wanted = _named(module)
-        found = read_weights(path)
-        problems = []
-        for name, value in wanted.items():
-            if name not in found:
-                problems.append(f"{name} is missing")
-            elif found[name].shape != value.shape:
-                problems.append(f"{name} is {found[name].shape}, not {value.shape}")
-            elif found[name].dtype != value.dtype:
-                problems.append(f"{name} is {found[name].dtype}, not {value.dtype}")
-        if problems:
-            shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
-            raise UnsupportedNetwork(f"{path} is not a {self.name} of size {self.size}: {shown}")
-        state = {name: torch.from_numpy(found[name].copy()) for name in wanted}
+        with open_network(path) as network:
+            found = _stored(network)
+            problems = []
+            for name, value in wanted.items():
+                if name not in found:
+                    problems.append(f"{name} is missing")
+                elif found[name].shape != value.shape:
+                    problems.append(f"{name} is {found[name].shape}, not {value.shape}")
+                elif found[name].type_name != "float":
+                    problems.append(f"{name} is {found[name].type_name}, not float")
+            if problems:
+                shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
+                raise UnsupportedNetwork(f"{path} is not a {self.name} of size {self.size}: {shown}")
+            state = {name: torch.from_numpy(found[name].array().copy()) for name in wanted}
+            network.check_unchanged()
         module.load_state_dict({**module.state_dict(), **state})
         return module.eval()
+
+    def with_new_head(self, module: nn.Module, classes: int) -> nn.Module:
+        """The module with a fresh last layer for other classes, drawn from torch's global generator.
+
+        Raises:
+            UnsupportedNetwork: The network has no classes to exchange.
+        """
+        raise UnsupportedNetwork(f"{self.name} has no classification head to exchange")
 
 
 def export(architecture: Architecture, module: nn.Module, path: Path) -> None:
@@ -143,27 +155,20 @@ def export(architecture: Architecture, module: nn.Module, path: Path) -> None:
         _save(model, path)
 
 
-def read_weights(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """All initializers of an ONNX file by name."""
-    try:
-        model = onnx.load(path)
-        return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    except OSError as error:
-        raise UnreadableNetwork(f"cannot read {path}: {error.strerror}") from error
-    except Exception as error:  # protobuf and numpy_helper raise many kinds for a damaged file
-        raise UnreadableNetwork(f"{path} is not a readable ONNX file") from error
+def write_weights(module: nn.Module, network: Network, out: Path) -> None:
+    """Write a copy of an ONNX file in which the module's values replace those of the same name; all else stays.
+
+    Args:
+        network: Opened with ``for_writing=True``.
+    """
+    found = _stored(network)
+    edits = (Edit(found[name], None, found[name].encode(value.ravel())) for name, value in _named(module).items())
+    write_patched(network, out, edits)
 
 
-def write_weights(module: nn.Module, source: Path, out: Path) -> None:
-    """Write a copy of an ONNX file in which the module's weights replace those of the same name; all else stays."""
-    model = onnx.load(source)
-    weights = _named(module)
-    for tensor in model.graph.initializer:
-        if tensor.name in weights:
-            tensor.CopyFrom(numpy_helper.from_array(weights.pop(tensor.name), tensor.name))
-    if weights:
-        raise UnsupportedNetwork(f"{source} has no weight named {next(iter(weights))}")
-    _save(model, out)
+def _stored(network: Network) -> dict[str, StoredTensor]:
+    """Everything that the file stores, by name."""
+    return {tensor.name: tensor for tensor in trace_flow(network).tensors.values()}
 
 
 def _named(module: nn.Module) -> dict[str, np.ndarray[Any, Any]]:

@@ -1,5 +1,6 @@
 """ResNet8, the residual network of MLPerf Tiny: 78,186 trainable parameters on 32×32 images [I: notes]."""
 
+import copy
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -34,6 +35,11 @@ class ResNet8(Architecture):
 
     def loss(self, outputs: Any, targets: Any) -> Any:
         return F.cross_entropy(outputs, targets)
+
+    def with_new_head(self, module: nn.Module, classes: int) -> nn.Module:
+        changed = copy.deepcopy(module)
+        changed.fc = nn.Linear(changed.fc.in_features, classes)
+        return changed
 
     def _module(self) -> nn.Module:
         return _ResNet(WIDTHS[self.size], classes=10)

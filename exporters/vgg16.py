@@ -1,5 +1,6 @@
 """VGG16 for 32×32 images, without batch normalisation: 14,719,818 parameters at reference size [R: notes]."""
 
+import copy
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -38,6 +39,11 @@ class Vgg16(Architecture):
 
     def loss(self, outputs: Any, targets: Any) -> Any:
         return F.cross_entropy(outputs, targets)
+
+    def with_new_head(self, module: nn.Module, classes: int) -> nn.Module:
+        changed = copy.deepcopy(module)
+        changed.classifier = nn.Linear(changed.classifier.in_features, classes)
+        return changed
 
     def _module(self) -> nn.Module:
         return _Vgg([[width // DIVISOR[self.size] for width in block] for block in BLOCKS], classes=10)

@@ -40,6 +40,7 @@ __all__ = [
     "Sgd",
     "Trained",
     "Trainer",
+    "load_module",
     "write_values",
 ]
 
@@ -482,6 +483,20 @@ class _Run:
             self.history = [Epoch(**epoch) for epoch in state["history"]]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UnreadableData(f"{path} does not fit this network: {_first_line(error)}") from error
+
+
+def load_module(module: Module, checkpoint: Path) -> Module:
+    """A copy of the module with the weights that a checkpoint holds, in evaluation mode.
+
+    Raises:
+        UnreadableData: The checkpoint is damaged, or of another network.
+    """
+    changed = copy.deepcopy(module)
+    try:
+        changed.load_state_dict(_load_checkpoint(checkpoint)["state"]["module"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise UnreadableData(f"{checkpoint} does not fit this network: {_first_line(error)}") from error
+    return changed.eval()
 
 
 def _load_checkpoint(path: Path) -> dict[str, Any]:

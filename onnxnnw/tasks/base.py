@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,10 +35,8 @@ __all__ = [
 Array = NDArray[Any]
 
 
-class Predictor(Protocol):
-    """Whatever answers a batch: an ONNX file through onnxruntime, or a module in training."""
-
-    def __call__(self, inputs: Array) -> Array: ...
+Predictor = Callable[[Array], Array]
+"""Whatever answers a batch: an ONNX file through onnxruntime, or a module in training."""
 
 
 class Samples(ABC):

@@ -41,7 +41,13 @@ CLASSIFICATION_ERROR = Metric("classification-error", "%", _hits, lambda sums: 1
 
 @dataclass(frozen=True)
 class Classification(Task):
-    """CIFAR-10, from ``cifar-10-batches-py`` or from folders of images named after the classes."""
+    """CIFAR-10, from ``cifar-10-batches-py`` or from folders of images named after the classes.
+
+    Args:
+        classes: Names of the class folders in the order of their labels; none means whatever folders there are.
+    """
+
+    classes: tuple[str, ...] = CLASSES
 
     name: ClassVar[str] = "classification"
     source: ClassVar[str] = "https://www.cs.toronto.edu/~kriz/cifar.html (CIFAR-10 python version)"
@@ -54,7 +60,7 @@ class Classification(Task):
         batches = "cifar-10-batches-py"
         layouts = [batches, *one_down(directory, batches), split, *one_down(directory, split)]
         place = find(directory, layouts, f"CIFAR-10 ({split})", self.source)
-        pixels, labels = _from_batches(place, split) if place.name == batches else _from_folders(place)
+        pixels, labels = _from_batches(place, split) if place.name == batches else _from_folders(place, self.classes)
         return Images(pixels, labels)
 
 
@@ -89,13 +95,14 @@ class Images(Samples):
         ]  # (N, 32, 32, 3) -> (N, 3, 32, 32), still channels last
 
 
-def _from_folders(folder: Path) -> tuple[Array, Array]:
-    """`folder`/<class>/*.jpg, classes in CIFAR-10's order."""
-    missing = [name for name in CLASSES if not (folder / name).is_dir()]
-    if missing:
-        raise MissingData(f"{folder} lacks the class folders {', '.join(missing)}")
+def _from_folders(folder: Path, classes: tuple[str, ...]) -> tuple[Array, Array]:
+    """`folder`/<class>/*.jpg."""
+    classes = classes or tuple(sorted(path.name for path in folder.iterdir() if path.is_dir()))
+    missing = [name for name in classes if not (folder / name).is_dir()]
+    if missing or not classes:
+        raise MissingData(f"{folder} lacks the class folders {', '.join(missing) or 'altogether'}")
     pixels, labels = [], []
-    for label, name in enumerate(CLASSES):
+    for label, name in enumerate(classes):
         for path in image_files(folder / name):
             image = open_image(path)
             if image.shape != (SIDE, SIDE, 3):

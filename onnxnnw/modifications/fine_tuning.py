@@ -1,0 +1,54 @@
+"""Fine-tuning: resume training for E epochs on the original data [NNW-TEC 7.2.6]."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from onnxnnw.errors import UsageError
+from onnxnnw.graph import Network
+from onnxnnw.modifications.base import Modification, between, parameter
+from onnxnnw.networks import find_network
+
+__all__ = ["FineTuning"]
+
+
+@dataclass(frozen=True)
+class FineTuning(Modification):
+    """Train a reference network on, without any mark's triggers or penalties.
+
+    Classifiers and segmenters use SGD with a constant rate of 0.01, momentum 0.9 and weight decay 5e-4 [R]; image
+    networks keep their own optimizer at its full rate, without an adversary, whose weights no ONNX file holds.
+    """
+
+    name: ClassVar[str] = "fine-tuning"
+    network: str = parameter("name of the reference network, e.g. resnet8")
+    data: str = parameter("directory of the training data")
+    epochs: int = parameter("E: number of epochs", 1)
+    size: str = parameter("size of the reference network", "reference")
+    rate: float = parameter("learning rate; 0 takes the usual one", 0.0)
+    threads: int = parameter("threads of torch; 0 leaves its own choice", 0)
+
+    def __post_init__(self) -> None:
+        between("the number of epochs E", self.epochs, 0, 10_000)
+        if self.rate:
+            between("the learning rate", self.rate, 1e-9, 10)
+
+    def write(self, network: Network, out: Path, rng: np.random.Generator) -> None:
+        architecture = find_network(self.network, self.size)
+
+        from onnxnnw.exporters.base import write_weights
+        from onnxnnw.training import Constant, Recipe, Sgd, Trainer
+
+        usual = architecture.recipe()
+        optimizer = Sgd(0.01, 0.9, 5e-4, nesterov=False) if isinstance(usual.optimizer, Sgd) else usual.optimizer
+        if self.rate:
+            optimizer = replace(optimizer, rate=self.rate)
+        recipe = Recipe(self.epochs, usual.batch, optimizer, Constant(), usual.repeats)
+        module = architecture.load(network.path)
+        samples = architecture.task().training(Path(self.data))
+        if out.exists() and out.samefile(network.path):
+            raise UsageError(f"{out}: input and output are the same file")  # before the hours, not after them
+        trainer = Trainer(recipe, architecture.loss, seed=int(rng.integers(2**31)), threads=self.threads or None)
+        write_weights(trainer(module, samples).module, network, out)
