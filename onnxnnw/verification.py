@@ -1,7 +1,8 @@
 """Record and candidate -> verdict.
 
-Two paths, one verdict. The fast path (name, shape and use of every slot as enrolled) reads stored values at the positions
-and may only say ``traced``; every other answer comes from the thorough path, which recognises slots by content.
+Two paths, one verdict. Anchors alone choose the slots, before anything is tested: where name, shape and use of every
+slot are as enrolled and the anchors of each agree, by name; else by content. In the former case the fast path reads
+stored values at the positions; it may only say ``traced``, and every other answer comes from the thorough path.
 """
 
 import re
@@ -20,7 +21,7 @@ from onnxnnw.graph import Network, find_slots, network_digest, open_network
 from onnxnnw.graph.gauge import row_gains, row_magnitudes
 from onnxnnw.graph.match import Match, Wanted, agreement, match_slots
 from onnxnnw.methods import nct
-from onnxnnw.methods.base import Judgement, find_method
+from onnxnnw.methods.base import Judgement, Reads, find_method
 from onnxnnw.records import Record, commitment_of, load_record
 from onnxnnw.statistics import log10_of_either, required_reads
 
@@ -330,20 +331,18 @@ class _Examiner:
         alternatives = len(self.records)
         log10_rate = self.log10_rate - float(np.log10(alternatives))
         anchors = _Anchors(record)
-        matches = self._as_enrolled(record, anchors)
-        path = "fast"
-        judgement = None
-        if matches is not None:
-            judgement = method.judge(record, _Stored(matches, self.live), log10_rate)
-        if judgement is None or not judgement.significant:
-            path = "thorough"
-            matches = match_slots(anchors.wanted(), self.view.slots)
-            judgement = method.judge(record, _Canonical(matches, self.live), log10_rate)
-        assert matches is not None
-        return self._decide(named, judgement, matches, path, alternatives)
+        as_enrolled = self._as_enrolled(record, anchors)
+        if as_enrolled is not None:
+            judgement = method.judge(record, _Stored(as_enrolled, self.live), log10_rate)
+            if judgement.significant:
+                return self._decide(named, judgement, as_enrolled, "fast", alternatives)
+        # A second alignment judged on the same mark would be another alternative, and nobody paid for it.
+        matches = as_enrolled if as_enrolled is not None else match_slots(anchors.wanted(), self.view.slots)
+        judgement = method.judge(record, _Canonical(matches, self.live), log10_rate)
+        return self._decide(named, judgement, matches, "thorough", alternatives)
 
     def _as_enrolled(self, record: Record, anchors: "_Anchors") -> list[Match | None] | None:
-        """The record's slots where all stand under their names, in their shapes and uses; None otherwise."""
+        """The record's slots where all stand under their names, in their shapes and uses, and agree; else None."""
         slots = self.view.by_name()
         for entry in record.slots:
             slot = slots.get(entry.name)
@@ -353,7 +352,11 @@ class _Examiner:
         for number, entry in enumerate(record.slots):
             slot = slots[entry.name]
             places, values = anchors.of(number)
-            found.append(Match(slot, False, agreement(slot.values(places), values)))
+            read = slot.values(places)
+            match = Match(slot, False, agreement(read, values))
+            if not match.agrees and not np.array_equal(_as_kept(read), values):
+                return None
+            found.append(match)
         return found
 
     def _decide(
@@ -364,7 +367,7 @@ class _Examiner:
         absent = 0 if self.view.not_understood else int(unmatched.sum())
         read = int(np.isfinite(reads.found).sum())
         log10_p = log10_of_either(judgement.association.log10_p, alternatives)
-        identical = self.digest is not None and self.digest == record.derived.get("digest")
+        identical = self.digest is not None and self.digest == record.derived.get("digest") and _untouched(reads)
         explained = sum(m.slot.size for m in matches if m is not None and m.agrees) / max(1, self.live)
         if identical:
             decision = "identical"
@@ -482,6 +485,18 @@ class _Canonical(_Stored):
         if slot not in self._gains:
             self._gains[slot] = row_gains(row_magnitudes(self._array(slot)))
         return self._gains[slot]
+
+
+def _as_kept(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values in the precision in which anchors are kept."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32).astype(np.float64)
+
+
+def _untouched(reads: Reads) -> bool:
+    """Whether nothing that was read contradicts equality: a digest is not bound, so anybody could write one."""
+    usable = np.isfinite(reads.found)
+    return bool(np.array_equal(reads.found[usable], reads.enrolled[usable])) and 2 * int(usable.sum()) >= usable.size
 
 
 def _evidence(named: NamedRecord, decision: str, log10_p: float) -> Evidence:

@@ -1,7 +1,7 @@
 """No-Constraint Traceability: N secret positions, read (fingerprint) or written (watermark) [NNW-TEC 7.2].
 
-NCT-Key K = f(I): the record holds the secret and the slot table, from which the ordered positions I are derived anew; I is
-never stored. Mark values are derived from the key and everything else in the record, never read from it.
+NCT-Key K = f(I): the record holds the secret and the slot table, from which the ordered positions I are derived anew; I
+is never stored. Mark values are derived from the key and everything else in the record, never read from it.
 """
 
 from collections.abc import Callable, Sequence
@@ -115,11 +115,9 @@ def plan_of(record: Record) -> Plan:
     """
     skipped = record.arrays.get("skipped", np.empty(0, "<i8"))
     count = record.number_of_positions
-    if (
-        skipped.dtype.kind != "i"
-        or skipped.size > count
-        or (skipped.size and not 0 <= skipped.min() <= skipped.max() < 2 * count)
-    ):
+    if skipped.dtype.kind != "i" or (skipped.size and (skipped[0] < 0 or (np.diff(skipped) <= 0).any())):
+        raise UnreadableRecord("the record's array 'skipped' is impossible")
+    if skipped.size and skipped[-1] >= count + skipped.size:
         raise UnreadableRecord("the record's array 'skipped' is impossible")
     try:
         return draw_positions(record.key, record.positions_context, record.slots, count, skipped.tolist())
@@ -143,28 +141,47 @@ def anchor_positions(record: Record, plan: Plan) -> list[Positions]:
     return out
 
 
-def control_positions(record: Record, plan: Plan) -> list[Positions]:
-    """For each position, up to 8 others that share its structure but not its origin.
+def control_positions(record: Record, plan: Plan) -> Positions:
+    """For each position, 8 others that share its structure but not its origin.
 
-    The same canonical column in other live out-rows; for a table of rows (Gather), other columns of the same row.
+    The same canonical column in other live out-rows; for a table of rows (Gather), other columns of the same row. They
+    are drawn without replacement: the k-th is word k of the position modulo the number of others still left.
+
+    Returns:
+        (N, 8); -1 where a slot has fewer others.
     """
-    rows_of = {}
-    out = []
-    for number, (slot, position) in enumerate(zip(plan.slots.tolist(), plan.positions.tolist(), strict=True)):
-        entry = record.slots[slot]
-        row, column = divmod(position, entry.row_size)
-        if entry.layout == "gather":
-            others, stride, base, own = np.arange(entry.row_size), 1, row * entry.row_size, column
-        else:
-            if slot not in rows_of:
-                rows_of[slot] = _live_rows(entry)
-            others, stride, base, own = rows_of[slot], entry.row_size, column, row
-        place = int(np.searchsorted(others, own))
-        count = min(CONTROLS, others.size - 1)
-        drawn = record.key.stream(f"nct/controls/{number}", record.positions_context).indices(count, others.size - 1)
-        drawn = drawn + (drawn >= place)
-        out.append(others[drawn] * stride + base)
+    count = plan.positions.size
+    words = np.frombuffer(record.key.stream("nct/controls", record.positions_context).take(count * CONTROLS * 8), "<u8")
+    row_size = np.array([entry.row_size for entry in record.slots], np.int64)[plan.slots]
+    gather = np.array([entry.layout == "gather" for entry in record.slots])[plan.slots]
+    row, column = plan.positions // row_size, plan.positions % row_size
+    lines = np.where(gather, row_size, np.array([entry.live_rows for entry in record.slots], np.int64)[plan.slots])
+    own = np.where(gather, column, 0)
+    for slot in np.unique(plan.slots[~gather]).tolist():
+        chosen = plan.slots == slot
+        own[chosen] = np.searchsorted(_live_rows(record.slots[slot]), row[chosen])
+    drawn = _distinct_others(words.reshape(count, CONTROLS), lines, own)
+    out = np.where(gather[:, None], row[:, None] * row_size[:, None] + drawn, -1)
+    for slot in np.unique(plan.slots[~gather]).tolist():
+        chosen = np.flatnonzero(plan.slots == slot)
+        rows = _live_rows(record.slots[slot])
+        out[chosen] = rows[drawn[chosen].clip(0, rows.size - 1)] * row_size[chosen, None] + column[chosen, None]
+    out[drawn < 0] = -1
     return out
+
+
+def _distinct_others(words: NDArray[np.uint64], lines: Positions, own: Positions) -> Positions:
+    """Per row of words: distinct numbers below ``lines`` other than ``own``; -1 where none are left."""
+    none_left = np.iinfo(np.int64).max
+    taken = [own]
+    for k in range(words.shape[1]):
+        left = lines - 1 - k
+        value = (words[:, k] % np.maximum(left, 1).astype(np.uint64)).astype(np.int64)
+        for other in np.sort(taken, axis=0):
+            value += value >= other
+        taken.append(np.where(left > 0, value, none_left))
+    drawn = np.stack(taken[1:], axis=1)
+    return np.where(drawn == none_left, -1, drawn)
 
 
 def mark_values(record: Record, plan: Plan) -> Floats:
@@ -172,16 +189,23 @@ def mark_values(record: Record, plan: Plan) -> Floats:
     z = record.key.stream("nct/values", record.values_context).normals(plan.positions.size)
     try:
         if "value_std" in record.parameters:
-            values = z * float(record.parameters["value_std"])
+            values = z * _positive(record.parameters["value_std"])
         else:
             deviations = record.array("deviations", len(record.slots)).astype(np.float64)
-            values = z * float(record.parameters["strength"]) * deviations[plan.slots]
+            values = z * _positive(record.parameters["strength"]) * deviations[plan.slots]
         for slot in np.unique(plan.slots).tolist():
             chosen = plan.slots == slot
             values[chosen] = round_to(values[chosen], record.slots[slot].data_type)
     except (KeyError, ValueError):
         raise UnreadableRecord("the record's strength or an element type is missing or impossible") from None
     return values
+
+
+def _positive(text: int | str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise ValueError(text)
+    return number
 
 
 def mark(record: Record) -> dict[str, tuple[Positions, Floats]]:
@@ -225,8 +249,8 @@ def _row_gains(record: Record, weights: Weights, slot: int, positions: Positions
     return None if gains is None else gains[positions // record.slots[slot].row_size]
 
 
-def _judge_watermark(record: Record, weights: Weights, log10_rate: float) -> Judgement:
-    plan = plan_of(record)
+def watermark_views(record: Record, plan: Plan, weights: Weights) -> tuple[Floats, list[Association]]:
+    """What was read at the positions, and the strict test in each view (raw, then gauge), not yet paid for."""
     z = record.key.stream("nct/values", record.values_context).normals(plan.positions.size)
     raw = _read(record, plan, weights.values)
     gains = _read(record, plan, lambda slot, positions: _row_gains(record, weights, slot, positions))
@@ -235,6 +259,12 @@ def _judge_watermark(record: Record, weights: Weights, log10_rate: float) -> Jud
         with np.errstate(all="ignore"):
             gauged = raw * record.array("row_gains", plan.positions.size).astype(np.float64) / gains
         views.append(associate_watermark(gauged, z, plan.slots))
+    return raw, views
+
+
+def _judge_watermark(record: Record, weights: Weights, log10_rate: float) -> Judgement:
+    plan = plan_of(record)
+    raw, views = watermark_views(record, plan, weights)
     best = min(views, key=lambda view: view.log10_p)
     paid = Association(log10_of_either(best.log10_p, _VIEWS), best.effect, views[0].read)
     enrolled = mark_values(record, plan)
@@ -318,27 +348,27 @@ def read_with_controls(record: Record, plan: Plan, weights: Weights) -> tuple[Fl
     controls = control_positions(record, plan)
     for slot in np.unique(plan.slots).tolist():
         chosen = np.flatnonzero(plan.slots == slot)
-        own = plan.positions[chosen]
-        beside = [controls[index] for index in chosen.tolist()]
-        both = np.concatenate([own, *beside])
+        own, beside = plan.positions[chosen], controls[chosen]
+        there = beside >= 0
+        both = np.concatenate([own, beside[there]])
         values = weights.values(slot, both)
         if values is None:
             continue
         raw[chosen] = values[: own.size]
-        corrected[chosen] = _minus_controls(values, own.size, beside)
+        corrected[chosen] = _minus_controls(values, there)
         gains = weights.gains(slot)
         if gains is not None:
             with np.errstate(all="ignore"):
                 scaled = values / gains[both // record.slots[slot].row_size]
-            gauged[chosen] = _minus_controls(scaled, own.size, beside)
+            gauged[chosen] = _minus_controls(scaled, there)
     return raw, corrected, gauged
 
 
-def _minus_controls(values: Floats, own: int, beside: Sequence[NDArray[np.int64]]) -> Floats:
+def _minus_controls(values: Floats, there: NDArray[np.bool_]) -> Floats:
     """``values`` holds the own values, then each one's controls; what is left after their means are taken away."""
-    owner = np.repeat(np.arange(own), [positions.size for positions in beside])
-    count = np.bincount(owner, minlength=own)
+    own = len(there)
+    beside = np.zeros(there.shape)
+    beside[there] = values[own:]
     with np.errstate(all="ignore"):
-        mean = np.bincount(owner, values[own:], minlength=own) / np.maximum(count, 1)
-        out: Floats = values[:own] - mean
+        out: Floats = values[:own] - beside.sum(1) / np.maximum(there.sum(1), 1)
     return out
