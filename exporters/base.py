@@ -26,8 +26,8 @@ from torch import nn
 from onnxnnw.errors import UnknownName, UnsupportedNetwork
 from onnxnnw.graph import Edit, Network, StoredTensor, open_network, write_patched
 from onnxnnw.graph.flow import trace_flow
+from onnxnnw.recipes import Recipe
 from onnxnnw.tasks.base import Task
-from onnxnnw.training import Recipe
 
 __all__ = ["Architecture", "export", "write_weights"]
 

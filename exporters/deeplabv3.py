@@ -10,9 +10,9 @@ from torch import nn
 
 from onnxnnw.errors import MissingExtra
 from onnxnnw.exporters.base import Architecture
+from onnxnnw.recipes import OneCycle, Recipe, Sgd
 from onnxnnw.tasks.base import Task
 from onnxnnw.tasks.segmentation import CLASSES, IGNORED, Segmentation
-from onnxnnw.training import OneCycle, Recipe, Sgd
 
 __all__ = ["DeepLabV3"]
 
@@ -30,12 +30,12 @@ class DeepLabV3(Architecture):
 
     def task(self) -> Task:
         if self.size == "small":
-            return Segmentation(crop=128, shrink=0.5, enlarge=1.5)
+            return Segmentation(crop=96, shrink=0.5, enlarge=1.5)
         return Segmentation()
 
     def recipe(self) -> Recipe:
         if self.size == "small":
-            return Recipe(40, 8, Sgd(0.1, weight_decay=1e-4), OneCycle())
+            return Recipe(24, 8, Sgd(0.1, weight_decay=1e-4), OneCycle())
         return Recipe(200, 8, Sgd(0.01, weight_decay=1e-4), OneCycle())
 
     def loss(self, outputs: Any, targets: Any) -> Any:

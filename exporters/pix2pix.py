@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from onnxnnw.exporters.base import Architecture
+from onnxnnw.recipes import Adam, Decay, Recipe
 from onnxnnw.tasks.base import Task
 from onnxnnw.tasks.image_translation import ImageTranslation
-from onnxnnw.training import Adam, Decay, Recipe
 
 __all__ = ["Pix2pix"]
 

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from onnxnnw.exporters.base import Architecture
+from onnxnnw.recipes import Adam, OneCycle, Recipe
 from onnxnnw.tasks.base import Task
 from onnxnnw.tasks.super_resolution import SuperResolution
-from onnxnnw.training import Adam, OneCycle, Recipe
 
 __all__ = ["Rdn"]
 

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from onnxnnw.exporters.base import Architecture
+from onnxnnw.recipes import OneCycle, Recipe, Sgd
 from onnxnnw.tasks.base import Task
 from onnxnnw.tasks.classification import Classification
-from onnxnnw.training import OneCycle, Recipe, Sgd
 
 __all__ = ["Vgg16"]
 

@@ -22,7 +22,8 @@ from onnxnnw.tasks.base import Measurement, Metric, Samples, evaluate, every_kth
 
 if TYPE_CHECKING:
     from onnxnnw.exporters.base import Architecture
-    from onnxnnw.training import Hooks, Progress, Recipe, Trained
+    from onnxnnw.recipes import Recipe
+    from onnxnnw.training import Hooks, Progress, Trained
 
 __all__ = [
     "Card",
@@ -74,8 +75,8 @@ def find_network(name: str, size: str = "reference") -> "Architecture":
 
 def export_network(architecture: "Architecture", out: Path, seed: int = 0, checkpoint: Path | None = None) -> None:
     """Write the network as ONNX: freshly initialised from the seed, or as a training's checkpoint left it."""
+    from onnxnnw.checkpoints import load_module
     from onnxnnw.exporters.base import export
-    from onnxnnw.training import load_module
 
     module = architecture.build(seed)
     export(architecture, module if checkpoint is None else load_module(module, checkpoint), out)

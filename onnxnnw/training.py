@@ -5,10 +5,8 @@ that was killed and resumed from its checkpoint ends, on a CPU with the same num
 """
 
 import copy
-import io
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,129 +18,30 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from onnxnnw.errors import CannotLook, UnreadableData, UsageError
+from onnxnnw.checkpoints import load_checkpoint, save_checkpoint
+from onnxnnw.errors import CannotLook, UnreadableData
+from onnxnnw.recipes import Recipe
 from onnxnnw.tasks.base import Metric, Samples, evaluate
 
 __all__ = [
-    "Adam",
     "AtEpoch",
-    "Constant",
     "Cost",
-    "Decay",
     "Epoch",
     "Extra",
     "Hooks",
-    "OneCycle",
     "Penalty",
     "Progress",
-    "Recipe",
-    "Schedule",
-    "Sgd",
     "Trained",
     "Trainer",
-    "load_module",
     "write_values",
 ]
 
-FORMAT = "onnxnnw/checkpoint/1"
 LOOK_EVERY = 20
 """Batches between two looks at the loss: on a GPU each look waits for the device."""
 
 log = logging.getLogger(__name__)
 Tensor = Any
 Module = Any
-
-
-# --- how a network is trained -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Sgd:
-    """Stochastic gradient descent with momentum."""
-
-    rate: float
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    nesterov: bool = True
-
-    def build(self, parameters: Any) -> torch.optim.Optimizer:
-        return torch.optim.SGD(
-            parameters, self.rate, self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov
-        )
-
-
-@dataclass(frozen=True)
-class Adam:
-    """Adam, without weight decay."""
-
-    rate: float
-    beta1: float = 0.9
-    beta2: float = 0.999
-
-    def build(self, parameters: Any) -> torch.optim.Optimizer:
-        return torch.optim.Adam(parameters, self.rate, (self.beta1, self.beta2))
-
-
-class Schedule(Protocol):
-    """Progress of the training, 0 to 1 -> the share of the optimizer's rate."""
-
-    def __call__(self, progress: float) -> float: ...
-
-
-@dataclass(frozen=True)
-class Constant:
-    """The same rate throughout."""
-
-    def __call__(self, progress: float) -> float:
-        return 1.0
-
-
-@dataclass(frozen=True)
-class OneCycle:
-    """Up to the full rate along half a cosine, then down to nearly nothing [Smith 2018]."""
-
-    warmup: float = 0.3
-    start: float = 0.04
-
-    def __call__(self, progress: float) -> float:
-        if progress < self.warmup:
-            return self.start + (1 - self.start) * (1 - math.cos(math.pi * progress / self.warmup)) / 2
-        return (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup))) / 2
-
-
-@dataclass(frozen=True)
-class Decay:
-    """The full rate for the first part, then a straight line to nothing, as pix2pix does."""
-
-    after: float = 0.5
-
-    def __call__(self, progress: float) -> float:
-        return min(1.0, (1 - progress) / (1 - self.after))
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides what a training does, apart from data and seed.
-
-    Args:
-        epochs: Epochs in all.
-        batch: Samples per batch.
-        repeats: How often an epoch sees each sample, in new crops: small image sets have short epochs.
-        fidelity: Weight of the loss beside the adversarial one, where there is an adversary (pix2pix's λ of L1).
-    """
-
-    epochs: int
-    batch: int
-    optimizer: Sgd | Adam
-    schedule: Constant | OneCycle | Decay = field(default_factory=Constant)
-    repeats: int = 1
-    fidelity: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.epochs < 0 or self.batch < 1 or self.repeats < 1:
-            raise UsageError(f"epochs must be at least 0, batch and repeats at least 1: {self}")
-        if not (math.isfinite(self.optimizer.rate) and self.optimizer.rate > 0):
-            raise UsageError(f"the learning rate must be positive and finite, not {self.optimizer.rate}")
 
 
 # --- what a method may do in training ---------------------------------------------------------------------------------
@@ -443,7 +342,7 @@ class _Run:
 
     def _identity(self) -> dict[str, Any]:
         """What must agree for a resumed training to be the same training."""
-        return {"format": FORMAT, "recipe": repr(self.recipe), "seed": self.trainer.seed, "batches": self.batches}
+        return {"recipe": repr(self.recipe), "seed": self.trainer.seed, "batches": self.batches}
 
     def save(self) -> None:
         path = self.trainer.checkpoint
@@ -455,19 +354,16 @@ class _Run:
             "history": [asdict(epoch) for epoch in self.history],
             "state": {name: player.state_dict() for name, player in self._players().items()},
         }
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
         targets = [path]
         if self.finished in self.trainer.keep:
             targets.insert(0, path.with_name(f"{path.stem}.epoch-{self.finished}{path.suffix}"))
-        for target in targets:
-            _write_atomically(target, buffer.getbuffer(), self.finished - 1)
+        save_checkpoint(state, targets)
 
     def resume(self) -> None:
         path = self.trainer.checkpoint
         if path is None or not path.exists():
             return
-        state = _load_checkpoint(path)
+        state = load_checkpoint(path)
         mine = self._identity()
         for key, wanted in mine.items():
             if state.get(key) != wanted:
@@ -482,47 +378,7 @@ class _Run:
                 player.load_state_dict(state["state"][name])
             self.history = [Epoch(**epoch) for epoch in state["history"]]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise UnreadableData(f"{path} does not fit this network: {_first_line(error)}") from error
-
-
-def load_module(module: Module, checkpoint: Path) -> Module:
-    """A copy of the module with the weights that a checkpoint holds, in evaluation mode.
-
-    Raises:
-        UnreadableData: The checkpoint is damaged, or of another network.
-    """
-    changed = copy.deepcopy(module)
-    try:
-        changed.load_state_dict(_load_checkpoint(checkpoint)["state"]["module"])
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise UnreadableData(f"{checkpoint} does not fit this network: {_first_line(error)}") from error
-    return changed.eval()
-
-
-def _load_checkpoint(path: Path) -> dict[str, Any]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and zipfile raise many kinds for a damaged file
-        raise UnreadableData(f"{path} is not a readable checkpoint: {_first_line(error)}") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise UnreadableData(f"{path} is not a checkpoint of this version ({FORMAT})")
-    return state
-
-
-def _write_atomically(path: Path, content: memoryview, last_good: int) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise CannotLook(
-            f"cannot write the checkpoint {path}: {error.strerror}; the last good one, of epoch {last_good}, is intact"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+            raise UnreadableData(f"{path} does not fit this network: {str(error).strip().splitlines()[0]}") from error
 
 
 def _peak_memory(device: str) -> int:
@@ -534,7 +390,3 @@ def _peak_memory(device: str) -> int:
     except ModuleNotFoundError:  # not on Windows
         return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]

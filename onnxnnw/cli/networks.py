@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,6 +50,9 @@ def train(
     size: Size = "reference",
     epochs: Annotated[int | None, typer.Option("--epochs", min=0, help="Epochs; the network's own number.")] = None,
     rate: Annotated[float | None, typer.Option("--rate", help="Peak learning rate; the network's own.")] = None,
+    schedule: Annotated[
+        str | None, typer.Option("--schedule", help="constant, one-cycle or decay; the network's own.")
+    ] = None,
     seed: Seed = 0,
     threads: Threads = None,
     checkpoint: Annotated[
@@ -68,6 +71,7 @@ def train(
     """
     from onnxnnw.errors import UsageError
     from onnxnnw.networks import MarkInTraining, find_network, train_network
+    from onnxnnw.recipes import adjusted
     from onnxnnw.training import Hooks
 
     architecture = find_network(network, size)
@@ -76,9 +80,7 @@ def train(
     mark = None
     if mark_at is not None and record is not None:
         mark = MarkInTraining(architecture, mark_at, record, positions, strength)
-    recipe = architecture.recipe()
-    recipe = replace(recipe, epochs=recipe.epochs if epochs is None else epochs)
-    recipe = replace(recipe, optimizer=replace(recipe.optimizer, rate=rate or recipe.optimizer.rate))
+    recipe = adjusted(architecture.recipe(), epochs, rate, schedule)
     show = Show(architecture.task().metrics[0].name)
     trained = train_network(
         architecture,

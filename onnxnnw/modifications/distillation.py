@@ -44,7 +44,8 @@ class Distillation(Modification):
         import torch.nn.functional as F
 
         from onnxnnw.exporters.base import export
-        from onnxnnw.training import Sgd, Trainer
+        from onnxnnw.recipes import Sgd
+        from onnxnnw.training import Trainer
 
         def softened(outputs: Any, answers: Any) -> Any:
             wanted = F.softmax(answers / self.temperature, 1)

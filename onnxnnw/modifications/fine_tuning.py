@@ -39,7 +39,8 @@ class FineTuning(Modification):
         architecture = find_network(self.network, self.size)
 
         from onnxnnw.exporters.base import write_weights
-        from onnxnnw.training import Constant, Recipe, Sgd, Trainer
+        from onnxnnw.recipes import Constant, Recipe, Sgd
+        from onnxnnw.training import Trainer
 
         usual = architecture.recipe()
         optimizer = Sgd(0.01, 0.9, 5e-4, nesterov=False) if isinstance(usual.optimizer, Sgd) else usual.optimizer

@@ -39,8 +39,9 @@ class Transfer(Modification):
         from torch.random import fork_rng
 
         from onnxnnw.exporters.base import export
+        from onnxnnw.recipes import Constant, Recipe, Sgd
         from onnxnnw.tasks.classification import Classification
-        from onnxnnw.training import Constant, Recipe, Sgd, Trainer
+        from onnxnnw.training import Trainer
 
         module = architecture.load(network.path)
         samples = Classification(classes=()).training(Path(self.data))
