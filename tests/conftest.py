@@ -1,0 +1,37 @@
+"""What all tests share: a small real network, and marked and fingerprinted copies of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from onnxnnw.enrolment import embed, fingerprint
+from onnxnnw.keys import Key
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """A network with its marked copy and both records."""
+
+    original: Path
+    marked: Path
+    record: Path
+    fingerprint: Path
+
+
+@pytest.fixture(scope="session")
+def resnet8() -> Path:
+    """The trained ResNet8 that ships with the package."""
+    return ROOT / "models" / "resnet8.onnx"
+
+
+@pytest.fixture(scope="session")
+def enrolled(resnet8: Path, tmp_path_factory: pytest.TempPathFactory) -> Enrolled:
+    """The shipped ResNet8, marked and fingerprinted under fixed keys."""
+    folder = tmp_path_factory.mktemp("enrolled")
+    paths = Enrolled(resnet8, folder / "marked.onnx", folder / "mark.record", folder / "fingerprint.record")
+    embed(resnet8, paths.marked, paths.record, key=Key(b"m" * 32))
+    fingerprint(resnet8, paths.fingerprint, key=Key(b"f" * 32))
+    return paths
