@@ -189,7 +189,10 @@ class Record:
             )
             if not isinstance(document, dict) or document.get("format") != FORMAT:
                 raise UnreadableRecord(f"not a record of the format {FORMAT}")
-            return _from_document(document)
+            record = _from_document(document)
+            if record.to_bytes() != content:  # one record, one commitment; and nothing in a file is passed over
+                raise UnreadableRecord("not in canonical form, so not as it was written")
+            return record
         except UnreadableRecord:
             raise
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError) as error:

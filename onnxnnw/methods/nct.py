@@ -249,24 +249,35 @@ def _row_gains(record: Record, weights: Weights, slot: int, positions: Positions
     return None if gains is None else gains[positions // record.slots[slot].row_size]
 
 
-def watermark_views(record: Record, plan: Plan, weights: Weights) -> tuple[Floats, list[Association]]:
-    """What was read at the positions, and the strict test in each view (raw, then gauge), not yet paid for."""
+def views(record: Record, weights: Weights) -> list[Association]:
+    """The strict test in each view (raw, then gauge), not yet paid for; what calibration measures."""
+    plan = plan_of(record)
+    if record.kind == "watermark":
+        return _watermark_views(record, plan, weights)[1]
+    rows = _rows(record, plan)
+    return [
+        associate_fingerprint(pair.found, pair.enrolled, plan.slots, rows) for pair in _pairs(record, plan, weights)[1]
+    ]
+
+
+def _watermark_views(record: Record, plan: Plan, weights: Weights) -> tuple[Floats, list[Association]]:
+    """What was read at the positions, and the test of each view."""
     z = record.key.stream("nct/values", record.values_context).normals(plan.positions.size)
     raw = _read(record, plan, weights.values)
     gains = _read(record, plan, lambda slot, positions: _row_gains(record, weights, slot, positions))
-    views = [associate_watermark(raw, z, plan.slots)]
+    out = [associate_watermark(raw, z, plan.slots)]
     if np.isfinite(gains).any():
         with np.errstate(all="ignore"):
             gauged = raw * record.array("row_gains", plan.positions.size).astype(np.float64) / gains
-        views.append(associate_watermark(gauged, z, plan.slots))
-    return raw, views
+        out.append(associate_watermark(gauged, z, plan.slots))
+    return raw, out
 
 
 def _judge_watermark(record: Record, weights: Weights, log10_rate: float) -> Judgement:
     plan = plan_of(record)
-    raw, views = watermark_views(record, plan, weights)
-    best = min(views, key=lambda view: view.log10_p)
-    paid = Association(log10_of_either(best.log10_p, _VIEWS), best.effect, views[0].read)
+    raw, associations = _watermark_views(record, plan, weights)
+    best = min(associations, key=lambda view: view.log10_p)
+    paid = Association(log10_of_either(best.log10_p, _VIEWS), best.effect, associations[0].read)
     enrolled = mark_values(record, plan)
     return Judgement(
         paid, paid.log10_p <= log10_rate, correlations(raw, enrolled), Reads(plan.slots, plan.positions, enrolled, raw)
@@ -281,18 +292,30 @@ class _Pair:
     enrolled: Floats
 
 
+def _pairs(record: Record, plan: Plan, weights: Weights) -> tuple[Floats, list[_Pair]]:
+    """What was read at the positions, and the two sides of each view."""
+    count = plan.positions.size
+    raw, corrected, gauged = read_with_controls(record, plan, weights)
+    enrolled = record.array("values", count).astype(np.float64)
+    out = [_Pair(corrected, enrolled - record.array("controls", count).astype(np.float64))]
+    if np.isfinite(gauged).any():
+        out.append(_Pair(gauged, record.array("gauged", count).astype(np.float64)))
+    return raw, out
+
+
+def _rows(record: Record, plan: Plan) -> Positions:
+    """A number for the out-row of each position."""
+    return plan.slots * 2**40 + plan.positions // np.array([entry.row_size for entry in record.slots])[plan.slots]
+
+
 def _judge_fingerprint(record: Record, weights: Weights, log10_rate: float) -> Judgement:
     plan = plan_of(record)
-    count = plan.positions.size
-    enrolled = record.array("values", count).astype(np.float64)
-    raw, corrected, gauged = read_with_controls(record, plan, weights)
-    pairs = [_Pair(corrected, enrolled - record.array("controls", count).astype(np.float64))]
-    if np.isfinite(gauged).any():
-        pairs.append(_Pair(gauged, record.array("gauged", count).astype(np.float64)))
-    rows = plan.slots * 2**40 + plan.positions // np.array([entry.row_size for entry in record.slots])[plan.slots]
+    raw, pairs = _pairs(record, plan, weights)
+    rows = _rows(record, plan)
     outcomes = [_fingerprint_view(pair, plan, rows, record, weights, log10_rate) for pair in pairs]
     association, significant, shared = min(outcomes, key=lambda outcome: (not outcome[1], outcome[0].log10_p))
     notes = (f"shares {shared} identical slots",) if shared and not significant else ()
+    enrolled = record.array("values", plan.positions.size).astype(np.float64)
     reads = Reads(plan.slots, plan.positions, enrolled, raw)
     return Judgement(association, significant, correlations(raw, enrolled), reads, shared, notes)
 
