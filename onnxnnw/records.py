@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -245,8 +246,9 @@ def load_record(path: Path | str, commitment: str | None = None) -> Record:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            if not path.is_file():
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # never wait on a pipe
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise UnreadableRecord(f"{path}: is not a regular file")
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
@@ -273,7 +275,10 @@ def _array_to_json(array: NDArray[Any]) -> dict[str, str]:
 def _array_from_json(document: Any) -> NDArray[Any]:
     if document["dtype"] not in _DTYPES:
         raise UnreadableRecord(f"an array of the unknown type {str(document['dtype'])[:20]!r}")
-    return np.frombuffer(base64.b64decode(document["data"], validate=True), document["dtype"])
+    content = base64.b64decode(document["data"], validate=True)
+    if base64.b64encode(content).decode() != document["data"]:  # spare bits of the last character bind nothing
+        raise UnreadableRecord("an array that is not written the one way there is")
+    return np.frombuffer(content, document["dtype"])
 
 
 def _entry_to_json(slot: SlotEntry) -> dict[str, Any]:
@@ -303,7 +308,10 @@ def _entry_from_json(document: Any) -> SlotEntry:
         raise UnreadableRecord("a slot with impossible dead rows")
     texts = [_text(document[key]) for key in ("name", "use", "data_type", "bias", "layout")]
     name, use, data_type, bias, layout = texts
-    return SlotEntry(name, use, shape, data_type, bias, layout, row_size, dead, bool(_integer(document["eligible"])))
+    eligible = _integer(document["eligible"])
+    if eligible not in (0, 1):
+        raise UnreadableRecord("a slot that is neither eligible nor not")
+    return SlotEntry(name, use, shape, data_type, bias, layout, row_size, dead, bool(eligible))
 
 
 def _from_document(document: Mapping[str, Any]) -> Record:
@@ -316,6 +324,15 @@ def _from_document(document: Mapping[str, Any]) -> Record:
     positions = parameters.get("positions", 0)
     if not isinstance(positions, int) or not 0 <= positions <= MAX_POSITIONS:
         raise UnreadableRecord("an impossible number of positions")
+    arrays = {name: _array_from_json(array) for name, array in bound["arrays"].items()}
+    if positions > sum(array.size for array in arrays.values()):  # every method keeps something for each of them
+        raise UnreadableRecord("more positions than values")
+    slots = tuple(_entry_from_json(entry) for entry in bound["slots"])
+    if sum(slot.capacity for slot in slots) >= 2**62:
+        raise UnreadableRecord("slots of an impossible size")
+    role = _text(bound["role"])
+    if role and role not in ROLES:
+        raise UnreadableRecord(f"the unknown role {role[:80]!r}")
     secret = base64.b64decode(document["secret"], validate=True)
     if len(secret) != SECRET_BYTES:
         raise UnreadableRecord("a secret of another length")
@@ -323,11 +340,11 @@ def _from_document(document: Mapping[str, Any]) -> Record:
         method=_text(bound["method"]),
         kind=_text(bound["kind"]),
         key=Key(secret),
-        slots=tuple(_entry_from_json(entry) for entry in bound["slots"]),
+        slots=slots,
         parameters=parameters,
-        arrays={name: _array_from_json(array) for name, array in bound["arrays"].items()},
+        arrays=arrays,
         actor=_text(bound["actor"]),
-        role=_text(bound["role"]),
+        role=role,
         source_id=_text(bound["source_id"]),
         destination_id=_text(bound["destination_id"]),
         enrolled_digest=_text(bound["enrolled_digest"]),
@@ -345,6 +362,7 @@ def _integer(value: Any) -> int:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise UnreadableRecord("something else where a text belongs")
+    value.encode()  # raises on half a surrogate pair, which could not be shown
     return value
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from onnxnnw.graph.flow import ABSENT, Flow, Node
-from onnxnnw.graph.stored import Array, StoredTensor
+from onnxnnw.graph.stored import Array, StoredTensor, convert, possible
 
 __all__ = ["Constant", "Constants", "Dequantized", "Reshaped", "Stored", "Transposed"]
 
@@ -25,6 +25,7 @@ Positions = NDArray[np.int64]
 _MAX_STEPS = 60
 _MAX_GROWTH = 4
 _SMALL = 4096
+_EXAMINED, _EXAMINED_TOGETHER = 2**22, 2**25
 
 
 class Constant(ABC):
@@ -152,14 +153,9 @@ class Cast(Constant):
         object.__setattr__(self, "shape", self.inner.shape)
 
     def _cast(self, values: Array) -> Array:
-        if self.target == TensorProto.DOUBLE:
-            return values.astype(np.float64)
-        if self.target in (TensorProto.FLOAT, TensorProto.BFLOAT16):
-            return values.astype(np.float32)
-        if self.target == TensorProto.FLOAT16:
-            with np.errstate(over="ignore"):
-                return values.astype(np.float16).astype(np.float32)
-        return np.trunc(values).astype(np.int64)
+        converted = convert(values, self.target)
+        assert converted is not None  # the rule below let it pass
+        return converted
 
     def take(self, flat: Positions) -> Array:
         return self._cast(self.inner.take(flat))
@@ -227,19 +223,21 @@ class Dequantized(Constant):
 
     def take(self, flat: Positions) -> Array:
         zero = self._parameter(self.zero_point, flat, 0.0)
-        return (self.inner.take(flat).astype(np.float32) - zero) * self._parameter(self.scale, flat, 1.0)
+        with np.errstate(all="ignore"):
+            return (self.inner.take(flat).astype(np.float32) - zero) * self._parameter(self.scale, flat, 1.0)
 
     def array(self) -> Array:
         if self.block:
             return self.take(np.arange(self.size).reshape(self.shape))
         line = tuple(-1 if axis == self.axis else 1 for axis in range(len(self.shape)))
         out: Array = self.inner.array().astype(np.float32)
-        if self.zero_point is not None:
-            zero = self.zero_point.array().astype(np.float32)
-            out -= zero.reshape(line) if zero.size > 1 else zero.reshape(())
-        if self.scale is not None:
-            scale = self.scale.array().astype(np.float32)
-            out *= scale.reshape(line) if scale.size > 1 else scale.reshape(())
+        with np.errstate(all="ignore"):
+            if self.zero_point is not None:
+                zero = self.zero_point.array().astype(np.float32)
+                out -= zero.reshape(line) if zero.size > 1 else zero.reshape(())
+            if self.scale is not None:
+                scale = self.scale.array().astype(np.float32)
+                out *= scale.reshape(line) if scale.size > 1 else scale.reshape(())
         return out
 
 
@@ -286,6 +284,8 @@ class Constants:
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
         self._known: dict[int, Constant | object | None] = {}
+        self._magnitudes: dict[int, tuple[float, float] | None] = {}
+        self._examinable = _EXAMINED_TOGETHER
 
     def of(self, value: int) -> Constant | None:
         """The constant that a value is, or None."""
@@ -343,6 +343,18 @@ class Constants:
         constant = self.of(value) if value != ABSENT else None
         return constant.array() if constant is not None and constant.size <= _SMALL else None
 
+    def magnitudes(self, value: int) -> tuple[float, float] | None:
+        """The smallest and the largest magnitude in a constant; None where it is none, or too much to look at."""
+        if value not in self._magnitudes:
+            constant = self.of(value) if value != ABSENT else None
+            found = None
+            if constant is not None and 0 < constant.size <= min(_EXAMINED, self._examinable):
+                self._examinable -= constant.size
+                magnitude = np.abs(constant.array().astype(np.float64))
+                found = float(np.fmin.reduce(magnitude, axis=None)), float(np.fmax.reduce(magnitude, axis=None))
+            self._magnitudes[value] = found
+        return self._magnitudes[value]
+
     def _apply(self, node: Node, value: int) -> Constant | object:
         rule = _RULES.get(node.op) if node.domain in ("", "com.microsoft") and node.outputs[0] == value else None
         parts = [self._known[i] if i != ABSENT else None for i in node.inputs]
@@ -353,11 +365,11 @@ class Constants:
             return self.UNREADABLE
         try:
             result = rule(node, constants)
-        except (ValueError, IndexError, TypeError, OverflowError):
+        except (ValueError, LookupError, TypeError, ArithmeticError):
             return self.UNREADABLE
-        if result is None or result.steps > _MAX_STEPS:
+        if result is None or result.steps > _MAX_STEPS or not possible(result.shape):
             return self.UNREADABLE
-        largest = max(part.size for part in constants if part is not None)
+        largest = max(tensor.size for tensor in result.stored())  # not the parts': growth would add up from step to step
         return result if result.size <= _MAX_GROWTH * largest + _SMALL else self.UNREADABLE
 
 
@@ -380,7 +392,8 @@ def _identity(node: Node, parts: list[Any]) -> Constant | None:
 
 @_rule("Cast")
 def _cast(node: Node, parts: list[Any]) -> Constant | None:
-    return Cast(parts[0], node.integer("to", TensorProto.FLOAT))
+    target = node.integer("to", TensorProto.FLOAT)
+    return Cast(parts[0], target) if convert(np.zeros(1), target) is not None else None
 
 
 @_rule("Transpose")
@@ -419,6 +432,8 @@ def _new_shape(node: Node, parts: list[Any]) -> tuple[int, ...]:
         return tuple(n for i, n in enumerate(shape) if i not in drop)
     rank = len(shape) + len(wanted or ())
     places = {n % rank for n in wanted or ()}
+    if len(places) != len(wanted or ()):
+        raise ValueError
     rest = iter(shape)
     return tuple(1 if i in places else next(rest) for i in range(rank))
 
@@ -431,7 +446,14 @@ def _dequantize_linear(node: Node, parts: list[Any]) -> Constant | None:
     return dequantize(parts[0], parts[1], zero, node.integer("axis", 1), node.integer("block_size", 0))
 
 
-_ARITHMETIC: dict[str, Callable[..., Array]] = {"Mul": np.multiply, "Div": np.divide, "Add": np.add, "Sub": np.subtract}
+def _divide(left: Array, right: Array) -> Array:
+    """ONNX divides integers without remainder, towards zero."""
+    quotient: Array = np.divide(left, right)
+    whole = left.dtype.kind in "iu" and right.dtype.kind in "iu"
+    return np.trunc(quotient).astype(left.dtype) if whole else quotient
+
+
+_ARITHMETIC: dict[str, Callable[..., Array]] = {"Mul": np.multiply, "Div": _divide, "Add": np.add, "Sub": np.subtract}
 _UNARY: dict[str, Callable[..., Array]] = {"Neg": np.negative, "Sqrt": np.sqrt, "Reciprocal": np.reciprocal}
 
 

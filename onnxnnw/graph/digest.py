@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from onnx import AttributeProto
+from onnx import AttributeProto, NodeProto, SparseTensorProto
 
 from onnxnnw.graph.file import Network
 from onnxnnw.graph.flow import ABSENT, Flow, Node
@@ -73,12 +73,13 @@ class _Digest:
         self._leaves(flow)
         for number, value in enumerate(flow.inputs):
             self.values[value] = self._hash(b"input", number.to_bytes(8, "little"))
-        for value in flow.opaque:
-            self.values.setdefault(value, self._hash(b"opaque", flow.names[value].encode()))
+        for value, proto in flow.opaque.items():
+            self.values.setdefault(value, self._opaque(proto))
         for node in self.live:
             for number, body in enumerate(node.bodies):
                 for place, value in enumerate(body.inputs):
-                    self.values.setdefault(value, self._hash(b"formal", _pack(number, place, len(body.inputs))))
+                    formal = _pack(body.level, number, place, len(body.inputs))
+                    self.values.setdefault(value, self._hash(b"formal", formal))
         for node in self.live:
             self._node(node)
         outputs = [self._of(value) for value in flow.outputs]
@@ -123,11 +124,24 @@ class _Digest:
         tensors = [attribute.t, *attribute.tensors] if attribute.HasField("t") else list(attribute.tensors)
         if tensors:
             return self._hash(b"tensors", *(leaf_digest(self.network.tensor(t, attribute.name)) for t in tensors))
+        if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
+            return self._hash(b"sparse", *map(self._sparse, (attribute.sparse_tensor, *attribute.sparse_tensors)))
         plain = AttributeProto()
         plain.CopyFrom(attribute)
         for field in ("name", "doc_string", "ref_attr_name"):
             plain.ClearField(field)
         return self._hash(b"plain", plain.SerializeToString(deterministic=True))
+
+    def _opaque(self, proto: SparseTensorProto | NodeProto) -> bytes:
+        """A constant that is not read as numbers: its content all the same."""
+        if isinstance(proto, SparseTensorProto):
+            return self._hash(b"opaque", self._sparse(proto))
+        parts = ((attribute.name.encode(), self._attribute(attribute)) for attribute in proto.attribute)
+        return self._hash(b"opaque", *(part for pair in sorted(parts) for part in pair))
+
+    def _sparse(self, proto: SparseTensorProto) -> bytes:
+        parts = (leaf_digest(self.network.tensor(part, "sparse tensor")) for part in (proto.values, proto.indices))
+        return self._hash(b"sparse", _pack(*proto.dims), *parts) if proto.HasField("values") else b""
 
     @staticmethod
     def _hash(kind: bytes, *parts: bytes) -> bytes:

@@ -3,6 +3,7 @@
 import math
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -11,11 +12,19 @@ from onnx import TensorProto
 
 from onnxnnw.errors import FileChanged, UnreadableExternalData, UnreadableNetwork
 from onnxnnw.graph import wire
-from onnxnnw.graph.stored import Source, StoredTensor, byte_length, holds, identity_of, inline_values
+from onnxnnw.graph.stored import (
+    MAX_DIMENSIONS,
+    Source,
+    StoredTensor,
+    byte_length,
+    holds,
+    identity_of,
+    inline_values,
+    possible,
+)
 
 __all__ = ["Network", "open_network"]
 
-_MAX_DIMENSIONS = 64
 _TYPES = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
 _VALUE_FIELDS = frozenset(
     ("raw_data", "float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
@@ -42,6 +51,8 @@ class Network:
             raise UnreadableNetwork(f"{path}: not a readable ONNX file (damaged, or not ONNX at all)") from error
         if not self.model.HasField("graph"):
             raise UnreadableNetwork(f"{path}: holds no graph, so it is not an ONNX network")
+        if self.model.ByteSize() != len(skeleton.data):  # something was merged or overwritten: look at every message
+            wire.cut(source.descriptor, source.size, large=1)
 
     def __enter__(self) -> "Network":
         return self
@@ -68,7 +79,7 @@ class Network:
         """
         for source in self.sources:
             if not source.unchanged():
-                raise FileChanged(f"{source.path}: the file changed while it was read")
+                raise FileChanged(f"{str(source.path)!r}: the file changed while it was read")
 
     def tensor(self, proto: TensorProto, name: str | None = None) -> StoredTensor:
         """A TensorProto of the skeleton as a stored tensor.
@@ -80,17 +91,21 @@ class Network:
         try:
             return self._tensor(proto, name)
         except UnreadableNetwork as error:
-            raise type(error)(f"{self.path}: tensor {name!r}: {error}") from None
+            raise type(error)(f"{self.path}: tensor {name[:80]!r}: {error}") from None
 
     def _tensor(self, proto: TensorProto, name: str) -> StoredTensor:
+        if len(proto.dims) > MAX_DIMENSIONS:
+            raise UnreadableNetwork(f"more than {MAX_DIMENSIONS} dimensions")
         shape = tuple(proto.dims)
-        if len(shape) > _MAX_DIMENSIONS or (shape and min(shape) < 0):
+        size = math.prod(shape)
+        if (shape and min(shape) < 0) or (not size and not possible(shape)):
             raise UnreadableNetwork(f"impossible shape {list(shape)[:8]}")
         if proto.data_type not in _TYPES:
             raise UnreadableNetwork(f"unknown element type {proto.data_type}")
+        if type(name) is not str:
+            raise UnreadableNetwork("its name is no readable text")
         if proto.HasField("segment"):
             raise UnreadableNetwork("segmented tensors are not supported by any runtime")
-        size = math.prod(shape)
         expected = byte_length(proto.data_type, size)
         cuts, entries = self._split_entries(proto)
         present = [field.name for field, _ in proto.ListFields() if field.name in _VALUE_FIELDS]
@@ -115,7 +130,7 @@ class Network:
             if entry.key == self._key:
                 cuts.append(self._cuts[int(entry.value)])
             elif entry.key in entries:
-                raise UnreadableNetwork(f"external data has {entry.key!r} twice; readers would disagree")
+                raise UnreadableNetwork(f"external data has {entry.key[:80]!r} twice; readers would disagree")
             else:
                 entries[entry.key] = entry.value
         return cuts, entries
@@ -139,43 +154,50 @@ class Network:
             )
         if offset + length > source.size:
             raise UnreadableExternalData(
-                f"ends at byte {offset + length} of {source.path.name}, which has {source.size}"
+                f"ends at byte {offset + length} of {source.path.name!r}, which has {source.size}"
             )
         return StoredTensor(name, proto.data_type, shape, "external", source, offset)
 
     def _open_external(self, location: str) -> Source:
         if location not in self._external:
-            self._external[location] = _open_source(self._allowed(location), UnreadableExternalData)
+            wanted, real = self._allowed(location)
+            source = _open_source(real, UnreadableExternalData, f"external data {location[:80]!r}")
+            if source.identity == self._source.identity:
+                os.close(source.descriptor)
+                raise UnreadableExternalData("the model file itself is given as its external data")
+            self._external[location] = replace(source, path=wanted)
         return self._external[location]
 
-    def _allowed(self, location: str) -> Path:
+    def _allowed(self, location: str) -> tuple[Path, Path]:
+        """The path of external data as the network has it, and where it really leads."""
+        if not isinstance(location, str):  # protobuf hands out bytes where a text is no UTF-8
+            raise UnreadableExternalData("an external location is no readable text")
+        shown = f"external location {location[:80]!r}"
         parts = location.replace("\\", "/").split("/")
         if not location or "\0" in location or ".." in parts or location.startswith(("/", "\\")) or ":" in parts[0]:
-            raise UnreadableExternalData(
-                f"external location {location[:80]!r} is not a relative path below the model's folder"
-            )
+            raise UnreadableExternalData(f"{shown} is not a relative path below the model's folder")
         wanted = self.path.parent / location
         try:
             real = wanted.resolve(strict=True)
-        except (OSError, RuntimeError) as error:
-            raise UnreadableExternalData(f"external data {location!r} is missing beside {self.path.name}") from error
+        except (OSError, RuntimeError, ValueError) as error:
+            raise UnreadableExternalData(f"{shown} leads to nothing beside {self.path.name}") from error
         folders = (self.path.parent.resolve(), self.path.resolve().parent)
         if not any(real.is_relative_to(folder) for folder in folders):
-            raise UnreadableExternalData(f"external location {location!r} leads outside the model's folder")
-        return wanted
+            raise UnreadableExternalData(f"{shown} leads outside the model's folder")
+        return wanted, real
 
 
-def _open_source(path: Path, error: type[UnreadableNetwork]) -> Source:
+def _open_source(path: Path, error: type[UnreadableNetwork], shown: str) -> Source:
     """Open a regular file without ever waiting on a pipe or a device."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as reason:
         text = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
-        raise error(f"{path}: cannot be opened: {text}") from None
+        raise error(f"{shown}: cannot be opened: {text}") from None
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
-        raise error(f"{path}: is not a regular file")
+        raise error(f"{shown}: is not a regular file")
     return Source(path, descriptor, status.st_size, identity_of(status))
 
 
@@ -190,7 +212,7 @@ def open_network(path: Path | str, *, for_writing: bool = False) -> Network:
         UnreadableNetwork: Not an ONNX file, damaged, or one of the refused constructions of docs/security.md.
     """
     path = Path(path)
-    source = _open_source(path, UnreadableNetwork)
+    source = _open_source(path, UnreadableNetwork, str(path))
     try:
         skeleton = wire.cut(source.descriptor, source.size, 1 if for_writing else wire.LARGE)
         return Network(path, source, skeleton)

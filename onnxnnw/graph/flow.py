@@ -4,12 +4,13 @@ Values are integers; a name is looked up once, in its own scope and then outward
 weight inside a function is as visible as any other. What a body receives from outside an iteration stays unknown (dynamic).
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto
+from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, SparseTensorProto, TensorProto
 
 from onnxnnw.errors import UnreadableNetwork
 from onnxnnw.graph.file import Network
@@ -21,17 +22,20 @@ ABSENT = -1
 """The value of an optional input that is not given."""
 
 MAX_DEPTH = 60
-_SPARE_NODES = 100_000
+MAX_NODES = 500_000
+_SPARE = 1_000_000
+_LONG = 300
 _STANDARD_DOMAINS = ("", "ai.onnx")
 
 
 @dataclass(slots=True, eq=False)
 class Body:
-    """A graph inside a node: a branch of If, the body of Loop or Scan."""
+    """A graph inside a node: a branch of If, the body of Loop or Scan; ``level`` counts the bodies around it."""
 
     attribute: str
     inputs: list[int]
     outputs: list[int]
+    level: int = 1
 
 
 @dataclass(slots=True, eq=False)
@@ -57,8 +61,10 @@ class Node:
 
     def attributes(self) -> dict[str, AttributeProto]:
         """The attributes by name, references to a function's attributes resolved."""
-        out = {}
+        out: dict[str, AttributeProto] = {}
         for attribute in self.proto.attribute:
+            if attribute.name in out:
+                raise UnreadableNetwork(f"an attribute of {self.op[:80]!r} is given twice; readers would disagree")
             if attribute.ref_attr_name:
                 bound = (self.bindings or {}).get(attribute.ref_attr_name)
                 if bound is not None:
@@ -87,7 +93,7 @@ class Flow:
         nodes: In the order of the file, bodies before the node that holds them.
         producer: The node that computes a value.
         tensors: Stored values: initializers and Constant nodes.
-        opaque: Constants that this version cannot read (sparse tensors).
+        opaque: Constants that this version cannot read (sparse tensors, texts), with what they are.
         replaceable: Initializers that are graph inputs too, so a caller may replace them at run time.
         inputs: Graph inputs without a stored value.
         outputs: Graph outputs.
@@ -97,7 +103,7 @@ class Flow:
     nodes: list[Node] = field(default_factory=list)
     producer: dict[int, Node] = field(default_factory=dict)
     tensors: dict[int, StoredTensor] = field(default_factory=dict)
-    opaque: set[int] = field(default_factory=set)
+    opaque: dict[int, SparseTensorProto | NodeProto] = field(default_factory=dict)
     replaceable: set[int] = field(default_factory=set)
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
@@ -117,6 +123,8 @@ def trace_flow(network: Network) -> Flow:
     """
     try:
         return _Tracer(network).run()
+    except (TypeError, AttributeError, UnicodeError):  # protobuf hands out bytes where a text is no UTF-8
+        raise UnreadableNetwork(f"{network.path}: a name in it is no readable text") from None
     except UnreadableNetwork as error:
         if str(error).startswith(str(network.path)):
             raise
@@ -124,13 +132,24 @@ def trace_flow(network: Network) -> Flow:
 
 
 class _Scope:
-    """Names of one graph or function body; ``outer`` is where an unknown name is looked up next."""
+    """Names of one graph or function body; ``outer`` is where an unknown name is looked up next.
 
-    __slots__ = ("conditional", "names", "outer", "prefix", "versions")
+    ``level`` counts the branches and loops around it; ``bindings`` are the attributes of the function call that it is in.
+    """
 
-    def __init__(self, prefix: str, outer: "_Scope | None", versions: dict[str, int], conditional: bool) -> None:
+    __slots__ = ("bindings", "level", "names", "outer", "prefix", "versions")
+
+    def __init__(
+        self,
+        prefix: str,
+        outer: "_Scope | None",
+        versions: dict[str, int],
+        level: int,
+        bindings: dict[str, AttributeProto] | None,
+    ) -> None:
         self.names: dict[str, int] = {}
-        self.prefix, self.outer, self.versions, self.conditional = prefix, outer, versions, conditional
+        self.prefix, self.outer, self.versions = prefix, outer, versions
+        self.level, self.bindings = level, bindings
 
     def find(self, name: str) -> int | None:
         scope: _Scope | None = self
@@ -151,17 +170,17 @@ class _Tracer:
         for function in model.functions:
             key = (_domain(function.domain), function.name, _overload(function))
             if key in self.functions:
-                raise UnreadableNetwork(f"the local function {function.name!r} is defined twice")
+                raise UnreadableNetwork(f"the local function {function.name[:80]!r} is defined twice")
             if key[0] in _STANDARD_DOMAINS and onnx.defs.has(function.name):
                 raise UnreadableNetwork(
                     f"a local function is named like the standard operator {function.name}; runtimes disagree which one runs"
                 )
             self.functions[key] = function
-        self.limit = _SPARE_NODES + 2 * (len(model.graph.node) + sum(len(f.node) for f in model.functions))
+        self.left, self.unfolded = MAX_NODES, _SPARE
 
     def run(self) -> Flow:
         model = self.network.model
-        scope = _Scope("", None, _versions(model.opset_import), conditional=False)
+        scope = _Scope("", None, _versions(model.opset_import), 0, None)
         inputs, self.flow.outputs = self.graph(model.graph, scope, 0)
         self.flow.replaceable = {value for value in inputs if value in self.flow.tensors or value in self.flow.opaque}
         self.flow.inputs = [value for value in inputs if value not in self.flow.replaceable]
@@ -174,21 +193,22 @@ class _Tracer:
             if initializer.name in names:
                 raise UnreadableNetwork(f"the name {initializer.name[:80]!r} is defined twice")
             value = names[initializer.name] = flow.value(prefix + initializer.name)
-            flow.tensors[value] = self.network.tensor(initializer, prefix + initializer.name)
+            self.stored(value, initializer, scope)
         for sparse in graph.sparse_initializer:
             if sparse.values.name in names:
                 raise UnreadableNetwork(f"the name {sparse.values.name[:80]!r} is defined twice")
             value = names[sparse.values.name] = flow.value(prefix + sparse.values.name)
-            flow.opaque.add(value)
-        inputs = []
+            flow.opaque[value] = sparse
+        inputs, seen = [], set()
         for port in graph.input:
             known = names.get(port.name)
-            if known in inputs:
+            if known in seen:
                 raise UnreadableNetwork(f"the input {port.name[:80]!r} is defined twice")
             if known is None:
                 known = names[port.name] = flow.value(prefix + port.name)
             inputs.append(known)
-        self.nodes(graph.node, scope, depth, None)
+            seen.add(known)
+        self.nodes(graph.node, scope, depth)
         outputs = []
         for port in graph.output:
             found = scope.find(port.name)
@@ -197,13 +217,27 @@ class _Tracer:
             outputs.append(found)
         return inputs, outputs
 
-    def nodes(
-        self, nodes: Iterable[NodeProto], scope: _Scope, depth: int, bindings: dict[str, AttributeProto] | None
-    ) -> None:
+    def stored(self, value: int, proto: TensorProto, scope: _Scope) -> None:
+        tensor = self.flow.tensors[value] = self.network.tensor(proto, self.flow.names[value])
+        if scope.bindings is not None and tensor.inline is not None:
+            self.unfold(tensor.size)
+
+    def unfold(self, amount: int) -> None:
+        """Charge what a function call copies, so that calls of calls stay bounded."""
+        self.unfolded -= amount
+        if self.unfolded < 0:
+            raise UnreadableNetwork("its local functions unfold into too much")
+
+    def nodes(self, nodes: Iterable[NodeProto], scope: _Scope, depth: int) -> None:
         if depth > MAX_DEPTH:
             raise UnreadableNetwork(f"graphs or functions are nested deeper than {MAX_DEPTH}")
         flow, names, prefix = self.flow, scope.names, scope.prefix
         nodes = list(nodes)
+        self.left -= len(nodes)
+        if self.left < 0:
+            raise UnreadableNetwork(f"more than {MAX_NODES:,} nodes")
+        if scope.bindings is not None:
+            self.unfold(sum(1 + len(proto.input) + len(proto.output) for proto in nodes))
         produced: list[list[int]] = []
         for proto in nodes:  # all names first: the order of nodes is a tool's habit, not a promise
             outputs = []
@@ -217,20 +251,10 @@ class _Tracer:
                 flow.names.append(prefix + name)
                 outputs.append(value)
             produced.append(outputs)
-        self.limit -= len(nodes)
-        if self.limit < 0:
-            raise UnreadableNetwork("its local functions unfold into too many nodes")
         for proto, outputs in zip(nodes, produced, strict=True):
-            self.node(proto, outputs, scope, depth, bindings)
+            self.node(proto, outputs, scope, depth)
 
-    def node(
-        self,
-        proto: NodeProto,
-        outputs: list[int],
-        scope: _Scope,
-        depth: int,
-        bindings: dict[str, AttributeProto] | None,
-    ) -> None:
+    def node(self, proto: NodeProto, outputs: list[int], scope: _Scope, depth: int) -> None:
         flow = self.flow
         inputs = []
         for name in proto.input:
@@ -243,16 +267,19 @@ class _Tracer:
                         value = scope.names[name] = flow.value(scope.prefix + name)
             inputs.append(value)
         op, domain = proto.op_type, proto.domain
+        if type(op) is not str or type(domain) is not str:
+            raise UnreadableNetwork("an operator's name is no readable text")
         if domain == "ai.onnx":
             domain = ""
         if self.functions:
             function = self.functions.get((domain, op, _overload(proto)))
             if function is not None:
-                self.call(function, proto, inputs, outputs, scope, depth, bindings)
+                self.call(function, proto, inputs, outputs, scope, depth)
                 return
-        node = Node(proto, op, domain, scope.versions.get(domain, 0), inputs, outputs, scope.conditional, [], bindings)
+        version, conditional = scope.versions.get(domain, 0), scope.level > 0
+        node = Node(proto, op, domain, version, inputs, outputs, conditional, [], scope.bindings)
         if op == "Constant" and not domain:
-            self.constant(node)
+            self.constant(node, scope)
             return
         for attribute in proto.attribute:
             if attribute.HasField("g"):
@@ -265,10 +292,14 @@ class _Tracer:
 
     def body(self, node: Node, attribute: str, graph: GraphProto, scope: _Scope, depth: int) -> None:
         inner = _Scope(
-            f"{scope.prefix}{node.proto.name or node.op}.{attribute}/", scope, scope.versions, conditional=True
+            _inside(scope.prefix, f"{node.proto.name or node.op}.{attribute}"),
+            scope,
+            scope.versions,
+            scope.level + 1,
+            scope.bindings,
         )
         inputs, outputs = self.graph(graph, inner, depth + 1)
-        node.bodies.append(Body(attribute, inputs, outputs))
+        node.bodies.append(Body(attribute, inputs, outputs, inner.level))
 
     def call(
         self,
@@ -278,48 +309,59 @@ class _Tracer:
         outputs: Sequence[int],
         scope: _Scope,
         depth: int,
-        bindings: dict[str, AttributeProto] | None,
     ) -> None:
         """Inline a call: the body's nodes with the call's inputs, then one Identity per output."""
-        inner = _Scope(
-            f"{scope.prefix}{proto.name or function.name}/", None, _versions(function.opset_import), scope.conditional
-        )
+        self.unfold(sum(map(len, (function.input, function.output, function.attribute_proto, function.opset_import))))
+        attributes = {a.name: a for a in function.attribute_proto}
+        attributes |= Node(proto, function.name, "", 0, [], [], bindings=scope.bindings).attributes()
+        prefix = _inside(scope.prefix, proto.name or function.name)
+        inner = _Scope(prefix, None, _versions(function.opset_import), scope.level, attributes)
         for index, name in enumerate(function.input):
             inner.names[name] = inputs[index] if index < len(inputs) else ABSENT
-        attributes = {a.name: a for a in function.attribute_proto}
-        attributes |= Node(proto, "", "", 0, [], [], bindings=bindings).attributes()
-        self.nodes(function.node, inner, depth + 1, attributes)
+        self.nodes(function.node, inner, depth + 1)
         for index, value in enumerate(outputs):
             if value == ABSENT or index >= len(function.output):
                 continue
             source = inner.names.get(function.output[index])
             if source is None:
-                raise UnreadableNetwork(f"the local function {function.name!r} does not compute its output")
-            alias = Node(proto, "Identity", "", 0, [source], [value], scope.conditional)
+                raise UnreadableNetwork(f"the local function {function.name[:80]!r} does not compute its output")
+            alias = Node(proto, "Identity", "", 0, [source], [value], scope.level > 0)
             self.flow.nodes.append(alias)
             self.flow.producer[value] = alias
 
-    def constant(self, node: Node) -> None:
+    def constant(self, node: Node, scope: _Scope) -> None:
         (value,) = node.outputs if len(node.outputs) == 1 else (ABSENT,)
         if value == ABSENT:
             raise UnreadableNetwork("a Constant node without an output")
         name = self.flow.names[value]
-        for attribute in node.attributes().values():
-            if attribute.name == "value" and attribute.HasField("t"):
-                self.flow.tensors[value] = self.network.tensor(attribute.t, name)
-            elif attribute.name in ("value_float", "value_floats"):
-                self.flow.tensors[value] = _literal(name, TensorProto.FLOAT, attribute.floats, attribute.f, "<f4")
-            elif attribute.name in ("value_int", "value_ints"):
-                self.flow.tensors[value] = _literal(name, TensorProto.INT64, attribute.ints, attribute.i, "<i8")
-            else:
-                self.flow.opaque.add(value)
-            return
-        self.flow.opaque.add(value)
+        given = node.attributes()
+        if len(given) > 1:
+            raise UnreadableNetwork(f"the Constant {name[:80]!r} has two values; readers would disagree")
+        kind, attribute = next(iter(given.items()), ("", AttributeProto()))
+        if kind == "value" and attribute.HasField("t"):
+            self.stored(value, attribute.t, scope)
+        elif kind in _LITERALS:
+            source, many, data_type, dtype = _LITERALS[kind]
+            content = getattr(attribute, source)
+            values = np.array(content if many else [content], dtype)
+            shape = (len(values),) if many else ()
+            self.flow.tensors[value] = StoredTensor(name, data_type, shape, "inline", inline=values)
+        else:
+            self.flow.opaque[value] = node.proto
 
 
-def _literal(name: str, data_type: int, many: Sequence[float], one: float, dtype: str) -> StoredTensor:
-    values = np.array(list(many) or [one], dtype)
-    return StoredTensor(name, data_type, (len(many),) if len(many) else (), "inline", inline=values)
+_LITERALS = {
+    "value_float": ("f", False, TensorProto.FLOAT, "<f4"),
+    "value_floats": ("floats", True, TensorProto.FLOAT, "<f4"),
+    "value_int": ("i", False, TensorProto.INT64, "<i8"),
+    "value_ints": ("ints", True, TensorProto.INT64, "<i8"),
+}
+
+
+def _inside(prefix: str, name: str) -> str:
+    """The prefix of names inside a node; long ones are shortened, since every name inside repeats them."""
+    inner = f"{prefix}{name}/"
+    return inner if len(inner) <= _LONG else f"{inner[:40]}…{hashlib.sha256(inner.encode()).hexdigest()[:16]}/"
 
 
 def _domain(domain: str) -> str:

@@ -16,6 +16,7 @@ NEGLIGIBLE = 1e-6
 """A summand is dead when its constant factor is below this share of the largest factor beside it."""
 
 _MAX_FACTORS = 16
+_SAMPLE = 64
 
 
 def live_nodes(flow: Flow, constants: Constants) -> list[Node]:
@@ -77,12 +78,13 @@ def _loop(node: Node, flow: Flow, constants: Constants) -> list[int]:
 
 
 def _where(node: Node, flow: Flow, constants: Constants) -> list[int]:
-    condition = constants.small(node.inputs[0]) if len(node.inputs) == 3 else None
-    if condition is None or condition.size == 0:
+    condition = constants.magnitudes(node.inputs[0]) if len(node.inputs) == 3 else None
+    if condition is None:
         return node.inputs
-    if condition.astype(bool).all():
+    smallest, largest = condition
+    if smallest > 0:
         return [node.inputs[1]]
-    return node.inputs if condition.astype(bool).any() else [node.inputs[2]]
+    return node.inputs if largest > 0 else [node.inputs[2]]
 
 
 def _sum(node: Node, flow: Flow, constants: Constants) -> list[int]:
@@ -97,8 +99,10 @@ def _sum(node: Node, flow: Flow, constants: Constants) -> list[int]:
 def _product(node: Node, flow: Flow, constants: Constants) -> list[int]:
     """A product with zero carries nothing of its other operand."""
     for value in node.inputs:
-        constant = constants.small(value)
-        if constant is not None and constant.size and not constant.any() and node.op == "Mul":
+        constant = constants.of(value) if value != ABSENT else None
+        if constant is None or not constant.size or constant.take(np.arange(min(constant.size, _SAMPLE))).any():
+            continue
+        if constants.magnitudes(value) == (0.0, 0.0):
             return [value]
     return node.inputs
 
@@ -117,12 +121,11 @@ def _factor(value: int, flow: Flow, constants: Constants) -> float:
             break
         if node.op in ("Mul", "Div") and len(node.inputs) == 2:
             index = next((i for i in (1, 0) if constants.status(node.inputs[i]) is not None), None)
-            scale = constants.small(node.inputs[index]) if index is not None else None
-            if index is None or scale is None or not scale.size or (node.op == "Div" and index == 0):
+            scale = constants.magnitudes(node.inputs[index]) if index is not None else None
+            if index is None or scale is None or np.isnan(scale).any() or (node.op == "Div" and index == 0):
                 break
             with np.errstate(all="ignore"):
-                magnitude = np.abs(scale.astype(np.float64))
-                factor *= float(magnitude.max()) if node.op == "Mul" else float(1 / magnitude.min())
+                factor *= scale[1] if node.op == "Mul" else float(np.divide(1.0, scale[0]))
             value = node.inputs[1 - index]
         else:
             value = node.inputs[0]

@@ -24,6 +24,7 @@ AGREEMENT = 3.1
 MIN_ANCHORS = 8
 _CAP = 40.0
 _MAX_PAIRS = 1_000_000
+_NEAR = 8
 _NAME_BONUS, _BIAS_BONUS = 0.5, 0.25
 
 
@@ -98,44 +99,80 @@ def match_slots(wanted: Sequence[Wanted], slots: Sequence[Slot]) -> list[Match |
     for shape in sorted(candidates, key=lambda shape: -shape[0] * shape[1]):
         numbers = by_shape[shape]
         indices = [index for index in candidates[shape] if index not in taken]
-        scores, flips = _scores([wanted[n] for n in numbers], [slots[i] for i in indices], shape)
-        for row, column in _assign(scores, [wanted[n] for n in numbers], [slots[i] for i in indices]):
-            slot = slots[indices[column]]
-            found[numbers[row]] = Match(slot, bool(flips[row, column]), float(scores[row, column]))
+        some, there = [wanted[n] for n in numbers], [slots[i] for i in indices]
+        pair = _pair_crowd if len(some) * len(there) > _MAX_PAIRS else _pair
+        for row, column, z, flipped in pair(some, there, shape):
+            found[numbers[row]] = Match(there[column], flipped, z)
             taken.add(indices[column])
     _by_name(wanted, slots, found, taken)
     return found
 
 
-def _scores(
-    wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[int, int]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Agreement of every pair, and whether it was found in the transpose."""
+Pair = tuple[int, int, float, bool]
+"""Number of the wanted slot, number of the candidate's, their agreement, whether it was found in the transpose."""
+
+
+def _pair(wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[int, int]) -> list[Pair]:
+    """The best pairs among all."""
+    anchors = _Anchors(wanted, shape)
+    everyone = np.arange(len(wanted))
     scores = np.full((len(wanted), len(slots)), -np.inf)
     flips = np.zeros(scores.shape, np.bool_)
-    width = max((want.positions.size for want in wanted), default=0)
-    places = np.zeros((len(wanted), width), np.int64)
-    values = np.full(places.shape, np.nan)
-    for row, want in enumerate(wanted):
-        places[row, : want.positions.size] = want.positions
-        values[row, : want.positions.size] = want.values
-    names = {want.name: row for row, want in enumerate(wanted)}
     for column, slot in enumerate(slots):
-        chosen = np.arange(len(wanted))
-        if scores.size > _MAX_PAIRS:  # too many alike: only its namesake and its neighbours in the order of the nodes
-            near = range(max(0, column - 8), min(len(wanted), column + 9))
-            chosen = np.unique([*near, *([names[slot.name]] if slot.name in names else [])])
-        array = slot.array()
-        flat = array.reshape(-1)
+        scores[:, column], flips[:, column] = anchors.agree(slot, everyone)
+    return [(r, c, float(scores[r, c]), bool(flips[r, c])) for r, c in _assign(scores, wanted, slots)]
+
+
+def _pair_crowd(wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[int, int]) -> list[Pair]:
+    """Too many alike for a table: each is held against its namesake and its neighbours in the order of the nodes only."""
+    anchors = _Anchors(wanted, shape)
+    names = {want.name: row for row, want in enumerate(wanted)}
+    found: list[tuple[float, int, int, float, bool]] = []
+    for column, slot in enumerate(slots):
+        near = range(max(0, column - _NEAR), min(len(wanted), column + _NEAR + 1))
+        rows = np.unique([*near, *([names[slot.name]] if slot.name in names else [])]).astype(np.int64)
+        scores, flips = anchors.agree(slot, rows)
+        for row, z, flipped in zip(rows.tolist(), scores.tolist(), flips.tolist(), strict=True):
+            if z > AGREEMENT:
+                found.append((z + _NAME_BONUS * (wanted[row].name == slot.name), row, column, z, flipped))
+    out: list[Pair] = []
+    rows_taken: set[int] = set()
+    columns_taken: set[int] = set()
+    for _, row, column, z, flipped in sorted(found, key=lambda pair: (-pair[0], pair[1:3])):
+        if row not in rows_taken and column not in columns_taken:
+            rows_taken.add(row)
+            columns_taken.add(column)
+            out.append((row, column, z, flipped))
+    return out
+
+
+class _Anchors:
+    """The anchors of wanted slots of one shape, side by side."""
+
+    def __init__(self, wanted: Sequence[Wanted], shape: tuple[int, int]) -> None:
+        self.shape = shape
+        width = max((want.positions.size for want in wanted), default=0)
+        self.places = np.zeros((len(wanted), width), np.int64)
+        self.values = np.full(self.places.shape, np.nan)
+        for row, want in enumerate(wanted):
+            self.places[row, : want.positions.size] = want.positions
+            self.values[row, : want.positions.size] = want.values
+
+    def agree(self, slot: Slot, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Agreement of a slot with some of the wanted ones, and whether it was found in the transpose."""
+        scores = np.full(rows.size, -np.inf)
+        flips = np.zeros(rows.size, np.bool_)
+        if not rows.size:
+            return scores, flips
+        array, shape = slot.array(), self.shape
+        flat, places, values = array.reshape(-1), self.places[rows], self.values[rows]
         if array.shape == shape:
-            scores[chosen, column] = _agreements(flat[places[chosen]], values[chosen])
+            scores = _agreements(flat[places], values)
         if len(slot.shape) == 2 and array.shape == shape[::-1]:
-            turned = places[chosen] % shape[1] * shape[0] + places[chosen] // shape[1]
-            z = _agreements(flat[turned], values[chosen])
-            better = z > scores[chosen, column]
-            scores[chosen[better], column] = z[better]
-            flips[chosen[better], column] = True
-    return scores, flips
+            z = _agreements(flat[places % shape[1] * shape[0] + places // shape[1]], values)
+            flips = z > scores
+            scores = np.where(flips, z, scores)
+        return scores, flips
 
 
 def _assign(scores: NDArray[np.float64], wanted: Sequence[Wanted], slots: Sequence[Slot]) -> list[tuple[int, int]]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnxnnw.errors import UnsupportedNetwork, UsageError
 from onnxnnw.graph import wire
 from onnxnnw.graph.file import Network, open_network
-from onnxnnw.graph.stored import Source, StoredTensor
+from onnxnnw.graph.stored import Source, StoredTensor, identity_of
 
 __all__ = ["Edit", "atomic_copy", "atomic_file", "write_patched"]
 
@@ -53,6 +53,8 @@ def write_patched(
     model, *external = _all_sources(network)
     if any(out.exists() and out.samefile(source.path) for source in (model, *external)):
         raise UsageError(f"{out}: input and output are the same file")
+    if out.is_dir():
+        raise UsageError(f"{out}: is a folder, not a file to write")
     with atomic_file(out) as target:
         if not external:
             _copy(model, target, 0)
@@ -60,7 +62,8 @@ def write_patched(
             network.check_unchanged()
             before_commit()
             return
-        stale = _own_external_files(out) if out.exists() else []
+        mine = {source.identity for source in external}
+        stale = [p for p in _own_external_files(out) if identity_of(p.stat()) not in mine] if out.exists() else []
         location = _external_name(out)
         bases = _external_bases(external)
         with atomic_file(out.with_name(location)) as data:

@@ -13,7 +13,7 @@ from onnxnnw.graph.constants import Constant, Constants, Positions, Reshaped, Tr
 from onnxnnw.graph.file import Network
 from onnxnnw.graph.flow import ABSENT, Flow, Node, trace_flow
 from onnxnnw.graph.live import live_nodes
-from onnxnnw.graph.stored import Array, StoredTensor
+from onnxnnw.graph.stored import Array, StoredTensor, byte_length
 
 __all__ = ["MIN_ELEMENTS", "Slot", "SlotView", "find_slots"]
 
@@ -112,7 +112,7 @@ class Slot:
     def read_only(self) -> str:
         """Why the slot's values cannot be changed in place; empty where they can."""
         if self.constant.locate(np.zeros(1, np.int64)) is None:
-            return f"{self.name} is computed from {self.tensor.type_name} values"
+            return f"{self.name[:80]!r} is computed from {self.tensor.type_name} values"
         return self.tensor.read_only
 
     def values(self, positions: Positions) -> Array:
@@ -179,16 +179,17 @@ def find_slots(network: Network, min_elements: int = MIN_ELEMENTS) -> SlotView:
     live = live_nodes(flow, constants)
     slots: list[Slot] = []
     problems: list[str] = []
-    seen: set[int] = set()
+    seen: set[tuple[object, ...]] = set()
     read: set[int] = set()
+    overlapping = _overlapping(flow)
     elsewhere = _other_uses(live, flow, constants)
     for node in live:
         for index, constant, use in _weights(node, constants, problems, flow, min_elements):
             stored = constant.stored()
             read.update(map(id, stored))
-            if not stored or id(stored[0]) in seen:
+            if not stored or _place(stored[0]) in seen:
                 continue
-            seen.add(id(stored[0]))
+            seen.add(_place(stored[0]))
             value = node.inputs[index]
             slots.append(
                 Slot(
@@ -200,12 +201,39 @@ def find_slots(network: Network, min_elements: int = MIN_ELEMENTS) -> SlotView:
                     layout=use.layout,
                     conditional=node.conditional,
                     replaceable=_root(value, flow) in flow.replaceable,
-                    shared=id(stored[0]) in elsewhere,
+                    shared=id(stored[0]) in elsewhere or id(stored[0]) in overlapping,
                 )
             )
     read |= elsewhere
     dead = [t for t in flow.tensors.values() if _is_weight(t) and id(t) not in read]
     return SlotView(slots, problems, flow, live, dead)
+
+
+def _place(tensor: StoredTensor) -> tuple[object, ...]:
+    """What makes two stored tensors one: the same bytes, read alike."""
+    if tensor.source is None:
+        return (id(tensor),)
+    return (tensor.source.path, tensor.offset, tensor.data_type, tensor.shape)
+
+
+def _overlapping(flow: Flow) -> set[int]:
+    """Stored tensors whose bytes are also part of another one; only external data can be built like that."""
+    extents = sorted(
+        (str(t.source.path), t.offset, t.offset + byte_length(t.data_type, t.size), number)
+        for number, t in flow.tensors.items()
+        if t.storage == "external" and t.source is not None and t.size
+    )
+    out: set[int] = set()
+    reach = last = None
+    for path, start, stop, number in extents:
+        tensor = flow.tensors[number]
+        if reach is not None and last is not None and reach[0] == path and start < reach[1]:
+            if _place(tensor) != _place(last):
+                out |= {id(tensor), id(last)}
+            if stop <= reach[1]:
+                continue
+        reach, last = (path, stop), tensor
+    return out
 
 
 def _weights(
@@ -215,7 +243,7 @@ def _weights(
     uses = _USES.get(node.op) if node.domain in _KNOWN_DOMAINS else None
     if uses is None:
         if node.domain not in ("", "ai.onnx.ml") and any(_large(constants, v) for v in node.inputs):
-            problems.append(f"{node.domain}.{node.op} is not an operator that this version reads weights of")
+            problems.append(f"{_shown(f'{node.domain}.{node.op}')} is not an operator that this version reads weights of")
         return
     for use in uses:
         if use.weight >= len(node.inputs) or node.inputs[use.weight] == ABSENT:
@@ -224,7 +252,8 @@ def _weights(
         constant = constants.of(value)
         if constant is None:
             if constants.is_unreadable(value):
-                problems.append(f"{flow.names[value]} reaches {node.op} by constant operations that are not understood")
+                shown = _shown(flow.names[value])
+                problems.append(f"{shown} reaches {node.op} by constant operations that are not understood")
             continue
         if len(constant.shape) < 2 or constant.size < min_elements:
             continue
@@ -232,11 +261,16 @@ def _weights(
             constant = _integer(node, use, constant, constants)
         canonical = _canonical(node, use.layout, constant) if constant is not None else None
         if canonical is None:
-            problems.append(f"{flow.names[value]} does not fit {node.op}")
+            problems.append(f"{_shown(flow.names[value])} does not fit {node.op}")
         else:
             yield use.weight, canonical, use
             if use.layout in ("gemm", "matmul"):
                 return  # two constant factors: the right one is the weight
+
+
+def _shown(name: str) -> str:
+    """A name from a file, fit for a terminal."""
+    return repr(name[:80])[1:-1]
 
 
 def _integer(node: Node, use: _Use, constant: Constant, constants: Constants) -> Constant | None:

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,18 @@ from onnx import TensorProto
 from onnxnnw.errors import UnreadableNetwork
 from onnxnnw.graph import wire
 
-__all__ = ["Array", "Source", "StoredTensor", "byte_length", "holds", "identity_of", "inline_values", "round_to"]
+__all__ = [
+    "Array",
+    "Source",
+    "StoredTensor",
+    "byte_length",
+    "convert",
+    "holds",
+    "identity_of",
+    "inline_values",
+    "possible",
+    "round_to",
+]
 
 Array = NDArray[Any]
 
@@ -45,6 +56,10 @@ _VALUE_FIELDS = {
     "string_data": {"STRING"},
 }  # every other type is stored in int32_data, one varint per element (or per packed byte)
 _MERGE_GAP = 4096
+
+MAX_DIMENSIONS = 32
+"""NumPy's limit until its version 2."""
+
 _NAMES = {number: name for name, number in TensorProto.DataType.items()}
 
 
@@ -110,15 +125,16 @@ class StoredTensor:
     @property
     def readable(self) -> bool:
         """Whether this version can read the elements as numbers."""
-        return self.data_type in _NUMPY or self.type_name.upper() in ("INT4", "UINT4")
+        name = self.type_name
+        return (self.data_type in _NUMPY and not name.startswith("complex")) or name in ("int4", "uint4")
 
     @property
     def read_only(self) -> str:
         """Why single elements cannot be written in place; empty where they can."""
         if not self.is_float:
-            return f"{self.name} holds {self.type_name} values"
+            return f"{self.name[:80]!r} holds {self.type_name} values"
         if self.source is None:
-            return f"{self.name} is stored element by element as variable-length integers"
+            return f"{self.name[:80]!r} is stored element by element as variable-length integers"
         return ""
 
     def take(self, flat: NDArray[np.int64]) -> Array:
@@ -185,14 +201,32 @@ class StoredTensor:
         return _encode(values, self.data_type)
 
 
+def possible(shape: Sequence[int]) -> bool:
+    """Whether an array can have this shape; dimensions may be huge where another one is 0."""
+    return len(shape) <= MAX_DIMENSIONS and math.prod(n for n in shape if n) < 2**48
+
+
 def round_to(values: Array, type_name: str) -> Array:
     """What reading back gives after ``values`` were stored as a floating-point type."""
     data_type = TensorProto.DataType.Value(type_name.upper())
     return _decode(np.frombuffer(_encode(values, data_type), _NUMPY[data_type]), data_type)
 
 
+def convert(values: Array, data_type: int) -> Array | None:
+    """What ONNX's Cast to an element type gives, as numbers; None for types that are not read."""
+    with np.errstate(all="ignore"):
+        if data_type in _FLOATS:
+            return _decode(np.frombuffer(_encode(values, data_type), _NUMPY[data_type]), data_type).reshape(values.shape)
+        if data_type == TensorProto.BOOL:
+            return (values != 0).astype("u1")
+        if data_type not in _NUMPY or np.dtype(_NUMPY[data_type]).kind == "c":
+            return None
+        whole = np.trunc(values).astype(np.int64) if values.dtype.kind == "f" else values
+        return whole.astype(_NUMPY[data_type])
+
+
 def _encode(values: Array, data_type: int) -> bytes:
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         if data_type == TensorProto.BFLOAT16:
             bits = np.ascontiguousarray(values, "<f4").view("<u4")
             rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
@@ -283,8 +317,13 @@ def inline_values(proto: TensorProto, size: int, expected: int, present: str) ->
         return (np.array(values, np.int64) & 0xFF).astype("u1")
     if name.startswith("COMPLEX"):
         return np.array(values, "<f4" if name == "COMPLEX64" else "<f8").view(_NUMPY[proto.data_type])
-    integer = present not in ("float_data", "double_data")
-    return np.array(values, object if integer else None).astype(_NUMPY[proto.data_type])
+    if present in ("float_data", "double_data"):
+        return np.array(values, np.float64).astype(_NUMPY[proto.data_type])
+    wide = np.array(values, np.uint64 if present == "uint64_data" else np.int64)
+    narrow = wide.astype(_NUMPY[proto.data_type])
+    if (narrow != wide).any():
+        raise UnreadableNetwork(f"a stored value is no {name.lower()}")
+    return narrow
 
 
 def _nibbles(stored: Array, data_type: int) -> Array:

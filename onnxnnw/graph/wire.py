@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from onnx import ModelProto, StringStringEntryProto
+from onnx import ModelProto, StringStringEntryProto, TensorProto
 
 from onnxnnw.errors import FileChanged, UnreadableNetwork
 
@@ -353,31 +353,30 @@ def _relocated(
 def _relocated_tensor(
     reader: Reader, start: int, end: int, schema: Schema, place: Callable[[str], tuple[str, int]]
 ) -> list[Piece]:
-    """A tensor whose external entries, where it has any, say the new place."""
+    """A tensor whose external entries, where it has any, say the new place; other entries stay as they are."""
     pieces: list[Piece] = []
-    entries: dict[str, str] = {}
+    places: dict[str, str] = {}
     external = False
     run = start
     for _, tag_start, content, stop, field in reader.fields(start, end, schema):
         if field is None or field.name not in ("external_data", "data_location"):
             continue
         if field.name == "data_location":
-            external = reader.range(content, stop) == b"\x01"
+            external = reader.varint(content, stop)[0] == TensorProto.EXTERNAL
             continue
         entry = StringStringEntryProto.FromString(reader.range(content, stop))
-        entries[entry.key] = entry.value
-        pieces.append((run, tag_start))
-        run = stop
+        if entry.key in ("location", "offset", "checksum"):  # the last is a SHA-1 of the file as it was
+            places[entry.key] = entry.value
+            pieces.append((run, tag_start))
+            run = stop
     if not external:
         return [(start, end)]
-    location, added = place(entries.get("location", ""))
-    entries["location"] = location
-    if added:
-        entries["offset"] = str(int(entries.get("offset") or 0) + added)
-    if "checksum" in entries:
-        del entries["checksum"]  # a SHA-1 of the file as it was
+    location, added = place(places.get("location", ""))
+    renewed = {"location": location}
+    if added or "offset" in places:
+        renewed["offset"] = str(int(places.get("offset") or 0) + added)
     encoded = b"".join(
         encode_bytes_field(_EXTERNAL_DATA, encode_bytes_field(1, k.encode()) + encode_bytes_field(2, v.encode()))
-        for k, v in entries.items()
+        for k, v in renewed.items()
     )
     return [*pieces, (run, end), encoded]
