@@ -65,7 +65,7 @@ def _pack(*numbers: int) -> bytes:
 class _Digest:
     def __init__(self, network: Network, view: SlotView, edits: Mapping[int, Edit]) -> None:
         self.network, self.flow, self.live = network, view.flow, view.live
-        self.edits = edits
+        self.edits = {edit.tensor.place: edit for edit in edits.values()}
         self.values: dict[int, bytes] = {ABSENT: b"\0" * 32}
 
     def hex(self) -> str:
@@ -99,7 +99,7 @@ class _Digest:
         ordered = sorted(needed)
         tensors = [flow.tensors[value] for value in ordered]
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # hashing and reading release the GIL
-            digests = pool.map(lambda tensor: leaf_digest(tensor, self.edits.get(id(tensor))), tensors)
+            digests = pool.map(lambda tensor: leaf_digest(tensor, self.edits.get(tensor.place)), tensors)
             self.values.update(zip(ordered, digests, strict=True))
 
     def _node(self, node: Node) -> None:

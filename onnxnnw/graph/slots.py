@@ -187,9 +187,9 @@ def find_slots(network: Network, min_elements: int = MIN_ELEMENTS) -> SlotView:
         for index, constant, use in _weights(node, constants, problems, flow, min_elements):
             stored = constant.stored()
             read.update(map(id, stored))
-            if not stored or _place(stored[0]) in seen:
+            if not stored or stored[0].place in seen:
                 continue
-            seen.add(_place(stored[0]))
+            seen.add(stored[0].place)
             value = node.inputs[index]
             slots.append(
                 Slot(
@@ -209,13 +209,6 @@ def find_slots(network: Network, min_elements: int = MIN_ELEMENTS) -> SlotView:
     return SlotView(slots, problems, flow, live, dead)
 
 
-def _place(tensor: StoredTensor) -> tuple[object, ...]:
-    """What makes two stored tensors one: the same bytes, read alike."""
-    if tensor.source is None:
-        return (id(tensor),)
-    return (tensor.source.path, tensor.offset, tensor.data_type, tensor.shape)
-
-
 def _overlapping(flow: Flow) -> set[int]:
     """Stored tensors whose bytes are also part of another one; only external data can be built like that."""
     extents = sorted(
@@ -228,7 +221,7 @@ def _overlapping(flow: Flow) -> set[int]:
     for path, start, stop, number in extents:
         tensor = flow.tensors[number]
         if reach is not None and last is not None and reach[0] == path and start < reach[1]:
-            if _place(tensor) != _place(last):
+            if tensor.place != last.place:
                 out |= {id(tensor), id(last)}
             if stop <= reach[1]:
                 continue
@@ -243,7 +236,9 @@ def _weights(
     uses = _USES.get(node.op) if node.domain in _KNOWN_DOMAINS else None
     if uses is None:
         if node.domain not in ("", "ai.onnx.ml") and any(_large(constants, v) for v in node.inputs):
-            problems.append(f"{_shown(f'{node.domain}.{node.op}')} is not an operator that this version reads weights of")
+            problems.append(
+                f"{_shown(f'{node.domain}.{node.op}')} is not an operator that this version reads weights of"
+            )
         return
     for use in uses:
         if use.weight >= len(node.inputs) or node.inputs[use.weight] == ABSENT:

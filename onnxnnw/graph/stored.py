@@ -123,6 +123,11 @@ class StoredTensor:
         return self.data_type in _FLOATS
 
     @property
+    def place(self) -> tuple[object, ...]:
+        """Equal for tensors that are the same bytes read alike, e.g. in two calls of one function."""
+        return (id(self),) if self.source is None else (self.source.path, self.offset, self.data_type, self.shape)
+
+    @property
     def readable(self) -> bool:
         """Whether this version can read the elements as numbers."""
         name = self.type_name
