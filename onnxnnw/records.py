@@ -1,8 +1,8 @@
 """What a tracker keeps: slots, values and parameters by name. Knows no method.
 
-On disk a record is canonical JSON (sorted keys; integers, strings and base64 arrays, no floats, no duplicate keys), mode
-0600. It has three parts: ``bound`` (everything verification uses; the mark depends on every bit of it), ``derived`` (what
-follows from the bound part) and ``unbound`` (what was measured later). Format: docs/record-format.md.
+On disk a record is canonical JSON (sorted keys; integers, strings and base64 arrays, no floats, no duplicate keys),
+mode 0600. It has three parts: ``bound`` (everything verification uses; the mark depends on every bit of it), ``derived``
+(what follows from the bound part) and ``unbound`` (what was measured later). Format: docs/record-format.md.
 """
 
 import base64
@@ -302,7 +302,7 @@ def _entry_from_json(document: Any) -> SlotEntry:
         size *= dimension
     row_size = _integer(document["row_size"])
     dead = tuple(_integer(n) for n in document["dead_rows"])
-    if len(shape) < 2 or not 0 < size < 2**62 or row_size < 1 or size % row_size:
+    if len(shape) < 2 or min(shape) < 1 or not 0 < size < 2**62 or row_size < 1 or size % row_size:
         raise UnreadableRecord("a slot with an impossible shape")
     if list(dead) != sorted(set(dead)) or (dead and not 0 <= dead[0] <= dead[-1] < size // row_size):
         raise UnreadableRecord("a slot with impossible dead rows")
