@@ -231,14 +231,110 @@ def test_external_data_keeps_every_other_byte(tmp_path: Path) -> None:
     reread.graph.initializer[0].external_data.add(key="tool", value="kept")
     reread.graph.initializer[0].external_data.add(key="checksum", value="0" * 40)
     save(reread, path)
-    out, enrolment = marked(path, tmp_path)
+    out, _ = marked(path, tmp_path)
 
     old, new = ModelProto.FromString(path.read_bytes()), ModelProto.FromString(out.read_bytes())
     data = out.with_name("marked.onnx.data").read_bytes()
     differences = 0
     for before, after in zip(old.graph.initializer, new.graph.initializer, strict=True):
         if before.name in places:
-            entries = {entry.key: entry.value for entry in model.graph.initializer[0].external_data}
+            entries = {entry.key: entry.value for entry in after.external_data}
+            was = {entry.key: entry.value for entry in before.external_data}
+            assert entries["location"] == "marked.onnx.data"
+            assert "checksum" not in entries, "it was of the old file"
+            assert entries.get("tool") == was.get("tool")
+            assert entries["length"] == was["length"]
+            start, length = int(entries["offset"]), int(entries["length"])
+            left = (source / was["location"]).read_bytes()[int(was["offset"]) :][:length]
+            right = data[start : start + length]
+        else:
+            left, right = before.raw_data, after.raw_data
+        differences += np.unique(differing(left, right) // 4).size
+        for proto in (before, after):
+            proto.ClearField("raw_data")
+            proto.ClearField("external_data")
+    assert old == new, "nothing but values and locations changed"
+    assert 0.8 * N < differences <= N
+
+
+def test_gaps_in_external_data_are_copied(tmp_path: Path) -> None:
+    """Bytes that no tensor uses are somebody's, too."""
+    source = tmp_path / "in"
+    source.mkdir()
+    path = externalise(dense(), source, "m.onnx", lambda name: "w.bin" if name[0] == "w" else None)
+    with (source / "w.bin").open("ab") as file:
+        file.write(b"the end")
+    out, _ = marked(path, tmp_path)
+    old, new = (source / "w.bin").read_bytes(), out.with_name("marked.onnx.data").read_bytes()
+    assert np.unique(differing(old, new[: len(old)]) // 4).size <= N
+    assert new.endswith(b"the end")
+
+
+def test_integers_behind_dequantizelinear_are_fingerprinted_and_not_embedded(tmp_path: Path) -> None:
+    """A fingerprint reads; a mark would have to be an integer."""
+    nodes = [
+        helper.make_node("DequantizeLinear", ["q", "s"], ["w"], axis=1),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]
+    integers = np.random.default_rng(0).integers(-128, 128, (64, 64)).astype("i1")
+    scales = np.random.default_rng(1).uniform(0.01, 0.02, 64).astype("f4")
+    path = save(model_of(nodes, [tensor("q", integers), tensor("s", scales)]), tmp_path / "m.onnx")
+    enrolment = fingerprint(path, tmp_path / "f.record", positions=N)
+    assert enrolment.record.slots[0].data_type == "int8"
+    with pytest.raises(CapacityError, match="'q' is computed from int8 values"):
+        embed(path, tmp_path / "out.onnx", tmp_path / "record", positions=N)
+    assert not (tmp_path / "out.onnx").exists()
+    assert not (tmp_path / "record").exists()
+
+
+def test_values_stored_one_by_one_are_read_only(tmp_path: Path) -> None:
+    """float16 in int32_data is a varint per element: its length depends on its value."""
+    model = dense()
+    values = np.frombuffer(model.graph.initializer[0].raw_data, "<f4").astype("<f2").view("<u2").astype(int)
+    proto = TensorProto(name="w0", data_type=TensorProto.FLOAT16, dims=[48, 48], int32_data=values.tolist())
+    model.graph.initializer[0].CopyFrom(proto)
+    with open_network(save(model, tmp_path / "m.onnx"), for_writing=True) as network:
+        slot = find_slots(network).slots[0]
+        assert "variable-length" in slot.read_only
+        edit = Edit(slot.tensor, None, bytes(48 * 48 * 2))
+        with pytest.raises(UnsupportedNetwork, match="variable-length"):
+            write_patched(network, tmp_path / "out.onnx", [edit])
+    assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
+
+
+@pytest.mark.parametrize("kind", ["model", "external", "link"])
+def test_the_input_is_never_the_output(tmp_path: Path, kind: str) -> None:
+    """Neither the model nor a file of its external data, under whatever name."""
+    path = externalise(dense(), tmp_path, "m.onnx", lambda name: "w.bin" if name == "w0" else None)
+    target = {"model": path, "external": tmp_path / "w.bin", "link": tmp_path / "link"}[kind]
+    if kind == "link":
+        os.link(path, target)
+    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(UsageError, match="same file"):
+        embed(path, target, tmp_path / "record", positions=N)
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_folder_is_no_output(tmp_path: Path) -> None:
+    """And no data file is left beside it."""
+    (tmp_path / "in").mkdir()
+    path = externalise(dense(), tmp_path / "in", "m.onnx", lambda name: "w.bin")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UsageError, match="folder"):
+        embed(path, tmp_path / "out", tmp_path / "record", positions=N)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "out"]
+
+
+def test_a_new_output_replaces_an_older_one_with_its_data(tmp_path: Path) -> None:
+    """The older data file goes when the newer model is in place, unless the input itself lies in it."""
+    (tmp_path / "in").mkdir()
+    path = externalise(dense(), tmp_path / "in", "m.onnx", lambda name: "w.bin")
+    for _ in range(3):
+        apply(GaussianNoise(ratio=0.1), path, tmp_path / "out.onnx")
+    files = [p.name for p in tmp_path.iterdir() if p.is_file()]
+    assert len(files) == 2
+    model = ModelProto.FromString((tmp_path / "out.onnx").read_bytes())
+    entries = {entry.key: entry.value for entry in model.graph.initializer[0].external_data}
     assert entries["location"] in files
 
 
