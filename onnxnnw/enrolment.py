@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.errors import CapacityError, UnsupportedNetwork, UsageError
-from onnxnnw.graph import Edit, Network, Slot, SlotView, find_slots, network_digest, open_network, write_patched
-from onnxnnw.graph.gauge import NEARLY_DEAD, row_gains, row_magnitudes
+from onnxnnw.graph import Edit, Slot, SlotView, find_slots, network_digest, open_network, write_patched
+from onnxnnw.graph.gauge import row_gains, row_magnitudes
 from onnxnnw.graph.stored import Array
 from onnxnnw.keys import Key
 from onnxnnw.methods import nct
@@ -112,7 +112,7 @@ def embed(
     keep: Sequence[Record] = (),
     key: Key | None = None,
 ) -> Enrolment:
-    """Write a marked copy of a network: N secret weights are replaced by values that only the key can tell [NNW-TEC 7.2.2].
+    """Write a marked copy of a network: N secret weights become values that only the key can tell [NNW-TEC 7.2.2].
 
     Args:
         model: An ONNX file.
@@ -135,12 +135,6 @@ def embed(
     with open_network(model, for_writing=True) as network:
         view = find_slots(network)
         commitment = ""
-
-        def keep_record() -> None:
-            nonlocal record, commitment
-            record = record.with_derived(digest=marked.result())
-            commitment = save_record(record, record_path)
-
         with ThreadPoolExecutor(1) as pool:
             digest = pool.submit(network_digest, network, view)
             record = enrol(view, key or Key.generate(), positions, owner or Owner(), strength, value_std, True, keep)
@@ -148,6 +142,12 @@ def embed(
             edits = _edits(record, view)
             by_tensor = {id(edit.tensor): edit for edit in edits}
             marked = pool.submit(network_digest, network, view, by_tensor)
+
+            def keep_record() -> None:
+                nonlocal record, commitment
+                record = record.with_derived(digest=marked.result())
+                commitment = save_record(record, record_path)
+
             try:
                 write_patched(network, out, edits, keep_record)
             except BaseException:
@@ -299,8 +299,8 @@ def _deviation(array: Array) -> float:
 def _is_formula(array: Array) -> bool:
     """Whether a table was computed rather than trained (STFT, CQT, sinusoidal positions).
 
-    Every such table is predicted by a recurrence of order two along its rows or columns: median R2 above .998 in the ones
-    that were measured, at most .77 in real layers.
+    Every such table is predicted by a recurrence of order two along its rows or columns: median R2 above .998 in the
+    ones that were measured, at most .77 in real layers.
     """
     return any(_recurrence_r2(lines) >= _FORMULA_R2 for lines in (array, array.T))
 
@@ -351,7 +351,13 @@ def _shared_positions(record: Record, others: Sequence[Record]) -> int:
 
 def _edits(record: Record, view: SlotView) -> list[Edit]:
     slots = view.by_name()
-    return [Edit(*slots[name].edits(positions, values)) for name, (positions, values) in nct.mark(record).items()]
+    written = nct.mark(record)
+    for name, (_, values) in written.items():
+        if not np.isfinite(values).all():
+            raise UsageError(
+                f"so strong a mark does not fit into {name}, which holds {slots[name].tensor.type_name} values"
+            )
+    return [Edit(*slots[name].edits(positions, values)) for name, (positions, values) in written.items()]
 
 
 def _refuse_existing(record_path: Path | str) -> None:

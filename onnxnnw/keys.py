@@ -2,8 +2,8 @@
 
     block j = SHAKE256("onnxnnw/stream/1\\0" | secret | u16le(len label) | label | context[32] | u64le(j)).digest(32768)
 
-A stream is the concatenation of its blocks. Each purpose has its own label, so no two purposes share a bit. Published test
-vectors: docs/keys.md.
+A stream is the concatenation of its blocks. Each purpose has its own label, so no two purposes share a bit. Published
+test vectors: docs/keys.md.
 """
 
 import hashlib
@@ -70,7 +70,8 @@ class Stream:
     def indices(self, count: int, below: int, excluded: Iterable[int] = ()) -> NDArray[np.int64]:
         """Distinct indices below a limit, in the order of their acceptance.
 
-        Words of 8 bytes; those from ``floor(2**64 / below) * below`` on are rejected, repeats and excluded values skipped.
+        Words of 8 bytes; those from ``floor(2**64 / below) * below`` on are rejected, repeats and excluded values
+        skipped.
 
         Raises:
             CapacityError: There are not ``count`` indices to draw.
@@ -96,13 +97,16 @@ class Stream:
             words *= 2
 
     def normals(self, count: int) -> NDArray[np.float64]:
-        """Approximately standard normal numbers, bit-identical everywhere: sums of 16 uniform 32-bit words, |z| <= 6.93."""
+        """Nearly standard normal numbers, bit-identical everywhere: sums of 16 uniform 32-bit words, |z| <= 6.93."""
         words = np.frombuffer(self.take(count * 4 * _SUMMANDS), "<u4").reshape(count, _SUMMANDS)
-        return (words.sum(axis=1, dtype=np.uint64).astype(np.float64) - _SUM_MEAN) / _SUM_STD
+        sums = words.sum(axis=1, dtype=np.uint64).astype(np.float64)
+        z: NDArray[np.float64] = (sums - _SUM_MEAN) / _SUM_STD
+        return z
 
     def bits(self, count: int) -> NDArray[np.uint8]:
         """Bits: the lowest of each byte."""
-        return np.frombuffer(self.take(count), np.uint8) & 1
+        bits: NDArray[np.uint8] = np.frombuffer(self.take(count), np.uint8) & np.uint8(1)
+        return bits
 
     def labels(self, count: int, classes: int) -> NDArray[np.int64]:
         """Uniform labels below ``classes``; repeats are allowed."""

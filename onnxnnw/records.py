@@ -1,8 +1,8 @@
 """What a tracker keeps: slots, values and parameters by name. Knows no method.
 
 On disk a record is canonical JSON (sorted keys; integers, strings and base64 arrays, no floats, no duplicate keys),
-mode 0600. It has three parts: ``bound`` (everything verification uses; the mark depends on every bit of it), ``derived``
-(what follows from the bound part) and ``unbound`` (what was measured later). Format: docs/record-format.md.
+mode 0600. It has three parts: ``bound`` (everything verification uses; the mark depends on every bit of it),
+``derived`` (what follows from the bound part) and ``unbound`` (what was measured later). Format: docs/record-format.md.
 """
 
 import base64

@@ -1,7 +1,7 @@
 """The probabilities behind a verdict: numbers in, numbers out; all p-values as log10.
 
-Derivations and calibration: docs/statistics.md. Nothing here imports scipy, because the fast path of ``verify`` lives from
-starting quickly; the tests compare with scipy.
+Derivations and calibration: docs/statistics.md. Nothing here imports scipy, because the fast path of ``verify`` lives
+from starting quickly; the tests compare with scipy.
 """
 
 import math
@@ -61,7 +61,7 @@ class Correlations:
     log10_p: float
 
     def retrieved(self, significance: float) -> bool:
-        """The standard's rule: positive Spearman correlation, significant (two-sided) [NNW-TEC 3, "Rho Spearman Value"]."""
+        """The standard's rule: a positive, significant (two-sided) correlation [NNW-TEC 3, "Rho Spearman Value"]."""
         return self.spearman > 0 and self.log10_p < math.log10(significance)
 
 

@@ -10,7 +10,7 @@ MIN_EXPLAINED = 0.95
 
 
 def find(examination: Examination) -> list[Finding]:
-    """Slots without counterpart, unexplained weights, replaceable or conditional ones, and the network without its mark."""
+    """Slots without counterpart, weights without explanation, and the network without its mark."""
     record, slots = examination.record, examination.record.slots
     matched = examination.matched()
     out = []
@@ -36,7 +36,7 @@ def find(examination: Examination) -> list[Finding]:
         out.append(
             Finding(
                 "same network without this mark",
-                f"{share(len(matched), len(slots))} weights agree with the network that was marked, but the mark is not there",
+                f"{share(len(matched), len(slots))} weights agree with the marked network, but the mark is not there",
                 {"slots": len(matched)},
             )
         )

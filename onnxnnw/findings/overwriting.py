@@ -4,6 +4,7 @@ import numpy as np
 
 from onnxnnw.findings.base import Examination, Finding
 from onnxnnw.methods.nct import NCT, plan_of
+from onnxnnw.records import Record
 
 __all__ = ["find"]
 
@@ -52,6 +53,6 @@ def _shared(examination: Examination) -> list[Finding]:
     ]
 
 
-def _places(record):  # type: ignore[no-untyped-def]
+def _places(record: Record) -> set[tuple[str, int]]:
     plan = plan_of(record)
     return {(record.slots[s].name, p) for s, p in zip(plan.slots.tolist(), plan.positions.tolist(), strict=True)}

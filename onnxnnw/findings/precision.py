@@ -1,4 +1,4 @@
-"""Precision: another element type, or values that lie on a lattice as quantisation leaves them."""
+"""Precision: another element type, values rounded to one and back, or on a lattice as quantisation leaves them."""
 
 from collections import Counter
 
@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from onnxnnw.findings.base import Examination, Finding, share
 from onnxnnw.graph.constants import Constant, Dequantized
+from onnxnnw.graph.stored import round_to
 
 __all__ = ["find", "lattice_levels"]
 
@@ -16,8 +17,8 @@ _TOLERANCE = 4e-7
 
 
 def find(examination: Examination) -> list[Finding]:
-    """Element types that changed, and lattices in what was read."""
-    return [*_types(examination), *_lattices(examination)]
+    """Element types that changed, traces of a coarser one, and lattices in what was read."""
+    return [*_types(examination), *_rounded(examination), *_lattices(examination)]
 
 
 def _types(examination: Examination) -> list[Finding]:
@@ -50,6 +51,22 @@ def _granularity(constant: Constant) -> str:
     return ""
 
 
+def _rounded(examination: Examination) -> list[Finding]:
+    """Values that a coarser floating-point type holds exactly, although it is not the one that stores them."""
+    reads, slots = examination.reads, examination.record.slots
+    wide = {k for k, match in examination.matched() if match.slot.tensor.type_name in ("float", "double")}
+    kept = {k for k in wide if slots[k].data_type in ("float", "double")}
+    chosen = np.isin(reads.slots, list(kept)) & np.isfinite(reads.found) & (reads.found != 0)
+    if chosen.sum() < MIN_READS:
+        return []
+    for name in ("float16", "bfloat16"):
+        found, enrolled = (np.asarray(values[chosen], np.float64) for values in (reads.found, reads.enrolled))
+        if np.array_equal(round_to(found, name), found) and not np.array_equal(round_to(enrolled, name), enrolled):
+            sentence = f"all values are exact in {name}, as after a conversion to it and back"
+            return [Finding("rounded", sentence, {"to": name, "read": int(chosen.sum())})]
+    return []
+
+
 def _lattices(examination: Examination) -> list[Finding]:
     reads = examination.reads
     levels = []
@@ -66,7 +83,7 @@ def _lattices(examination: Examination) -> list[Finding]:
     return [
         Finding(
             "lattice",
-            f"floating-point values lie on a lattice in {len(levels)} weights, as after quantisation to about {bits} bits",
+            f"values of {len(levels)} weights lie on a lattice, as after quantisation to about {bits} bits",
             {"slots": len(levels), "bits": bits},
         )
     ]
@@ -93,5 +110,6 @@ def lattice_levels(values: NDArray[np.float64]) -> int:
         if span / step > MAX_LEVELS or step < 32 * tolerance:
             return 0
     count = round(span / step)
+    step = span / count  # the whole span has the smallest relative error
     off = np.abs((distinct - distinct[0]) / step - np.round((distinct - distinct[0]) / step)).max()
     return count + 1 if off < 0.05 and count < MAX_LEVELS else 0

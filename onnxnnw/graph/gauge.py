@@ -1,7 +1,7 @@
 """Remove scales that do not change the function: values are compared in units of their own out-row.
 
-Folding a normalisation, quantising per channel or rescaling through a ReLU multiplies whole out-rows. Divided by the row's
-root mean square, a value stays what it was.
+Folding a normalisation, quantising per channel or rescaling through a ReLU multiplies whole out-rows. Divided by the
+row's root mean square, a value stays what it was.
 """
 
 import numpy as np
@@ -25,7 +25,8 @@ def row_magnitudes(array: Array) -> NDArray[np.float64]:
         for start in range(0, len(array), step):
             block = array[start : start + step]
             out[start : start + step] = np.einsum("ij,ij->i", block, block)
-    return np.sqrt(out / max(1, array.shape[1]))
+    magnitudes: NDArray[np.float64] = np.sqrt(out / max(1, array.shape[1]))
+    return magnitudes
 
 
 def row_gains(magnitudes: NDArray[np.float64]) -> NDArray[np.float64]:

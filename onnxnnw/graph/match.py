@@ -1,8 +1,9 @@
 """Which slot of a candidate is which slot of a record, by content: names are a tool's habit.
 
-Slots are compared on *anchors*, values at positions outside the mark, so nothing that is tested later was used to align.
-Within one shape, mutual best agreements are taken first; what they leave open is one assignment (Hungarian); a slot whose
-content agrees with nothing keeps its namesake, so that an unrelated network is read rather than called absent.
+Slots are compared on *anchors*, values at positions outside the mark, so nothing that is tested later was used to
+align. Within one shape, mutual best agreements are taken first; what they leave open is one assignment (Hungarian); a
+slot whose content agrees with nothing keeps its namesake, so that an unrelated network is read rather than called
+absent.
 """
 
 from collections import defaultdict
@@ -19,7 +20,7 @@ from onnxnnw.graph.stored import Array
 __all__ = ["AGREEMENT", "Match", "Wanted", "agreement", "match_slots"]
 
 AGREEMENT = 3.1
-"""Anchors agree from this z on: one in a thousand unrelated slots does."""
+"""Anchors agree from this z on: two to four in a thousand unrelated slots do (heavy tails)."""
 
 MIN_ANCHORS = 8
 _CAP = 40.0
@@ -124,7 +125,7 @@ def _pair(wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[int, int
 
 
 def _pair_crowd(wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[int, int]) -> list[Pair]:
-    """Too many alike for a table: each is held against its namesake and its neighbours in the order of the nodes only."""
+    """Too many alike for a table: each is held against its namesake and its neighbours in node order only."""
     anchors = _Anchors(wanted, shape)
     names = {want.name: row for row, want in enumerate(wanted)}
     found: list[tuple[float, int, int, float, bool]] = []
@@ -208,8 +209,9 @@ def _by_name(wanted: Sequence[Wanted], slots: Sequence[Slot], found: list[Match 
         if index not in taken:
             names.setdefault(slot.name, index)
     for number, want in enumerate(wanted):
-        index = names.get(want.name) if found[number] is None else None
-        if index is not None and (slots[index].rows, slots[index].row_size) == (want.rows, want.row_size):
-            slot = slots[index]
+        if found[number] is not None or want.name not in names:
+            continue
+        slot = slots[names[want.name]]
+        if (slot.rows, slot.row_size) == (want.rows, want.row_size):
             z = agreement(slot.values(want.positions), want.values)
             found[number] = Match(slot, False, z)

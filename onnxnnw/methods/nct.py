@@ -51,7 +51,8 @@ class Plan:
 
     def of(self, slot: int) -> Positions:
         """The positions in one slot, in the order of I."""
-        return self.positions[self.slots == slot]
+        positions: Positions = self.positions[self.slots == slot]
+        return positions
 
 
 def capacity(entries: Sequence[SlotEntry]) -> int:
@@ -305,7 +306,9 @@ def _pairs(record: Record, plan: Plan, weights: Weights) -> tuple[Floats, list[_
 
 def _rows(record: Record, plan: Plan) -> Positions:
     """A number for the out-row of each position."""
-    return plan.slots * 2**40 + plan.positions // np.array([entry.row_size for entry in record.slots])[plan.slots]
+    sizes = np.array([entry.row_size for entry in record.slots], np.int64)[plan.slots]
+    rows: Positions = plan.slots * 2**40 + plan.positions // sizes
+    return rows
 
 
 def _judge_fingerprint(record: Record, weights: Weights, log10_rate: float) -> Judgement:
