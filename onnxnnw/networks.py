@@ -134,8 +134,9 @@ def train_network(
 class MarkInTraining:
     """Inserts an NCT watermark into the running module when `epoch` epochs are finished [NNW-TEC 7.2.2].
 
-    The mark is the same pure function of the record that is written into files. A training that resumes at this very
-    epoch finds its record and inserts the same mark again.
+    The mark is the same pure function of the record that is written into files. The architecture is exported once,
+    before the first batch, to get its slots. A training that resumes at this very epoch finds its record and inserts
+    the same mark again.
 
     Args:
         epoch: α in epochs: 0 for the initial weights, the number of epochs for the trained ones.
@@ -152,15 +153,24 @@ class MarkInTraining:
     owner: Owner = field(default_factory=Owner)
     key: Key | None = None
 
+    _exported: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
+
     def __call__(self, module: Any, epoch: int) -> None:
-        if epoch != self.epoch:
+        if epoch > self.epoch:
             return
-        from onnxnnw.exporters.base import export
+        from onnxnnw.exporters.base import export, write_weights
         from onnxnnw.training import write_values
 
         with tempfile.TemporaryDirectory() as folder:
-            file, marked = Path(folder) / "running.onnx", Path(folder) / "marked.onnx"
-            export(self.architecture, module, file)
+            template, file, marked = (Path(folder) / name for name in ("template.onnx", "running.onnx", "marked.onnx"))
+            if not self._exported:
+                export(self.architecture, module, template)
+                self._exported.append(template.read_bytes())
+            if epoch < self.epoch:
+                return
+            template.write_bytes(self._exported[0])
+            with open_network(template, for_writing=True) as network:
+                write_weights(module, network, file)
             if not self.record.exists():
                 embed(
                     file, marked, self.record, self.positions, self.strength, self.value_std, self.owner, key=self.key

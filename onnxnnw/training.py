@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -145,7 +145,8 @@ class Trainer:
 
     Args:
         loss: Outputs and targets -> scalar tensor.
-        checkpoint: File that receives the state after every epoch, and from which an unfinished training resumes.
+        checkpoint: File that receives the state after every epoch, and from which an unfinished training resumes, with
+            the same bits, or with another number of epochs and then along the rest of that schedule.
         keep: Numbers of finished epochs whose checkpoint is kept beside it, as ``NAME.epoch-50.pt``.
         threads: Of torch; other numbers give other bits. None leaves torch's own.
         bfloat16: Compute in bfloat16 where torch's autocast considers it safe; weights stay float32.
@@ -341,8 +342,11 @@ class _Run:
         return players
 
     def _identity(self) -> dict[str, Any]:
-        """What must agree for a resumed training to be the same training."""
-        return {"recipe": repr(self.recipe), "seed": self.trainer.seed, "batches": self.batches}
+        """What must agree for a resumed training to be the same training.
+
+        All but the number of epochs: a training may be resumed to end sooner or later than it was planned to.
+        """
+        return {"recipe": repr(replace(self.recipe, epochs=0)), "seed": self.trainer.seed, "batches": self.batches}
 
     def save(self) -> None:
         path = self.trainer.checkpoint
@@ -350,6 +354,7 @@ class _Run:
             return
         state = {
             **self._identity(),
+            "epochs": self.recipe.epochs,
             "threads": torch.get_num_threads(),
             "history": [asdict(epoch) for epoch in self.history],
             "state": {name: player.state_dict() for name, player in self._players().items()},
@@ -371,6 +376,8 @@ class _Run:
                     f"{path} belongs to another training: its {key} is {state.get(key)!r}, not {wanted!r}; "
                     "name another checkpoint or remove it"
                 )
+        if state["epochs"] != self.recipe.epochs:
+            log.warning("%s was planned for %s epochs; now for %s", path, state["epochs"], self.recipe.epochs)
         if state["threads"] != torch.get_num_threads():
             log.warning("%s was made with %s threads; the result will differ in its bits", path, state["threads"])
         try:
