@@ -330,7 +330,7 @@ def _skips(record: Record, keep: Sequence[Record]) -> NDArray[np.int64]:
     skips: list[int] = []
     while True:
         count = record.number_of_positions + len(skips)
-        plan = nct.draw_positions(record.key, record.positions_context, record.slots, count)
+        plan = nct.draws(record.key, record.positions_context, record.slots, count)
         names = [record.slots[slot].name for slot in plan.slots.tolist()]
         found = [i for i, place in enumerate(zip(names, plan.positions.tolist(), strict=True)) if place in taken]
         if found == skips:

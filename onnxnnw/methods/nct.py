@@ -83,11 +83,17 @@ def draw_positions(
             f"{count} positions do not fit: the network has {total:,} eligible weights in {len(entries)} slots, "
             f"which is room for {room:,} positions"
         )
-    drawn = key.stream("nct/positions", context).indices(count + len(skipped), total)
-    kept = np.delete(drawn, np.asarray(skipped, np.int64))
+    drawn = draws(key, context, entries, count + len(skipped))
+    out = np.asarray(skipped, np.int64)
+    return Plan(np.delete(drawn.slots, out), np.delete(drawn.positions, out))
+
+
+def draws(key: Key, context: bytes, entries: Sequence[SlotEntry], count: int) -> Plan:
+    """The first draws of a key, whether or not a mark of so many would be allowed."""
+    drawn = key.stream("nct/positions", context).indices(count, capacity(entries))
     ends = np.cumsum([entry.capacity for entry in entries])
-    slots = np.searchsorted(ends, kept, side="right")
-    inside = kept - (ends - [entry.capacity for entry in entries])[slots]
+    slots = np.searchsorted(ends, drawn, side="right")
+    inside = drawn - (ends - [entry.capacity for entry in entries])[slots]
     positions = np.empty(count, np.int64)
     for slot in np.unique(slots):
         chosen = slots == slot
