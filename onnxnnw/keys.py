@@ -76,7 +76,7 @@ class Stream:
         Raises:
             CapacityError: There are not ``count`` indices to draw.
         """
-        barred = np.unique(np.fromiter(excluded, np.int64))
+        barred = np.array(sorted(set(excluded)), np.int64)  # np.unique would import numpy.ma
         if count > below - barred.size:
             raise CapacityError(
                 f"{count} distinct positions were wanted, but only {max(0, below - barred.size)} are left"
@@ -89,7 +89,8 @@ class Stream:
             drawn = np.frombuffer(self.take(words * 8), "<u8")
             values = (drawn[drawn <= np.uint64(limit)] % np.uint64(below)).astype(np.int64)
             if barred.size:
-                values = values[~np.isin(values, barred)]
+                place = np.searchsorted(barred, values).clip(max=barred.size - 1)
+                values = values[barred[place] != values]
             _, first = np.unique(values, return_index=True)
             if first.size >= count:
                 first.sort()

@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +105,9 @@ class Record:
     derived: Mapping[str, str] = field(default_factory=dict)
     unbound: Mapping[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def positions_context(self) -> bytes:
-        """c1: what positions and anchors depend on (format, method, slot table)."""
+        """c1: what positions and anchors depend on (format, method, slot table); asked for once per slot."""
         table = {"format": FORMAT, "method": self.method, "slots": [_entry_to_json(slot) for slot in self.slots]}
         return hashlib.sha256(_canonical(table)).digest()
 
