@@ -22,8 +22,8 @@ ABSENT = -1
 """The value of an optional input that is not given."""
 
 MAX_DEPTH = 60
-MAX_NODES = 500_000
-_SPARE = 1_000_000
+MAX_NODES = 250_000
+_SPARE = 300_000
 _LONG = 300
 _STANDARD_DOMAINS = ("", "ai.onnx")
 
@@ -65,6 +65,8 @@ class Node:
         for attribute in self.proto.attribute:
             if attribute.name in out:
                 raise UnreadableNetwork(f"an attribute of {self.op[:80]!r} is given twice; readers would disagree")
+            if type(attribute.name) is not str:
+                raise UnreadableNetwork("an attribute's name is no readable text")
             if attribute.ref_attr_name:
                 bound = (self.bindings or {}).get(attribute.ref_attr_name)
                 if bound is not None:
@@ -176,7 +178,7 @@ class _Tracer:
                     f"a local function is named like the standard operator {function.name}; runtimes disagree which one runs"
                 )
             self.functions[key] = function
-        self.left, self.unfolded = MAX_NODES, _SPARE
+        self.left, self.unfolded = MAX_NODES, _SPARE + 10 * len(model.graph.node)
 
     def run(self) -> Flow:
         model = self.network.model
@@ -228,14 +230,14 @@ class _Tracer:
         if self.unfolded < 0:
             raise UnreadableNetwork("its local functions unfold into too much")
 
-    def nodes(self, nodes: Iterable[NodeProto], scope: _Scope, depth: int) -> None:
+    def nodes(self, nodes: Sequence[NodeProto], scope: _Scope, depth: int) -> None:
         if depth > MAX_DEPTH:
             raise UnreadableNetwork(f"graphs or functions are nested deeper than {MAX_DEPTH}")
         flow, names, prefix = self.flow, scope.names, scope.prefix
-        nodes = list(nodes)
         self.left -= len(nodes)
         if self.left < 0:
             raise UnreadableNetwork(f"more than {MAX_NODES:,} nodes")
+        nodes = list(nodes)
         if scope.bindings is not None:
             self.unfold(sum(1 + len(proto.input) + len(proto.output) for proto in nodes))
         produced: list[list[int]] = []
@@ -280,6 +282,8 @@ class _Tracer:
         node = Node(proto, op, domain, version, inputs, outputs, conditional, [], scope.bindings)
         if op == "Constant" and not domain:
             self.constant(node, scope)
+            return
+        if max(outputs, default=ABSENT) == ABSENT:  # it computes nothing, so nothing depends on it
             return
         for attribute in proto.attribute:
             if attribute.HasField("g"):

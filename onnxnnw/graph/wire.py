@@ -38,6 +38,7 @@ MAX_EMBEDDED = 2**31
 """Protobuf, and so every runtime, loads at most 2 GiB."""
 
 MAX_FIELDS = 2_000_000
+MAX_CHILDREN = 1_000_000
 MAX_DEPTH = 60
 MAX_SKELETON = 64 * 2**20
 
@@ -311,6 +312,8 @@ class _Cutter:
         self.count += count
         if self.count > MAX_FIELDS:
             raise UnreadableNetwork(f"more than {MAX_FIELDS:,} fields")
+        if count > MAX_CHILDREN and schema.name == "GraphProto":
+            raise UnreadableNetwork(f"more than {MAX_CHILDREN:,} nodes, tensors and values in one graph")
         if not pieces:
             return None
         pieces.append(self.keep(run, end))

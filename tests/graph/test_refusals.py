@@ -204,7 +204,7 @@ def test_too_many_fields_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_too_many_nodes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node costs two bytes in the file and five hundred in memory (here: ten thousand nodes)."""
-    assert flow.MAX_NODES == 500_000
+    assert flow.MAX_NODES == 250_000
     monkeypatch.setattr(flow, "MAX_NODES", 10_000)
     refused(field(1, 8) + field(GRAPH, field(NODE, b"") * 10_001), tmp_path / "m", "more than 10,000 nodes")
 

@@ -1,0 +1,441 @@
+"""Graphs built to cost time or memory: an honest verdict or a named error, within DESIGN's bounds."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import ModelProto, NodeProto, TensorProto, helper
+
+from onnxnnw.enrolment import fingerprint
+from onnxnnw.errors import FileChanged
+from onnxnnw.graph import find_slots, open_network
+from onnxnnw.records import load_record
+from onnxnnw.verification import verify
+from tests.graph.networks import dense, field, model_of, point_outside, save, subgraph, tensor, varint, weight
+from tests.hostile.conftest import Victim
+from tests.hostile.look import bound, look
+
+GRAPH, NODE, INITIALIZER, INPUT = 7, 1, 5, 11
+HEADER = field(1, 10) + field(8, field(2, 21))
+Build = Callable[[Path], bytes]
+
+
+def raw_model(graph: bytes, more: bytes = b"") -> bytes:
+    return HEADER + field(GRAPH, graph) + more
+
+
+def a_node(op: str, inputs: list[str], outputs: list[str]) -> bytes:
+    return field(
+        NODE, b"".join(field(1, i.encode()) for i in inputs) + b"".join(field(2, o.encode()) for o in outputs)
+        + field(4, op.encode()),
+    )  # fmt: skip
+
+
+def port(number: int, name: str) -> bytes:
+    return field(number, field(1, name.encode()))
+
+
+def function_bytes(name: str, inputs: list[str], outputs: list[str], nodes: bytes) -> bytes:
+    """FunctionProto: name 1, input 4, output 5, node 7 (here given as graph nodes), opset 9, domain 10."""
+    ports = b"".join(field(4, i.encode()) for i in inputs) + b"".join(field(5, o.encode()) for o in outputs)
+    return field(25, field(1, name.encode()) + ports + nodes + field(9, field(2, 21)) + field(10, b"l"))
+
+
+def a_call(name: str, inputs: list[str], outputs: list[str]) -> bytes:
+    ports = b"".join(field(1, i.encode()) for i in inputs) + b"".join(field(2, o.encode()) for o in outputs)
+    return ports + field(4, name.encode()) + field(7, b"l")
+
+
+def recursive(folder: Path) -> bytes:
+    """A function that calls itself."""
+    body = field(7, a_call("f", ["a"], ["b"]))
+    return raw_model(
+        field(NODE, a_call("f", ["x"], ["y"])) + port(INPUT, "x") + port(12, "y"),
+        function_bytes("f", ["a"], ["b"], body),
+    )
+
+
+def in_a_circle(folder: Path) -> bytes:
+    """Two functions that call each other."""
+    functions = b"".join(
+        function_bytes(f, ["a"], ["b"], field(7, a_call(g, ["a"], ["b"]))) for f, g in (("f", "g"), ("g", "f"))
+    )
+    return raw_model(field(NODE, a_call("f", ["x"], ["y"])) + port(INPUT, "x") + port(12, "y"), functions)
+
+
+def doubling(folder: Path) -> bytes:
+    """Fifty functions, each calling the next one twice: 2**50 nodes."""
+    functions = []
+    for k in range(50):
+        called = f"f{k + 1}"
+        body = field(7, a_call(called, ["a"], ["t"])) + field(7, a_call(called, ["t"], ["b"]))
+        functions.append(function_bytes(f"f{k}", ["a"], ["b"], body))
+    functions.append(function_bytes("f50", ["a"], ["b"], field(7, a_node("Relu", ["a"], ["b"])[2:])))
+    graph = field(NODE, a_call("f0", ["x"], ["y"])) + port(INPUT, "x") + port(12, "y")
+    return raw_model(graph, b"".join(functions))
+
+
+def wide_calls(folder: Path) -> bytes:
+    """A node with many inputs in a function that is called often: their product in values."""
+    wide = b"".join(field(1, b"a") for _ in range(50_000)) + field(2, b"b") + field(4, b"Sum")
+    function = function_bytes("f", ["a"], ["b"], field(7, wide))
+    calls = b"".join(field(NODE, a_call("f", [f"v{k}"], [f"v{k + 1}"])) for k in range(20_000))
+    return raw_model(calls + port(INPUT, "v0") + port(12, "v20000"), function)
+
+
+def copied_constants(folder: Path) -> bytes:
+    """A function with a constant of 100,000 varints, called 20,000 times."""
+    proto = TensorProto(data_type=TensorProto.INT64, dims=[100_000], int64_data=[1] * 100_000).SerializeToString()
+    constant = field(2, b"c") + field(4, b"Constant") + field(5, field(1, b"value") + field(5, proto) + field(20, 4))
+    function = function_bytes("f", ["a"], ["b"], field(7, constant) + field(7, a_node("Add", ["a", "c"], ["b"])[2:]))
+    calls = b"".join(field(NODE, a_call("f", [f"v{k}"], [f"v{k + 1}"])) for k in range(20_000))
+    return raw_model(calls + port(INPUT, "v0") + port(12, "v20000"), function)
+
+
+def many_empty_nodes(folder: Path) -> bytes:
+    """Two bytes each."""
+    return raw_model(field(NODE, b"") * 1_900_000)
+
+
+def as_many_nodes_as_may_be(folder: Path) -> bytes:
+    """Just below the limit, and as small as a node with an output can be."""
+    return raw_model(b"".join(field(NODE, field(2, f"{k:x}".encode())) for k in range(249_999)) + port(12, "a"))
+
+
+def many_inputs(folder: Path) -> bytes:
+    """Looking each one up in a list of all would take hours."""
+    return raw_model(b"".join(port(INPUT, f"i{k}") for k in range(200_000)) + port(12, "i7"))
+
+
+def one_wide_node(folder: Path) -> bytes:
+    """A Sum of a million values."""
+    return raw_model(
+        field(NODE, field(1, b"x") * 1_000_000 + field(2, b"y") + field(4, b"Sum")) + port(INPUT, "x") + port(12, "y")
+    )
+
+
+def long_name(folder: Path) -> bytes:
+    """Names inside a node repeat its name: ten megabytes for each of five thousand values."""
+    inner = b"".join(a_node("Relu", ["x"], [f"r{k}"]) for k in range(5000)) + port(12, "r1")
+    body = field(1, b"then_branch") + field(6, inner) + field(20, 5)
+    node = field(1, b"x") + field(2, b"y") + field(3, b"n" * 10_000_000) + field(4, b"If") + field(5, body)
+    return raw_model(field(NODE, node) + port(INPUT, "x") + port(12, "y"))
+
+
+def many_dims(folder: Path) -> bytes:
+    """A tensor of ten million dimensions."""
+    return raw_model(field(INITIALIZER, b"\x08\x01" * 1_900_000 + field(2, 1) + field(8, b"w")))
+
+
+def many_varints(folder: Path) -> bytes:
+    """Thirty million values at one byte each."""
+    proto = varint(1 << 3) + varint(30_000_000) + field(2, 7) + field(8, b"w") + field(7, b"\x01" * 30_000_000)
+    return raw_model(field(INITIALIZER, proto))
+
+
+def claims(folder: Path) -> bytes:
+    """A weight of 1e12 elements behind an Expand, another behind ConstantOfShape, Tile and Range."""
+    nodes = [
+        helper.make_node("Expand", ["w", "shape"], ["e"]),
+        helper.make_node("MatMul", ["x", "e"], ["h1"]),
+        helper.make_node("ConstantOfShape", ["shape"], ["c"]),
+        helper.make_node("MatMul", ["h1", "c"], ["h2"]),
+        helper.make_node("Tile", ["w", "reps"], ["t"]),
+        helper.make_node("MatMul", ["h2", "t"], ["y"]),
+    ]
+    shape = np.array([10**6, 10**3, 64, 64])
+    tensors = [weight("w", 64, 64), tensor("shape", shape), tensor("reps", np.array([10**5, 10**5]))]
+    return model_of(nodes, tensors).SerializeToString()
+
+
+def growing(folder: Path) -> bytes:
+    """Each step of a constant is four times as large: (n, 1) * (1, 4), flattened, thirty times."""
+    nodes, value = [], "w"
+    for k in range(30):
+        nodes.append(helper.make_node("Mul", [value, "four"], [f"m{k}"]))
+        nodes.append(helper.make_node("Reshape", [f"m{k}", "column"], [f"c{k}"]))
+        value = f"c{k}"
+    nodes += [helper.make_node("Reshape", [value, "square"], ["s"]), helper.make_node("MatMul", ["x", "s"], ["y"])]
+    tensors = [
+        weight("w", 4096, 1), weight("four", 1, 4, seed=1), tensor("column", np.array([-1, 1])),
+        tensor("square", np.array([64, -1])),
+    ]  # fmt: skip
+    return model_of(nodes, tensors).SerializeToString()
+
+
+def squaring(folder: Path) -> bytes:
+    """Mul(x, x) two hundred times: 2**200 operations for who evaluates each use."""
+    nodes = [helper.make_node("Mul", [f"s{k}", f"s{k}"], [f"s{k + 1}"]) for k in range(200)]
+    nodes.append(helper.make_node("MatMul", ["x", "s200"], ["y"]))
+    return model_of(nodes, [weight("s0", 64, 64)]).SerializeToString()
+
+
+def long_chain(folder: Path) -> bytes:
+    """A hundred thousand transposes of one constant."""
+    chain = b"".join(a_node("Transpose", [f"t{k}"], [f"t{k + 1}"]) for k in range(100_000))
+    proto = field(INITIALIZER, weight("t0", 64, 64).SerializeToString())
+    return raw_model(chain + a_node("MatMul", ["x", "t100000"], ["y"]) + proto + port(INPUT, "x") + port(12, "y"))
+
+
+def ladder(folder: Path) -> bytes:
+    """Twenty thousand sums of two products, each a product of the former ones."""
+    nodes = []
+    for k in range(20_000):
+        nodes.append(a_node("Mul", [f"v{k}", "s"], [f"a{k}"]) + a_node("Add", [f"a{k}", f"v{k}"], [f"v{k + 1}"]))
+    proto = field(INITIALIZER, tensor("s", np.float32(0.5)).SerializeToString())
+    return raw_model(b"".join(nodes) + proto + port(INPUT, "v0") + port(12, "v20000"))
+
+
+def many_masks(folder: Path) -> bytes:
+    """Two thousand products with constants of a million elements that all lie in the same place."""
+    (folder / "mask.bin").write_bytes(bytes(4 * 2**20))
+    protos, nodes = [], []
+    for k in range(2000):
+        proto = TensorProto(name=f"m{k}", data_type=TensorProto.FLOAT, dims=[2**20])
+        point_outside(proto, "mask.bin", 0, 4 * 2**20)
+        protos.append(field(INITIALIZER, proto.SerializeToString()))
+        nodes.append(a_node("Mul", [f"v{k}", f"m{k}"], [f"a{k}"]) + a_node("Add", ["x", f"a{k}"], [f"v{k + 1}"]))
+    return raw_model(b"".join(nodes + protos) + port(INPUT, "v0") + port(INPUT, "x") + port(12, "v2000"))
+
+
+def alike(count: int, copies: bool, width: int = 64) -> Build:
+    """Thousands of weights of the shape that the record looks for, all the same or all different."""
+
+    def build(folder: Path) -> bytes:
+        size = 4 * width * width
+        values = np.random.default_rng(3).normal(0, 0.1, (1 if copies else count) * width * width)
+        (folder / "w.bin").write_bytes(values.astype("<f4").tobytes())
+        parts = []
+        for k in range(count):
+            proto = TensorProto(name=f"w{k}", data_type=TensorProto.FLOAT, dims=[width, width])
+            point_outside(proto, "w.bin", 0 if copies else k * size, size)
+            parts.append(field(INITIALIZER, proto.SerializeToString()))
+            parts.append(a_node("MatMul", [f"v{k}", f"w{k}"], [f"v{k + 1}"]))
+        return raw_model(b"".join(parts) + port(INPUT, "v0") + port(12, f"v{count}"))
+
+    return build
+
+
+def not_numbers(value: float) -> Build:
+    """The victim's layers, filled with something that is no number."""
+
+    def build(folder: Path) -> bytes:
+        model = dense(width=64)
+        for proto in model.graph.initializer:
+            proto.raw_data = np.full(len(proto.raw_data) // 4, value, "<f4").tobytes()
+        return model.SerializeToString()
+
+    return build
+
+
+def strange_scales(folder: Path) -> bytes:
+    """Scales of infinity and NaN, a zero point of another type, an axis from nowhere."""
+    integers = tensor("q", np.random.default_rng(0).integers(-9, 9, (64, 64)).astype("i1"))
+    nodes: list[NodeProto] = []
+    value = "x"
+    scales = [np.full(64, np.inf, "f4"), np.full(64, np.nan, "f4"), np.zeros((3, 3), "f4"), np.zeros(0, "f4")]
+    for k, _ in enumerate(scales):
+        nodes += [
+            helper.make_node("DequantizeLinear", ["q", f"s{k}"], [f"w{k}"], axis=[1, 1, 0, 77][k]),
+            helper.make_node("MatMul", [value, f"w{k}"], [f"h{k}"]),
+        ]
+        value = f"h{k}"
+    nodes.append(helper.make_node("Identity", [value], ["y"]))
+    return model_of(nodes, [integers, *(tensor(f"s{k}", s) for k, s in enumerate(scales))]).SerializeToString()
+
+
+def strange_axes(folder: Path) -> bytes:
+    """Squeeze of a scalar, Unsqueeze with one axis twice, Reshape to a negative or huge shape, a bad permutation."""
+    axes = {"twice": [0, 0], "far": [99, -99], "huge": [2**62, 0], "negative": [-1, -1], "none": []}
+    nodes, value = [], "x"
+    for k, (op, axis) in enumerate(
+        [("Unsqueeze", "twice"), ("Unsqueeze", "far"), ("Squeeze", "far"), ("Reshape", "huge"), ("Reshape", "negative"),
+         ("Reshape", "none"), ("Squeeze", "twice")]
+    ):  # fmt: skip
+        source = "one" if k == 6 else "w"
+        nodes.append(helper.make_node(op, [source, axis], [f"c{k}"]))
+        nodes.append(helper.make_node("MatMul", [value, f"c{k}"], [f"h{k}"]))
+        value = f"h{k}"
+    nodes.append(helper.make_node("Transpose", ["w"], ["bad"], perm=[0, 0]))
+    nodes.append(helper.make_node("ConvTranspose", [value, "w"], ["g"], group=0))
+    nodes.append(helper.make_node("MatMul", ["g", "bad"], ["y"]))
+    tensors = [
+        weight("w", 64, 64),
+        tensor("one", np.float32(1)),
+        *(tensor(n, np.array(a, "i8")) for n, a in axes.items()),
+    ]
+    return model_of(nodes, tensors).SerializeToString()
+
+
+REFUSED = {"UnreadableNetwork", "UnreadableExternalData"}
+JUDGED = {"not traced", "inconclusive"}
+CASES: dict[str, tuple[Build, set[str]]] = {
+    "recursive function": (recursive, REFUSED),
+    "functions in a circle": (in_a_circle, REFUSED),
+    "doubling functions": (doubling, REFUSED),
+    "wide calls": (wide_calls, REFUSED),
+    "copied constants": (copied_constants, REFUSED),
+    "empty nodes": (many_empty_nodes, REFUSED),
+    "as many nodes as may be": (as_many_nodes_as_may_be, JUDGED),
+    "many inputs": (many_inputs, JUDGED),
+    "one wide node": (one_wide_node, JUDGED),
+    "long name": (long_name, JUDGED),
+    "many dimensions": (many_dims, REFUSED),
+    "many varints": (many_varints, REFUSED | JUDGED),
+    "claims of 1e12 elements": (claims, JUDGED),
+    "growing constants": (growing, JUDGED),
+    "squaring constants": (squaring, JUDGED),
+    "a long chain": (long_chain, JUDGED),
+    "a ladder of sums": (ladder, JUDGED),
+    "many masks": (many_masks, JUDGED),
+    "3,000 copies": (alike(3000, True), JUDGED),
+    "3,000 alike": (alike(3000, False), JUDGED),
+    "NaN": (not_numbers(np.nan), JUDGED),
+    "infinity": (not_numbers(np.inf), JUDGED),
+    "large numbers": (not_numbers(3e38), JUDGED),
+    "constant": (not_numbers(0.25), JUDGED),
+    "strange scales": (strange_scales, JUDGED),
+    "strange axes": (strange_axes, JUDGED),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.replace(" ", "-"))
+def test_hostile_graphs_cost_bounded_time_and_memory(victim: Victim, tmp_path: Path, case: str) -> None:
+    """Within a minute, within 200 MB + 40 bytes per byte outside large tensors, without a word on standard error."""
+    build, expected = CASES[case]
+    path = tmp_path / "m.onnx"
+    path.write_bytes(build(tmp_path))
+    for record in victim.records:
+        found = look(path, record)
+        assert found.outcome in expected, found.text
+        assert found.peak <= bound(path.stat().st_size)
+        assert len(found.text) < 20_000
+
+
+@pytest.mark.parametrize(
+    "case", ["recursive function", "claims of 1e12 elements", "squaring constants", "NaN", "strange axes"]
+)
+def test_hostile_graphs_are_answered(victim: Victim, tmp_path: Path, case: str) -> None:
+    """The quick ones, each in a process of its own."""
+    build, expected = CASES[case]
+    path = tmp_path / "m.onnx"
+    path.write_bytes(build(tmp_path))
+    found = look(path, victim.watermark)
+    assert found.outcome in expected, found.text
+    assert found.peak <= bound(path.stat().st_size)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("crowd", [600, 12_000])
+def test_a_crowd_of_alike_weights_does_not_make_matching_slow(tmp_path: Path, crowd: int) -> None:
+    """A record of 200 slots of one shape against a crowd of that shape: bounded, and the true ones are found."""
+    original, other = tmp_path / "o", tmp_path / "c"
+    for folder, count in ((original, 200), (other, crowd)):
+        folder.mkdir()
+        (folder / "m.onnx").write_bytes(alike(count, False, 16)(folder))
+    fingerprint(original / "m.onnx", tmp_path / "record")
+    found = look(other / "m.onnx", tmp_path / "record")
+    assert found.outcome == "traced"
+    assert found.peak <= bound((other / "m.onnx").stat().st_size)
+
+
+def test_a_function_named_like_a_standard_operator_is_refused(victim: Victim, tmp_path: Path) -> None:
+    """Which one runs differs between runtimes: refused, in the default domain under either of its names."""
+    for domain in ("", "ai.onnx"):
+        node = helper.make_node("Identity", ["a"], ["b"])
+        function = helper.make_function(domain, "MatMul", ["a", "w"], ["b"], [node], [helper.make_opsetid("", 21)])
+        model = ModelProto()
+        model.CopyFrom(victim.model)
+        model.functions.append(function)
+        found = look(save(model, tmp_path / "m.onnx"), victim.watermark)
+        assert found.outcome == "UnreadableNetwork"
+        assert "standard operator MatMul" in found.text
+
+
+def test_a_file_that_changes_while_it_is_read_is_an_error(
+    victim: Victim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Size, time or inode: what was read is not what is there."""
+    import onnxnnw.verification as verification
+
+    path = tmp_path / "m.onnx"
+    judge = verification.find_slots
+
+    for change in (
+        lambda: os.truncate(path, 10),
+        lambda: os.utime(path, ns=(1, 1)),
+        lambda: (path.unlink(), path.write_bytes(victim.path.read_bytes())),
+        lambda: path.unlink(),
+    ):
+        path.write_bytes(victim.path.read_bytes())
+
+        def meddling(*arguments: object, change: Callable[[], object] = change) -> object:
+            view = judge(*arguments)  # type: ignore[arg-type]
+            change()
+            return view
+
+        monkeypatch.setattr(verification, "find_slots", meddling)
+        with pytest.raises(FileChanged):
+            verify(path, [load_record(victim.watermark)])
+
+
+def test_names_from_a_file_are_never_printed_raw(victim: Victim, tmp_path: Path) -> None:
+    """Control characters, right-to-left overrides and line breaks are made visible; markup stays text in JSON."""
+    evil = "\x1b[2J\u202e<script>alert(1)</script>\n\r\x07"
+    model = ModelProto()
+    model.CopyFrom(victim.model)
+    for old in ("w0", "w1", "b0"):
+        for proto in model.graph.initializer:
+            if proto.name == old:
+                proto.name = evil + old
+        for node in model.graph.node:
+            for k, name in enumerate(node.input):
+                if name == old:
+                    node.input[k] = evil + old
+    custom = helper.make_node(evil, ["y", evil + "w0"], ["z"], domain=evil)
+    model.graph.node.append(custom)
+    model.graph.output.append(helper.make_tensor_value_info("z", 1, None))
+    found = look(save(model, tmp_path / "m.onnx"), victim.watermark)
+    assert found.outcome == "traced"
+
+    def texts(node: object) -> list[str]:
+        if isinstance(node, dict):
+            return [text for part in node.values() for text in texts(part)]
+        if isinstance(node, list):
+            return [text for part in node for text in texts(part)]
+        return [node] if isinstance(node, str) else []
+
+    printed = texts(json.loads(found.text))
+    assert any("renamed" in text for text in printed)
+    assert all(text.isprintable() for text in printed)
+
+
+def test_opening_reads_on_demand(tmp_path: Path) -> None:
+    """A network whose external data is a sparse file of 10 GB opens without reading it."""
+    with (tmp_path / "w.bin").open("wb") as file:
+        file.truncate(10 * 10**9)
+    model = model_of([helper.make_node("MatMul", ["x", "w"], ["y"])], [weight("w", 2, 2)])
+    proto = model.graph.initializer[0]
+    proto.dims[:] = [50_000, 50_000]
+    point_outside(proto, "w.bin", 0, 10**10)
+    with open_network(save(model, tmp_path / "m.onnx")) as network:
+        tensor_ = network.tensor(network.model.graph.initializer[0])
+        assert tensor_.take(np.array([0, 2_499_999_999])).tolist() == [0.0, 0.0]
+
+
+def test_branches_may_be_nested_but_not_without_end(tmp_path: Path) -> None:
+    """Ten levels are fine."""
+    graph = subgraph("g", [helper.make_node("MatMul", ["x", "w"], ["t"])], ["t"])
+    for k in range(10):
+        graph = subgraph(
+            "g", [helper.make_node("If", ["x"], ["t"], then_branch=graph, else_branch=graph, name=f"i{k}")], ["t"]
+        )
+        if k > 4:
+            graph.node[0].attribute.pop()
+    model = model_of([helper.make_node("If", ["x"], ["y"], then_branch=graph)], [weight("w", 16, 16)])
+    with open_network(save(model, tmp_path / "m.onnx")) as network:
+        assert [slot.conditional for slot in find_slots(network).slots] == [True]
