@@ -90,15 +90,16 @@ def draw_positions(
 
 def draws(key: Key, context: bytes, entries: Sequence[SlotEntry], count: int) -> Plan:
     """The first draws of a key, whether or not a mark of so many would be allowed."""
-    drawn = key.stream("nct/positions", context).indices(count, capacity(entries))
-    ends = np.cumsum([entry.capacity for entry in entries])
-    slots = np.searchsorted(ends, drawn, side="right")
-    inside = drawn - (ends - [entry.capacity for entry in entries])[slots]
-    positions = np.empty(count, np.int64)
-    for slot in np.unique(slots):
-        chosen = slots == slot
-        positions[chosen] = _skip_dead(inside[chosen], entries[slot])
-    return Plan(slots.astype(np.int64), positions)
+    sizes = np.array([entry.capacity for entry in entries], np.int64)
+    drawn = key.stream("nct/positions", context).indices(count, int(sizes.sum()))
+    ends = np.cumsum(sizes)
+    slots = np.searchsorted(ends, drawn, side="right").astype(np.int64)
+    positions = drawn - (ends - sizes)[slots]
+    for slot, entry in enumerate(entries):
+        if entry.dead_rows and entry.eligible:
+            chosen = slots == slot
+            positions[chosen] = _skip_dead(positions[chosen], entry)
+    return Plan(slots, positions)
 
 
 def _skip_dead(inside: Positions, entry: SlotEntry) -> Positions:

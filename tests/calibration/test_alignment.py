@@ -1,0 +1,53 @@
+"""Alignment: anchors choose slots, names and orientation, and what they choose gives the mark no help."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onnxnnw.enrolment import Owner, enrol
+from onnxnnw.graph import find_slots, open_network
+from onnxnnw.verification import verify
+from tests.calibration import measure, networks
+
+SHAPES = {**networks.SHAPES, "block3.conv2.weight": (64, 64, 1, 1)}
+
+
+def printed(keys: int, unrelated: bool, folder: Path) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """log10 p of marks that were never written, read through the whole thorough path from a renamed file.
+
+    Args:
+        keys: How many records, each enrolled anew under its own key with its own anchors.
+        unrelated: Whether the candidate is a stranger, in which anchors agree by chance only.
+        folder: Where the networks lie.
+    """
+    original = networks.trained_weights(0, SHAPES)
+    candidate = networks.trained_weights(9, SHAPES) if unrelated else original
+    path = networks.save(original, folder / "network.onnx")
+    other = networks.save(candidate, folder / "renamed.onnx", rename=lambda name: f"renamed.{name[::-1]}")
+    out = np.zeros(keys)
+    with open_network(path) as network:
+        view = find_slots(network)
+        records = [enrol(view, networks.key(n), 300, Owner(), watermark=True) for n in range(keys)]
+    for number, record in enumerate(records):
+        (verdict,) = verify(other, [record])
+        assert (verdict.path, verdict.decision) == ("thorough", "not traced")
+        out[number] = verdict.log10_p
+    return out
+
+
+@pytest.mark.parametrize("unrelated", [False, True], ids=["same network", "stranger"])
+def test_slots_found_by_content_do_not_make_p_small(unrelated: bool, tmp_path: Path) -> None:
+    """Through opening, matching and both views, p <= a no more often than a."""
+    log10_p = printed(30, unrelated, tmp_path)
+    for level in measure.LEVELS:
+        assert measure.share(log10_p, level) <= measure.limits(log10_p.size, level)[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unrelated", [False, True], ids=["same network", "stranger"])
+def test_slots_found_by_content_do_not_make_p_small_in_a_thousand(unrelated: bool, tmp_path: Path) -> None:
+    """The same with 1,000 keys."""
+    log10_p = printed(1_000, unrelated, tmp_path)
+    for level in measure.LEVELS:
+        assert measure.share(log10_p, level) <= measure.limits(log10_p.size, level)[1]
