@@ -412,7 +412,8 @@ def _reshape(node: Node, parts: list[Any]) -> Constant | None:
 def _new_shape(node: Node, parts: list[Any]) -> tuple[int, ...]:
     shape: tuple[int, ...] = parts[0].shape
     if node.op == "Flatten":
-        axis = node.integer("axis", 1) % (len(shape) + 1)
+        axis = node.integer("axis", 1)
+        axis = axis + len(shape) if axis < 0 else axis
         return (math.prod(shape[:axis]), math.prod(shape[axis:]))
     second = parts[1] if len(parts) > 1 else None
     attribute = node.integers("shape" if node.op == "Reshape" else "axes")

@@ -37,6 +37,7 @@ class Network:
     Attributes:
         path: The model file.
         model: The skeleton as a ModelProto: everything but large payloads.
+        skeleton_size: Bytes outside large tensors.
     """
 
     def __init__(self, path: Path, source: Source, skeleton: wire.Skeleton) -> None:
@@ -44,6 +45,7 @@ class Network:
         self._source = source
         self._external: dict[str, Source] = {}
         self._cuts, self._key = skeleton.cuts, skeleton.key
+        self.skeleton_size = len(skeleton.data)
         self.model = onnx.ModelProto()
         try:
             self.model.ParseFromString(skeleton.data)

@@ -22,7 +22,7 @@ ABSENT = -1
 """The value of an optional input that is not given."""
 
 MAX_DEPTH = 60
-MAX_NODES = 250_000
+MAX_NODES, _BYTES_PER_NODE = 100_000, 33  # a node costs 1,300 bytes of memory: 100,000 always, more in larger models
 _SPARE = 300_000
 _LONG = 300
 _STANDARD_DOMAINS = ("", "ai.onnx")
@@ -178,7 +178,8 @@ class _Tracer:
                     f"a local function is named like the standard operator {function.name}; runtimes disagree which one runs"
                 )
             self.functions[key] = function
-        self.left, self.unfolded = MAX_NODES, _SPARE + 10 * len(model.graph.node)
+        self.limit = self.left = MAX_NODES + network.skeleton_size // _BYTES_PER_NODE
+        self.unfolded = _SPARE + 10 * len(model.graph.node)
 
     def run(self) -> Flow:
         model = self.network.model
@@ -236,7 +237,7 @@ class _Tracer:
         flow, names, prefix = self.flow, scope.names, scope.prefix
         self.left -= len(nodes)
         if self.left < 0:
-            raise UnreadableNetwork(f"more than {MAX_NODES:,} nodes")
+            raise UnreadableNetwork(f"more than {self.limit:,} nodes in a network of this size")
         nodes = list(nodes)
         if scope.bindings is not None:
             self.unfold(sum(1 + len(proto.input) + len(proto.output) for proto in nodes))

@@ -102,7 +102,7 @@ def many_empty_nodes(folder: Path) -> bytes:
 
 def as_many_nodes_as_may_be(folder: Path) -> bytes:
     """Just below the limit, and as small as a node with an output can be."""
-    return raw_model(b"".join(field(NODE, field(2, f"{k:x}".encode())) for k in range(249_999)) + port(12, "a"))
+    return raw_model(b"".join(field(NODE, field(2, f"{k:x}".encode())) for k in range(130_000)) + port(12, "a"))
 
 
 def many_inputs(folder: Path) -> bytes:

@@ -1,0 +1,98 @@
+"""Finding slots again by their content: under other names, in another order, transposed, among many alike."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from onnxnnw.graph import Slot, find_slots, match, open_network
+from onnxnnw.graph.match import Wanted, agreement, match_slots
+from tests.graph.networks import model_of, save, weight
+
+
+def network(path: Path, seeds: Sequence[int], names: Sequence[str], shape: tuple[int, int] = (16, 16)) -> list[Slot]:
+    """A chain of MatMuls whose k-th weight comes from the k-th seed."""
+    nodes = [helper.make_node("MatMul", [f"v{k}", name], [f"v{k + 1}"]) for k, name in enumerate(names)]
+    tensors = [weight(name, *shape, seed=seed) for name, seed in zip(names, seeds, strict=True)]
+    return find_slots(open_network(save(model_of(nodes, tensors, ["v0"], [f"v{len(names)}"]), path / "m.onnx"))).slots
+
+
+def wanted(slots: Sequence[Slot], anchors: int = 32) -> list[Wanted]:
+    """What a record keeps of slots."""
+    rng = np.random.default_rng(0)
+    out = []
+    for slot in slots:
+        positions = rng.choice(slot.size, anchors, replace=False)
+        out.append(Wanted(slot.name, slot.bias, slot.rows, slot.row_size, positions, slot.values(positions)))
+    return out
+
+
+@pytest.mark.parametrize("crowded", [False, True])
+def test_renamed_and_reordered_slots_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crowded: bool) -> None:
+    """By content alone, in a table of all pairs or, where there are too many, among neighbours."""
+    if crowded:
+        monkeypatch.setattr(match, "_MAX_PAIRS", 10)
+    records = wanted(network(tmp_path, range(6), [f"w{k}" for k in range(6)]))
+    order = [1, 0, 3, 2, 5, 4]
+    found = match_slots(records, network(tmp_path, order, [f"n{k}" for k in range(6)]))
+    assert [None if m is None else m.slot.name for m in found] == ["n1", "n0", "n3", "n2", "n5", "n4"]
+    assert all(m is not None and m.agrees and not m.transposed for m in found)
+
+
+def test_names_never_outweigh_content(tmp_path: Path) -> None:
+    """Two slots that exchanged their names are still told apart."""
+    records = wanted(network(tmp_path, [1, 2], ["a", "b"]))
+    found = match_slots(records, network(tmp_path, [1, 2], ["b", "a"]))
+    assert [m.slot.name for m in found if m is not None] == ["b", "a"]
+
+
+def test_a_transposed_slot_is_found(tmp_path: Path) -> None:
+    """Rows as columns, square or not."""
+    for shape in ((16, 16), (12, 20)):
+        records = wanted(network(tmp_path, [1], ["a"], shape))
+        turned = weight("t", *shape, seed=1)
+        nodes = [helper.make_node("Gemm", ["x", "t"], ["y"], transB=1)]
+        (slot,) = find_slots(open_network(save(model_of(nodes, [turned]), tmp_path / "t.onnx"))).slots
+        (found,) = match_slots(records, [slot])
+        assert found is not None
+        assert found.agrees
+        assert found.transposed
+
+
+def test_a_namesake_without_agreement_is_read_but_does_not_agree(tmp_path: Path) -> None:
+    """An unrelated network is read rather than called absent."""
+    records = wanted(network(tmp_path, [1, 2], ["a", "b"]))
+    first, second = match_slots(records, network(tmp_path, [8, 9], ["a", "c"]))
+    assert first is not None
+    assert not first.agrees
+    assert second is None
+
+
+def test_each_slot_is_used_once(tmp_path: Path) -> None:
+    """Copies of one weight are counterparts of different slots."""
+    records = wanted(network(tmp_path, [1, 1, 1], ["a", "b", "c"]))
+    for crowded in (1_000_000, 1):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(match, "_MAX_PAIRS", crowded)
+            found = match_slots(records, network(tmp_path, [1, 1, 1], ["x", "y", "c"]))
+        assert sorted(m.slot.name for m in found if m is not None) == ["c", "x", "y"]
+        assert found[2] is not None
+        assert found[2].slot.name == "c"
+
+
+def test_agreement_knows_scale_offset_and_gaps() -> None:
+    """A correlation: linear changes keep it, noise lowers it, numbers that are none are left out."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=32)
+    assert agreement(values * 1e-30 + 5e-30, values) == pytest.approx(40)
+    assert agreement(-values, values) == pytest.approx(-40)
+    gaps = values.copy()
+    gaps[:20] = np.nan
+    assert agreement(gaps, values) > match.AGREEMENT
+    gaps[:26] = np.inf
+    assert agreement(gaps, values) == 0, "fewer than eight are left"
+    assert agreement(np.zeros(32), values) == 0
+    assert agreement(np.full(32, 1e300), values) == 0
+    assert abs(agreement(rng.normal(size=32), values)) < match.AGREEMENT
