@@ -1,6 +1,7 @@
 """A record is input, too: it may come from somebody else."""
 
 import base64
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from onnxnnw.errors import CannotLook, UnreadableRecord
+from onnxnnw.errors import TraceabilityError, UnreadableRecord
 from onnxnnw.records import Record, load_record
 from onnxnnw.verification import verify
 from tests.hostile.conftest import Victim
@@ -102,11 +103,8 @@ CONTRADICTORY = {
 def test_a_contradictory_record_is_answered_or_refused(victim: Victim, tmp_path: Path, case: str, kind: int) -> None:
     """Never traced, and never an error that was not meant."""
     path = changed(victim, CONTRADICTORY[case], tmp_path / "r", kind)
-    try:
+    with contextlib.suppress(TraceabilityError):
         (verdict,) = verify(victim.path, [load_record(path)])
-    except CannotLook as error:
-        assert "\n" not in str(error)
-    else:
         strength = "strength" in case and kind == 1  # a fingerprint has none
         assert verdict.decision in ({"traced"} if strength else {"not traced", "inconclusive"})
 
@@ -119,10 +117,20 @@ def test_what_is_no_file_is_no_record(victim: Victim, tmp_path: Path) -> None:
             load_record(path)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"{", b"null", b"[" * 100_000, b"9" * 10_000, b'{"format":' * 5000, b"\xff\xfe", b'{"a":1,"a":2}', b"NaN", b"\x80\x04."],
-)  # fmt: skip
+NO_RECORDS = [
+    b"",
+    b"{",
+    b"null",
+    b"[" * 100_000,
+    b"9" * 10_000,
+    b'{"format":' * 5000,
+    b"\xff\xfe",
+    b'{"a":1,"a":2}',
+    b"NaN",
+]
+
+
+@pytest.mark.parametrize("content", [*NO_RECORDS, b"\x80\x04."])
 def test_what_is_no_record_is_refused(content: bytes) -> None:
     """Nothing, half of JSON, endless nesting, long numbers, other encodings, keys given twice, pickles."""
     with pytest.raises(UnreadableRecord):
