@@ -10,7 +10,7 @@ from scipy.stats import norm
 from onnxnnw.statistics import associate_watermark, log10_of_either
 from tests.calibration import measure, networks
 
-FAST, SLOW = {"watermark": 1_000, "fingerprint": 150}, 5_000
+FAST, SLOW = {"watermark": 1_000, "fingerprint": 100}, 5_000
 KINDS = ("watermark", "fingerprint")
 
 
