@@ -91,6 +91,7 @@ def train_network(
     seed: int = 0,
     threads: int | None = None,
     checkpoint: Path | None = None,
+    until: int | None = None,
     keep: frozenset[int] = frozenset(),
     hooks: "Hooks | None" = None,
     progress: "Progress | None" = None,
@@ -99,8 +100,7 @@ def train_network(
 
     Args:
         recipe: None takes the network's own.
-        checkpoint: As `onnxnnw.training.Trainer` has it; an unfinished training resumes from it.
-        keep: Epochs whose checkpoints are kept beside it.
+        seed, threads, hooks, checkpoint, until, keep, progress: As `onnxnnw.training.Trainer` has them.
 
     Raises:
         MissingData: The task's data is not below the directory.
@@ -115,6 +115,7 @@ def train_network(
         seed,
         hooks or Hooks(),
         checkpoint=checkpoint,
+        until=until,
         keep=keep,
         threads=threads,
         progress=progress,

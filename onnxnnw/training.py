@@ -147,6 +147,7 @@ class Trainer:
         loss: Outputs and targets -> scalar tensor.
         checkpoint: File that receives the state after every epoch, and from which an unfinished training resumes, with
             the same bits, or with another number of epochs and then along the rest of that schedule.
+        until: Stop when so many epochs are finished, as if interrupted, to be resumed later.
         keep: Numbers of finished epochs whose checkpoint is kept beside it, as ``NAME.epoch-50.pt``.
         threads: Of torch; other numbers give other bits. None leaves torch's own.
         bfloat16: Compute in bfloat16 where torch's autocast considers it safe; weights stay float32.
@@ -158,6 +159,7 @@ class Trainer:
     seed: int = 0
     hooks: Hooks = field(default_factory=Hooks)
     checkpoint: Path | None = None
+    until: int | None = None
     keep: frozenset[int] = frozenset()
     threads: int | None = None
     bfloat16: bool = True
@@ -186,13 +188,15 @@ class Trainer:
             with torch.random.fork_rng():
                 run = _Run(self, module, adversary, len(samples))
                 run.resume()
-                while run.finished < self.recipe.epochs:
+                last = self.recipe.epochs if self.until is None else min(self.until, self.recipe.epochs)
+                while run.finished < last:
                     run.hook()
                     seconds, loss = run.epoch(samples)
                     quality = None if testing is None or metric is None else run.quality(testing, metric)
                     run.note(Epoch(run.finished + 1, loss, quality, seconds, run.batches))
                     run.save()
-                run.hook()
+                if run.finished >= self.recipe.epochs:
+                    run.hook()
                 return run.result()
         finally:
             torch.set_num_threads(before)

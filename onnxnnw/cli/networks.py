@@ -58,6 +58,9 @@ def train(
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", help="Resume from this file; it is written after every epoch.")
     ] = None,
+    until: Annotated[
+        int | None, typer.Option("--until", min=0, help="Stop when so many epochs are done, to be resumed later.")
+    ] = None,
     mark_at: Annotated[
         int | None, typer.Option("--mark-at", min=0, help="Insert an NCT watermark when so many epochs are done.")
     ] = None,
@@ -90,6 +93,7 @@ def train(
         seed=seed,
         threads=threads,
         checkpoint=checkpoint,
+        until=until,
         hooks=Hooks(mark),
         progress=show,
     )

@@ -20,7 +20,7 @@ from onnxnnw.verification import verify
 SECRET = bytes(range(32))
 
 
-@pytest.mark.parametrize("name", ["resnet8", "pix2pix"])
+@pytest.mark.parametrize("name", ["resnet8", pytest.param("pix2pix", marks=pytest.mark.slow)])
 def test_marking_commutes_with_export(name, tmp_path):
     """Mark the module then export = export then mark the file, transposed convolutions and channels_last included."""
     architecture = find_network(name, "small")
@@ -43,7 +43,11 @@ def test_the_hook_acts_at_its_epoch_only(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("epoch", [0, 1, 2], ids=["start", "middle", "end"])
+@pytest.mark.parametrize(
+    "epoch",
+    [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(2, marks=pytest.mark.slow)],
+    ids=["start", "middle", "end"],
+)
 def test_marks_inserted_in_training_are_traced(epoch, cifar, tmp_path):
     """Whenever it was inserted, a mark is found in the exported file, and best where no training followed."""
     architecture = find_network("resnet8", "small")
@@ -68,6 +72,7 @@ def verified_without_torch(candidate, record):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_resuming_at_the_mark_inserts_the_same_mark(cifar, tmp_path):
     """A training killed right after its mark was written inserts it again from the record, bit for bit."""
     architecture = find_network("resnet8", "small")

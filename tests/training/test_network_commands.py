@@ -42,7 +42,7 @@ def trained(cifar, tmp_path_factory):
 def test_train_writes_a_marked_network(trained):
     """The result is on stdout, an epoch per line on stderr, the mark in the file, the record beside it."""
     folder, result = trained
-    assert result.stdout.startswith(f"{folder / 'out.onnx'}  30 batches")
+    assert result.stdout.startswith(f"{folder / 'out.onnx'}  6 batches")
     assert [line.split()[1] for line in result.stderr.splitlines() if line.startswith("epoch")] == ["1", "2", "3"]
     assert "top1" in result.stderr
     assert verify(folder / "out.onnx", [load_record(folder / "record")])[0].decision == "traced"

@@ -31,7 +31,7 @@ def test_fine_tuning_trains_and_keeps_the_graph(marked, cifar, tmp_path):
     """Weights move a little, the file's structure not at all, and the mark is still found."""
     path, record = marked
     out, again = tmp_path / "out.onnx", tmp_path / "again.onnx"
-    tuning = find_modification("fine-tuning")(data=str(cifar), epochs=2, **SMALL)
+    tuning = find_modification("fine-tuning")(data=str(cifar), epochs=15, **SMALL)
     apply(tuning, path, out, seed=1)
     assert out.stat().st_size == path.stat().st_size
     assert verify(out, [record])[0].decision == "traced"
@@ -48,6 +48,7 @@ def test_no_fine_tuning_is_the_identity(marked, cifar, tmp_path):
     assert (tmp_path / "out.onnx").read_bytes() == marked[0].read_bytes()
 
 
+@pytest.mark.slow
 def test_transfer_gives_a_new_head(marked, tmp_path):
     """Three other classes, three outputs, and the mark in the layers below is still found."""
     write_classes(tmp_path / "data" / "train", ["apple", "pear", "plum"], 44, seed=5)
@@ -61,6 +62,7 @@ def test_transfer_gives_a_new_head(marked, tmp_path):
         rdn.with_new_head(module, 3)
 
 
+@pytest.mark.slow
 def test_distillation_takes_answers_and_no_weights(marked, cifar, tmp_path):
     """The student answers like the teacher more often than a fresh network, and carries no mark."""
     out, fresh = tmp_path / "out.onnx", tmp_path / "fresh.onnx"
