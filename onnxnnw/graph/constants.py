@@ -322,7 +322,7 @@ class Constants:
                 known[current] = self._apply(node, current) if all(p is not None for p in parents) else None
             else:
                 entered.add(current)
-                missing = []
+                missing: list[int] = []
                 for parent in node.inputs:
                     if parent == ABSENT or parent in known:
                         if parent != ABSENT and known[parent] is None:

@@ -259,15 +259,13 @@ class _Tracer:
 
     def node(self, proto: NodeProto, outputs: list[int], scope: _Scope, depth: int) -> None:
         flow = self.flow
-        inputs = []
+        inputs: list[int] = []
         for name in proto.input:
-            value: int | None = ABSENT
-            if name:
-                value = scope.names.get(name)
-                if value is None:
-                    value = scope.find(name)
-                    if value is None:  # a name from nowhere: no runtime loads it, nothing is known of it
-                        value = scope.names[name] = flow.value(scope.prefix + name)
+            value = scope.names.get(name) if name else ABSENT
+            if value is None:
+                value = scope.find(name)
+                if value is None:  # a name from nowhere: no runtime loads it, nothing is known of it
+                    value = scope.names[name] = flow.value(scope.prefix + name)
             inputs.append(value)
         op, domain = proto.op_type, proto.domain
         if type(op) is not str or type(domain) is not str:

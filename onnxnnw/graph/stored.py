@@ -223,11 +223,13 @@ def convert(values: Array, data_type: int) -> Array | None:
         if data_type in _FLOATS:
             return _decode(np.frombuffer(_encode(values, data_type), _NUMPY[data_type]), data_type).reshape(values.shape)
         if data_type == TensorProto.BOOL:
-            return (values != 0).astype("u1")
+            truth: Array = (values != 0).astype("u1")
+            return truth
         if data_type not in _NUMPY or np.dtype(_NUMPY[data_type]).kind == "c":
             return None
         whole = np.trunc(values).astype(np.int64) if values.dtype.kind == "f" else values
-        return whole.astype(_NUMPY[data_type])
+        narrow: Array = whole.astype(_NUMPY[data_type])
+        return narrow
 
 
 def _encode(values: Array, data_type: int) -> bytes:
