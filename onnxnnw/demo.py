@@ -116,7 +116,7 @@ def _pictures(network: Runtime) -> NDArray[np.float32]:
     angle = waves[..., 0, None, None] * y + waves[..., 1, None, None] * x + phases[..., None, None]
     pictures = (weights[..., None, None] * np.cos(angle)).sum(2)
     pictures += rng.normal(scale=0.2, size=pictures.shape)
-    return (pictures / pictures.std((1, 2, 3), keepdims=True)).astype(np.float32)
+    return np.asarray(pictures / pictures.std((1, 2, 3), keepdims=True), np.float32)
 
 
 def _classes(path: Path, pictures: NDArray[np.float32]) -> NDArray[np.int64]:

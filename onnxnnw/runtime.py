@@ -183,7 +183,7 @@ def quantize_statically(source: Path, out: Path, batches: Iterable[Mapping[str, 
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    class Reader(CalibrationDataReader):
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             self.rest = iter(batches)
 

@@ -28,7 +28,7 @@ def _list(wanted: bool) -> None:
     for name in modification_names():
         kind = find_modification(name)
         print(f"{name}\n  {(kind.__doc__ or '').splitlines()[0]}")
-        show.pairs([(f"  --{f.name.replace('_', '-')}", _help_of(f)) for f in dataclasses.fields(kind)])
+        show.pairs([(f"  --{f.name.replace('_', '-')}", _help_of(f)) for f in dataclasses.fields(kind)])  # type: ignore[arg-type]
     raise typer.Exit
 
 

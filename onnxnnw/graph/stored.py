@@ -110,7 +110,7 @@ class StoredTensor:
     @property
     def type_name(self) -> str:
         """ONNX's name of the element type, in lower case: ``float``, ``float16``, ``int8`` …"""
-        return _NAMES[self.data_type].lower()
+        return str(_NAMES[self.data_type]).lower()
 
     @property
     def itemsize(self) -> int:
