@@ -47,6 +47,7 @@ def test_wrong_keys_find_the_mark_no_more_often_than_the_p_value_says(kind: str,
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1_800)  # two to three minutes on an idle machine
 @pytest.mark.parametrize("kind", KINDS)
 def test_five_thousand_wrong_keys_find_the_mark_no_more_often_than_the_p_value_says(kind: str, folder: Path) -> None:
     """The same with 5,000 keys, where 0.1 % is resolved."""
