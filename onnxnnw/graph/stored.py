@@ -159,16 +159,19 @@ class StoredTensor:
             return np.empty(flat.shape, dtype)
         order = np.argsort(flat, axis=None, kind="stable")
         ascending = flat.reshape(-1)[order]
-        breaks = np.flatnonzero(np.diff(ascending) * itemsize > _MERGE_GAP) + 1
+        starts = np.concatenate(([0], np.flatnonzero(np.diff(ascending) * itemsize > _MERGE_GAP) + 1))
+        stops = np.append(starts[1:], ascending.size)
+        first = ascending[starts]
+        counts = ascending[stops - 1] - first + 1
+        places, lengths = (self.offset + first * itemsize).tolist(), (counts * itemsize).tolist()
+        descriptor = self.source.descriptor
+        if len(places) > 1:
+            for place, length in zip(places, lengths, strict=True):
+                _will_need(descriptor, place, length)
+        raw = b"".join([wire.read_exactly(descriptor, n, place) for n, place in zip(lengths, places, strict=True)])
+        shift = np.cumsum(counts) - counts - first  # from a stored position to its place among those that were read
         out = np.empty(flat.size, dtype)
-        start = 0
-        for stop in (*breaks.tolist(), ascending.size):
-            first, last = int(ascending[start]), int(ascending[stop - 1])
-            raw = wire.read_exactly(
-                self.source.descriptor, (last - first + 1) * itemsize, self.offset + first * itemsize
-            )
-            out[order[start:stop]] = np.frombuffer(raw, dtype)[ascending[start:stop] - first]
-            start = stop
+        out[order] = np.frombuffer(raw, dtype)[ascending + np.repeat(shift, stops - starts)]
         return out.reshape(flat.shape)
 
     def array(self) -> Array:
@@ -177,7 +180,10 @@ class StoredTensor:
             return self.inline.reshape(self.shape)
         if not self.itemsize:
             return self.take(np.arange(self.size)).reshape(self.shape)
-        flat = np.concatenate(list(self.blocks())) if self.size else np.empty(0, _NUMPY[self.data_type])
+        flat = np.empty(self.size, _NUMPY[self.data_type])
+        if flat.size:
+            assert self.source is not None
+            wire.read_into(self.source.descriptor, memoryview(flat.view("u1")), self.offset)
         return _decode(flat, self.data_type).reshape(self.shape)
 
     def blocks(self, elements: int = 2**22) -> Iterator[Array]:
@@ -206,6 +212,12 @@ class StoredTensor:
         return _encode(values, self.data_type)
 
 
+def _will_need(descriptor: int, offset: int, length: int) -> None:
+    """Let the kernel fetch a piece while others are asked for: a cold file answers many questions at once."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_WILLNEED)
+
+
 def possible(shape: Sequence[int]) -> bool:
     """Whether an array can have this shape; dimensions may be huge where another one is 0."""
     return len(shape) <= MAX_DIMENSIONS and math.prod(n for n in shape if n) < 2**48
@@ -221,7 +233,9 @@ def convert(values: Array, data_type: int) -> Array | None:
     """What ONNX's Cast to an element type gives, as numbers; None for types that are not read."""
     with np.errstate(all="ignore"):
         if data_type in _FLOATS:
-            return _decode(np.frombuffer(_encode(values, data_type), _NUMPY[data_type]), data_type).reshape(values.shape)
+            return _decode(np.frombuffer(_encode(values, data_type), _NUMPY[data_type]), data_type).reshape(
+                values.shape
+            )
         if data_type == TensorProto.BOOL:
             truth: Array = (values != 0).astype("u1")
             return truth

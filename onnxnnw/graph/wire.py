@@ -27,6 +27,7 @@ __all__ = [
     "Skeleton",
     "cut",
     "read_exactly",
+    "read_into",
     "relocate",
     "schema_of",
 ]
@@ -48,6 +49,7 @@ _WIRE_TYPES = {1: _FIXED64, 6: _FIXED64, 16: _FIXED64, 2: _FIXED32, 7: _FIXED32,
 _WIRE_TYPES |= {9: _BYTES, 11: _BYTES, 12: _BYTES}  # descriptor types: string, message, bytes; all others are varints
 _EXTERNAL_DATA = 13  # its number in TensorProto
 _WINDOW_SMALL, _WINDOW_LARGE = 4096, 2**18
+_READ = 2**24
 
 
 class Field(NamedTuple):
@@ -151,6 +153,19 @@ def read_exactly(descriptor: int, length: int, offset: int) -> bytes:
         length -= len(piece)
         offset += len(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def read_into(descriptor: int, target: memoryview, offset: int) -> None:
+    """Fill ``target`` with the bytes from ``offset`` on, without a copy beside it.
+
+    Raises:
+        FileChanged: The file ends earlier, so it shrank since it was opened.
+    """
+    while target:
+        done = os.preadv(descriptor, [target[:_READ]], offset)
+        if not done:
+            raise FileChanged("the file became shorter while it was read")
+        target, offset = target[done:], offset + done
 
 
 class Reader:
