@@ -21,7 +21,8 @@ from onnxnnw.keys import Key
 from onnxnnw.modifications.base import apply, find_modification
 from onnxnnw.networks import measure
 from onnxnnw.tasks.base import Samples, find_task
-from onnxnnw.verification import NamedRecord, Verdict, named_record, verify
+from onnxnnw.verdict import Verdict
+from onnxnnw.verification import NamedRecord, named_record, verify
 
 GRID: tuple[tuple[str, str, str, tuple[float, ...]], ...] = (
     ("Table 5, Gaussian noise", "gaussian-noise", "ratio", (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0)),
@@ -78,7 +79,10 @@ def rows(folder: Path, strength: float, data: Path | None) -> Iterator[Row]:
     for section, name, parameter, values in GRID:
         for value in values:
             out = folder / "out.onnx"
-            settings: dict[str, Any] = {parameter: value, **({"strength": strength} if name.startswith("water") else {})}
+            settings: dict[str, Any] = {
+                parameter: value,
+                **({"strength": strength} if name.startswith("water") else {}),
+            }
             apply(find_modification(name)(**settings), marked, out)
             published = PUBLISHED.get((name, value), ("", ""))
             yield row(section, f"{value:g}", out, records, data, error_of(out, data), published, unmodified)

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from onnxnnw.graph import network_digest, open_network
     from onnxnnw.keys import Key
     from onnxnnw.records import Record, load_record
-    from onnxnnw.verification import Verdict, search, verify
+    from onnxnnw.verdict import Verdict
+    from onnxnnw.verification import search, verify
 
 __version__ = "0.1.0"
 
@@ -46,7 +47,7 @@ _ROOMS = {
     "Key": "keys",
     "Record": "records",
     "load_record": "records",
-    "Verdict": "verification",
+    "Verdict": "verdict",
     "search": "verification",
     "verify": "verification",
 }

@@ -13,7 +13,8 @@ from onnxnnw.enrolment import Owner, embed, fingerprint
 from onnxnnw.errors import UnsupportedNetwork, UsageError
 from onnxnnw.modifications.base import Modification, apply, find_modification
 from onnxnnw.runtime import Runtime, open_runtime
-from onnxnnw.verification import Verdict, named_record, verify
+from onnxnnw.verdict import Verdict
+from onnxnnw.verification import named_record, verify
 
 __all__ = ["DemoRow", "run_demo", "shipped_network"]
 
@@ -99,7 +100,8 @@ def _row(
     what: str, path: Path, marked: bool, folder: Path, answers: NDArray[np.int64], pictures: NDArray[np.float32]
 ) -> DemoRow:
     watermark, own, wrong = (
-        verify(path, [named_record(folder / f"{name}.record")])[0] for name in ("tracker", "fingerprint", "somebody-elses")
+        verify(path, [named_record(folder / f"{name}.record")])[0]
+        for name in ("tracker", "fingerprint", "somebody-elses")
     )
     agreement = float(np.mean(_classes(path, pictures) == answers))
     expected = watermark.meets() is marked and own.meets() and not wrong.meets()

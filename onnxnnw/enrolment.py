@@ -4,7 +4,7 @@ The network is read once: out-rows, deviations and formula tables are measured s
 beside it. The record is on the disk before the marked network takes its name.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from onnxnnw.errors import CapacityError, UnsupportedNetwork, UsageError
 from onnxnnw.graph import Edit, Slot, SlotView, find_slots, network_digest, open_network, write_patched
-from onnxnnw.graph.gauge import row_gains, row_magnitudes
-from onnxnnw.graph.stored import Array
 from onnxnnw.keys import Key
 from onnxnnw.methods import nct
-from onnxnnw.records import MAX_POSITIONS, ROLES, Record, SlotEntry, save_record
+from onnxnnw.placement import ANCHORS, anchor_positions, capacity, draw_positions, draws, places_of
+from onnxnnw.records import MAX_POSITIONS, ROLES, Record, save_record
 from onnxnnw.statistics import required_reads
+from onnxnnw.survey import survey
 
 __all__ = ["Enrolment", "Owner", "embed", "enrol", "fingerprint"]
 
@@ -27,9 +27,6 @@ DEFAULT_POSITIONS = 512
 DEFAULT_STRENGTH = 1.0
 STRONG = 3.0
 """Above this strength the mark's values stand out among the slot's own and betray its positions."""
-
-_BLOCKS, _BLOCK = 64, 1024
-_FORMULA_R2, _FORMULA_LINES, _FORMULA_LENGTH, _FORMULA_SPAN = 0.98, 64, 32, 1024
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,7 @@ def fingerprint(
         network.check_unchanged()
     record = record.with_derived(digest=record.enrolled_digest)
     commitment = save_record(record, record_path)
-    return Enrolment(record, commitment, nct.capacity(record.slots), _warnings(record, view))
+    return Enrolment(record, commitment, capacity(record.slots), _warnings(record, view))
 
 
 def embed(
@@ -155,7 +152,7 @@ def embed(
                     Path(record_path).unlink(missing_ok=True)
                 raise
     shared = _shared_positions(record, keep)
-    return Enrolment(record, commitment, nct.capacity(record.slots), _warnings(record, view), shared)
+    return Enrolment(record, commitment, capacity(record.slots), _warnings(record, view), shared)
 
 
 def enrol(
@@ -188,11 +185,11 @@ def enrol(
     for name, number in (("strength", strength), ("value deviation", value_std)):
         if number is not None and not (np.isfinite(number) and number > 0):
             raise UsageError(f"the {name} is a finite number above 0, not {number}")
-    measured = [_measure(slot, watermark) for slot in view.slots]
+    measured = [survey(slot, watermark) for slot in view.slots]
     entries = tuple(m.entry for m in measured)
     if not any(entry.eligible for entry in entries):
         raise CapacityError(_why_nothing(view, watermark))
-    parameters: dict[str, int | str] = {"positions": positions, "anchors": nct.ANCHORS}
+    parameters: dict[str, int | str] = {"positions": positions, "anchors": ANCHORS}
     if watermark:
         parameters |= (
             {"strength": repr(float(strength))} if value_std is None else {"value_std": repr(float(value_std))}
@@ -214,8 +211,8 @@ def enrol(
         arrays["skipped"] = _skips(record, keep)
     record = replace(record, arrays=arrays)
     skipped = arrays["skipped"].tolist() if keep else ()
-    plan = nct.draw_positions(key, record.positions_context, entries, positions, skipped)
-    anchors = nct.anchor_positions(record, plan)
+    plan = draw_positions(key, record.positions_context, entries, positions, skipped)
+    anchors = anchor_positions(record, plan)
     arrays["anchors"] = np.concatenate([s.values(p) for s, p in zip(view.slots, anchors, strict=True)]).astype("<f4")
     own = _Own(view.slots, [m.gains for m in measured])
     if watermark:
@@ -238,13 +235,6 @@ def enrol(
 
 
 @dataclass(frozen=True)
-class _Measured:
-    entry: SlotEntry
-    deviation: float
-    gains: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
 class _Own:
     """The network's own slots as ``methods.base.Weights``."""
 
@@ -261,76 +251,13 @@ class _Own:
         return sum(self.slots[s].size for s in slots) / sum(slot.size for slot in self.slots)
 
 
-def _measure(slot: Slot, watermark: bool) -> _Measured:
-    array = slot.array()
-    magnitudes = row_magnitudes(array)
-    gains = row_gains(magnitudes)
-    dead = np.flatnonzero(~(magnitudes >= np.where(np.isfinite(gains), gains, np.inf) * (1 - 1e-9)))
-    finite = bool(np.isfinite(magnitudes).all())
-    eligible = finite and not slot.shared and dead.size < slot.rows
-    if watermark:
-        eligible = eligible and not slot.read_only
-    elif eligible:
-        eligible = not _is_formula(array)
-    entry = SlotEntry(
-        name=slot.name,
-        use=slot.use,
-        shape=slot.shape,
-        data_type=slot.tensor.type_name,
-        bias=slot.bias,
-        layout=slot.layout,
-        row_size=slot.row_size,
-        dead_rows=tuple(dead.tolist()) if dead.size < slot.rows else (),
-        eligible=eligible,
-    )
-    return _Measured(entry, _deviation(array), np.where(np.isfinite(gains), gains, 1.0))
-
-
-def _deviation(array: Array) -> float:
-    """Standard deviation of a slot from 64 blocks of 1,024 values at fixed places (all values of a small slot)."""
-    flat = array.reshape(-1)
-    if flat.size > _BLOCKS * _BLOCK:
-        starts = (np.arange(_BLOCKS) * (flat.size - _BLOCK)) // (_BLOCKS - 1)
-        flat = np.concatenate([flat[start : start + _BLOCK] for start in starts])
-    deviation = float(np.std(flat[np.isfinite(flat)], dtype=np.float64)) if np.isfinite(flat).any() else 0.0
-    return deviation if np.isfinite(deviation) else 0.0
-
-
-def _is_formula(array: Array) -> bool:
-    """Whether a table was computed rather than trained (STFT, CQT, sinusoidal positions).
-
-    Every such table is predicted by a recurrence of order two along its rows or columns: median R2 above .998 in the
-    ones that were measured, at most .77 in real layers.
-    """
-    return any(_recurrence_r2(lines) >= _FORMULA_R2 for lines in (array, array.T))
-
-
-def _recurrence_r2(lines: Array) -> float:
-    """Median R2 of predicting a value from its two predecessors in its line."""
-    if lines.shape[1] < _FORMULA_LENGTH:
-        return 0.0
-    chosen = lines[np.linspace(0, len(lines) - 1, min(len(lines), _FORMULA_LINES)).astype(np.int64), :_FORMULA_SPAN]
-    first, second, third = (chosen[:, k : chosen.shape[1] - 2 + k].astype(np.float64) for k in range(3))
-    power = ((third - third.mean(1, keepdims=True)) ** 2).sum(1)
-    aa, ab, bb = (second**2).sum(1), (second * first).sum(1), (first**2).sum(1)
-    ay, by = (second * third).sum(1), (first * third).sum(1)
-    with np.errstate(all="ignore"):  # least squares of two unknowns, for all lines at once
-        determinant = aa * bb - ab**2
-        a = np.where(determinant > 1e-12 * aa * bb, (ay * bb - by * ab) / determinant, ay / aa)
-        b = np.where(determinant > 1e-12 * aa * bb, (by * aa - ay * ab) / determinant, 0)
-        rest = ((third - a[:, None] * second - b[:, None] * first) ** 2).sum(1)
-        scores = 1 - rest / power
-    scores = scores[np.isfinite(scores)]
-    return float(np.median(scores)) if scores.size else 0.0
-
-
 def _skips(record: Record, keep: Sequence[Record]) -> NDArray[np.int64]:
     """Ordinals of draws that fall on positions of the records to keep, as a fixed point: each skip draws one more."""
-    taken = {place for other in keep for place in _places(other)}
+    taken = set().union(*map(places_of, keep))
     skips: list[int] = []
     while True:
         count = record.number_of_positions + len(skips)
-        plan = nct.draws(record.key, record.positions_context, record.slots, count)
+        plan = draws(record.key, record.positions_context, record.slots, count)
         names = [record.slots[slot].name for slot in plan.slots.tolist()]
         found = [i for i, place in enumerate(zip(names, plan.positions.tolist(), strict=True)) if place in taken]
         if found == skips:
@@ -338,15 +265,8 @@ def _skips(record: Record, keep: Sequence[Record]) -> NDArray[np.int64]:
         skips = found
 
 
-def _places(record: Record) -> Iterator[tuple[str, int]]:
-    plan = nct.plan_of(record)
-    for slot, position in zip(plan.slots.tolist(), plan.positions.tolist(), strict=True):
-        yield record.slots[slot].name, position
-
-
 def _shared_positions(record: Record, others: Sequence[Record]) -> int:
-    own = set(_places(record))
-    return len(own & {place for other in others for place in _places(other)})
+    return len(places_of(record) & set().union(*map(places_of, others)))
 
 
 def _edits(record: Record, view: SlotView) -> list[Edit]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxnnw.graph import Slot, find_slots, open_network
-from onnxnnw.methods.nct import ANCHORS
+from onnxnnw.placement import ANCHORS
 
 __all__ = ["FORMAT", "Inspection", "Weight", "inspect"]
 

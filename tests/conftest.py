@@ -4,11 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from onnxnnw.enrolment import embed, fingerprint
 from onnxnnw.keys import Key
 
 ROOT = Path(__file__).parent.parent
+
+settings.register_profile("patient", deadline=None)  # a busy machine is no bug
+settings.load_profile("patient")
 
 
 @dataclass(frozen=True)

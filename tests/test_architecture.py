@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = (
-    "errors standard statistics keys graph images runtime records methods enrolment inspection findings verification "
+    "errors standard statistics keys graph images runtime records placement methods survey enrolment inspection "
+    "findings verdict candidate verification "
     "recipes checkpoints tasks training networks modifications demo cli"
 ).split()
 GRAPH = "wire stored file patch flow constants live slots digest gauge match".split()

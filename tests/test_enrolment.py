@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from scipy.stats import chisquare
 
+from onnxnnw import placement
 from onnxnnw.enrolment import Owner, embed, fingerprint
 from onnxnnw.errors import CapacityError, UnreadableNetwork, UnsupportedNetwork, UsageError
 from onnxnnw.methods import nct
@@ -95,12 +96,12 @@ def test_dead_rows_take_no_part(watermark: bool, tmp_path: Path) -> None:
     weights["block3.conv2.weight"][63] *= 1e-4
     weights["fc.weight"][9] = 0
     record = networks.enrolled(networks.save(weights, tmp_path / "n.onnx"), watermark, positions=4_000)
-    plan = nct.plan_of(record)
-    controls = nct.control_positions(record, plan)
+    plan = placement.plan_of(record)
+    controls = placement.control_positions(record, plan)
     for number, entry in enumerate(record.slots):
         assert entry.dead_rows == dead.get(entry.name, ())
         chosen = plan.slots == number
-        used = [plan.of(number), nct.anchor_positions(record, plan)[number], controls[chosen].reshape(-1)]
+        used = [plan.of(number), placement.anchor_positions(record, plan)[number], controls[chosen].reshape(-1)]
         rows = np.concatenate(used) // entry.row_size
         assert not set(rows.tolist()) & set(entry.dead_rows)
 
@@ -108,14 +109,14 @@ def test_dead_rows_take_no_part(watermark: bool, tmp_path: Path) -> None:
 def test_positions_anchors_and_controls_keep_apart(network: Path) -> None:
     """Positions are distinct; anchors lie outside the mark; controls share the column and never the row."""
     record = networks.enrolled(network, watermark=False, positions=4_000)
-    plan = nct.plan_of(record)
+    plan = placement.plan_of(record)
     places = set(zip(plan.slots.tolist(), plan.positions.tolist(), strict=True))
     assert len(places) == 4_000
-    for number, positions in enumerate(nct.anchor_positions(record, plan)):
+    for number, positions in enumerate(placement.anchor_positions(record, plan)):
         assert len(set(positions.tolist())) == positions.size == 32
         assert not {(number, p) for p in positions.tolist()} & places
     sizes = np.array([entry.row_size for entry in record.slots])[plan.slots]
-    controls = nct.control_positions(record, plan)
+    controls = placement.control_positions(record, plan)
     assert controls.shape == (4_000, 8)
     assert (controls % sizes[:, None] == (plan.positions % sizes)[:, None]).all()
     assert (controls // sizes[:, None] != (plan.positions // sizes)[:, None]).all()
@@ -125,8 +126,8 @@ def test_positions_anchors_and_controls_keep_apart(network: Path) -> None:
 def test_controls_are_spread_evenly_over_the_other_rows(network: Path) -> None:
     """Every other row is as likely as any; with few rows all others are taken, once each."""
     record = networks.enrolled(network, watermark=False, positions=10_000)
-    plan = nct.plan_of(record)
-    controls = nct.control_positions(record, plan)
+    plan = placement.plan_of(record)
+    controls = placement.control_positions(record, plan)
     for name, rows in (("block1.conv1.weight", 16), ("fc.weight", 10)):
         number = [entry.name for entry in record.slots].index(name)
         chosen = plan.slots == number
@@ -145,8 +146,8 @@ def test_a_slot_with_few_rows_has_few_controls(tmp_path: Path) -> None:
         "b": np.random.default_rng(1).standard_normal((3, 900)),
     }
     record = networks.enrolled(linear(weights, tmp_path / "n.onnx"), watermark=False, positions=300)
-    plan = nct.plan_of(record)
-    controls = nct.control_positions(record, plan)[plan.slots == 0]
+    plan = placement.plan_of(record)
+    controls = placement.control_positions(record, plan)[plan.slots == 0]
     assert record.slots[0].shape == (3, 900)
     assert ((controls >= 0).sum(1) == 2).all()
 
@@ -154,7 +155,7 @@ def test_a_slot_with_few_rows_has_few_controls(tmp_path: Path) -> None:
 def test_positions_are_uniform_over_all_eligible_weights(network: Path) -> None:
     """Slots get their share by size."""
     record = networks.enrolled(network, watermark=True, positions=20_000)
-    counts = np.bincount(nct.plan_of(record).slots, minlength=len(record.slots))
+    counts = np.bincount(placement.plan_of(record).slots, minlength=len(record.slots))
     sizes = np.array([entry.capacity for entry in record.slots], float)
     # drawn without replacement, so a little more even than independent draws: chi-square is conservative here
     assert chisquare(counts, sizes / sizes.sum() * counts.sum()).pvalue > 1e-4

@@ -9,11 +9,13 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from onnxnnw import verification
 from onnxnnw.enrolment import Owner, embed, fingerprint
 from onnxnnw.errors import UnreadableRecord, UsageError
 from onnxnnw.records import Record, load_record, save_record
 from onnxnnw.statistics import required_reads
-from onnxnnw.verification import Verdict, _Examiner, named_record, search, verify
+from onnxnnw.verdict import Verdict
+from onnxnnw.verification import named_record, search, verify
 from tests.calibration import networks
 
 
@@ -283,7 +285,7 @@ def test_the_path_never_decides_the_relation(
     path = networks.save(change(networks.read(source)), tmp_path / "candidate.onnx")
     either = decide(path, record)
     assert either.path == "thorough" or either.decision == "traced"
-    monkeypatch.setattr(_Examiner, "_as_enrolled", lambda *_: None)
+    monkeypatch.setattr(verification, "slots_as_enrolled", lambda *_: None)
     thorough = decide(path, record)
     assert thorough.path == "thorough"
     assert thorough.decision == either.decision

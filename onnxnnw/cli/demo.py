@@ -10,7 +10,7 @@ from onnxnnw.cli import show
 
 if TYPE_CHECKING:
     from onnxnnw.demo import DemoRow
-    from onnxnnw.verification import Verdict
+    from onnxnnw.verdict import Verdict
 
 __all__ = ["register"]
 
@@ -39,13 +39,12 @@ def demo(
 
 
 def _show(rows: "list[DemoRow]", folder: Path) -> None:
-    print("A small image classifier (ResNet8) was marked at 512 secret positions, then changed as deployment changes it.\n")
+    print(
+        "A small image classifier (ResNet8) was marked at 512 secret positions, then changed as deployment changes it.\n"
+    )
     show.table(
         ["what was done to the marked network", "same answers", "the tracker's mark", "fingerprint", "a wrong key"],
-        [
-            [r.what, f"{r.agreement:.0%}", _cell(r.watermark), _cell(r.fingerprint), _cell(r.wrong_key)]
-            for r in rows
-        ],
+        [[r.what, f"{r.agreement:.0%}", _cell(r.watermark), _cell(r.fingerprint), _cell(r.wrong_key)] for r in rows],
         right=(1,),
     )
     print(

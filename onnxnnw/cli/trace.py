@@ -10,7 +10,7 @@ from onnxnnw.errors import TraceabilityError, UsageError
 
 if TYPE_CHECKING:
     from onnxnnw.enrolment import Enrolment
-    from onnxnnw.verification import Verdict
+    from onnxnnw.verdict import Verdict
 
 __all__ = ["register"]
 

@@ -1,10 +1,15 @@
 """Values changed: how many, and how much in units of their slot's deviation."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnxnnw.findings.base import Examination, Finding
+from onnxnnw.methods.base import Reads
 
 __all__ = ["find"]
+
+FREE = 2.0
+"""Factors between 1/2 and 2 are drift; beyond, a change of scale."""
 
 LARGEST = 1e300
 """What is reported where squares overflow: JSON has no infinity."""
@@ -20,7 +25,7 @@ def find(examination: Examination) -> list[Finding]:
     deviation = examination.deviations
     known = usable & (deviation > 0)
     with np.errstate(all="ignore"):
-        relative = (reads.found[known] - reads.enrolled[known]) / deviation[known]
+        relative = (_rescaled(reads)[known] - reads.enrolled[known]) / deviation[known]
         size = float(np.sqrt(np.mean(relative**2))) if known.any() else 0.0
     size = min(size, LARGEST)
     count, whole = int(changed.sum()), int(usable.sum())
@@ -32,3 +37,18 @@ def find(examination: Examination) -> list[Finding]:
             {"changed": count, "read": whole, "relative_rms": float(f"{size:.4g}")},
         )
     ]
+
+
+def _rescaled(reads: Reads) -> NDArray[np.float64]:
+    """What was found, in the scale of enrolment: an integer operator or a folded factor multiplies a whole slot."""
+    out = reads.found.copy()
+    for slot in np.unique(reads.slots):
+        chosen = (reads.slots == slot) & np.isfinite(reads.found)
+        power, product = (
+            float(reads.enrolled[chosen] @ reads.enrolled[chosen]),
+            float(reads.enrolled[chosen] @ out[chosen]),
+        )
+        factor = product / power if power > 0 else 0.0
+        if factor > 0 and not 1 / FREE < factor < FREE:
+            out[chosen] /= factor
+    return out

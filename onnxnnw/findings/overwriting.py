@@ -3,8 +3,8 @@
 import numpy as np
 
 from onnxnnw.findings.base import Examination, Finding
-from onnxnnw.methods.nct import NCT, plan_of
-from onnxnnw.records import Record
+from onnxnnw.methods.nct import NCT
+from onnxnnw.placement import places_of
 
 __all__ = ["find"]
 
@@ -38,9 +38,9 @@ def _shared(examination: Examination) -> list[Finding]:
     record = examination.record
     if record.method != NCT.name:
         return []
-    own = _places(record)
+    own = places_of(record)
     total = sum(
-        len(own & _places(other)) for other in examination.others if other.method == NCT.name and other is not record
+        len(own & places_of(other)) for other in examination.others if other.method == NCT.name and other is not record
     )
     if not total:
         return []
@@ -51,8 +51,3 @@ def _shared(examination: Examination) -> list[Finding]:
             {"positions": total},
         )
     ]
-
-
-def _places(record: Record) -> set[tuple[str, int]]:
-    plan = plan_of(record)
-    return {(record.slots[s].name, p) for s, p in zip(plan.slots.tolist(), plan.positions.tolist(), strict=True)}

@@ -369,7 +369,9 @@ class Constants:
             return self.UNREADABLE
         if result is None or result.steps > _MAX_STEPS or not possible(result.shape):
             return self.UNREADABLE
-        largest = max(tensor.size for tensor in result.stored())  # not the parts': growth would add up from step to step
+        largest = max(
+            tensor.size for tensor in result.stored()
+        )  # not the parts': growth would add up from step to step
         return result if result.size <= _MAX_GROWTH * largest + _SMALL else self.UNREADABLE
 
 

@@ -8,23 +8,25 @@ nodes and the borders of local functions do not count; biases and normalisation 
 import hashlib
 import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 from onnx import AttributeProto, NodeProto, SparseTensorProto
 
 from onnxnnw.graph.file import Network
 from onnxnnw.graph.flow import ABSENT, Flow, Node
-from onnxnnw.graph.patch import Edit
 from onnxnnw.graph.slots import SlotView, find_slots
 from onnxnnw.graph.stored import StoredTensor
+
+if TYPE_CHECKING:
+    from onnxnnw.graph.patch import Edit
 
 __all__ = ["leaf_digest", "network_digest"]
 
 _DOMAIN = b"onnxnnw/digest/1\0"
 
 
-def network_digest(network: Network, view: SlotView | None = None, edits: Mapping[int, Edit] | None = None) -> str:
+def network_digest(network: Network, view: SlotView | None = None, edits: "Mapping[int, Edit] | None" = None) -> str:
     """The canonical digest of a network, in hexadecimal; weights are streamed, on as many cores as there are.
 
     Args:
@@ -36,7 +38,7 @@ def network_digest(network: Network, view: SlotView | None = None, edits: Mappin
     return _Digest(network, view, edits or {}).hex()
 
 
-def leaf_digest(tensor: StoredTensor, edit: Edit | None = None) -> bytes:
+def leaf_digest(tensor: StoredTensor, edit: "Edit | None" = None) -> bytes:
     """Digest of one stored tensor, optionally as if changed."""
     hasher = hashlib.sha256(_DOMAIN + b"tensor\0")
     hasher.update(_pack(tensor.data_type, len(tensor.shape), *tensor.shape))
@@ -63,7 +65,7 @@ def _pack(*numbers: int) -> bytes:
 
 
 class _Digest:
-    def __init__(self, network: Network, view: SlotView, edits: Mapping[int, Edit]) -> None:
+    def __init__(self, network: Network, view: SlotView, edits: "Mapping[int, Edit]") -> None:
         self.network, self.flow, self.live = network, view.flow, view.live
         self.edits = {edit.tensor.place: edit for edit in edits.values()}
         self.values: dict[int, bytes] = {ABSENT: b"\0" * 32}
@@ -98,6 +100,8 @@ class _Digest:
         needed |= {v for v in flow.outputs if v in flow.tensors}
         ordered = sorted(needed)
         tensors = [flow.tensors[value] for value in ordered]
+        from concurrent.futures import ThreadPoolExecutor  # brings logging: only where something is hashed
+
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # hashing and reading release the GIL
             digests = pool.map(lambda tensor: leaf_digest(tensor, self.edits.get(tensor.place)), tensors)
             self.values.update(zip(ordered, digests, strict=True))

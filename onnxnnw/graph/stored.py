@@ -75,7 +75,7 @@ class Source:
     def unchanged(self) -> bool:
         """Whether size, modification time and inode are as they were when it was opened, and the path still leads here."""
         try:
-            return identity_of(os.fstat(self.descriptor)) == self.identity == identity_of(os.stat(self.path))
+            return identity_of(os.fstat(self.descriptor)) == self.identity == identity_of(self.path.stat())
         except OSError:
             return False
 
@@ -318,10 +318,8 @@ def inline_values(proto: TensorProto, size: int, expected: int, present: str) ->
     if not holds(present, proto.data_type):
         raise UnreadableNetwork(f"its {name.lower()} values are in {present}, the field of another element type")
     values = getattr(proto, present)
-    if name in _PACKED_BITS:
-        count = expected
-    else:
-        count = size * 2 if name.startswith("COMPLEX") else size
+    parts = 2 if name.startswith("COMPLEX") else 1
+    count = expected if name in _PACKED_BITS else size * parts
     if len(values) != count:
         raise UnreadableNetwork(f"shape {list(proto.dims)} needs {count} values, but {len(values)} are stored")
     if present == "string_data":

@@ -4,18 +4,18 @@ NCT-Key K = f(I): the record holds the secret and the slot table, from which the
 is never stored. Mark values are derived from the key and everything else in the record, never read from it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.errors import CapacityError, UnreadableRecord
+from onnxnnw.errors import UnreadableRecord
 from onnxnnw.graph.stored import round_to
-from onnxnnw.keys import Key
 from onnxnnw.methods.base import Floats, Judgement, Method, Positions, Reads, Weights
-from onnxnnw.records import Record, SlotEntry
+from onnxnnw.placement import Plan, control_positions, plan_of
+from onnxnnw.records import Record
 from onnxnnw.statistics import (
     Association,
     associate_fingerprint,
@@ -24,172 +24,11 @@ from onnxnnw.statistics import (
     log10_of_either,
 )
 
-__all__ = ["ANCHORS", "CONTROLS", "NCT", "Plan", "anchor_positions", "draw_positions", "mark", "mark_values", "plan_of"]
-
-ANCHORS = 32
-"""Anchors per slot: 8 lose the right slot once weights have drifted to r = .8."""
-
-CONTROLS = 8
-"""Control reads per position of a fingerprint."""
+__all__ = ["NCT", "mark", "mark_values", "read_with_controls", "views"]
 
 MIN_EFFECT = 0.25
 _IDENTICAL, _IDENTICAL_READS = 0.98, 8
 _VIEWS = 2  # raw and gauge
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The ordered positions I.
-
-    Attributes:
-        slots: Slot number of each position.
-        positions: Flat canonical position in its slot.
-    """
-
-    slots: Positions
-    positions: Positions
-
-    def of(self, slot: int) -> Positions:
-        """The positions in one slot, in the order of I."""
-        positions: Positions = self.positions[self.slots == slot]
-        return positions
-
-
-def capacity(entries: Sequence[SlotEntry]) -> int:
-    """M: elements among which positions are drawn."""
-    return sum(entry.capacity for entry in entries)
-
-
-def draw_positions(
-    key: Key, context: bytes, entries: Sequence[SlotEntry], count: int, skipped: Sequence[int] = ()
-) -> Plan:
-    """Draw I uniformly without replacement over the eligible elements.
-
-    Args:
-        key: The secret.
-        context: c1 of the record.
-        entries: The slot table.
-        count: N.
-        skipped: Ordinals of accepted draws to leave out, because another mark holds those positions.
-
-    Raises:
-        CapacityError: N and the anchors together exceed half of the eligible elements.
-    """
-    total = capacity(entries)
-    needed = count + ANCHORS * len(entries)
-    if 2 * needed > total:
-        room = max(0, total // 2 - ANCHORS * len(entries))
-        raise CapacityError(
-            f"{count} positions do not fit: the network has {total:,} eligible weights in {len(entries)} slots, "
-            f"which is room for {room:,} positions"
-        )
-    drawn = draws(key, context, entries, count + len(skipped))
-    out = np.asarray(skipped, np.int64)
-    return Plan(np.delete(drawn.slots, out), np.delete(drawn.positions, out))
-
-
-def draws(key: Key, context: bytes, entries: Sequence[SlotEntry], count: int) -> Plan:
-    """The first draws of a key, whether or not a mark of so many would be allowed."""
-    sizes = np.array([entry.capacity for entry in entries], np.int64)
-    drawn = key.stream("nct/positions", context).indices(count, int(sizes.sum()))
-    ends = np.cumsum(sizes)
-    slots = np.searchsorted(ends, drawn, side="right").astype(np.int64)
-    positions = drawn - (ends - sizes)[slots]
-    for slot, entry in enumerate(entries):
-        if entry.dead_rows and entry.eligible:
-            chosen = slots == slot
-            positions[chosen] = _skip_dead(positions[chosen], entry)
-    return Plan(slots, positions)
-
-
-def _skip_dead(inside: Positions, entry: SlotEntry) -> Positions:
-    """Index among the elements of live rows -> flat canonical position."""
-    if not entry.dead_rows:
-        return inside
-    row, column = inside // entry.row_size, inside % entry.row_size
-    return _live_rows(entry)[row] * entry.row_size + column
-
-
-def _live_rows(entry: SlotEntry) -> Positions:
-    rows = np.arange(entry.live_rows + len(entry.dead_rows))
-    return np.delete(rows, np.asarray(entry.dead_rows, np.int64))
-
-
-def plan_of(record: Record) -> Plan:
-    """The positions of a record.
-
-    Raises:
-        UnreadableRecord: Its slot table has no room for them.
-    """
-    skipped = record.arrays.get("skipped", np.empty(0, "<i8"))
-    count = record.number_of_positions
-    if skipped.dtype.kind != "i" or (skipped.size and (skipped[0] < 0 or (np.diff(skipped) <= 0).any())):
-        raise UnreadableRecord("the record's array 'skipped' is impossible")
-    if skipped.size and skipped[-1] >= count + skipped.size:
-        raise UnreadableRecord("the record's array 'skipped' is impossible")
-    try:
-        return draw_positions(record.key, record.positions_context, record.slots, count, skipped.tolist())
-    except (CapacityError, IndexError) as error:
-        raise UnreadableRecord(f"the record contradicts itself: {error}") from None
-
-
-def anchor_positions(record: Record, plan: Plan) -> list[Positions]:
-    """Positions outside the mark by which slots are recognised: up to 32 per slot."""
-    out = []
-    for number, entry in enumerate(record.slots):
-        barred = np.unique(plan.of(number))
-        live = entry.live_rows * entry.row_size
-        count = max(0, min(ANCHORS, live - barred.size))
-        stream = record.key.stream(f"anchors/{number}", record.positions_context)
-        inside = barred
-        if entry.dead_rows:
-            row = np.searchsorted(_live_rows(entry), barred // entry.row_size)
-            inside = row * entry.row_size + barred % entry.row_size
-        out.append(_skip_dead(stream.indices(count, live, inside.tolist()), entry))
-    return out
-
-
-def control_positions(record: Record, plan: Plan) -> Positions:
-    """For each position, 8 others that share its structure but not its origin.
-
-    The same canonical column in other live out-rows; for a table of rows (Gather), other columns of the same row. They
-    are drawn without replacement: the k-th is word k of the position modulo the number of others still left.
-
-    Returns:
-        (N, 8); -1 where a slot has fewer others.
-    """
-    count = plan.positions.size
-    words = np.frombuffer(record.key.stream("nct/controls", record.positions_context).take(count * CONTROLS * 8), "<u8")
-    row_size = np.array([entry.row_size for entry in record.slots], np.int64)[plan.slots]
-    gather = np.array([entry.layout == "gather" for entry in record.slots])[plan.slots]
-    row, column = plan.positions // row_size, plan.positions % row_size
-    lines = np.where(gather, row_size, np.array([entry.live_rows for entry in record.slots], np.int64)[plan.slots])
-    own = np.where(gather, column, 0)
-    for slot in np.unique(plan.slots[~gather]).tolist():
-        chosen = plan.slots == slot
-        own[chosen] = np.searchsorted(_live_rows(record.slots[slot]), row[chosen])
-    drawn = _distinct_others(words.reshape(count, CONTROLS), lines, own)
-    out = np.where(gather[:, None], row[:, None] * row_size[:, None] + drawn, -1)
-    for slot in np.unique(plan.slots[~gather]).tolist():
-        chosen = np.flatnonzero(plan.slots == slot)
-        rows = _live_rows(record.slots[slot])
-        out[chosen] = rows[drawn[chosen].clip(0, rows.size - 1)] * row_size[chosen, None] + column[chosen, None]
-    out[drawn < 0] = -1
-    return out
-
-
-def _distinct_others(words: NDArray[np.uint64], lines: Positions, own: Positions) -> Positions:
-    """Per row of words: distinct numbers below ``lines`` other than ``own``; -1 where none are left."""
-    none_left = np.iinfo(np.int64).max
-    taken = [own]
-    for k in range(words.shape[1]):
-        left = lines - 1 - k
-        value = (words[:, k] % np.maximum(left, 1).astype(np.uint64)).astype(np.int64)
-        for other in np.sort(taken, axis=0):
-            value += value >= other
-        taken.append(np.where(left > 0, value, none_left))
-    drawn = np.stack(taken[1:], axis=1)
-    return np.where(drawn == none_left, -1, drawn)
 
 
 def mark_values(record: Record, plan: Plan) -> Floats:

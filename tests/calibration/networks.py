@@ -9,6 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from onnxnnw import placement
 from onnxnnw.enrolment import Owner, enrol
 from onnxnnw.graph import find_slots, open_network
 from onnxnnw.graph.gauge import row_gains, row_magnitudes
@@ -150,7 +151,7 @@ def under_key(record: Record, number: int, original: InMemory) -> Record:
     other = replace(record, key=key(number))
     if record.kind == "fingerprint":
         return other
-    plan = nct.plan_of(other)
+    plan = placement.plan_of(other)
     sizes = np.array([entry.row_size for entry in record.slots])[plan.slots]
     gains = np.empty(plan.slots.size)
     for slot in np.unique(plan.slots).tolist():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from onnxnnw import placement
 from onnxnnw.errors import CannotLook
 from onnxnnw.methods import nct
 from onnxnnw.records import Record
@@ -39,15 +40,15 @@ def suspect(record: Record) -> networks.InMemory:
     return networks.in_memory(networks.trained_weights(seed=99), record)
 
 
-def values_of(record: Record) -> tuple[nct.Plan, np.ndarray[Any, np.dtype[np.float64]]]:
+def values_of(record: Record) -> tuple[placement.Plan, np.ndarray[Any, np.dtype[np.float64]]]:
     """Positions and mark values (in units of deviation) that the record stands for at this moment."""
-    plan = nct.plan_of(record)
+    plan = placement.plan_of(record)
     return plan, record.key.stream("nct/values", record.values_context).normals(plan.positions.size)
 
 
 def reads(record: Record, suspect: networks.InMemory) -> np.ndarray[Any, np.dtype[np.float64]]:
     """What the suspect holds at the record's positions."""
-    plan = nct.plan_of(record)
+    plan = placement.plan_of(record)
     return np.array([suspect.arrays[s].reshape(-1)[p] for s, p in zip(plan.slots, plan.positions, strict=True)], float)
 
 
@@ -152,7 +153,7 @@ def test_the_forgeries_would_succeed_if_mark_values_did_not_follow_from_the_reco
     fitted = gauge_factors(record, suspect, rng).arrays["row_gains"]
     assert associate_watermark(reads(record, suspect) * fitted, z, plan.slots).log10_p < -50
     chosen = skipped_draws(record, suspect, rng)
-    plan, old = nct.plan_of(chosen), values_of(record)[1]
+    plan, old = placement.plan_of(chosen), values_of(record)[1]
     kept = np.delete(old.repeat(2), chosen.arrays["skipped"])[: old.size]
     assert associate_watermark(reads(chosen, suspect), kept, plan.slots).log10_p < -6
 

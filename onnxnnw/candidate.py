@@ -1,0 +1,113 @@
+"""A candidate's weights as a record's slots: as they are stored, or recognised by content and with their gauge."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxnnw.graph import SlotView
+from onnxnnw.graph.gauge import row_gains, row_magnitudes
+from onnxnnw.graph.match import Match, Wanted, agreement
+from onnxnnw.graph.stored import Array
+from onnxnnw.placement import anchor_positions, plan_of
+from onnxnnw.records import Record
+
+__all__ = ["Anchors", "CanonicalWeights", "StoredWeights", "slots_as_enrolled"]
+
+Floats = NDArray[np.float64]
+Positions = NDArray[np.int64]
+
+
+class Anchors:
+    """A record's anchors: where they are and what they were."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.positions = anchor_positions(record, plan_of(record))
+        sizes = [places.size for places in self.positions]
+        values = record.array("anchors", sum(sizes)).astype(np.float64)
+        self.values = np.split(values, np.cumsum(sizes)[:-1])
+
+    def of(self, slot: int) -> tuple[Positions, Floats]:
+        return self.positions[slot], self.values[slot]
+
+    def wanted(self) -> list[Wanted]:
+        out = []
+        for number, entry in enumerate(self.record.slots):
+            rows = entry.live_rows + len(entry.dead_rows)
+            out.append(Wanted(entry.name, entry.bias, rows, entry.row_size, *self.of(number)))
+        return out
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """The candidate's weights as they are stored under the record's names: the fast path."""
+
+    matches: Sequence[Match | None]
+    live: int
+
+    def values(self, slot: int, positions: Positions) -> Floats | None:
+        match = self.matches[slot]
+        return None if match is None else match.slot.values(positions)
+
+    def gains(self, slot: int) -> Floats | None:
+        return None
+
+    def share(self, slots: Sequence[int]) -> float:
+        found = [self.matches[slot] for slot in slots]
+        return sum(match.slot.size for match in found if match is not None) / max(1, self.live)
+
+
+@dataclass(frozen=True)
+class CanonicalWeights(StoredWeights):
+    """The candidate's weights as the record's slots, with their gauge: the thorough path. One array at a time."""
+
+    _gains: dict[int, Floats] = field(default_factory=dict, repr=False)
+    _loaded: dict[int, Array] = field(default_factory=dict, repr=False)
+
+    def values(self, slot: int, positions: Positions) -> Floats | None:
+        array = self._array(slot)
+        return None if array is None else np.asarray(array.reshape(-1)[positions], np.float64)
+
+    def gains(self, slot: int) -> Floats | None:
+        if slot not in self._gains and self._array(slot) is None:
+            return None
+        return self._gains[slot]
+
+    def _array(self, slot: int) -> Array | None:
+        """The slot's weights in the record's orientation; the gauge is measured as they come by."""
+        match = self.matches[slot]
+        if match is None:
+            return None
+        if slot not in self._loaded:
+            array = match.slot.array()
+            self._loaded.clear()
+            self._loaded[slot] = np.ascontiguousarray(array.T) if match.transposed else array
+            self._gains.setdefault(slot, row_gains(row_magnitudes(self._loaded[slot])))
+        return self._loaded[slot]
+
+
+def slots_as_enrolled(record: Record, anchors: Anchors, view: SlotView) -> list[Match | None] | None:
+    """The record's slots where all stand under their names, in their shapes and uses, and agree; else None."""
+    slots = view.by_name()
+    for entry in record.slots:
+        slot = slots.get(entry.name)
+        if slot is None or slot.shape != entry.shape or slot.use != entry.use or slot.layout != entry.layout:
+            return None
+    found: list[Match | None] = []
+    for number, entry in enumerate(record.slots):
+        slot = slots[entry.name]
+        places, values = anchors.of(number)
+        read = slot.values(places)
+        match = Match(slot, False, agreement(read, values))
+        if not match.agrees and not np.array_equal(_as_kept(read), values):
+            return None
+        found.append(match)
+    return found
+
+
+def _as_kept(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values in the precision in which anchors are kept."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32).astype(np.float64)

@@ -1,0 +1,103 @@
+"""What enrolment measures of each slot: its row of the slot table, its deviation, its gauge.
+
+Out-rows that are (nearly) dead and tables that were computed rather than trained take no part in a mark.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxnnw.graph import Slot
+from onnxnnw.graph.gauge import row_gains, row_magnitudes
+from onnxnnw.graph.stored import Array
+from onnxnnw.records import SlotEntry
+
+__all__ = ["Surveyed", "is_formula", "survey"]
+
+_BLOCKS, _BLOCK = 64, 1024
+_FORMULA_R2, _FORMULA_LINES, _FORMULA_LENGTH, _FORMULA_SPAN = 0.98, 64, 32, 1024
+
+
+@dataclass(frozen=True)
+class Surveyed:
+    """One slot as enrolment found it.
+
+    Attributes:
+        entry: Its row of the slot table.
+        deviation: Standard deviation of its weights.
+        gains: Gauge of each out-row; 1 where the slot has none.
+    """
+
+    entry: SlotEntry
+    deviation: float
+    gains: NDArray[np.float64]
+
+
+def survey(slot: Slot, watermark: bool) -> Surveyed:
+    """Measure a slot, reading all of it once.
+
+    Args:
+        slot: A live slot.
+        watermark: Whether values will be written, so that read-only slots are not eligible; else formula tables are not.
+    """
+    array = slot.array()
+    magnitudes = row_magnitudes(array)
+    gains = row_gains(magnitudes)
+    dead = np.flatnonzero(~(magnitudes >= np.where(np.isfinite(gains), gains, np.inf) * (1 - 1e-9)))
+    finite = bool(np.isfinite(magnitudes).all())
+    eligible = finite and not slot.shared and dead.size < slot.rows
+    if watermark:
+        eligible = eligible and not slot.read_only
+    elif eligible:
+        eligible = not is_formula(array)
+    entry = SlotEntry(
+        name=slot.name,
+        use=slot.use,
+        shape=slot.shape,
+        data_type=slot.tensor.type_name,
+        bias=slot.bias,
+        layout=slot.layout,
+        row_size=slot.row_size,
+        dead_rows=tuple(dead.tolist()) if dead.size < slot.rows else (),
+        eligible=eligible,
+    )
+    return Surveyed(entry, _deviation(array), np.where(np.isfinite(gains), gains, 1.0))
+
+
+def _deviation(array: Array) -> float:
+    """Standard deviation of a slot from 64 blocks of 1,024 values at fixed places (all values of a small slot)."""
+    flat = array.reshape(-1)
+    if flat.size > _BLOCKS * _BLOCK:
+        starts = (np.arange(_BLOCKS) * (flat.size - _BLOCK)) // (_BLOCKS - 1)
+        flat = np.concatenate([flat[start : start + _BLOCK] for start in starts])
+    deviation = float(np.std(flat[np.isfinite(flat)], dtype=np.float64)) if np.isfinite(flat).any() else 0.0
+    return deviation if np.isfinite(deviation) else 0.0
+
+
+def is_formula(array: Array) -> bool:
+    """Whether a table was computed rather than trained (STFT, CQT, sinusoidal positions).
+
+    Every such table is predicted by a recurrence of order two along its rows or columns: median R2 above .998 in the
+    ones that were measured, at most .77 in real layers.
+    """
+    return any(_recurrence_r2(lines) >= _FORMULA_R2 for lines in (array, array.T))
+
+
+def _recurrence_r2(lines: Array) -> float:
+    """Median R2 of predicting a value from its two predecessors in its line."""
+    if lines.shape[1] < _FORMULA_LENGTH:
+        return 0.0
+    chosen = lines[np.linspace(0, len(lines) - 1, min(len(lines), _FORMULA_LINES)).astype(np.int64), :_FORMULA_SPAN]
+    first, second, third = (chosen[:, k : chosen.shape[1] - 2 + k].astype(np.float64) for k in range(3))
+    power = ((third - third.mean(1, keepdims=True)) ** 2).sum(1)
+    aa, ab, bb = (second**2).sum(1), (second * first).sum(1), (first**2).sum(1)
+    ay, by = (second * third).sum(1), (first * third).sum(1)
+    with np.errstate(all="ignore"):  # least squares of two unknowns, for all lines at once
+        determinant = aa * bb - ab**2
+        a = np.where(determinant > 1e-12 * aa * bb, (ay * bb - by * ab) / determinant, ay / aa)
+        b = np.where(determinant > 1e-12 * aa * bb, (by * aa - ay * ab) / determinant, 0)
+        rest = ((third - a[:, None] * second - b[:, None] * first) ** 2).sum(1)
+        scores = 1 - rest / power
+    scores = scores[np.isfinite(scores)]
+    return float(np.median(scores)) if scores.size else 0.0

@@ -1,0 +1,159 @@
+"""What a verdict says, for people and programs; documented in docs/verdict-format.md."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from onnxnnw.findings.base import Finding
+
+__all__ = ["FORMAT", "Evidence", "Search", "Standard", "Verdict"]
+
+FORMAT = "onnxnnw/verdict/1"
+
+
+@dataclass(frozen=True)
+class Standard:
+    """The standard's own decision; nominal, see docs/statistics.md."""
+
+    spearman: float
+    pearson: float
+    log10_p: float
+    retrieved: bool
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the verdict is worth to somebody who does not trust the tracker.
+
+    Attributes:
+        kind: ``watermark`` or ``fingerprint``.
+        commitment: SHA-256 of the record file.
+        after_the_fact_trials_log10: How many keys (log10) somebody would have to try to make such a record for this
+            candidate; None for a fingerprint.
+        sentence: The same in words.
+    """
+
+    kind: str
+    commitment: str
+    after_the_fact_trials_log10: float | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is known of one candidate against one record.
+
+    Attributes:
+        decision: ``identical``, ``traced``, ``not traced`` or ``inconclusive``.
+        log10_p: Of the strict test, all alternatives paid for.
+        rate: The false-positive rate of the decision.
+        effect: Correlation of what was read with what was expected, within slots.
+        positions, read, absent, unread: N, and what became of the positions.
+        explained: Share of the candidate's live weights in slots whose own anchors agree.
+        path: ``fast`` or ``thorough``.
+    """
+
+    decision: str
+    record: str
+    method: str
+    kind: str
+    actor: str
+    role: str
+    log10_p: float
+    rate: float
+    effect: float
+    positions: int
+    read: int
+    absent: int
+    unread: int
+    explained: float
+    standard: Standard
+    evidence: Evidence
+    findings: tuple[Finding, ...]
+    path: str
+    not_understood: tuple[str, ...] = field(default=())
+
+    @property
+    def coverage(self) -> float:
+        """Share of the mark that could be read."""
+        return self.read / self.positions
+
+    def meets(self, require: str = "traced", min_explained: float = 0.0) -> bool:
+        """Whether a gate opens: the origin is proven (or the file is the very one), and enough of it is explained."""
+        good = ("identical",) if require == "identical" else ("identical", "traced")
+        return self.decision in good and self.explained >= min_explained
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented form, see docs/verdict-format.md; infinite logarithms are written as -9999."""
+        return {
+            "format": FORMAT,
+            "decision": self.decision,
+            "record": self.record,
+            "method": self.method,
+            "kind": self.kind,
+            "actor": self.actor,
+            "role": self.role,
+            "log10_p": _finite(self.log10_p),
+            "false_positive_rate": self.rate,
+            "effect": round(self.effect, 6),
+            "positions": self.positions,
+            "read": self.read,
+            "absent": self.absent,
+            "unread": self.unread,
+            "coverage": round(self.coverage, 6),
+            "explained": round(self.explained, 6),
+            "standard": {
+                "spearman": round(self.standard.spearman, 6),
+                "pearson": round(self.standard.pearson, 6),
+                "log10_p": _finite(self.standard.log10_p),
+                "retrieved": self.standard.retrieved,
+                "nominal": True,
+            },
+            "evidence": {
+                "kind": self.evidence.kind,
+                "commitment": self.evidence.commitment,
+                "after_the_fact_trials_log10": (
+                    None
+                    if self.evidence.after_the_fact_trials_log10 is None
+                    else _finite(self.evidence.after_the_fact_trials_log10)
+                ),
+                "sentence": self.evidence.sentence,
+            },
+            "findings": [{"name": f.name, "sentence": f.sentence, "evidence": dict(f.evidence)} for f in self.findings],
+            "path": self.path,
+            "not_understood": list(self.not_understood),
+        }
+
+
+@dataclass(frozen=True)
+class Search:
+    """One candidate against many records [Matching, NNW-TEC 3 and 5.3.1].
+
+    Attributes:
+        verdicts: Best first; every p-value is already multiplied by the number of records.
+        unreadable: Files in the folder that are no readable records, with the reason.
+        seconds_per_record: Time per record, the opening of the candidate shared among them.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    unreadable: tuple[str, ...]
+    seconds_per_record: float
+
+    @property
+    def best(self) -> Verdict:
+        """The best match."""
+        return self.verdicts[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """The best verdict, with all of them beside it where there are several, see docs/verdict-format.md."""
+        out = self.best.to_json()
+        if len(self.verdicts) > 1 or self.unreadable:
+            out["records"] = [verdict.to_json() for verdict in self.verdicts]
+            out["unreadable_records"] = list(self.unreadable)
+            out["seconds_per_record"] = round(self.seconds_per_record, 6)
+        return out
+
+
+def _finite(number: float) -> float:
+    return round(number, 4) if np.isfinite(number) else float(np.sign(number) * 9999)
