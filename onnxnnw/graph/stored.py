@@ -183,7 +183,7 @@ class StoredTensor:
         flat = np.empty(self.size, _NUMPY[self.data_type])
         if flat.size:
             assert self.source is not None
-            wire.read_into(self.source.descriptor, memoryview(flat.view("u1")), self.offset)
+            wire.read_into(self.source.descriptor, flat.view("u1").data, self.offset)
         return _decode(flat, self.data_type).reshape(self.shape)
 
     def blocks(self, elements: int = 2**22) -> Iterator[Array]:
