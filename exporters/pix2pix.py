@@ -67,7 +67,7 @@ class _UNet(nn.Module):
         for level, width in enumerate(widths):
             bare = level in (0, len(widths) - 1)  # neither the first nor the innermost is normalised
             layers: list[nn.Module] = [] if level == 0 else [nn.LeakyReLU(SLOPE)]
-            layers.append(nn.Conv2d(widths[level - 1] if level else 3, width, 4, 2, 1, bias=bare))
+            layers.append(nn.Conv2d(widths[level - 1] if level else 3, width, 4, 2, 1, bias=False))
             self.down.append(nn.Sequential(*layers) if bare else nn.Sequential(*layers, nn.BatchNorm2d(width)))
         for level in reversed(range(len(widths))):
             wide = widths[level] * (1 if level == len(widths) - 1 else 2)  # the skip connection doubles it
