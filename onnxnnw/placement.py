@@ -47,6 +47,11 @@ class Plan:
     slots: Positions
     positions: Positions
 
+    @property
+    def numbers(self) -> list[int]:
+        """The slots that hold positions, ascending (``np.unique`` would import numpy.ma, which costs every start)."""
+        return sorted(set(self.slots.tolist()))
+
     def of(self, slot: int) -> Positions:
         """The positions in one slot, in the order of I."""
         positions: Positions = self.positions[self.slots == slot]
@@ -142,7 +147,7 @@ def anchor_positions(record: Record, plan: Plan) -> list[Positions]:
     """Positions outside the mark by which slots are recognised: up to 32 per slot."""
     out = []
     for number, entry in enumerate(record.slots):
-        barred = np.unique(plan.of(number))
+        barred = np.sort(plan.of(number))
         live = entry.live_rows * entry.row_size
         count = max(0, min(ANCHORS, live - barred.size))
         stream = record.key.stream(f"anchors/{number}", record.positions_context)
@@ -170,12 +175,12 @@ def control_positions(record: Record, plan: Plan) -> Positions:
     row, column = plan.positions // row_size, plan.positions % row_size
     lines = np.where(gather, row_size, np.array([entry.live_rows for entry in record.slots], np.int64)[plan.slots])
     own = np.where(gather, column, 0)
-    for slot in np.unique(plan.slots[~gather]).tolist():
+    for slot in sorted(set(plan.slots[~gather].tolist())):
         chosen = plan.slots == slot
         own[chosen] = _number_of_live_row(record.slots[slot], row[chosen])
     drawn = _distinct_others(words.reshape(count, CONTROLS), lines, own)
     out = np.where(gather[:, None], row[:, None] * row_size[:, None] + drawn, -1)
-    for slot in np.unique(plan.slots[~gather]).tolist():
+    for slot in sorted(set(plan.slots[~gather].tolist())):
         chosen = np.flatnonzero(plan.slots == slot)
         rows = _live_row(record.slots[slot], drawn[chosen].clip(0))
         out[chosen] = rows * row_size[chosen, None] + column[chosen, None]

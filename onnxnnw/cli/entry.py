@@ -23,8 +23,13 @@ TRACEBACK = "ONNXNNW_TRACEBACK"
 """Set this environment variable to see where an error comes from."""
 
 
-def build_app() -> typer.Typer:
-    """The application with the commands of every file of this folder that has a ``register``."""
+def build_app(only: str | None = None) -> typer.Typer:
+    """The application with the commands of every file of this folder that has a ``register``.
+
+    Args:
+        only: Where a command has this name, leave out all others: typer builds each parameter of each command at every
+            start, which takes longer than verifying a network.
+    """
     app = typer.Typer(
         name="onnxnnw",
         help="Mark or fingerprint a neural network once, and prove from an ONNX file alone where it comes from.",
@@ -41,6 +46,8 @@ def build_app() -> typer.Typer:
         register = getattr(importlib.import_module(f"onnxnnw.cli.{info.name}"), "register", None)
         if register is not None:
             register(app)
+    wanted = [c for c in app.registered_commands if c.callback is not None and (c.name or c.callback.__name__) == only]
+    app.registered_commands = wanted or app.registered_commands
     return app
 
 
@@ -71,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        result = build_app()(arguments, standalone_mode=False)
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        result = build_app(given[0] if given else None)(given, standalone_mode=False)
         return result if isinstance(result, int) else 0
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)

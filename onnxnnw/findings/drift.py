@@ -42,7 +42,7 @@ def find(examination: Examination) -> list[Finding]:
 def _rescaled(reads: Reads) -> NDArray[np.float64]:
     """What was found, in the scale of enrolment: an integer operator or a folded factor multiplies a whole slot."""
     out = reads.found.copy()
-    for slot in np.unique(reads.slots):
+    for slot in sorted(set(reads.slots.tolist())):
         chosen = (reads.slots == slot) & np.isfinite(reads.found)
         power, product = (
             float(reads.enrolled[chosen] @ reads.enrolled[chosen]),

@@ -56,7 +56,7 @@ def _rounded(examination: Examination) -> list[Finding]:
     reads, slots = examination.reads, examination.record.slots
     wide = {k for k, match in examination.matched() if match.slot.tensor.type_name in ("float", "double")}
     kept = {k for k in wide if slots[k].data_type in ("float", "double")}
-    chosen = np.isin(reads.slots, list(kept)) & np.isfinite(reads.found) & (reads.found != 0)
+    chosen = np.array([slot in kept for slot in reads.slots.tolist()], np.bool_) & np.isfinite(reads.found) & (reads.found != 0)
     if chosen.sum() < MIN_READS:
         return []
     for name in ("float16", "bfloat16"):
@@ -94,7 +94,8 @@ def lattice_levels(values: NDArray[np.float64]) -> int:
 
     The step is the greatest common divisor of the differences, by Euclid's algorithm with a tolerance.
     """
-    distinct = np.unique(values)
+    ordered = np.sort(values)
+    distinct = ordered[np.append(True, np.diff(ordered) > 0)] if ordered.size else ordered
     span = float(distinct[-1] - distinct[0]) if distinct.size > 1 else 0.0
     scale = float(np.abs(distinct).max()) if distinct.size else 0.0
     if span <= 1e-6 * scale:

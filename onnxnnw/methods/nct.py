@@ -40,7 +40,7 @@ def mark_values(record: Record, plan: Plan) -> Floats:
         else:
             deviations = record.array("deviations", len(record.slots)).astype(np.float64)
             values = z * _positive(record.parameters["strength"]) * deviations[plan.slots]
-        for slot in np.unique(plan.slots).tolist():
+        for slot in plan.numbers:
             chosen = plan.slots == slot
             values[chosen] = round_to(values[chosen], record.slots[slot].data_type)
     except (KeyError, ValueError):
@@ -63,7 +63,7 @@ def mark(record: Record) -> dict[str, tuple[Positions, Floats]]:
     plan = plan_of(record)
     values = mark_values(record, plan)
     return {
-        record.slots[slot].name: (plan.of(slot), values[plan.slots == slot]) for slot in np.unique(plan.slots).tolist()
+        record.slots[slot].name: (plan.of(slot), values[plan.slots == slot]) for slot in plan.numbers
     }
 
 
@@ -83,7 +83,7 @@ class NCT(Method):
 def _read(record: Record, plan: Plan, read: Callable[[int, Positions], Floats | None]) -> Floats:
     """Values at all positions; NaN where a slot has no counterpart."""
     out = np.full(plan.positions.size, np.nan)
-    for slot in np.unique(plan.slots).tolist():
+    for slot in plan.numbers:
         chosen = plan.slots == slot
         found = read(slot, plan.positions[chosen])
         if found is not None:
@@ -177,7 +177,7 @@ def _fingerprint_view(
     if not _holds(whole, log10_rate):
         return whole, False, 0
     identical = _identical_slots(pair, plan)
-    carried = np.isin(plan.slots, identical)
+    carried = np.array([slot in identical for slot in plan.slots.tolist()], np.bool_)
     few = len(identical) <= max(3, len(record.slots) // 10) and carried.sum() <= plan.positions.size / 2
     if not identical or not few or weights.share(identical) > 0.5:
         return whole, True, 0
@@ -200,7 +200,7 @@ def _holds(association: Association, log10_rate: float) -> bool:
 def _identical_slots(pair: _Pair, plan: Plan) -> list[int]:
     """Slots whose values correlate above .98 over at least 8 reads."""
     out = []
-    for slot in np.unique(plan.slots).tolist():
+    for slot in plan.numbers:
         chosen = (plan.slots == slot) & np.isfinite(pair.found) & np.isfinite(pair.enrolled)
         if (
             chosen.sum() >= _IDENTICAL_READS
@@ -218,7 +218,7 @@ def read_with_controls(record: Record, plan: Plan, weights: Weights) -> tuple[Fl
     count = plan.positions.size
     raw, corrected, gauged = (np.full(count, np.nan) for _ in range(3))
     controls = control_positions(record, plan)
-    for slot in np.unique(plan.slots).tolist():
+    for slot in plan.numbers:
         chosen = np.flatnonzero(plan.slots == slot)
         own, beside = plan.positions[chosen], controls[chosen]
         there = beside >= 0
