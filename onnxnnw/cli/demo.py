@@ -48,7 +48,7 @@ def _show(rows: "list[DemoRow]", folder: Path) -> None:
         right=(1,),
     )
     print(
-        "\nsame answers: of 256 synthetic pictures, those classified like the network that was never marked.\n"
+        "\nsame answers: of 256 synthetic pictures that the unmarked network is sure of, those classified as it does.\n"
         "traced 1e-N:  an unrelated network would look like this with probability 1 in 10^N; traced means below 1e-6.\n"
         "fingerprint:  knows the network itself, marked or not; a wrong key must find nothing.\n"
     )

@@ -56,7 +56,11 @@ def _rounded(examination: Examination) -> list[Finding]:
     reads, slots = examination.reads, examination.record.slots
     wide = {k for k, match in examination.matched() if match.slot.tensor.type_name in ("float", "double")}
     kept = {k for k in wide if slots[k].data_type in ("float", "double")}
-    chosen = np.array([slot in kept for slot in reads.slots.tolist()], np.bool_) & np.isfinite(reads.found) & (reads.found != 0)
+    chosen = (
+        np.array([slot in kept for slot in reads.slots.tolist()], np.bool_)
+        & np.isfinite(reads.found)
+        & (reads.found != 0)
+    )
     if chosen.sum() < MIN_READS:
         return []
     for name in ("float16", "bfloat16"):

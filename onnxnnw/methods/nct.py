@@ -62,9 +62,7 @@ def mark(record: Record) -> dict[str, tuple[Positions, Floats]]:
     """
     plan = plan_of(record)
     values = mark_values(record, plan)
-    return {
-        record.slots[slot].name: (plan.of(slot), values[plan.slots == slot]) for slot in plan.numbers
-    }
+    return {record.slots[slot].name: (plan.of(slot), values[plan.slots == slot]) for slot in plan.numbers}
 
 
 class NCT(Method):
