@@ -45,6 +45,9 @@ class DeepLabV3(Architecture):
         models = _segmentation_models()
         make = models.deeplabv3_mobilenet_v3_large if self.size == "small" else models.deeplabv3_resnet50
         whole = make(weights=None, weights_backbone=None, num_classes=CLASSES, aux_loss=False)
+        for layer in whole.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.momentum = 0.1  # MobileNet's 0.01 is for ImageNet's many batches; here the averages lag behind
         return _Segmenter(whole.backbone, whole.classifier)
 
 
