@@ -13,7 +13,7 @@ ROOMS = (
     "errors standard statistics keys graph images runtime records placement parameters payload triggers "
     "methods survey enrolment inspection "
     "findings verdict candidate verification "
-    "recipes checkpoints tasks training networks marking modifications demo cli"
+    "recipes checkpoints tasks training networks moment marking modifications demo cli"
 ).split()
 GRAPH = "wire stored file patch flow constants live slots digest gauge match".split()
 PLUG_INS = ("methods", "findings", "tasks", "modifications")
