@@ -176,26 +176,23 @@ class StoredTensor:
 
     def array(self) -> Array:
         """All elements in the stored shape, as numbers; float16 and bfloat16 as float32."""
+        return self._stretch(0, self.size).reshape(self.shape)
+
+    def blocks(self, elements: int = 2**16) -> Iterator[Array]:
+        """The same numbers, flat and in order, in blocks of at most ``elements``."""
+        for start in range(0, self.size, elements):
+            yield self._stretch(start, min(start + elements, self.size))
+
+    def _stretch(self, start: int, stop: int) -> Array:
         if self.inline is not None:
-            return self.inline.reshape(self.shape)
+            return self.inline[start:stop]
         if not self.itemsize:
-            return self.take(np.arange(self.size)).reshape(self.shape)
-        flat = np.empty(self.size, _NUMPY[self.data_type])
+            return self.take(np.arange(start, stop))
+        flat = np.empty(stop - start, _NUMPY[self.data_type])
         if flat.size:
             assert self.source is not None
-            wire.read_into(self.source.descriptor, flat.view("u1").data, self.offset)
-        return _decode(flat, self.data_type).reshape(self.shape)
-
-    def blocks(self, elements: int = 2**22) -> Iterator[Array]:
-        """The stored elements in order, undecoded (bfloat16 as its 16 bits), in blocks of at most ``elements``."""
-        if self.source is None or not self.itemsize:
-            assert self.inline is not None
-            yield self.inline.reshape(-1)
-            return
-        for start in range(0, self.size, elements):
-            count = min(elements, self.size - start)
-            raw = wire.read_exactly(self.source.descriptor, count * self.itemsize, self.offset + start * self.itemsize)
-            yield np.frombuffer(raw, _NUMPY[self.data_type])
+            wire.read_into(self.source.descriptor, flat.view("u1").data, self.offset + start * self.itemsize)
+        return _decode(flat, self.data_type)
 
     def raw_chunks(self, length: int = 2**22) -> Iterator[bytes]:
         """The canonical little-endian bytes, as ``raw_data`` would hold them, in chunks."""
