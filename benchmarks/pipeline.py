@@ -96,6 +96,8 @@ class Row:
                 problems.append(f"{name}'s effect {verdict.effect / before:.3f} of {KINDS[self.kind]}")
         if abs(self.mark.coverage - self.coverage) > 1e-9:
             problems.append(f"coverage {self.mark.coverage:.2f} of {self.coverage:.2f}")
+        if self.kind.endswith("bits") and any(finding.name == "unchanged" for finding in self.mark.findings):
+            problems.append("the tool changed nothing")
         return "; ".join(problems)
 
     @property
@@ -182,8 +184,9 @@ def publish(report: Report, found: Sequence[Row]) -> None:
     for name in dict.fromkeys(one.network for one in found):
         report.table(
             name,
-            ["tool or chain", "kind", "coverage", "explained", "effect (mark, fingerprint)", "log10 p", "verdict"]
-            + ["findings", "target"],
+            "tool or chain/kind/coverage/explained/effect (mark, fingerprint)/log10 p/verdict/findings/target".split(
+                "/"
+            ),
             [_cells(one) for one in found if one.network == name],
         )
 
