@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from onnxnnw.graph.constants import Constant, Constants, Positions, Reshaped, Transposed, dequantize
+from onnxnnw.graph.constants import Constant, Constants, Positions, Reshaped, Transposed
+from onnxnnw.graph.decoding import dequantize
 from onnxnnw.graph.file import Network
 from onnxnnw.graph.flow import ABSENT, Flow, Node, trace_flow
 from onnxnnw.graph.live import live_nodes
