@@ -266,6 +266,10 @@ def _visible(text: str) -> str:
 
 
 def _clean(finding: Finding) -> Finding:
-    return Finding(
-        finding.name, _CONTROL.sub(lambda m: f"\\x{ord(m.group()):02x}", finding.sentence)[:600], finding.evidence
-    )
+    """A finding with every text that may come from a file made visible."""
+    slots = {
+        _visible(name): {key: _visible(value) if isinstance(value, str) else value for key, value in evidence.items()}
+        for name, evidence in finding.slots.items()
+    }
+    sentence = _CONTROL.sub(lambda m: f"\\x{ord(m.group()):02x}", finding.sentence)[:600]
+    return Finding(finding.name, sentence, finding.evidence, slots)
