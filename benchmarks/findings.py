@@ -106,7 +106,9 @@ def _off(name: str, due: Sequence[Observation]) -> str:
     if name not in ESTIMATES:
         return "–"
     pairs = [
-        (one.found[name][ESTIMATES[name]], one.case.of(name, one.subject.record)) for one in due if ESTIMATES[name] in one.found.get(name, ())
+        (one.found[name][ESTIMATES[name]], one.case.of(name, one.subject.record))
+        for one in due
+        if ESTIMATES[name] in one.found.get(name, ())
     ]
     pairs = [(float(said), float(true)) for said, true in pairs if true is not None]
     if not pairs:
