@@ -10,11 +10,12 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = (
-    "errors standard statistics keys graph images runtime records placement methods survey enrolment inspection "
+    "errors standard statistics keys graph images runtime records folds placement parameters payload triggers "
+    "methods survey enrolment inspection "
     "findings verdict candidate verification "
-    "recipes checkpoints tasks training networks modifications demo cli"
+    "recipes checkpoints tasks training networks marking modifications demo cli"
 ).split()
-GRAPH = "wire stored file patch flow constants live slots digest gauge match".split()
+GRAPH = "formats wire stored file patch flow arrays decoding constants live uses fold slots digest gauge match".split()
 PLUG_INS = ("methods", "findings", "tasks", "modifications")
 TORCH_ROOMS = ("training",)
 HEAVY = ("torch", "torchvision", "onnxruntime", "skimage", "matplotlib", "scipy", "PIL")

@@ -95,7 +95,8 @@ class Flow:
         nodes: In the order of the file, bodies before the node that holds them.
         producer: The node that computes a value.
         tensors: Stored values: initializers and Constant nodes.
-        opaque: Constants that this version cannot read (sparse tensors, texts), with what they are.
+        opaque: Constants that are no stored tensors (sparse tensors, texts), with what they are.
+        sparse: Values, indices and shape of those that are sparse tensors.
         replaceable: Initializers that are graph inputs too, so a caller may replace them at run time.
         inputs: Graph inputs without a stored value.
         outputs: Graph outputs.
@@ -106,6 +107,7 @@ class Flow:
     producer: dict[int, Node] = field(default_factory=dict)
     tensors: dict[int, StoredTensor] = field(default_factory=dict)
     opaque: dict[int, SparseTensorProto | NodeProto] = field(default_factory=dict)
+    sparse: dict[int, tuple[StoredTensor, StoredTensor, tuple[int, ...]]] = field(default_factory=dict)
     replaceable: set[int] = field(default_factory=set)
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
@@ -202,6 +204,7 @@ class _Tracer:
                 raise UnreadableNetwork(f"the name {sparse.values.name[:80]!r} is defined twice")
             value = names[sparse.values.name] = flow.value(prefix + sparse.values.name)
             flow.opaque[value] = sparse
+            self.sparse(value, sparse)
         inputs, seen = [], set()
         for port in graph.input:
             known = names.get(port.name)
@@ -351,6 +354,13 @@ class _Tracer:
             self.flow.tensors[value] = StoredTensor(name, data_type, shape, "inline", inline=values)
         else:
             self.flow.opaque[value] = node.proto
+            if kind == "sparse_value" and attribute.HasField("sparse_tensor"):
+                self.sparse(value, attribute.sparse_tensor)
+
+    def sparse(self, value: int, proto: SparseTensorProto) -> None:
+        name = self.flow.names[value]
+        values, indices = (self.network.tensor(part, name) for part in (proto.values, proto.indices))
+        self.flow.sparse[value] = values, indices, tuple(proto.dims)
 
 
 _LITERALS = {
