@@ -53,8 +53,9 @@ class Constants:
 
     def of(self, value: int) -> Constant | None:
         """The constant that a value is, or None."""
-        found = self.status(value)
-        return found if isinstance(found, Constant) else None
+        known = self._known
+        found = known[value] if value in known else self.status(value)
+        return found if found is not self.UNREADABLE else None  # type: ignore[return-value]
 
     def is_unreadable(self, value: int) -> bool:
         """Whether a value is constant by a rule that this version does not know."""
