@@ -61,11 +61,17 @@ _VALUE_FIELDS = {
     "string_data": {"STRING"},
 }  # every other type is stored in int32_data, one varint per element (or per packed byte)
 _MERGE_GAP = 4096
+_ONE_PIECE = 2**15  # reading that much takes less time than finding out what could be left out
 
 MAX_DIMENSIONS = 32
 """NumPy's limit until its version 2."""
 
 _NAMES = {number: name for name, number in TensorProto.DataType.items()}
+_READABLE = {
+    number
+    for number, name in _NAMES.items()
+    if (number in _NUMPY and not name.startswith("COMPLEX")) or name in PACKED_BITS
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +141,7 @@ class StoredTensor:
     @property
     def readable(self) -> bool:
         """Whether this version can read the elements as numbers."""
-        name = str(_NAMES[self.data_type])
-        return (self.data_type in _NUMPY and not name.startswith("COMPLEX")) or name in PACKED_BITS
+        return self.data_type in _READABLE
 
     @property
     def read_only(self) -> str:
@@ -163,6 +168,10 @@ class StoredTensor:
         assert self.source is not None
         if not flat.size:
             return np.empty(flat.shape, dtype)
+        low, high = int(flat.min()), int(flat.max())
+        if (high - low) * itemsize < _ONE_PIECE:
+            piece = wire.read_exactly(self.source.descriptor, (high - low + 1) * itemsize, self.offset + low * itemsize)
+            return np.frombuffer(piece, dtype)[flat - low]
         order = np.argsort(flat, axis=None, kind="stable")
         ascending = flat.reshape(-1)[order]
         starts = np.concatenate(([0], np.flatnonzero(np.diff(ascending) * itemsize > _MERGE_GAP) + 1))
