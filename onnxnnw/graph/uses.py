@@ -242,7 +242,7 @@ def weights_of(
             continue
         constant = constants.of(value)
         if constant is None:
-            if constants.is_unreadable(value):
+            if use.layout != "add" and constants.is_unreadable(value):  # places and shapes are added too
                 shown = _shown(flow.names[value])
                 problems.append(f"{shown} reaches {node.op} by constant operations that are not understood")
             continue
