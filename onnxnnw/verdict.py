@@ -116,7 +116,15 @@ class Verdict:
                 ),
                 "sentence": self.evidence.sentence,
             },
-            "findings": [{"name": f.name, "sentence": f.sentence, "evidence": dict(f.evidence)} for f in self.findings],
+            "findings": [
+                {
+                    "name": f.name,
+                    "sentence": f.sentence,
+                    "evidence": dict(f.evidence),
+                    "slots": {name: dict(evidence) for name, evidence in f.slots.items()},
+                }
+                for f in self.findings
+            ],
             "path": self.path,
             "not_understood": list(self.not_understood),
         }

@@ -10,12 +10,12 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = (
-    "errors standard statistics keys graph images runtime records placement parameters payload triggers "
+    "errors standard statistics keys graph images runtime records folds placement parameters payload triggers "
     "methods survey enrolment inspection "
     "findings verdict candidate verification "
     "recipes checkpoints tasks training networks moment marking modifications demo cli"
 ).split()
-GRAPH = "wire stored file patch flow constants live slots digest gauge match".split()
+GRAPH = "formats wire stored file patch flow arrays decoding constants live uses fold slots digest gauge compare match".split()
 PLUG_INS = ("methods", "findings", "tasks", "modifications")
 TORCH_ROOMS = ("training",)
 HEAVY = ("torch", "torchvision", "onnxruntime", "skimage", "matplotlib", "scipy", "PIL")

@@ -1,14 +1,12 @@
 """Other marks: some positions hold entirely other values while the rest is as it was."""
 
-import numpy as np
-
-from onnxnnw.findings.base import Examination, Finding
+from onnxnnw.findings.base import Examination, Finding, few
 from onnxnnw.methods.nct import NCT
 from onnxnnw.placement import places_of
 
 __all__ = ["find"]
 
-MAX_SHARE = 0.5
+MAX_SHARE, MIN_READS = 0.5, 8
 
 
 def find(examination: Examination) -> list[Finding]:
@@ -17,21 +15,31 @@ def find(examination: Examination) -> list[Finding]:
 
 
 def _replaced(examination: Examination) -> list[Finding]:
-    reads = examination.reads
-    usable = np.isfinite(reads.found)
-    other = usable & (reads.found != reads.enrolled) & (reads.found != 0)
-    count, whole = int(other.sum()), int(usable.sum())
-    untouched = usable & (reads.found == reads.enrolled)
-    if not count or not examination.significant or count > MAX_SHARE * whole or untouched.sum() < whole - count:
+    slots = [one for one in examination.slot_reads if not one.narrow]
+    whole = sum(one.found.size for one in slots)
+    replaced = {one.name: int((~one.same & ~one.zeroed).sum()) for one in slots}
+    count = sum(replaced.values())
+    untouched = sum(int(one.same.sum()) for one in slots)
+    if not count or not examination.significant or count > MAX_SHARE * whole or untouched < whole - count:
+        return []
+    if _whole_layers(examination):
         return []
     return [
         Finding(
             "other values",
-            f"{count:,} of {whole:,} positions hold other values while all the rest is bit for bit as it was, "
+            f"{count:,} of {whole:,} positions hold other values while all the rest is as it was, "
             "as another mark leaves it",
-            {"replaced": count, "read": whole},
+            {"replaced": count, "read": whole, "share": round(count / whole, 4)},
+            few({name: {"replaced": number} for name, number in replaced.items() if number}),
         )
     ]
+
+
+def _whole_layers(examination: Examination) -> bool:
+    """Whether what changed are layers as a whole: that is training, no mark."""
+    changed = [float((~one.same).mean()) for one in examination.slot_reads if one.found.size >= MIN_READS]
+    touched = [part for part in changed if part > 0]
+    return bool(touched) and min(touched) > MAX_SHARE
 
 
 def _shared(examination: Examination) -> list[Finding]:

@@ -1,41 +1,43 @@
 """Precision: another element type, values rounded to one and back, or on a lattice as quantisation leaves them."""
 
-from collections import Counter
+from collections import defaultdict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.findings.base import Examination, Finding, share
+from onnxnnw.findings.base import Examination, Finding, few, shape_of, share
 from onnxnnw.graph.constants import Constant, Dequantized
 from onnxnnw.graph.stored import round_to
 
 __all__ = ["find", "lattice_levels"]
 
 MIN_READS = 12
+MIN_FLAT, FLAT = 100, 5.0
 MAX_LEVELS = 2**17
 _TOLERANCE = 4e-7
 
 
 def find(examination: Examination) -> list[Finding]:
     """Element types that changed, traces of a coarser one, and lattices in what was read."""
-    return [*_types(examination), *_rounded(examination), *_lattices(examination)]
+    return [*_types(examination), *(_rounded(examination) or _lattices(examination) or _flat(examination))]
 
 
 def _types(examination: Examination) -> list[Finding]:
     slots = examination.record.slots
-    changed = Counter(
-        (slots[k].data_type, match.slot.tensor.type_name, _granularity(match.slot.constant))
-        for k, match in examination.matched()
-        if slots[k].data_type != match.slot.tensor.type_name
-    )
+    groups: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for number, match in examination.matched():
+        old, new = slots[number].data_type, match.slot.tensor.type_name
+        if old != new:
+            groups[old, new, _granularity(match.slot.constant)].append(slots[number].name)
     out = []
-    for (old, new, granularity), count in changed.most_common():
+    for (old, new, granularity), names in sorted(groups.items(), key=lambda group: -len(group[1])):
         detail = f", one scale per {granularity}" if granularity else ""
         out.append(
             Finding(
                 "type changed",
-                f"{share(count, len(slots))} weights are stored as {new} instead of {old}{detail}",
-                {"slots": count, "from": old, "to": new, "granularity": granularity},
+                f"{share(len(names), len(slots))} weights are stored as {new} instead of {old}{detail}",
+                {"slots": len(names), "from": old, "to": new, "granularity": granularity},
+                few({name: {"to": new, "granularity": granularity} for name in names}),
             )
         )
     return out
@@ -53,42 +55,51 @@ def _granularity(constant: Constant) -> str:
 
 def _rounded(examination: Examination) -> list[Finding]:
     """Values that a coarser floating-point type holds exactly, although it is not the one that stores them."""
-    reads, slots = examination.reads, examination.record.slots
-    wide = {k for k, match in examination.matched() if match.slot.tensor.type_name in ("float", "double")}
-    kept = {k for k in wide if slots[k].data_type in ("float", "double")}
-    chosen = (
-        np.array([slot in kept for slot in reads.slots.tolist()], np.bool_)
-        & np.isfinite(reads.found)
-        & (reads.found != 0)
-    )
-    if chosen.sum() < MIN_READS:
+    slots = [one for one in examination.slot_reads if not one.narrow]
+    values = [(one.found, one.enrolled) for one in slots]
+    found, enrolled = (np.concatenate([*(pair[k] for pair in values), np.empty(0)]) for k in (0, 1))
+    if (found != 0).sum() < MIN_READS:
         return []
     for name in ("float16", "bfloat16"):
-        found, enrolled = (np.asarray(values[chosen], np.float64) for values in (reads.found, reads.enrolled))
         if np.array_equal(round_to(found, name), found) and not np.array_equal(round_to(enrolled, name), enrolled):
             sentence = f"all values are exact in {name}, as after a conversion to it and back"
-            return [Finding("rounded", sentence, {"to": name, "read": int(chosen.sum())})]
+            return [Finding("rounded", sentence, {"to": name, "read": int(found.size)})]
     return []
 
 
 def _lattices(examination: Examination) -> list[Finding]:
-    reads = examination.reads
-    levels = []
-    for number, match in examination.matched():
-        found = reads.found[reads.slots == number]
-        found = found[np.isfinite(found)]
-        if match.slot.tensor.is_float and found.size >= MIN_READS:
-            count = lattice_levels(found)
-            if count:
-                levels.append(count)
-    if not levels or 2 * len(levels) < len({int(s) for s in reads.slots}):
+    """Values on a lattice, where what was enrolled is on none."""
+    slots = [one for one in examination.slot_reads if one.match.slot.tensor.is_float and one.found.size >= MIN_READS]
+    levels = {one.name: lattice_levels(one.found) for one in slots if not one.same.all()}
+    levels = {name: count for name, count in levels.items() if count}
+    if not levels or 2 * len(levels) < len({int(slot) for slot in examination.reads.slots}):
         return []
-    bits = int(np.ceil(np.log2(max(2.0, float(np.median(levels))))))
+    bits = int(np.ceil(np.log2(max(2.0, float(np.median(list(levels.values())))))))
     return [
         Finding(
             "lattice",
             f"values of {len(levels)} weights lie on a lattice, as after quantisation to about {bits} bits",
             {"slots": len(levels), "bits": bits},
+            few({name: {"levels": count} for name, count in levels.items()}),
+        )
+    ]
+
+
+def _flat(examination: Examination) -> list[Finding]:
+    """Changes that are spread evenly within each layer: rounding to a step, too fine for a lattice to be seen."""
+    loose = examination.loose
+    shape = shape_of(loose)
+    if shape.reads < MIN_FLAT or shape.peaked < FLAT or not shape.sizes:
+        return []
+    steps = {name: size * np.sqrt(12) for name, size in shape.sizes.items()}
+    spans = {one.name: float(np.ptp(one.enrolled)) / max(one.deviation, 1e-300) for one in loose}
+    bits = round(float(np.median([np.log2(max(2.0, spans[name] / step)) for name, step in steps.items()])))
+    return [
+        Finding(
+            "rounded",
+            f"changes are spread evenly within every layer, as rounding to a step leaves them (about {bits} bits)",
+            {"to": "lattice", "bits": bits, "read": shape.reads},
+            few({name: {"step": float(f"{step:.3g}")} for name, step in steps.items()}),
         )
     ]
 

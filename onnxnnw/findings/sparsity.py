@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from onnxnnw.findings.base import Examination, Finding
+from onnxnnw.findings.base import Examination, Finding, few
 
 __all__ = ["find"]
 
@@ -10,16 +10,18 @@ MIN_SHARE = 0.01
 
 
 def find(examination: Examination) -> list[Finding]:
-    """The share of the mark's positions that became zero, where it is 1 % or more and the mark is there."""
-    reads = examination.reads
-    usable = np.isfinite(reads.found) & (reads.enrolled != 0)
-    if not usable.any() or not examination.significant:
+    """The share of the mark's positions that became zero, where it is 1 % or more and the mark is there.
+
+    Rounding to few levels makes zeros too, so slots that are stored in a narrow type do not count.
+    """
+    slots = [one for one in examination.slot_reads if not one.narrow and (one.enrolled != 0).any()]
+    if not slots or not examination.significant:
         return []
-    zeros = reads.found[usable] == 0
+    zeros = np.concatenate([one.zeroed[one.enrolled != 0] for one in slots])
     part = float(zeros.mean())
     if part < MIN_SHARE:
         return []
-    kept = np.abs(reads.enrolled[usable] / examination.deviations[usable].clip(1e-300))
+    kept = np.concatenate([np.abs(one.enrolled[one.enrolled != 0]) / max(one.deviation, 1e-300) for one in slots])
     smallest = bool(np.median(kept[zeros]) < np.median(kept)) and (
         zeros.all() or kept[zeros].max() <= 1.5 * kept[~zeros].min()
     )
@@ -28,6 +30,7 @@ def find(examination: Examination) -> list[Finding]:
         Finding(
             "pruned",
             f"{part:.0%} of the mark's weights are zero now ({how})",
-            {"share": round(part, 4), "by_magnitude": int(smallest)},
+            {"share": round(part, 4), "by_magnitude": int(smallest), "read": zeros.size},
+            few({one.name: {"share": round(float(one.zeroed.mean()), 4)} for one in slots if one.zeroed.any()}),
         )
     ]

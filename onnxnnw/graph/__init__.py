@@ -2,7 +2,7 @@
 
 from onnxnnw.graph.digest import network_digest
 from onnxnnw.graph.file import Network, open_network
-from onnxnnw.graph.patch import Edit, write_patched
+from onnxnnw.graph.patch import Edit, rewritten, write_patched
 from onnxnnw.graph.slots import Slot, SlotView, find_slots
 from onnxnnw.graph.stored import StoredTensor
 
@@ -15,5 +15,6 @@ __all__ = [
     "find_slots",
     "network_digest",
     "open_network",
+    "rewritten",
     "write_patched",
 ]

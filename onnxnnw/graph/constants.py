@@ -1,278 +1,43 @@
 """Evaluate what is constant, lazily: a weight behind Transpose, Cast or DequantizeLinear is still a weight.
 
-A constant is an index map with a decoder: ``take`` reads a few elements through the whole chain, ``array`` all of them, and
-``locate`` says where an element is stored, where the chain only moves elements about. One rule per operator, none per tool.
+One rule per operator, none per tool: a tool that leaves a constant subgraph behind is undone by the rules of its operators.
 """
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import TensorProto
 
+from onnxnnw.graph.arrays import (
+    Constant,
+    Expanded,
+    Gathered,
+    Joined,
+    Literal,
+    Positions,
+    Reshaped,
+    Scattered,
+    Sliced,
+    Stored,
+    Transposed,
+)
+from onnxnnw.graph.decoding import Cast, Dequantized, Elementwise, Quantized, Reduced, dequantize, fit_parameters
 from onnxnnw.graph.flow import ABSENT, Flow, Node
-from onnxnnw.graph.stored import Array, StoredTensor, convert, possible
+from onnxnnw.graph.stored import Array, convert, possible
 
-__all__ = ["Constant", "Constants", "Dequantized", "Reshaped", "Stored", "Transposed"]
-
-Positions = NDArray[np.int64]
+__all__ = ["Constant", "Constants", "Dequantized", "Positions", "Reshaped", "Stored", "Transposed"]
 
 _MAX_STEPS = 60
 _MAX_GROWTH = 4
+_MAX_PARTS = 64
 _SMALL = 4096
+_SPARSE_GROWTH, _MAX_INDICES = 64, 2**24
+_INDICES = (TensorProto.INT64, TensorProto.INT32, TensorProto.INT16, TensorProto.INT8)
+"""ONNX says 64 bits; onnxruntime writes as few as will do."""
+
 _EXAMINED, _EXAMINED_TOGETHER = 2**22, 2**25
-
-
-class Constant(ABC):
-    """An array that can be read element by element."""
-
-    shape: tuple[int, ...]
-    parts: "tuple[Constant, ...]" = ()
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
-
-    @cached_property
-    def steps(self) -> int:
-        """Operations that one evaluation takes; a shared part counts each time it is used."""
-        return 1 + sum(part.steps for part in self.parts)
-
-    @abstractmethod
-    def take(self, flat: Positions) -> Array:
-        """The elements at flat row-major positions, in the shape of ``flat``."""
-
-    @abstractmethod
-    def array(self) -> Array:
-        """All elements, in ``shape``."""
-
-    def locate(self, flat: Positions) -> tuple[StoredTensor, Positions] | None:
-        """Where elements are stored as they are (up to the element type), or None where they are computed."""
-        return None
-
-    def stored(self) -> list[StoredTensor]:
-        """The stored tensors that it is made of, the main one first."""
-        return [tensor for part in self.parts for tensor in part.stored()]
-
-    def operations(self) -> list[str]:
-        """What happens between storage and use, outermost first."""
-        return [type(self).__name__.lower(), *(self.parts[0].operations() if self.parts else [])]
-
-
-@dataclass(frozen=True, eq=False)
-class Stored(Constant):
-    """A stored tensor."""
-
-    tensor: StoredTensor
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", self.tensor.shape)
-
-    def take(self, flat: Positions) -> Array:
-        return self.tensor.take(flat)
-
-    def array(self) -> Array:
-        return self.tensor.array()
-
-    def locate(self, flat: Positions) -> tuple[StoredTensor, Positions] | None:
-        return self.tensor, flat
-
-    def stored(self) -> list[StoredTensor]:
-        return [self.tensor]
-
-    def operations(self) -> list[str]:
-        return []
-
-
-@dataclass(frozen=True, eq=False)
-class Reshaped(Constant):
-    """The same elements in the same order in another shape."""
-
-    inner: Constant
-    shape: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", (self.inner,))
-
-    def take(self, flat: Positions) -> Array:
-        return self.inner.take(flat)
-
-    def array(self) -> Array:
-        return self.inner.array().reshape(self.shape)
-
-    def locate(self, flat: Positions) -> tuple[StoredTensor, Positions] | None:
-        return self.inner.locate(flat)
-
-
-@dataclass(frozen=True, eq=False)
-class Transposed(Constant):
-    """Axes in another order: axis i of the result is axis ``axes[i]`` of ``inner``."""
-
-    inner: Constant
-    axes: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", (self.inner,))
-        object.__setattr__(self, "shape", tuple(self.inner.shape[axis] for axis in self.axes))
-
-    def _source(self, flat: Positions) -> Positions:
-        """Flat positions of the result -> flat positions of ``inner``."""
-        strides = np.cumprod((1, *self.inner.shape[:0:-1]))[::-1]
-        out = np.zeros_like(flat)
-        rest = flat
-        for axis in reversed(range(len(self.shape))):
-            out += rest % self.shape[axis] * strides[self.axes[axis]]
-            rest = rest // self.shape[axis]
-        return out
-
-    def take(self, flat: Positions) -> Array:
-        return self.inner.take(self._source(flat))
-
-    def array(self) -> Array:
-        return self.inner.array().transpose(self.axes)
-
-    def locate(self, flat: Positions) -> tuple[StoredTensor, Positions] | None:
-        return self.inner.locate(self._source(flat))
-
-
-@dataclass(frozen=True, eq=False)
-class Cast(Constant):
-    """Another element type; between floating-point types an element is still where it was."""
-
-    inner: Constant
-    target: int
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", (self.inner,))
-        object.__setattr__(self, "shape", self.inner.shape)
-
-    def _cast(self, values: Array) -> Array:
-        converted = convert(values, self.target)
-        assert converted is not None  # the rule below let it pass
-        return converted
-
-    def take(self, flat: Positions) -> Array:
-        return self._cast(self.inner.take(flat))
-
-    def array(self) -> Array:
-        return self._cast(self.inner.array())
-
-    def locate(self, flat: Positions) -> tuple[StoredTensor, Positions] | None:
-        place = self.inner.locate(flat)
-        return place if place is not None and place[0].is_float else None
-
-
-@dataclass(frozen=True, eq=False)
-class Elementwise(Constant):
-    """An arithmetic operation on one or two constants, with broadcasting."""
-
-    function: Callable[..., Array]
-    operands: tuple[Constant, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", self.operands)
-        object.__setattr__(self, "shape", np.broadcast_shapes(*(operand.shape for operand in self.operands)))
-
-    def take(self, flat: Positions) -> Array:
-        with np.errstate(all="ignore"):
-            return self.function(*(o.take(_broadcast(flat, self.shape, o.shape)) for o in self.operands))
-
-    def array(self) -> Array:
-        with np.errstate(all="ignore"):
-            return self.function(*(operand.array() for operand in self.operands))
-
-
-@dataclass(frozen=True, eq=False)
-class Dequantized(Constant):
-    """``(x - zero_point) * scale``, per tensor, per slice of ``axis``, or per block of it [ONNX DequantizeLinear-21]."""
-
-    inner: Constant
-    scale: Constant | None
-    zero_point: Constant | None
-    axis: int
-    block: int
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", tuple(p for p in (self.inner, self.scale, self.zero_point) if p is not None))
-        object.__setattr__(self, "shape", self.inner.shape)
-
-    @property
-    def granularity(self) -> str:
-        """``tensor``, ``channel`` or ``block``."""
-        if self.block:
-            return "block"
-        return "channel" if self.scale is not None and self.scale.size > 1 else "tensor"
-
-    def _parameter(self, parameter: Constant | None, flat: Positions, neutral: float) -> Array:
-        if parameter is None:
-            return np.full(flat.shape, neutral, np.float32)
-        if parameter.size == 1:
-            return np.broadcast_to(parameter.take(np.zeros(1, np.int64)).astype(np.float32), flat.shape)
-        inner = math.prod(self.shape[self.axis + 1 :])
-        index = flat // inner % self.shape[self.axis]
-        if self.block:
-            blocks = -(-self.shape[self.axis] // self.block)
-            index = (flat // (inner * self.shape[self.axis]) * blocks + index // self.block) * inner + flat % inner
-        return parameter.take(index).astype(np.float32)
-
-    def take(self, flat: Positions) -> Array:
-        zero = self._parameter(self.zero_point, flat, 0.0)
-        with np.errstate(all="ignore"):
-            return (self.inner.take(flat).astype(np.float32) - zero) * self._parameter(self.scale, flat, 1.0)
-
-    def array(self) -> Array:
-        if self.block:
-            return self.take(np.arange(self.size).reshape(self.shape))
-        line = tuple(-1 if axis == self.axis else 1 for axis in range(len(self.shape)))
-        out: Array = self.inner.array().astype(np.float32)
-        with np.errstate(all="ignore"):
-            if self.zero_point is not None:
-                zero = self.zero_point.array().astype(np.float32)
-                out -= zero.reshape(line) if zero.size > 1 else zero.reshape(())
-            if self.scale is not None:
-                scale = self.scale.array().astype(np.float32)
-                out *= scale.reshape(line) if scale.size > 1 else scale.reshape(())
-        return out
-
-
-def _broadcast(flat: Positions, shape: Sequence[int], operand: Sequence[int]) -> Positions:
-    """Flat positions in ``shape`` -> flat positions in an operand that is broadcast to it."""
-    if tuple(shape) == tuple(operand):
-        return flat
-    out = np.zeros_like(flat)
-    rest, stride = flat, 1
-    for axis in range(1, len(shape) + 1):
-        index, rest = rest % shape[-axis], rest // shape[-axis]
-        if axis <= len(operand):
-            if operand[-axis] != 1:
-                out += index * stride
-            stride *= operand[-axis]
-    return out
-
-
-def dequantize(
-    inner: Constant, scale: Constant | None, zero: Constant | None, axis: int, block: int = 0
-) -> Constant | None:
-    """A dequantised constant, or None where the parameters do not fit the shape."""
-    rank = len(inner.shape)
-    axis = axis + rank if axis < 0 else axis
-    single = all(parameter is None or parameter.size == 1 for parameter in (scale, zero))
-    if single:
-        return Dequantized(inner, scale, zero, 0, 0)
-    if not 0 <= axis < rank:
-        return None
-    expected: tuple[int, ...] = (inner.shape[axis],)
-    if block:
-        expected = (*inner.shape[:axis], -(-inner.shape[axis] // block), *inner.shape[axis + 1 :])
-    if any(p is not None and p.size != 1 and p.shape != expected for p in (scale, zero)):
-        return None
-    return Dequantized(inner, scale, zero, axis, block)
 
 
 class Constants:
@@ -283,14 +48,15 @@ class Constants:
 
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
-        self._known: dict[int, Constant | object | None] = {}
+        self._known: dict[int, Constant | object | None] = dict.fromkeys(_computed(flow))
         self._magnitudes: dict[int, tuple[float, float] | None] = {}
         self._examinable = _EXAMINED_TOGETHER
 
     def of(self, value: int) -> Constant | None:
         """The constant that a value is, or None."""
-        found = self.status(value)
-        return found if isinstance(found, Constant) else None
+        known = self._known
+        found = known[value] if value in known else self.status(value)
+        return found if found is not self.UNREADABLE else None  # type: ignore[return-value]
 
     def is_unreadable(self, value: int) -> bool:
         """Whether a value is constant by a rule that this version does not know."""
@@ -313,9 +79,11 @@ class Constants:
                 known[current] = Stored(flow.tensors[current]) if flow.tensors[current].readable else self.UNREADABLE
                 continue
             node = flow.producer.get(current)
-            if current in flow.opaque:
+            if current in flow.sparse:
+                known[current] = self._scattered(current)
+            elif current in flow.opaque:
                 known[current] = self.UNREADABLE
-            elif node is None or node.bodies or not node.inputs or node.op.startswith("Random"):
+            elif node is None or _is_source(node):
                 known[current] = None
             elif current in entered:
                 parents = [known.get(i) for i in node.inputs if i != ABSENT]
@@ -355,24 +123,64 @@ class Constants:
             self._magnitudes[value] = found
         return self._magnitudes[value]
 
+    def _scattered(self, value: int) -> Constant | object:
+        """A sparse tensor, if its indices are what ONNX wants: inside, ascending, none twice."""
+        values, indices, shape = self.flow.sparse[value]
+        size, rank = math.prod(shape), max(1, len(shape))
+        if (
+            not values.readable
+            or len(values.shape) != 1
+            or indices.data_type not in _INDICES
+            or indices.shape not in ((values.size,), (values.size, rank))
+            or indices.size > min(_MAX_INDICES, self._examinable)
+            or not possible(shape)
+            or min(shape, default=1) < 0
+            or size > _SPARSE_GROWTH * values.size + _SMALL
+        ):
+            return self.UNREADABLE
+        self._examinable -= indices.size
+        places = indices.array().astype(np.int64)
+        if indices.shape != (values.size,):
+            if ((places < 0) | (places >= np.array(shape))).any():
+                return self.UNREADABLE
+            places = places @ np.append(np.cumprod(np.array(shape)[:0:-1])[::-1], 1).astype(np.int64)
+        if places.size and (places[0] < 0 or places[-1] >= size or (np.diff(places) <= 0).any()):
+            return self.UNREADABLE
+        return Scattered(values, places, tuple(shape))
+
     def _apply(self, node: Node, value: int) -> Constant | object:
-        rule = _RULES.get(node.op) if node.domain in ("", "com.microsoft") and node.outputs[0] == value else None
+        rule = _RULES.get(node.op) if node.domain in ("", "com.microsoft") else None
         parts = [self._known[i] if i != ABSENT else None for i in node.inputs]
         if rule is None or any(part is self.UNREADABLE for part in parts):
+            return self.UNREADABLE
+        if node.outputs[0] != value and node.op != "Split":
             return self.UNREADABLE
         constants = [part if isinstance(part, Constant) else None for part in parts]
         if constants[0] is None:
             return self.UNREADABLE
         try:
-            result = rule(node, constants)
+            result = rule(node, constants) if rule is not _split else _part(node, constants, node.outputs.index(value))
         except (ValueError, LookupError, TypeError, ArithmeticError):
             return self.UNREADABLE
         if result is None or result.steps > _MAX_STEPS or not possible(result.shape):
             return self.UNREADABLE
-        largest = max(
-            tensor.size for tensor in result.stored()
-        )  # not the parts': growth would add up from step to step
-        return result if result.size <= _MAX_GROWTH * largest + _SMALL else self.UNREADABLE
+        # measured by what is stored, not by the parts: growth would add up from step to step
+        return result if result.size <= _MAX_GROWTH * result.extent + _SMALL else self.UNREADABLE
+
+
+def _is_source(node: Node) -> bool:
+    """Whether what a node computes is not constant even where its inputs are."""
+    return bool(node.bodies) or not node.inputs or node.op.startswith("Random")
+
+
+def _computed(flow: Flow) -> set[int]:
+    """Values computed from an input, as far as one look at the nodes in the file's order shows: usually all of them."""
+    out = set(flow.inputs)
+    for node in flow.nodes:
+        if not out.isdisjoint(node.inputs) or _is_source(node):
+            out.update(node.outputs)
+    out.discard(ABSENT)
+    return out
 
 
 Rule = Callable[[Node, "list[Any]"], "Constant | None"]
@@ -441,12 +249,125 @@ def _new_shape(node: Node, parts: list[Any]) -> tuple[int, ...]:
     return tuple(1 if i in places else next(rest) for i in range(rank))
 
 
+@_rule("Concat")
+def _concat(node: Node, parts: list[Any]) -> Constant | None:
+    if None in parts or len(parts) > _MAX_PARTS or "axis" not in node.attributes():
+        return None
+    return parts[0] if len(parts) == 1 else Joined(tuple(parts), _axis(node.integer("axis", 0), parts[0]))
+
+
+@_rule("Slice")
+def _slice(node: Node, parts: list[Any]) -> Constant | None:
+    shape = parts[0].shape
+    if len(parts) > 1:
+        given = [_integers(part) for part in (*parts[1:], *[None] * (5 - len(parts)))]
+    else:
+        given = [node.integers(name) for name in ("starts", "ends", "axes", "steps")]
+    starts, ends, axes, steps = given
+    if starts is None or ends is None:
+        return None
+    places = [slice(None)] * len(shape)
+    for start, end, axis, step in zip(
+        starts, ends, range(len(starts)) if axes is None else axes, [1] * len(starts) if steps is None else steps,
+        strict=True,
+    ):  # fmt: skip
+        stop = None if step < 0 and end < -shape[axis] else end
+        places[_axis(axis, parts[0])] = slice(start, stop, step)
+    ranges = [range(length)[place] for place, length in zip(places, shape, strict=True)]
+    return Sliced(parts[0], tuple(r.start if len(r) else 0 for r in ranges), tuple(r.step for r in ranges),
+                  tuple(map(len, ranges)))  # fmt: skip
+
+
+@_rule("Split")
+def _split(node: Node, parts: list[Any]) -> Constant | None:
+    return _part(node, parts, 0)
+
+
+def _part(node: Node, parts: list[Any], place: int) -> Constant | None:
+    """One of the outputs of Split."""
+    shape = parts[0].shape
+    axis = _axis(node.integer("axis", 0), parts[0])
+    lengths = _integers(parts[1]) if len(parts) > 1 else node.integers("split")
+    if lengths is None:
+        each = -(-shape[axis] // node.integer("num_outputs", len(node.outputs)))
+        lengths = [min(each, shape[axis] - k * each) for k in range(len(node.outputs))]
+    if sum(lengths) != shape[axis] or min(lengths) < 0:
+        return None
+    starts = [0] * len(shape)
+    starts[axis] = sum(lengths[:place])
+    return Sliced(parts[0], tuple(starts), (1,) * len(shape), (*shape[:axis], lengths[place], *shape[axis + 1 :]))
+
+
+@_rule("Gather")
+def _gather(node: Node, parts: list[Any]) -> Constant | None:
+    axis = _axis(node.integer("axis", 0), parts[0])
+    length, indices = parts[0].shape[axis], parts[1]
+    if indices is None or indices.size > max(_SMALL, _MAX_GROWTH * length) or not indices.size:
+        return None
+    chosen = indices.array().astype(np.int64).reshape(-1)
+    chosen = np.where(chosen < 0, chosen + length, chosen)
+    if chosen.min() < 0 or chosen.max() >= length:
+        return None
+    shape = parts[0].shape
+    return Reshaped(Gathered(parts[0], axis, chosen), (*shape[:axis], *indices.shape, *shape[axis + 1 :]))
+
+
+@_rule("Shape")
+def _shape(node: Node, parts: list[Any]) -> Constant | None:
+    shape = parts[0].shape
+    return Literal(np.array(shape[node.integer("start", 0) : node.integer("end", len(shape))], np.int64))
+
+
+@_rule("ConstantOfShape")
+def _constant_of_shape(node: Node, parts: list[Any]) -> Constant | None:
+    shape = _integers(parts[0])
+    if shape is None or "value" in node.attributes() or math.prod(shape) > _SMALL:  # zeros, by default
+        return None
+    return Literal(np.zeros(shape, np.float32))
+
+
+@_rule("Expand")
+def _expand(node: Node, parts: list[Any]) -> Constant | None:
+    wanted = _integers(parts[1])
+    if wanted is None or not possible(wanted):
+        return None
+    return Expanded(parts[0], tuple(np.broadcast_shapes(parts[0].shape, tuple(wanted))))
+
+
+def _axis(axis: int, part: Constant) -> int:
+    """An axis counted from the front; ValueError where there is none."""
+    rank = len(part.shape)
+    if not -rank <= axis < rank:
+        raise ValueError
+    return axis % rank
+
+
+def _integers(part: Constant | None) -> list[int] | None:
+    """A short list of whole numbers."""
+    return [int(n) for n in part.array().reshape(-1)] if part is not None and part.size <= _MAX_PARTS else None
+
+
 @_rule("DequantizeLinear")
 def _dequantize_linear(node: Node, parts: list[Any]) -> Constant | None:
     if len(parts) < 2 or parts[1] is None:
         return None
     zero = parts[2] if len(parts) > 2 else None
     return dequantize(parts[0], parts[1], zero, node.integer("axis", 1), node.integer("block_size", 0))
+
+
+_RANGES = {f"{sign}INT{bits}": (0 if sign else -(2 ** (bits - 1)), 2 ** (bits - (not sign)) - 1)
+           for sign in ("", "U") for bits in (2, 4, 8, 16)}  # fmt: skip
+
+
+@_rule("QuantizeLinear")
+def _quantize_linear(node: Node, parts: list[Any]) -> Constant | None:
+    if len(parts) < 2 or parts[1] is None:
+        return None
+    zero = parts[2] if len(parts) > 2 else None
+    target = node.integer("output_dtype", 0) or (zero.stored()[0].data_type if zero is not None else TensorProto.UINT8)
+    limits = _RANGES.get(TensorProto.DataType.Name(target))
+    fitting = fit_parameters(parts[0], (parts[1], zero), node.integer("axis", 1), node.integer("block_size", 0))
+    return Quantized(parts[0], *fitting, *limits) if fitting is not None and limits is not None else None
 
 
 def _divide(left: Array, right: Array) -> Array:
@@ -456,8 +377,24 @@ def _divide(left: Array, right: Array) -> Array:
     return np.trunc(quotient).astype(left.dtype) if whole else quotient
 
 
-_ARITHMETIC: dict[str, Callable[..., Array]] = {"Mul": np.multiply, "Div": _divide, "Add": np.add, "Sub": np.subtract}
-_UNARY: dict[str, Callable[..., Array]] = {"Neg": np.negative, "Sqrt": np.sqrt, "Reciprocal": np.reciprocal}
+_ARITHMETIC: dict[str, Callable[..., Array]] = {
+    "Mul": np.multiply,
+    "Div": _divide,
+    "Add": np.add,
+    "Sub": np.subtract,
+    "Pow": np.power,
+    "Max": np.maximum,
+    "Min": np.minimum,
+}
+_UNARY: dict[str, Callable[..., Array]] = {
+    "Neg": np.negative,
+    "Sqrt": np.sqrt,
+    "Reciprocal": np.reciprocal,
+    "Abs": np.abs,
+    "Exp": np.exp,
+    "Log": np.log,
+    "Tanh": np.tanh,
+}
 
 
 @_rule(*_ARITHMETIC)
@@ -468,3 +405,31 @@ def _arithmetic(node: Node, parts: list[Any]) -> Constant | None:
 @_rule(*_UNARY)
 def _unary(node: Node, parts: list[Any]) -> Constant | None:
     return Elementwise(_UNARY[node.op], (parts[0],))
+
+
+_REDUCTIONS: dict[str, Callable[[Array, tuple[int, ...]], Array]] = {
+    "ReduceSum": lambda values, axes: values.sum(axes),
+    "ReduceMean": lambda values, axes: values.mean(axes),
+    "ReduceMax": lambda values, axes: values.max(axes),
+    "ReduceMin": lambda values, axes: values.min(axes),
+    "ReduceSumSquare": lambda values, axes: np.square(values).sum(axes),
+    "ReduceL1": lambda values, axes: np.abs(values).sum(axes),
+    "ReduceL2": lambda values, axes: np.sqrt(np.square(values).sum(axes)),
+}
+
+
+@_rule(*_REDUCTIONS)
+def _reduce(node: Node, parts: list[Any]) -> Constant | None:
+    inner = parts[0]
+    wanted = node.integers("axes")
+    if wanted is None and len(parts) > 1:
+        wanted = _integers(parts[1])
+        if wanted is None:
+            return None
+    axes = tuple(_axis(axis, inner) for axis in wanted or range(len(inner.shape)))
+    if not wanted and node.integer("noop_with_empty_axes", 0):
+        return inner  # type: ignore[no-any-return]
+    keep = node.integer("keepdims", 1)
+    shape = tuple(1 if i in axes else n for i, n in enumerate(inner.shape) if keep or i not in axes)
+    reduce = _REDUCTIONS[node.op]
+    return Reduced(inner, lambda values: reduce(values, axes), shape)

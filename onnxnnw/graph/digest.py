@@ -45,12 +45,11 @@ def leaf_digest(tensor: StoredTensor, edit: "Edit | None" = None) -> bytes:
     if edit is None:
         for chunk in tensor.raw_chunks():
             hasher.update(chunk)
-    elif edit.positions is None:
-        hasher.update(edit.content)
     else:
         width, start = tensor.itemsize, 0
-        order = np.argsort(edit.positions)
-        places, values = edit.positions[order], np.frombuffer(edit.content, f"V{width}")[order]
+        positions = np.asarray(edit.positions)
+        order = np.argsort(positions)
+        places, values = positions[order], np.frombuffer(edit.content, f"V{width}")[order]
         for chunk in tensor.raw_chunks():
             elements = np.frombuffer(bytearray(chunk), f"V{width}")
             low, high = np.searchsorted(places, (start, start + elements.size))

@@ -13,6 +13,7 @@ from onnx import TensorProto
 
 from onnxnnw.errors import UnreadableNetwork
 from onnxnnw.graph import wire
+from onnxnnw.graph.formats import PACKED_BITS, SMALL_FLOATS, decode_small, unpack
 
 __all__ = [
     "Array",
@@ -46,8 +47,12 @@ _NUMPY = {
     TensorProto.COMPLEX64: "<c8",
     TensorProto.COMPLEX128: "<c16",
 }
+_NUMPY |= {
+    TensorProto.DataType.Value(name): "u1"
+    for name in SMALL_FLOATS
+    if name not in PACKED_BITS and name in TensorProto.DataType.keys()  # noqa: SIM118 - no dict: an enum's wrapper
+}
 _FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
-_PACKED_BITS = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
 _VALUE_FIELDS = {
     "float_data": {"FLOAT", "COMPLEX64"},
     "double_data": {"DOUBLE", "COMPLEX128"},
@@ -56,11 +61,17 @@ _VALUE_FIELDS = {
     "string_data": {"STRING"},
 }  # every other type is stored in int32_data, one varint per element (or per packed byte)
 _MERGE_GAP = 4096
+_ONE_PIECE = 2**15  # reading that much takes less time than finding out what could be left out
 
 MAX_DIMENSIONS = 32
 """NumPy's limit until its version 2."""
 
 _NAMES = {number: name for name, number in TensorProto.DataType.items()}
+_READABLE = {
+    number
+    for number, name in _NAMES.items()
+    if (number in _NUMPY and not name.startswith("COMPLEX")) or name in PACKED_BITS
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +102,7 @@ class StoredTensor:
         storage: ``raw``, ``float``, ``double`` (bytes at a place in a file), ``external``, or ``inline`` (in the model's skeleton).
         source: The file with the bytes; None for inline values.
         offset: Byte offset in the source.
-        inline: The values of an inline tensor, flat.
+        inline: The values of an inline tensor, flat; of a format below 16 bits that is no plain integer, its bytes.
     """
 
     name: str
@@ -130,8 +141,7 @@ class StoredTensor:
     @property
     def readable(self) -> bool:
         """Whether this version can read the elements as numbers."""
-        name = self.type_name
-        return (self.data_type in _NUMPY and not name.startswith("complex")) or name in ("int4", "uint4")
+        return self.data_type in _READABLE
 
     @property
     def read_only(self) -> str:
@@ -144,12 +154,13 @@ class StoredTensor:
 
     def take(self, flat: NDArray[np.int64]) -> Array:
         """The elements at flat positions (row-major), as numbers; float16 and bfloat16 as float32."""
+        bits = PACKED_BITS.get(_NAMES[self.data_type])
+        if bits:
+            each = 8 // bits
+            shared = self._pieces(flat // each, 1, np.dtype("u1")) if self.inline is None else self.inline[flat // each]
+            return _decode(shared >> (flat % each * bits).astype("u1") & (2**bits - 1), self.data_type)
         if self.inline is not None:
-            return self.inline[flat]
-        assert self.source is not None
-        if not self.itemsize:
-            nibbles = self._pieces(flat // 2, 1, np.dtype("u1")) >> (flat % 2 * 4).astype("u1") & 0xF
-            return _decode(nibbles, self.data_type)
+            return _decode_inline(self.inline[flat], self.data_type)
         return _decode(self._pieces(flat, self.itemsize, np.dtype(_NUMPY[self.data_type])), self.data_type)
 
     def _pieces(self, flat: NDArray[np.int64], itemsize: int, dtype: np.dtype[Any]) -> Array:
@@ -157,6 +168,10 @@ class StoredTensor:
         assert self.source is not None
         if not flat.size:
             return np.empty(flat.shape, dtype)
+        low, high = int(flat.min()), int(flat.max())
+        if (high - low) * itemsize < _ONE_PIECE:
+            piece = wire.read_exactly(self.source.descriptor, (high - low + 1) * itemsize, self.offset + low * itemsize)
+            return np.frombuffer(piece, dtype)[flat - low]
         order = np.argsort(flat, axis=None, kind="stable")
         ascending = flat.reshape(-1)[order]
         starts = np.concatenate(([0], np.flatnonzero(np.diff(ascending) * itemsize > _MERGE_GAP) + 1))
@@ -176,26 +191,29 @@ class StoredTensor:
 
     def array(self) -> Array:
         """All elements in the stored shape, as numbers; float16 and bfloat16 as float32."""
-        if self.inline is not None:
-            return self.inline.reshape(self.shape)
-        if not self.itemsize:
-            return self.take(np.arange(self.size)).reshape(self.shape)
-        flat = np.empty(self.size, _NUMPY[self.data_type])
-        if flat.size:
-            assert self.source is not None
-            wire.read_into(self.source.descriptor, flat.view("u1").data, self.offset)
-        return _decode(flat, self.data_type).reshape(self.shape)
+        return self._stretch(0, self.size).reshape(self.shape)
 
-    def blocks(self, elements: int = 2**22) -> Iterator[Array]:
-        """The stored elements in order, undecoded (bfloat16 as its 16 bits), in blocks of at most ``elements``."""
-        if self.source is None or not self.itemsize:
-            assert self.inline is not None
-            yield self.inline.reshape(-1)
-            return
+    def blocks(self, elements: int = 2**16) -> Iterator[Array]:
+        """The same numbers, flat and in order, in blocks of at most ``elements``, a multiple of 8."""
         for start in range(0, self.size, elements):
-            count = min(elements, self.size - start)
-            raw = wire.read_exactly(self.source.descriptor, count * self.itemsize, self.offset + start * self.itemsize)
-            yield np.frombuffer(raw, _NUMPY[self.data_type])
+            yield self._stretch(start, min(start + elements, self.size))
+
+    def _stretch(self, start: int, stop: int) -> Array:
+        """Neighbours as numbers, flat; the first of them begins a byte."""
+        bits = PACKED_BITS.get(_NAMES[self.data_type])
+        each = 8 // bits if bits else 1
+        first, last = start // each, -(-stop // each)
+        if self.inline is not None:
+            stored = self.inline[first:last]
+        else:
+            assert self.source is not None
+            stored = np.empty(last - first, _NUMPY.get(self.data_type, "u1"))
+            if stored.size:
+                place = self.offset + first * stored.itemsize
+                wire.read_into(self.source.descriptor, stored.view("u1").data, place)
+        if bits:
+            return _decode(unpack(stored, bits)[: stop - start], self.data_type)
+        return (_decode if self.inline is None else _decode_inline)(stored, self.data_type)
 
     def raw_chunks(self, length: int = 2**22) -> Iterator[bytes]:
         """The canonical little-endian bytes, as ``raw_data`` would hold them, in chunks."""
@@ -239,7 +257,7 @@ def convert(values: Array, data_type: int) -> Array | None:
         if data_type == TensorProto.BOOL:
             truth: Array = (values != 0).astype("u1")
             return truth
-        if data_type not in _NUMPY or np.dtype(_NUMPY[data_type]).kind == "c":
+        if data_type not in _NUMPY or np.dtype(_NUMPY[data_type]).kind == "c" or _NAMES[data_type] in SMALL_FLOATS:
             return None
         whole = np.trunc(values).astype(np.int64) if values.dtype.kind == "f" else values
         narrow: Array = whole.astype(_NUMPY[data_type])
@@ -260,9 +278,11 @@ def _decode(stored: Array, data_type: int) -> Array:
         return (stored.astype("<u4") << 16).view("<f4")
     if data_type == TensorProto.FLOAT16:
         return stored.astype("<f4")
-    if data_type == getattr(TensorProto, "INT4", -1):
-        return (stored.astype("i1") ^ 8) - 8
-    return stored
+    return decode_small(stored, _NAMES[data_type])
+
+
+def _decode_inline(values: Array, data_type: int) -> Array:
+    return decode_small(values, _NAMES[data_type]) if _NAMES[data_type] in SMALL_FLOATS else values
 
 
 def _encode_inline(values: Array, data_type: int) -> bytes:
@@ -272,20 +292,17 @@ def _encode_inline(values: Array, data_type: int) -> bytes:
         return values.astype("<f2").tobytes()
     if data_type == TensorProto.BFLOAT16:
         return (np.ascontiguousarray(values, "<f4").view("<u4") >> 16).astype("<u2").tobytes()
-    if _NAMES[data_type] in ("INT4", "UINT4"):
-        nibbles = np.append(values, values.dtype.type(0))[: values.size + values.size % 2].astype("u1") & 0xF
-        return (nibbles[::2] | nibbles[1::2] << 4).tobytes()
     return values.astype(values.dtype.newbyteorder("<")).tobytes()
 
 
 def byte_length(data_type: int, elements: int) -> int:
     """Bytes of ``elements`` in raw form; -1 for strings."""
     name = _NAMES[data_type]
-    if name in _PACKED_BITS:
-        return -(-elements * _PACKED_BITS[name] // 8)
+    if name in PACKED_BITS:
+        return -(-elements * PACKED_BITS[name] // 8)
     if data_type in _NUMPY:
         return elements * np.dtype(_NUMPY[data_type]).itemsize
-    return elements if name.startswith("FLOAT8") else -1
+    return -1
 
 
 def identity_of(status: os.stat_result) -> tuple[int, int, int, int]:
@@ -311,15 +328,14 @@ def inline_values(proto: TensorProto, size: int, expected: int, present: str) ->
             raise UnreadableNetwork(
                 f"shape {list(proto.dims)} needs {expected} bytes, but {len(proto.raw_data)} are stored"
             )
-        if proto.data_type in _NUMPY:
-            return _decode(np.frombuffer(proto.raw_data, _NUMPY[proto.data_type]), proto.data_type)
-        stored = np.frombuffer(proto.raw_data, "u1")
-        return _nibbles(stored, proto.data_type)[:size] if name in ("INT4", "UINT4") else stored
+        if name in PACKED_BITS or name in SMALL_FLOATS:
+            return np.frombuffer(proto.raw_data, "u1")
+        return _decode(np.frombuffer(proto.raw_data, _NUMPY[proto.data_type]), proto.data_type)
     if not holds(present, proto.data_type):
         raise UnreadableNetwork(f"its {name.lower()} values are in {present}, the field of another element type")
     values = getattr(proto, present)
     parts = 2 if name.startswith("COMPLEX") else 1
-    count = expected if name in _PACKED_BITS else size * parts
+    count = expected if name in PACKED_BITS else size * parts
     if len(values) != count:
         raise UnreadableNetwork(f"shape {list(proto.dims)} needs {count} values, but {len(values)} are stored")
     if present == "string_data":
@@ -330,9 +346,7 @@ def inline_values(proto: TensorProto, size: int, expected: int, present: str) ->
         return _decode(
             (np.array(values, np.int64) & 0xFFFF).astype("<u2").view(_NUMPY[proto.data_type]), proto.data_type
         )
-    if name in ("INT4", "UINT4"):
-        return _nibbles((np.array(values, np.int64) & 0xFF).astype("u1"), proto.data_type)[:size]
-    if proto.data_type not in _NUMPY:
+    if name in PACKED_BITS or name in SMALL_FLOATS:
         return (np.array(values, np.int64) & 0xFF).astype("u1")
     if name.startswith("COMPLEX"):
         return np.array(values, "<f4" if name == "COMPLEX64" else "<f8").view(_NUMPY[proto.data_type])
@@ -343,8 +357,3 @@ def inline_values(proto: TensorProto, size: int, expected: int, present: str) ->
     if (narrow != wide).any():
         raise UnreadableNetwork(f"a stored value is no {name.lower()}")
     return narrow
-
-
-def _nibbles(stored: Array, data_type: int) -> Array:
-    both = np.stack([stored & 0xF, stored >> 4], axis=-1).reshape(-1)
-    return _decode(both, data_type)
