@@ -32,11 +32,11 @@ class Anchors:
     """
 
     def __init__(self, record: Record) -> None:
-        self.record = record
         self.bound = "anchors" in record.arrays
+        self.record = record = record if self.bound else record.with_unbound()
         self.positions = anchors_of(record)
         sizes = [places.size for places in self.positions]
-        values = record.measured("anchors", sum(sizes)).astype(np.float64)
+        values = record.array("anchors", sum(sizes)).astype(np.float64)
         self.values = np.split(values, np.cumsum(sizes)[:-1])
         self.folds = folds_of(record)
         self.gains: list[Floats] | None = None
@@ -173,7 +173,8 @@ def slots_as_enrolled(record: Record, anchors: Anchors, view: SlotView) -> list[
     for number, stored in enumerate(agreements(reads, anchors.values).tolist()):
         slot = slots[record.slots[number].name]
         places, values = anchors.of(number)
-        match = _as_enrolled(slot, reads[number], stored, values, places, anchors.folds, number)
+        folds = anchors.folds if anchors.bound else None
+        match = _as_enrolled(slot, reads[number], stored, values, places, folds, number)
         if match is None:
             return None
         found.append(match)

@@ -145,23 +145,23 @@ class Record:
             raise UnreadableRecord(f"the record's array {name!r} holds numbers that are not finite")
         return value
 
-    def measured(self, name: str, size: int | None = None) -> NDArray[Any]:
-        """An array that may stand in the unbound part, because it was measured after the mark was inserted.
+    def with_unbound(self) -> "Record":
+        """The same record with the unbound arrays among its own, where the bound part has none of that name.
 
-        It may help to find slots and to describe what happened; nothing that is judged may rest on it.
+        They may help to find slots and to describe what happened; nothing that is judged may rest on them.
 
         Raises:
-            UnreadableRecord: As ``array``.
+            UnreadableRecord: One is damaged.
         """
-        text = self.unbound.get(name)
-        if name in self.arrays or text is None:
-            return self.array(name, size)
-        dtype, _, data = text.partition(":")
-        try:
-            array = _array_from_json({"dtype": dtype, "data": data})
-        except ValueError:
-            raise UnreadableRecord(f"the record's unbound array {name!r} is damaged") from None
-        return replace(self, arrays={name: array}).array(name, size)
+        later: dict[str, NDArray[Any]] = {}
+        for name, text in self.unbound.items():
+            dtype, _, data = text.partition(":")
+            if dtype in _DTYPES:
+                try:
+                    later[name] = _array_from_json({"dtype": dtype, "data": data})
+                except ValueError:
+                    raise UnreadableRecord(f"the record's unbound array {name!r} is damaged") from None
+        return replace(self, arrays={**later, **self.arrays})
 
     def with_measured(self, **arrays: NDArray[Any]) -> "Record":
         """The same record with arrays that were measured later."""

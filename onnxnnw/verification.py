@@ -179,14 +179,16 @@ class _Examiner:
         log10_rate = self.log10_rate - float(np.log10(alternatives))
         anchors = Anchors(record)
         as_enrolled = slots_as_enrolled(record, anchors, self.view)
+        # What nothing binds may help to find a slot, but where names are enough it changes no value.
+        folds = anchors.folds if anchors.bound or as_enrolled is None else None
         if as_enrolled is not None and method.reads_weights:
-            weights = StoredWeights(as_enrolled, self.live, anchors.folds)
+            weights = StoredWeights(as_enrolled, self.live, folds)
             judgement = method.judge(record, self._candidate(anchors, weights), log10_rate)
             if judgement.significant:
                 return self._decide(named, method, judgement, as_enrolled, "fast", True)
         # A second alignment judged on the same mark would be another alternative, and nobody paid for it.
         matches = as_enrolled if as_enrolled is not None else match_slots(anchors.wanted(), self.view.slots)
-        weights = CanonicalWeights(matches, self.live, anchors.folds)
+        weights = CanonicalWeights(matches, self.live, folds)
         judgement = method.judge(record, self._candidate(anchors, weights), log10_rate)
         path = "thorough" if method.reads_weights else "answers"
         bound = anchors.bound or as_enrolled is not None or not method.reads_weights
