@@ -15,7 +15,7 @@ import numpy as np
 from onnxnnw.enrolment import Owner, refuse_existing
 from onnxnnw.errors import UnreadableRecord, UsageError
 from onnxnnw.folds import kept
-from onnxnnw.graph import Network, find_slots, network_digest, open_network
+from onnxnnw.graph import Network, find_slots, network_digest, network_digests, open_network
 from onnxnnw.keys import Key
 from onnxnnw.methods.base import Acts, Insertion, Subject
 from onnxnnw.moment import AtOneMoment, MarkInTraining
@@ -308,4 +308,5 @@ def complete_record(record: Record, file: Path) -> Record:
             deviations=np.array([one.deviation for one in found], "<f8"),
             **kept([one.fold for one in found]),
         )
-        return record.with_derived(digest=network_digest(network, view))
+        digests = network_digests(network, view)
+        return record.with_digests(digests.network, digests.tensors)

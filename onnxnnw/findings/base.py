@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxnnw.graph.digest import Digests
 from onnxnnw.graph.match import Match
 from onnxnnw.graph.slots import SlotView
 from onnxnnw.methods.base import Judgement, Reads
@@ -126,6 +127,7 @@ class Examination:
         significant: Whether the mark is there.
         others: Other records at hand.
         explained: Share of the candidate's live weights whose own anchors agree.
+        digests: Of the candidate; None where they were not asked for.
     """
 
     record: Record
@@ -135,6 +137,7 @@ class Examination:
     significant: bool
     others: Sequence[Record]
     explained: float
+    digests: Digests | None = None
 
     @property
     def reads(self) -> Reads:
