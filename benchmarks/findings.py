@@ -105,17 +105,17 @@ def _off(name: str, due: Sequence[Observation]) -> str:
     """How far the number of a finding is off, where it has one."""
     if name not in ESTIMATES:
         return "–"
-    pairs = [
-        (one.found[name][ESTIMATES[name]], one.case.of(name, one.subject.record)) for one in due if ESTIMATES[name] in one.found.get(name, ())
-    ]
-    pairs = [(float(said), float(true)) for said, true in pairs if true is not None]
+    number = ESTIMATES[name]
+    said = [one for one in due if number in one.found.get(name, ())]
+    pairs = [(one.found[name][number], one.case.of(name, one.subject.record)) for one in said]
+    pairs = [(float(value), float(true)) for value, true in pairs if true is not None]
     if not pairs:
         return "–"
     if name in ("lattice", "rounded"):
-        off = np.array([said - true for said, true in pairs])
-        return f"{ESTIMATES[name]} {off.min():+.0f} … {off.max():+.0f}, median {np.median(off):+.0f}"
-    off = np.array([abs(said - true) / true for said, true in pairs])
-    return f"{ESTIMATES[name]}: median {np.median(off):.1%}, 95 % within {np.quantile(off, 0.95):.1%}"
+        off = np.array([value - true for value, true in pairs])
+        return f"{number} {off.min():+.0f} … {off.max():+.0f}, median {np.median(off):+.0f}"
+    off = np.array([abs(value - true) / true for value, true in pairs])
+    return f"{number}: median {np.median(off):.1%}, 95 % within {np.quantile(off, 0.95):.1%}"
 
 
 def by_case(seen: Sequence[Observation]) -> Iterator[list[str]]:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROOMS = (
     "errors standard statistics keys graph images runtime records placement methods survey enrolment inspection "
-    "findings verdict candidate verification "
+    "changes findings verdict candidate verification "
     "recipes checkpoints tasks training networks modifications demo cli"
 ).split()
 GRAPH = "formats wire stored file patch flow arrays decoding constants live uses fold slots digest gauge match".split()

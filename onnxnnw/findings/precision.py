@@ -5,14 +5,15 @@ from collections import defaultdict
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.findings.base import Examination, Finding, few, shape_of, share
+from onnxnnw.changes import SlotReads, shape_of
+from onnxnnw.findings.base import Examination, Finding, few, share
 from onnxnnw.graph.constants import Constant, Dequantized
 from onnxnnw.graph.stored import round_to
 
 __all__ = ["find", "lattice_levels"]
 
 MIN_READS = 12
-MIN_FLAT, FLAT = 100, 5.0
+MIN_FLAT, FLAT, MAX_SPANS = 100, 5.0, 16
 MAX_LEVELS = 2**17
 _TOLERANCE = 4e-7
 
@@ -69,10 +70,10 @@ def _rounded(examination: Examination) -> list[Finding]:
 
 def _lattices(examination: Examination) -> list[Finding]:
     """Values on a lattice, where what was enrolled is on none."""
-    slots = [one for one in examination.slot_reads if one.match.slot.tensor.is_float and one.found.size >= MIN_READS]
-    levels = {one.name: lattice_levels(one.found) for one in slots if not one.same.all()}
-    levels = {name: count for name, count in levels.items() if count}
-    if not levels or 2 * len(levels) < len({int(slot) for slot in examination.reads.slots}):
+    slots = [one for one in examination.slot_reads if not one.narrow and one.found.size >= MIN_READS]
+    seen = {one.name: lattice_levels(one.found) for one in slots if not one.same.all()}
+    levels = {one.name: _in_all(one, seen[one.name]) for one in slots if seen.get(one.name)}
+    if not levels or 2 * len(levels) < len(slots):
         return []
     bits = int(np.ceil(np.log2(max(2.0, float(np.median(list(levels.values())))))))
     return [
@@ -85,15 +86,27 @@ def _lattices(examination: Examination) -> list[Finding]:
     ]
 
 
+def _in_all(one: SlotReads, seen: int) -> int:
+    """Levels of the whole slot: the outermost ones are rarely among the reads."""
+    step = float(np.ptp(one.found)) / max(1, seen - 1)
+    return round(_span(one) / step) + 1
+
+
+def _span(one: SlotReads) -> float:
+    """Range of all of the slot's values as they are now."""
+    array = one.match.slot.array()
+    return float(array.max()) - float(array.min())
+
+
 def _flat(examination: Examination) -> list[Finding]:
     """Changes that are spread evenly within each layer: rounding to a step, too fine for a lattice to be seen."""
     loose = examination.loose
     shape = shape_of(loose)
     if shape.reads < MIN_FLAT or shape.peaked < FLAT or not shape.sizes:
         return []
-    steps = {name: size * np.sqrt(12) for name, size in shape.sizes.items()}
-    spans = {one.name: float(np.ptp(one.enrolled)) / max(one.deviation, 1e-300) for one in loose}
-    bits = round(float(np.median([np.log2(max(2.0, spans[name] / step)) for name, step in steps.items()])))
+    steps = {name: size * float(np.sqrt(12)) for name, size in shape.sizes.items()}
+    levels = [_span(one) / one.deviation / steps[one.name] for one in loose[:MAX_SPANS] if one.name in steps]
+    bits = round(float(np.median(np.log2(np.maximum(2.0, levels))))) if levels else 0
     return [
         Finding(
             "rounded",
