@@ -134,8 +134,8 @@ def table(found: list[Row]) -> Iterator[str]:
         error = "" if one.error is None else f"{one.error:.1f}"
         standard = "retrieved" if mark.standard.retrieved else "not retrieved"
         yield (
-            f"| {one.value} | {mark.standard.spearman:.3f} | {standard} | {mark.log10_p:.1f} | {mark.effect:.3f} "
-            f"| {mark.decision} | {own.standard.spearman:.3f} | {own.log10_p:.1f} | {own.decision} | {error} "
+            f"| {one.value} | {mark.standard.values['spearman']:.3f} | {standard} | {mark.log10_p:.1f} | {mark.effect:.3f} "
+            f"| {mark.decision} | {own.standard.values['spearman']:.3f} | {own.log10_p:.1f} | {own.decision} | {error} "
             f"| {one.published[0]} | {one.published[1]} |"
         )
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from onnxnnw.networks import MarkInTraining, find_network
+from onnxnnw.marking import MarkInTraining
+from onnxnnw.networks import find_network
 from onnxnnw.recipes import Constant
 from onnxnnw.tasks.classification import Images
 from onnxnnw.training import Trainer

@@ -10,7 +10,8 @@ from onnxnnw.graph import SlotView
 from onnxnnw.graph.gauge import row_gains, row_magnitudes
 from onnxnnw.graph.match import Match, Wanted, agreement
 from onnxnnw.graph.stored import Array
-from onnxnnw.placement import anchor_positions, plan_of
+from onnxnnw.methods.base import Reads
+from onnxnnw.placement import anchors_of
 from onnxnnw.records import Record
 
 __all__ = ["Anchors", "CanonicalWeights", "StoredWeights", "slots_as_enrolled"]
@@ -20,17 +21,37 @@ Positions = NDArray[np.int64]
 
 
 class Anchors:
-    """A record's anchors: where they are and what they were."""
+    """A record's anchors: where they are and what they were.
+
+    Attributes:
+        bound: Whether the mark depends on them; where it was inserted in training, they were read afterwards.
+    """
 
     def __init__(self, record: Record) -> None:
         self.record = record
-        self.positions = anchor_positions(record, plan_of(record))
+        self.bound = "anchors" in record.arrays
+        self.positions = anchors_of(record)
         sizes = [places.size for places in self.positions]
-        values = record.array("anchors", sum(sizes)).astype(np.float64)
+        values = record.measured("anchors", sum(sizes)).astype(np.float64)
         self.values = np.split(values, np.cumsum(sizes)[:-1])
 
     def of(self, slot: int) -> tuple[Positions, Floats]:
         return self.positions[slot], self.values[slot]
+
+    def reads(self, weights: "StoredWeights") -> Reads:
+        """What stands at the anchors now, in the precision in which they are kept."""
+        found = [weights.values(slot, places) for slot, places in enumerate(self.positions)]
+        return Reads(
+            np.repeat(np.arange(len(self.positions)), [places.size for places in self.positions]),
+            np.concatenate(self.positions),
+            np.concatenate(self.values),
+            np.concatenate(
+                [
+                    np.full(places.size, np.nan) if values is None else _as_kept(values)
+                    for values, places in zip(found, self.positions, strict=True)
+                ]
+            ),
+        )
 
     def wanted(self) -> list[Wanted]:
         out = []
@@ -47,9 +68,16 @@ class StoredWeights:
     matches: Sequence[Match | None]
     live: int
 
+    def has(self, slot: int) -> bool:
+        return self.matches[slot] is not None
+
     def values(self, slot: int, positions: Positions) -> Floats | None:
         match = self.matches[slot]
         return None if match is None else match.slot.values(positions)
+
+    def array(self, slot: int) -> Array | None:
+        match = self.matches[slot]
+        return None if match is None else match.slot.array()
 
     def gains(self, slot: int) -> Floats | None:
         return None
@@ -67,15 +95,15 @@ class CanonicalWeights(StoredWeights):
     _loaded: dict[int, Array] = field(default_factory=dict, repr=False)
 
     def values(self, slot: int, positions: Positions) -> Floats | None:
-        array = self._array(slot)
+        array = self.array(slot)
         return None if array is None else np.asarray(array.reshape(-1)[positions], np.float64)
 
     def gains(self, slot: int) -> Floats | None:
-        if slot not in self._gains and self._array(slot) is None:
+        if slot not in self._gains and self.array(slot) is None:
             return None
         return self._gains[slot]
 
-    def _array(self, slot: int) -> Array | None:
+    def array(self, slot: int) -> Array | None:
         """The slot's weights in the record's orientation; the gauge is measured as they come by."""
         match = self.matches[slot]
         if match is None:

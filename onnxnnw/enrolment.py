@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from onnxnnw.records import MAX_POSITIONS, ROLES, Record, save_record
 from onnxnnw.statistics import required_reads
 from onnxnnw.survey import survey
 
-__all__ = ["Enrolment", "Owner", "embed", "enrol", "fingerprint"]
+__all__ = ["Enrolment", "Owner", "embed", "enrol", "fingerprint", "refuse_existing"]
 
 DEFAULT_POSITIONS = 512
 DEFAULT_STRENGTH = 1.0
@@ -85,7 +86,7 @@ def fingerprint(
     Raises:
         CannotLook: The network cannot be read or has too few eligible weights.
     """
-    _refuse_existing(record_path)
+    refuse_existing(record_path)
     with open_network(model) as network:
         view = find_slots(network)
         with ThreadPoolExecutor(1) as pool:
@@ -126,7 +127,7 @@ def embed(
         CannotLook: The network cannot be read, changed, or has too few eligible weights.
         UsageError: Output and input are the same, or the record exists.
     """
-    _refuse_existing(record_path)
+    refuse_existing(record_path)
     if Path(out).exists() and Path(model).exists() and Path(out).samefile(model):
         raise UsageError(f"{out}: input and output are the same file")
     with open_network(model, for_writing=True) as network:
@@ -241,8 +242,14 @@ class _Own:
     slots: Sequence[Slot]
     rows: Sequence[NDArray[np.float64]]
 
+    def has(self, slot: int) -> bool:
+        return True
+
     def values(self, slot: int, positions: NDArray[np.int64]) -> NDArray[np.float64]:
         return self.slots[slot].values(positions)
+
+    def array(self, slot: int) -> NDArray[Any]:
+        return self.slots[slot].array()
 
     def gains(self, slot: int) -> NDArray[np.float64]:
         return self.rows[slot]
@@ -280,7 +287,12 @@ def _edits(record: Record, view: SlotView) -> list[Edit]:
     return [Edit(*slots[name].edits(positions, values)) for name, (positions, values) in written.items()]
 
 
-def _refuse_existing(record_path: Path | str) -> None:
+def refuse_existing(record_path: Path | str) -> None:
+    """Refuse a record's place before hours of work, not after them.
+
+    Raises:
+        UsageError: Something is there.
+    """
     if Path(record_path).exists():
         raise UsageError(f"{record_path} exists; a record holds the only copy of a secret and is never overwritten")
 

@@ -18,6 +18,7 @@ __all__ = [
     "CONTROLS",
     "Plan",
     "anchor_positions",
+    "anchors_of",
     "capacity",
     "control_positions",
     "draw_positions",
@@ -157,6 +158,12 @@ def anchor_positions(record: Record, plan: Plan) -> list[Positions]:
             inside = row * entry.row_size + barred % entry.row_size
         out.append(_skip_dead(stream.indices(count, live, inside.tolist()), entry))
     return out
+
+
+def anchors_of(record: Record) -> list[Positions]:
+    """The anchors of a record; one of a method without positions has anchors all the same."""
+    nowhere = Plan(np.empty(0, np.int64), np.empty(0, np.int64))
+    return anchor_positions(record, plan_of(record) if "positions" in record.parameters else nowhere)
 
 
 def control_positions(record: Record, plan: Plan) -> Positions:

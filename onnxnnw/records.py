@@ -118,7 +118,7 @@ class Record:
 
     @property
     def number_of_positions(self) -> int:
-        """N."""
+        """N, for methods that draw positions."""
         return self.integer("positions")
 
     def integer(self, name: str) -> int:
@@ -144,6 +144,33 @@ class Record:
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             raise UnreadableRecord(f"the record's array {name!r} holds numbers that are not finite")
         return value
+
+    def measured(self, name: str, size: int | None = None) -> NDArray[Any]:
+        """An array that may stand in the unbound part, because it was measured after the mark was inserted.
+
+        It may help to find slots and to describe what happened; nothing that is judged may rest on it.
+
+        Raises:
+            UnreadableRecord: As ``array``.
+        """
+        text = self.unbound.get(name)
+        if name in self.arrays or text is None:
+            return self.array(name, size)
+        dtype, _, data = text.partition(":")
+        try:
+            array = _array_from_json({"dtype": dtype, "data": data})
+        except ValueError:
+            raise UnreadableRecord(f"the record's unbound array {name!r} is damaged") from None
+        return replace(self, arrays={name: array}).array(name, size)
+
+    def with_measured(self, **arrays: NDArray[Any]) -> "Record":
+        """The same record with arrays that were measured later."""
+        texts = {name: ":".join(_array_to_json(array).values()) for name, array in arrays.items()}
+        return replace(self, unbound={**self.unbound, **texts})
+
+    def with_key(self, key: Key) -> "Record":
+        """The same record under another secret."""
+        return replace(self, key=key)
 
     def with_derived(self, **derived: str) -> "Record":
         """The same record with more derived entries."""

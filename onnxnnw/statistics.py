@@ -19,9 +19,11 @@ __all__ = [
     "associate_fingerprint",
     "associate_watermark",
     "correlations",
+    "log10_binomial_tail",
     "log10_normal_tail",
     "log10_of_either",
     "required_reads",
+    "required_symbols",
     "standardise",
 ]
 
@@ -75,6 +77,35 @@ def log10_normal_tail(t: float) -> float:
     return -t * t / (2 * math.log(10)) - math.log10(t * math.sqrt(2 * math.pi)) + math.log10(series)
 
 
+def log10_binomial_tail(successes: int, trials: int, probability: float) -> float:
+    """log10 of P(X >= successes) for X ~ Binomial(trials, probability); exact up to rounding, at any depth.
+
+    Args:
+        successes: 0 or fewer gives log10(1) = 0.
+        trials: n.
+        probability: Of one success, strictly between 0 and 1.
+    """
+    if successes <= 0:
+        return 0.0
+    if successes > trials:
+        return -math.inf
+    odds = probability / (1 - probability)
+    first = (
+        math.lgamma(trials + 1)
+        - math.lgamma(successes + 1)
+        - math.lgamma(trials - successes + 1)
+        + successes * math.log(probability)
+        + (trials - successes) * math.log1p(-probability)
+    )
+    terms, ratio = [1.0], 1.0  # each term over the first; they may grow before they fall
+    for k in range(successes, trials):
+        ratio *= (trials - k) / (k + 1) * odds
+        terms.append(ratio)
+        if ratio < 1e-18 * terms[0] and k > trials * probability:
+            break
+    return min(0.0, (first + math.log(math.fsum(terms))) / math.log(10))
+
+
 def log10_of_either(log10_p: float, ways: int) -> float:
     """The Bonferroni bound for the best of several ways to look: ``min(1, ways * p)``."""
     return min(0.0, log10_p + math.log10(ways))
@@ -90,6 +121,28 @@ def required_reads(false_positive_rate: float) -> int:
         raise UsageError(f"a false-positive rate lies between 0 and 1, not at {false_positive_rate}")
     quantile = -NormalDist().inv_cdf(false_positive_rate)
     return max(1, math.ceil(((quantile + 1.645) / 0.5) ** 2))
+
+
+def required_symbols(false_positive_rate: float, by_chance: float, by_mark: float) -> int:
+    """How many Symbols must be read before "not traced" may be said: 95 % power where each is right with ``by_mark``.
+
+    Args:
+        false_positive_rate: Of the decision.
+        by_chance: Probability that a Symbol is right without the mark.
+        by_mark: Probability that it is right where the mark is there, damaged as it may be.
+
+    Raises:
+        UsageError: The rate is not between 0 and 1.
+    """
+    required_reads(false_positive_rate)  # refuses an impossible rate
+    log10_rate, count = math.log10(false_positive_rate), 1
+    while True:
+        threshold = next(
+            (k for k in range(count + 1) if log10_binomial_tail(k, count, by_chance) <= log10_rate), count + 1
+        )
+        if log10_binomial_tail(threshold, count, by_mark) >= math.log10(0.95):
+            return count
+        count += 1
 
 
 def standardise(values: Floats, groups: Groups) -> Floats:

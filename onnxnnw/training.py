@@ -24,6 +24,7 @@ from onnxnnw.recipes import Recipe
 from onnxnnw.tasks.base import Metric, Samples, evaluate
 
 __all__ = [
+    "AfterBatch",
     "AtEpoch",
     "Cost",
     "Epoch",
@@ -50,19 +51,26 @@ Module = Any
 class AtEpoch(Protocol):
     """Called with the running module when `epoch` epochs are finished: before the first with 0, after the last too."""
 
-    def __call__(self, module: Module, epoch: int) -> None: ...
+    def __call__(self, module: Module, epoch: int, /) -> None: ...
 
 
 class Penalty(Protocol):
     """A scalar tensor, differentiable in the module's parameters, that is added to the loss of each batch."""
 
-    def __call__(self, module: Module) -> Tensor: ...
+    def __call__(self, module: Module, /) -> Tensor: ...
 
 
 class Extra(Protocol):
     """Inputs and targets that are joined to a batch."""
 
-    def __call__(self, rng: np.random.Generator) -> tuple[NDArray[Any], NDArray[Any]]: ...
+    def __call__(self, rng: np.random.Generator, /) -> tuple[NDArray[Any], NDArray[Any]]: ...
+
+
+class AfterBatch(Protocol):
+    """Called with the running module after each update, and how many there were; it looks, changes nothing, and its time
+    is not counted."""
+
+    def __call__(self, module: Module, iteration: int, /) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,7 @@ class Hooks:
     at_epoch: AtEpoch | None = None
     penalty: Penalty | None = None
     extra: Extra | None = None
+    after_batch: AfterBatch | None = None
 
 
 def write_values(module: Module, values: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]) -> None:
@@ -251,11 +260,20 @@ class _Run:
             self._set_rate(self.recipe.optimizer.rate * self.recipe.schedule(progress))
             chosen = order[step * self.recipe.batch : (step + 1) * self.recipe.batch]
             total += self.step(*self._batch(samples, chosen, rng))
+            begin += self._looked_on(number * self.batches + step + 1)
             if (step + 1) % LOOK_EVERY == 0 or step + 1 == self.batches:
                 self._look(float(total), number + 1, step + 1)
         if self.device != "cpu":
             torch.cuda.synchronize()
         return time.perf_counter() - begin, float(total) / self.batches
+
+    def _looked_on(self, iteration: int) -> float:
+        """Seconds that an onlooker took."""
+        if self.trainer.hooks.after_batch is None:
+            return 0.0
+        begin = time.perf_counter()
+        self.trainer.hooks.after_batch(self.module, iteration)
+        return time.perf_counter() - begin
 
     def _batch(self, samples: Samples, chosen: NDArray[Any], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         inputs, targets = (self._tensor(values) for values in samples.batch(chosen, rng))

@@ -1,25 +1,16 @@
 """What a verdict says, for people and programs; documented in docs/verdict-format.md."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from onnxnnw.findings.base import Finding
+from onnxnnw.methods.base import Decoded, Standard
 
-__all__ = ["FORMAT", "Evidence", "Search", "Standard", "Verdict"]
+__all__ = ["FORMAT", "Evidence", "Search", "Verdict"]
 
 FORMAT = "onnxnnw/verdict/1"
-
-
-@dataclass(frozen=True)
-class Standard:
-    """The standard's own decision; nominal, see docs/statistics.md."""
-
-    spearman: float
-    pearson: float
-    log10_p: float
-    retrieved: bool
 
 
 @dataclass(frozen=True)
@@ -30,7 +21,7 @@ class Evidence:
         kind: ``watermark`` or ``fingerprint``.
         commitment: SHA-256 of the record file.
         after_the_fact_trials_log10: How many keys (log10) somebody would have to try to make such a record for this
-            candidate; None for a fingerprint.
+            candidate; None for a fingerprint, and where the verdict needed anchors that the mark does not depend on.
         sentence: The same in words.
     """
 
@@ -48,10 +39,13 @@ class Verdict:
         decision: ``identical``, ``traced``, ``not traced`` or ``inconclusive``.
         log10_p: Of the strict test, all alternatives paid for.
         rate: The false-positive rate of the decision.
-        effect: Correlation of what was read with what was expected, within slots.
-        positions, read, absent, unread: N, and what became of the positions.
+        effect: 1 where all is as expected, 0 where nothing is: a correlation within slots, or the share of right
+            Symbols above chance.
+        unit: What the mark consists of: ``positions``, ``bits`` or ``triggers``.
+        positions, read, absent, unread: How many of them, and what became of them.
+        payload: What was decoded, for methods that carry a Payload.
         explained: Share of the candidate's live weights in slots whose own anchors agree.
-        path: ``fast`` or ``thorough``.
+        path: ``fast`` or ``thorough`` for methods that read weights, ``answers`` for those that ask.
     """
 
     decision: str
@@ -63,6 +57,7 @@ class Verdict:
     log10_p: float
     rate: float
     effect: float
+    unit: str
     positions: int
     read: int
     absent: int
@@ -72,6 +67,7 @@ class Verdict:
     evidence: Evidence
     findings: tuple[Finding, ...]
     path: str
+    payload: Decoded | None = None
     not_understood: tuple[str, ...] = field(default=())
 
     @property
@@ -97,6 +93,7 @@ class Verdict:
             "log10_p": _finite(self.log10_p),
             "false_positive_rate": self.rate,
             "effect": round(self.effect, 6),
+            "unit": self.unit,
             "positions": self.positions,
             "read": self.read,
             "absent": self.absent,
@@ -104,12 +101,11 @@ class Verdict:
             "coverage": round(self.coverage, 6),
             "explained": round(self.explained, 6),
             "standard": {
-                "spearman": round(self.standard.spearman, 6),
-                "pearson": round(self.standard.pearson, 6),
-                "log10_p": _finite(self.standard.log10_p),
+                **{name: _finite(value, 6) for name, value in self.standard.values.items()},
                 "retrieved": self.standard.retrieved,
                 "nominal": True,
             },
+            "payload": None if self.payload is None else asdict(self.payload),
             "evidence": {
                 "kind": self.evidence.kind,
                 "commitment": self.evidence.commitment,
@@ -163,5 +159,5 @@ class Search:
         return out
 
 
-def _finite(number: float) -> float:
-    return round(number, 4) if np.isfinite(number) else float(np.sign(number) * 9999)
+def _finite(number: float, digits: int = 4) -> float:
+    return round(number, digits) if np.isfinite(number) else float(np.sign(number) * 9999)

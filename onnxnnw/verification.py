@@ -10,18 +10,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnxnnw.candidate import Anchors, CanonicalWeights, StoredWeights, slots_as_enrolled
 from onnxnnw.errors import UnknownName, UnreadableRecord, UsageError
 from onnxnnw.findings.base import Examination, Finding, collect_findings
 from onnxnnw.graph import Network, find_slots, network_digest, open_network
 from onnxnnw.graph.match import Match, match_slots
-from onnxnnw.methods.base import Judgement, Method, Reads, find_method
+from onnxnnw.methods.base import Candidate, Judgement, Method, Reads, find_method
 from onnxnnw.records import Record, commitment_of, load_record
+from onnxnnw.runtime import Runtime, open_runtime
 from onnxnnw.statistics import log10_of_either, required_reads
-from onnxnnw.verdict import Evidence, Search, Standard, Verdict
+from onnxnnw.verdict import Evidence, Search, Verdict
 
 __all__ = ["DEFAULT_RATE", "NamedRecord", "examine", "load_records", "named_record", "search", "verify"]
 
@@ -29,7 +32,6 @@ DEFAULT_RATE = 1e-6
 FORGEABLE = 24.0
 """Below this many (log10) trials a record could be made after the fact by trying keys."""
 
-SIGNIFICANCE = 0.05  # NNW-TEC 3, "Rho Spearman Value"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
@@ -165,6 +167,7 @@ class _Examiner:
         self.digest = network_digest(network, self.view) if full else None
         self.log10_rate = float(np.log10(rate))
         self.live = sum(slot.size for slot in self.view.slots)
+        self.runtime: Runtime | None = None
 
     def verdict(self, named: NamedRecord) -> Verdict:
         record = named.record
@@ -173,31 +176,57 @@ class _Examiner:
         log10_rate = self.log10_rate - float(np.log10(alternatives))
         anchors = Anchors(record)
         as_enrolled = slots_as_enrolled(record, anchors, self.view)
-        if as_enrolled is not None:
-            judgement = method.judge(record, StoredWeights(as_enrolled, self.live), log10_rate)
+        if as_enrolled is not None and method.reads_weights:
+            weights = StoredWeights(as_enrolled, self.live)
+            judgement = method.judge(record, self._candidate(anchors, weights), log10_rate)
             if judgement.significant:
-                return self._decide(named, judgement, as_enrolled, "fast", alternatives)
+                return self._decide(named, method, judgement, as_enrolled, "fast", True)
         # A second alignment judged on the same mark would be another alternative, and nobody paid for it.
         matches = as_enrolled if as_enrolled is not None else match_slots(anchors.wanted(), self.view.slots)
-        judgement = method.judge(record, CanonicalWeights(matches, self.live), log10_rate)
-        return self._decide(named, judgement, matches, "thorough", alternatives)
+        weights = CanonicalWeights(matches, self.live)
+        judgement = method.judge(record, self._candidate(anchors, weights), log10_rate)
+        path = "thorough" if method.reads_weights else "answers"
+        bound = anchors.bound or as_enrolled is not None or not method.reads_weights
+        return self._decide(named, method, judgement, matches, path, bound)
+
+    def _candidate(self, anchors: Anchors, weights: StoredWeights) -> Candidate:
+        return Candidate(weights, lambda: anchors.reads(weights), self._predict)
+
+    def _predict(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """The candidate's answers; the only place where it is run."""
+        if self.runtime is None:
+            self.runtime = open_runtime(self.network.path)
+        return self.runtime.predict(inputs)
 
     def _decide(
-        self, named: NamedRecord, judgement: Judgement, matches: Sequence[Match | None], path: str, alternatives: int
+        self,
+        named: NamedRecord,
+        method: Method,
+        judgement: Judgement,
+        matches: Sequence[Match | None],
+        path: str,
+        bound: bool,
     ) -> Verdict:
-        record, reads = named.record, judgement.reads
-        unmatched = np.array([match is None for match in matches])[reads.slots]
-        absent = 0 if self.view.not_understood else int(unmatched.sum())
-        read = int(np.isfinite(reads.found).sum())
+        """The verdict.
+
+        Args:
+            bound: Whether nothing that the mark does not depend on was needed to find it.
+        """
+        record, alternatives = named.record, len(self.records)
+        absent = 0 if self.view.not_understood else judgement.absent
+        read = judgement.read
         log10_p = log10_of_either(judgement.association.log10_p, alternatives)
-        identical = self.digest is not None and self.digest == record.derived.get("digest") and _untouched(reads)
+        identical = (
+            self.digest is not None and self.digest == record.derived.get("digest") and _untouched(judgement.reads)
+        )
         explained = sum(m.slot.size for m in matches if m is not None and m.agrees) / max(1, self.live)
         if identical:
             decision = "identical"
         elif judgement.significant:
             decision = "traced"
         else:
-            decision = "not traced" if read + absent >= required_reads(self.rate) else "inconclusive"
+            enough = read + absent >= method.required(record, self.rate)
+            decision = "not traced" if enough else "inconclusive"
         examination = Examination(
             record=record,
             view=self.view,
@@ -208,7 +237,6 @@ class _Examiner:
             explained=explained,
         )
         findings = tuple(_clean(finding) for finding in collect_findings(examination))
-        standard = judgement.standard
         return Verdict(
             decision=decision,
             record=_visible(named.name),
@@ -219,15 +247,17 @@ class _Examiner:
             log10_p=log10_p,
             rate=self.rate,
             effect=judgement.association.effect,
-            positions=record.number_of_positions,
+            unit=judgement.unit,
+            positions=judgement.symbols,
             read=read,
             absent=absent,
-            unread=record.number_of_positions - read - absent,
+            unread=judgement.symbols - read - absent,
             explained=explained,
-            standard=Standard(standard.spearman, standard.pearson, standard.log10_p, standard.retrieved(SIGNIFICANCE)),
-            evidence=_evidence(named, decision, log10_p),
+            standard=judgement.standard,
+            evidence=_evidence(named, decision, log10_p, bound),
             findings=findings,
             path=path,
+            payload=judgement.payload,
             not_understood=tuple(_visible(problem) for problem in self.view.not_understood[:20]),
         )
 
@@ -245,7 +275,7 @@ def _untouched(reads: Reads) -> bool:
     return bool(np.array_equal(reads.found[usable], reads.enrolled[usable])) and 2 * int(usable.sum()) >= usable.size
 
 
-def _evidence(named: NamedRecord, decision: str, log10_p: float) -> Evidence:
+def _evidence(named: NamedRecord, decision: str, log10_p: float, bound: bool) -> Evidence:
     kind = named.record.kind
     if decision not in ("traced", "identical"):
         return Evidence(kind, named.commitment, None, "no evidence of a common origin")
@@ -253,6 +283,9 @@ def _evidence(named: NamedRecord, decision: str, log10_p: float) -> Evidence:
         return Evidence(
             kind, named.commitment, None, "the two are the same network; this does not say which came first"
         )
+    if not bound:
+        sentence = "found by anchors that were read after the mark was bound: rely on a commitment published before"
+        return Evidence(kind, named.commitment, None, sentence)
     trials = -log10_p
     sentence = f"a record made after the fact would have to try about 1e{trials:.0f} keys"
     if trials < FORGEABLE:

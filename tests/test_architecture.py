@@ -10,9 +10,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = (
-    "errors standard statistics keys graph images runtime records placement methods survey enrolment inspection "
+    "errors standard statistics keys graph images runtime records placement parameters payload triggers "
+    "methods survey enrolment inspection "
     "changes findings verdict candidate verification "
-    "recipes checkpoints tasks training networks modifications demo cli"
+    "recipes checkpoints tasks training networks marking modifications demo cli"
 ).split()
 GRAPH = "formats wire stored file patch flow arrays decoding constants live uses fold slots digest gauge match".split()
 PLUG_INS = ("methods", "findings", "tasks", "modifications")

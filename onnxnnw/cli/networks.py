@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from onnxnnw.cli import show
+
 if TYPE_CHECKING:
+    from onnxnnw.marking import AtOneMoment, Marked
+    from onnxnnw.methods.base import Insertion
     from onnxnnw.tasks.base import Measurement
     from onnxnnw.training import Epoch
 
@@ -43,7 +47,22 @@ def export(
     print(out)
 
 
+def _list_methods(wanted: bool) -> None:
+    if not wanted:
+        return
+    from onnxnnw.methods.base import find_insertion, insertion_names
+    from onnxnnw.parameters import describe
+
+    print("nct\n  Values at secret positions; --mark-at, --positions, --strength")
+    for name in insertion_names():
+        kind = find_insertion(name)
+        print(f"{name}\n  {(kind.__doc__ or '').splitlines()[0]}")
+        show.pairs([(f"  {parameter}", sentence) for parameter, sentence in describe(kind)])
+    raise typer.Exit
+
+
 def train(
+    context: typer.Context,
     network: Name,
     data: Annotated[Path, typer.Option("--data", help="Directory of the task's data.")],
     out: Out,
@@ -54,6 +73,7 @@ def train(
         str | None, typer.Option("--schedule", help="constant, one-cycle or decay; the network's own.")
     ] = None,
     seed: Seed = 0,
+    start: Annotated[Path | None, typer.Option("--start", help="Start from this ONNX file's weights.")] = None,
     threads: Threads = None,
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", help="Resume from this file; it is written after every epoch.")
@@ -61,44 +81,91 @@ def train(
     until: Annotated[
         int | None, typer.Option("--until", min=0, help="Stop when so many epochs are done, to be resumed later.")
     ] = None,
-    mark_at: Annotated[
-        int | None, typer.Option("--mark-at", min=0, help="Insert an NCT watermark when so many epochs are done.")
-    ] = None,
     record: Annotated[Path | None, typer.Option("--record", help="Where the watermark's record goes.")] = None,
-    positions: Annotated[int, typer.Option("--positions", help="Positions of the watermark.")] = 512,
-    strength: Annotated[float, typer.Option("--strength", help="Strength of the watermark.")] = 1.0,
+    method: Annotated[
+        str | None, typer.Option("--method", help="Mark while training: nct, rtw or tbw; its parameters follow.")
+    ] = None,
+    list_methods: Annotated[
+        bool,
+        typer.Option(
+            "--list-methods", callback=_list_methods, is_eager=True, help="List the methods with their parameters."
+        ),
+    ] = False,
+    mark_at: Annotated[
+        int | None, typer.Option("--mark-at", min=0, help="nct: insert the mark when so many epochs are done.")
+    ] = None,
+    positions: Annotated[int, typer.Option("--positions", help="nct: positions of the mark.")] = 512,
+    strength: Annotated[float, typer.Option("--strength", help="nct: strength of the mark.")] = 1.0,
+    actor: Annotated[str, typer.Option("--actor", help="Who marks.")] = "",
+    role: Annotated[
+        str, typer.Option("--role", help="Architect, Trainer, Tracker, Distributor or 'Generic user'.")
+    ] = "",
 ) -> None:
-    """Train a reference network and write it as ONNX; interrupted, it resumes from its checkpoint.
+    """Train a reference network and write it as ONNX, marked if wanted; interrupted, it resumes from its checkpoint.
 
-    Example: onnxnnw train resnet8 --data DIR --checkpoint resnet8.pt -o resnet8.onnx
+    Example: onnxnnw train resnet8 --data DIR -o marked.onnx --record my.record --method rtw --bits 64 --payload ACME
     """
-    from onnxnnw.errors import UsageError
-    from onnxnnw.networks import MarkInTraining, find_network, train_network
+    from onnxnnw.enrolment import Owner
+    from onnxnnw.marking import Training, insert_in_training
+    from onnxnnw.networks import find_network
     from onnxnnw.recipes import adjusted
-    from onnxnnw.training import Hooks
 
     architecture = find_network(network, size)
-    if (mark_at is None) != (record is None):
-        raise UsageError("--mark-at and --record go together")
-    mark = None
-    if mark_at is not None and record is not None:
-        mark = MarkInTraining(architecture, mark_at, record, positions, strength)
-    recipe = adjusted(architecture.recipe(), epochs, rate, schedule)
-    show = Show(architecture.task().metrics[0].name)
-    trained = train_network(
-        architecture,
-        data,
-        out,
-        recipe=recipe,
-        seed=seed,
-        threads=threads,
-        checkpoint=checkpoint,
-        until=until,
-        hooks=Hooks(mark),
-        progress=show,
+    mark = _insertion(method, mark_at, positions, strength, context.args)
+    training = Training(
+        adjusted(architecture.recipe(), epochs, rate, schedule),
+        seed,
+        start,
+        threads,
+        checkpoint,
+        until,
+        Show(architecture.task().metrics[0].name),
     )
-    cost = trained.cost
+    done = insert_in_training(architecture, data, out, record, mark, training, Owner(actor, role))
+    cost = done.trained.cost
     print(f"{out}  {cost.iterations} batches, {1000 * cost.seconds_per_batch:.1f} ms each")
+    if record is not None:
+        _show_mark(done, record)
+
+
+def _insertion(
+    method: str | None, mark_at: int | None, positions: int, strength: float, arguments: list[str]
+) -> "AtOneMoment | Insertion | None":
+    """What is inserted, from the options of ``train``."""
+    from onnxnnw.errors import UnknownName, UsageError
+    from onnxnnw.marking import AtOneMoment
+    from onnxnnw.methods.base import find_insertion, insertion_names
+    from onnxnnw.parameters import from_arguments
+
+    if method is None and mark_at is not None:
+        method = "nct"
+    if method in (None, "nct"):
+        if arguments:
+            raise UsageError(f"{arguments[0]} is not an option of train; see train --help")
+        if method == "nct" and mark_at is None:
+            raise UsageError("--method nct needs --mark-at: the number of epochs after which the mark is inserted")
+        return None if mark_at is None else AtOneMoment(mark_at, positions, strength)
+    if mark_at is not None:
+        raise UsageError(f"--mark-at belongs to nct; {method} marks during the whole training")
+    if method not in insertion_names():
+        raise UnknownName("method that is inserted in training", str(method), ["nct", *insertion_names()])
+    return from_arguments(find_insertion(method), method, arguments)
+
+
+def _show_mark(done: "Marked", record: Path) -> None:
+    rows = []
+    if done.record is not None:
+        rows = [
+            ("record", f"{record}  (secret: whoever holds it can erase the mark)"),
+            ("commitment", f"{done.commitment}  (publish it before the network)"),
+        ]
+    else:
+        rows = [("record", f"{record}.draft until the last epoch is done")]
+    if done.inserted_after is not None:
+        rows.append(("inserted", f"after {done.inserted_after:,} batch iterations"))
+    show.pairs(rows)
+    for warning in done.warnings:
+        typer.secho(f"warning: {show.visible(warning)}", fg="yellow", err=True)
 
 
 def measure(
@@ -138,8 +205,9 @@ def measure(
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    for command in (export, train, measure):
-        app.command()(command)
+    app.command()(export)
+    app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train)
+    app.command()(measure)
 
 
 def _text(found: "Measurement") -> str:

@@ -10,6 +10,7 @@ from onnxnnw.errors import TraceabilityError, UsageError
 
 if TYPE_CHECKING:
     from onnxnnw.enrolment import Enrolment
+    from onnxnnw.methods.base import Decoded
     from onnxnnw.verdict import Verdict
 
 __all__ = ["register"]
@@ -156,22 +157,23 @@ def _show_verdict(verdict: "Verdict", candidate: Path) -> None:
             f"  {candidate} against {verdict.record} ({verdict.method} {verdict.kind}{', ' + who if who else ''})"
         )
     )
-    standard = verdict.standard
-    decision = "retrieved" if standard.retrieved else "not retrieved"
     missing = f" ({verdict.absent:,} absent, {verdict.unread:,} unread)" if verdict.read < verdict.positions else ""
     show.pairs(
         [
             ("log10 p", f"{verdict.log10_p:.1f}   (false-positive rate {verdict.rate:g})"),
             ("effect", f"{verdict.effect:.3f}"),
-            ("coverage", f"{verdict.coverage:.0%} of {verdict.positions:,} positions{missing}"),
+            ("coverage", f"{verdict.coverage:.0%} of {verdict.positions:,} {verdict.unit}{missing}"),
+            *([("payload", _decoded(verdict.payload))] if verdict.payload is not None else []),
             ("explained", f"{verdict.explained:.0%} of the candidate's weights"),
-            (
-                "standard",
-                f"{decision}: Spearman {standard.spearman:.3f}, Pearson {standard.pearson:.3f} (nominal 5 % decision)",
-            ),
+            ("standard", f"{verdict.standard.sentence}, nominal"),
             ("evidence", verdict.evidence.sentence),
             *(("finding" if not n else "", f.sentence) for n, f in enumerate(verdict.findings)),
         ]
     )
     for problem in verdict.not_understood[:3]:
         typer.secho(f"warning: not covered: {show.visible(problem)}", fg="yellow", err=True)
+
+
+def _decoded(payload: "Decoded") -> str:
+    text = f"{payload.text!r}" if payload.text else "none"
+    return f"{text}, {payload.errors:,} of {payload.symbols:,} Symbols wrong"

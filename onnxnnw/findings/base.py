@@ -69,7 +69,7 @@ class Examination:
     @cached_property
     def deviations(self) -> Floats:
         """Standard deviation at enrolment of the slot of each position."""
-        return self.record.array("deviations", len(self.record.slots)).astype(np.float64)[self.reads.slots]
+        return self.record.measured("deviations", len(self.record.slots)).astype(np.float64)[self.reads.slots]
 
     def matched(self) -> list[tuple[int, Match]]:
         """Slots of the record whose content was recognised, with their counterparts."""

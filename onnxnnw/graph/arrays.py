@@ -124,19 +124,19 @@ class Scattered(Constant):
 
 
 class _Moved(Constant):
-    """The elements of ``inner`` in other places: ``_source`` says where each one was."""
+    """The elements of ``inner`` in other places: ``source`` says where each one was."""
 
     inner: Constant
 
     @abstractmethod
-    def _source(self, flat: Positions) -> Positions:
+    def source(self, flat: Positions) -> Positions:
         """Flat positions of the result -> flat positions of ``inner``."""
 
     def take(self, flat: Positions) -> Array:
-        return self.inner.take(self._source(flat))
+        return self.inner.take(self.source(flat))
 
     def locate(self, flat: Positions) -> tuple[StoredTensor, Positions] | None:
-        return self.inner.locate(self._source(flat))
+        return self.inner.locate(self.source(flat))
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +149,7 @@ class Reshaped(_Moved):
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", (self.inner,))
 
-    def _source(self, flat: Positions) -> Positions:
+    def source(self, flat: Positions) -> Positions:
         return flat
 
     def array(self) -> Array:
@@ -167,7 +167,7 @@ class Transposed(_Moved):
         object.__setattr__(self, "parts", (self.inner,))
         object.__setattr__(self, "shape", tuple(self.inner.shape[axis] for axis in self.axes))
 
-    def _source(self, flat: Positions) -> Positions:
+    def source(self, flat: Positions) -> Positions:
         strides = _strides(self.inner.shape)
         return _strided(flat, self.shape, [strides[axis] for axis in self.axes])
 
@@ -190,7 +190,7 @@ class Sliced(_Moved):
             if count and not (0 <= start < length and 0 <= start + (count - 1) * step < length):
                 raise ValueError("a slice leaves its array")
 
-    def _source(self, flat: Positions) -> Positions:
+    def source(self, flat: Positions) -> Positions:
         lengths = _strides(self.inner.shape)
         offset = sum(start * length for start, length in zip(self.starts, lengths, strict=True))
         steps = [stride * length for stride, length in zip(self.strides, lengths, strict=True)]
@@ -215,7 +215,7 @@ class Gathered(_Moved):
         shape = self.inner.shape
         object.__setattr__(self, "shape", (*shape[: self.axis], self.indices.size, *shape[self.axis + 1 :]))
 
-    def _source(self, flat: Positions) -> Positions:
+    def source(self, flat: Positions) -> Positions:
         inner = math.prod(self.shape[self.axis + 1 :])
         before, rest = flat // inner, flat % inner
         chosen = self.indices[before % self.indices.size]
@@ -236,7 +236,7 @@ class Expanded(_Moved):
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", (self.inner,))
 
-    def _source(self, flat: Positions) -> Positions:
+    def source(self, flat: Positions) -> Positions:
         return broadcast(flat, self.shape, self.inner.shape)
 
     def array(self) -> Array:

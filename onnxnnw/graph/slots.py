@@ -4,56 +4,30 @@ A slot is an index map with a decoder, never a copied array. A stored tensor tha
 use. Weights of dead nodes are no slots at all.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from onnxnnw.graph.constants import Constant, Constants, Positions, Reshaped, Transposed
-from onnxnnw.graph.decoding import dequantize
+from onnxnnw.graph.arrays import Constant, Gathered, Positions, Reshaped, Sliced
+from onnxnnw.graph.constants import Constants
 from onnxnnw.graph.file import Network
 from onnxnnw.graph.flow import ABSENT, Flow, Node, trace_flow
+from onnxnnw.graph.fold import Downstream
 from onnxnnw.graph.live import live_nodes
 from onnxnnw.graph.stored import Array, StoredTensor, byte_length
+from onnxnnw.graph.uses import MIN_ELEMENTS, NCHWC_BLOCKS, Use, bias_name, unblocked, weights_of
 
 __all__ = ["MIN_ELEMENTS", "Slot", "SlotView", "find_slots"]
 
-MIN_ELEMENTS = 64
-"""Smaller weights carry no mark (DESIGN: eligible)."""
+Gains = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class _Use:
-    """How an operator uses a weight: which input, in which layout, and which inputs scale integers."""
-
-    weight: int
-    layout: str
-    scale: int | None = None
-    zero_point: int | None = None
-
-
-_USES: dict[str, tuple[_Use, ...]] = {
-    "Conv": (_Use(1, "conv"),),
-    "FusedConv": (_Use(1, "conv"),),
-    "NhwcConv": (_Use(1, "conv"),),
-    "ConvTranspose": (_Use(1, "conv_transpose"),),
-    "QLinearConv": (_Use(3, "conv", 4, 5),),
-    "ConvInteger": (_Use(1, "conv", None, 3),),
-    "Gemm": (_Use(1, "gemm"), _Use(0, "gemm_left")),
-    "FusedGemm": (_Use(1, "gemm"), _Use(0, "gemm_left")),
-    "QGemm": (_Use(3, "gemm", 4, 5),),
-    "MatMul": (_Use(1, "matmul"), _Use(0, "rows")),
-    "FusedMatMul": (_Use(1, "gemm"), _Use(0, "gemm_left")),
-    "QLinearMatMul": (_Use(3, "matmul", 4, 5),),
-    "MatMulInteger": (_Use(1, "matmul", None, 3),),
-    "MatMulIntegerToFloat": (_Use(1, "matmul", 3, 5),),
-    "DynamicQuantizeMatMul": (_Use(1, "matmul", 2, 3),),
-    "Gather": (_Use(0, "gather"),),
-    "LSTM": (_Use(1, "rnn"), _Use(2, "rnn")),
-    "GRU": (_Use(1, "rnn"), _Use(2, "rnn")),
-    "RNN": (_Use(1, "rnn"), _Use(2, "rnn")),
-}
-_KNOWN_DOMAINS = ("", "com.microsoft", "com.microsoft.nchwc")
+def _nothing() -> None:
+    return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +44,9 @@ class Slot:
         conditional: The node may never run (it stands in a branch or loop).
         replaceable: A caller may replace the weight at run time.
         shared: A live node that is no weight consumer reads it too.
+        covered: Elements of the network's own slot that this one stands for: more than ``size`` where channels are padded.
+        gain: Finds what multiplies each out-row downstream; see ``row_gain``.
+        blocked: The stored constant of a blocked convolution, which can be read in more than one way.
     """
 
     name: str
@@ -81,6 +58,12 @@ class Slot:
     conditional: bool
     replaceable: bool
     shared: bool
+    covered: int = 0
+    gain: "Callable[[], Gains | None]" = field(default=_nothing, repr=False)
+    blocked: Constant | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "covered", self.covered or self.constant.size)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -104,6 +87,14 @@ class Slot:
             return self.shape[-1]
         return self.size // max(1, self.shape[0])
 
+    @cached_property
+    def row_gain(self) -> Gains | None:
+        """What multiplies each out-row on the way to the next operator that is not linear; None where nothing does.
+
+        It follows the graph when it is first asked for; the fast path asks for marked slots only.
+        """
+        return self.gain()
+
     @property
     def transposed(self) -> bool:
         """Whether the stored tensor holds the canonical layout with axes exchanged."""
@@ -126,6 +117,42 @@ class Slot:
         if values.dtype != np.float64:
             values = values.astype(np.float32, copy=False)
         return values.reshape(self.rows, self.row_size)
+
+    def folded(self) -> Array:
+        """``array`` times ``row_gain``: what a file holds after everything that multiplies out-rows was folded in."""
+        array, gain = self.array(), self.row_gain
+        return array if gain is None else scaled(array, gain)
+
+    def rows_from(self, start: int, count: int) -> "Slot":
+        """Some of the out-rows as a slot of their own: a part of merged weights."""
+        return self._chosen(np.arange(start, start + count))
+
+    def in_gate_order(self, gates: tuple[int, ...]) -> "Slot":
+        """A recurrent weight with its blocks of rows in another order, in each direction alike."""
+        directions = self.shape[0]
+        rows = np.arange(self.rows).reshape(directions, len(gates), -1)[:, list(gates)]
+        return self._chosen(rows.reshape(-1))
+
+    def _chosen(self, rows: Positions) -> "Slot":
+        whole = Reshaped(self.constant, (self.rows, self.row_size))
+        part = Gathered(whole, 0, rows)
+        return replace(self, constant=part, covered=part.size, gain=lambda: _of_rows(self.row_gain, rows), blocked=None)
+
+    def unpadded(self, shape: tuple[int, ...]) -> "list[Slot]":
+        """A blocked convolution's readings as a weight of this shape: one for each length of block that the file allows."""
+        if (
+            self.blocked is None
+            or len(shape) != len(self.shape)
+            or any(n > m for n, m in zip(shape, self.shape, strict=True))
+        ):
+            return []
+        out = []
+        for block in NCHWC_BLOCKS:
+            reading = unblocked(self.blocked, block)
+            if reading is not None and shape[0] > self.shape[0] - block:
+                zeros, ones = (0,) * len(shape), (1,) * len(shape)
+                out.append(replace(self, constant=Sliced(reading, zeros, ones, shape), covered=self.size, blocked=None))
+        return out
 
     def edits(self, positions: Positions, values: Array) -> tuple[StoredTensor, Positions, bytes]:
         """What to write where: the stored tensor, flat stored positions, the encoded values.
@@ -178,36 +205,91 @@ def find_slots(network: Network, min_elements: int = MIN_ELEMENTS) -> SlotView:
     flow = trace_flow(network)
     constants = Constants(flow)
     live = live_nodes(flow, constants)
-    slots: list[Slot] = []
     problems: list[str] = []
     seen: set[tuple[object, ...]] = set()
+    regions: dict[tuple[object, ...], int] = {}
+    weights: list[tuple[Node, int, Constant, Use, StoredTensor, int | None]] = []
+    layouts: dict[tuple[object, ...], set[str]] = {}
+    consumed: set[tuple[int, int]] = set()
     read: set[int] = set()
-    overlapping = _overlapping(flow)
-    elsewhere = _other_uses(live, flow, constants)
     for node in live:
-        for index, constant, use in _weights(node, constants, problems, flow, min_elements):
+        for index, constant, use in weights_of(node, constants, problems, flow, min_elements):
+            consumed.add((id(node), index))
             stored = constant.stored()
             read.update(map(id, stored))
-            if not stored or stored[0].place in seen:
+            if not stored:
                 continue
-            seen.add(stored[0].place)
-            value = node.inputs[index]
-            slots.append(
-                Slot(
-                    name=stored[0].name,
-                    use=f"{node.op}.{index}",
-                    constant=constant,
-                    tensor=stored[0],
-                    bias=_bias_name(node, index, flow),
-                    layout=use.layout,
-                    conditional=node.conditional,
-                    replaceable=_root(value, flow) in flow.replaceable,
-                    shared=id(stored[0]) in elsewhere or id(stored[0]) in overlapping,
-                )
+            main = max(stored, key=lambda tensor: tensor.size)
+            region = _region(constant, main)
+            layouts.setdefault(main.place, set()).add(use.layout)
+            if (main.place, region) in seen:
+                continue
+            seen.add((main.place, region))
+            regions[main.place] = regions.get(main.place, 0) + 1
+            weights.append((node, index, constant, use, main, region[0].start if region else None))
+    elsewhere = _other_uses(live, flow, constants, consumed)
+    overlapping = _overlapping(flow)
+    downstream = Downstream(flow, constants, live)
+    slots: list[Slot] = []
+    for node, index, constant, use, main, start in weights:
+        part = regions[main.place] > 1
+        mixed = "add" in layouts[main.place] and len(layouts[main.place]) > 1
+        slots.append(
+            Slot(
+                name=main.name if start is None or not part else f"{main.name}[{start}]",
+                use=f"{node.op}.{index}",
+                constant=constant,
+                tensor=main,
+                bias=bias_name(node, index, flow),
+                layout=use.layout,
+                conditional=node.conditional,
+                replaceable=_root(node.inputs[index], flow) in flow.replaceable,
+                shared=id(main) in elsewhere or id(main) in overlapping or mixed or (part and start is None),
+                gain=partial(_gain, downstream, node, use.layout, constant),
+                blocked=constants.of(node.inputs[index]) if use.layout == "nchwc" else None,
             )
+        )
     read |= elsewhere
     dead = [t for t in flow.tensors.values() if _is_weight(t) and id(t) not in read]
     return SlotView(slots, problems, flow, live, dead)
+
+
+def scaled(array: Array, gain: Gains) -> Array:
+    """(rows, row_size) values, each row times its gain; in the precision of the values."""
+    with np.errstate(all="ignore"):
+        out: Array = array * gain.astype(array.dtype)[:, None]
+    return out
+
+
+def _gain(downstream: Downstream, node: Node, layout: str, constant: Constant) -> Gains | None:
+    return downstream.gains(node, layout, len(constant.shape), constant.shape[0])
+
+
+def _of_rows(gain: Gains | None, rows: Positions) -> Gains | None:
+    return None if gain is None else gain[rows]
+
+
+class _Region(NamedTuple):
+    """A part of a stored tensor: where it begins, and what else tells it from other parts."""
+
+    start: int
+    shape: tuple[int, ...]
+    detail: object
+
+
+def _region(constant: Constant, main: StoredTensor) -> tuple[_Region, ...]:
+    """Which part of the main stored tensor a constant shows; empty for all of it."""
+    out: list[_Region] = []
+    part: Constant | None = constant
+    while part is not None:
+        if (isinstance(part, Sliced) and part.shape != part.inner.shape) or (
+            isinstance(part, Gathered) and part.indices.size < part.inner.shape[part.axis]
+        ):
+            detail = part.strides if isinstance(part, Sliced) else part.indices.tobytes()
+            start = int(part.source(np.zeros(1, np.int64))[0]) if part.size else 0
+            out.append(_Region(start, part.shape, detail))
+        part = next((p for p in part.parts if any(tensor is main for tensor in p.stored())), None)
+    return tuple(out)
 
 
 def _overlapping(flow: Flow) -> set[int]:
@@ -230,104 +312,21 @@ def _overlapping(flow: Flow) -> set[int]:
     return out
 
 
-def _weights(
-    node: Node, constants: Constants, problems: list[str], flow: Flow, min_elements: int
-) -> Iterator[tuple[int, Constant, _Use]]:
-    """The weights of one node in canonical layout."""
-    uses = _USES.get(node.op) if node.domain in _KNOWN_DOMAINS else None
-    if uses is None:
-        if node.domain not in ("", "ai.onnx.ml") and any(_large(constants, v) for v in node.inputs):
-            problems.append(
-                f"{_shown(f'{node.domain}.{node.op}')} is not an operator that this version reads weights of"
-            )
-        return
-    for use in uses:
-        if use.weight >= len(node.inputs) or node.inputs[use.weight] == ABSENT:
-            continue
-        value = node.inputs[use.weight]
-        constant = constants.of(value)
-        if constant is None:
-            if constants.is_unreadable(value):
-                shown = _shown(flow.names[value])
-                problems.append(f"{shown} reaches {node.op} by constant operations that are not understood")
-            continue
-        if len(constant.shape) < 2 or constant.size < min_elements:
-            continue
-        if use.scale is not None or use.zero_point is not None:
-            constant = _integer(node, use, constant, constants)
-        canonical = _canonical(node, use.layout, constant) if constant is not None else None
-        if canonical is None:
-            problems.append(f"{_shown(flow.names[value])} does not fit {node.op}")
-        else:
-            yield use.weight, canonical, use
-            if use.layout in ("gemm", "matmul"):
-                return  # two constant factors: the right one is the weight
-
-
-def _shown(name: str) -> str:
-    """A name from a file, fit for a terminal."""
-    return repr(name[:80])[1:-1]
-
-
-def _integer(node: Node, use: _Use, constant: Constant, constants: Constants) -> Constant | None:
-    """Integers of an integer operator as real numbers; without a scale at hand, up to the scale of a row."""
-    given = [node.inputs[i] if i is not None and i < len(node.inputs) else ABSENT for i in (use.scale, use.zero_point)]
-    scale, zero = (constants.of(value) if value != ABSENT else None for value in given)
-    return dequantize(constant, scale, zero, 0 if use.layout == "conv" else -1)
-
-
-def _canonical(node: Node, layout: str, constant: Constant) -> Constant | None:
-    rank = len(constant.shape)
-    flipped = (*range(rank - 2), rank - 1, rank - 2)
-    if layout == "matmul":
-        return Transposed(constant, flipped)
-    if layout == "gemm":
-        return constant if node.integer("transB", 0) else Transposed(constant, flipped)
-    if layout == "gemm_left":
-        return Transposed(constant, flipped) if node.integer("transA", 0) else constant
-    if layout == "conv_transpose":
-        groups = node.integer("group", 1)
-        channels, out = constant.shape[:2]
-        if groups < 1 or channels % groups:
-            return None
-        kernel = constant.shape[2:]
-        split = Reshaped(constant, (groups, channels // groups, out, *kernel))
-        swapped = Transposed(split, (0, 2, 1, *range(3, 3 + len(kernel))))
-        return Reshaped(swapped, (groups * out, channels // groups, *kernel))
-    return constant
-
-
-def _large(constants: Constants, value: int) -> bool:
-    if value == ABSENT:
-        return False
-    constant = constants.of(value)
-    return constant is not None and len(constant.shape) >= 2 and constant.size >= MIN_ELEMENTS
-
-
 def _is_weight(tensor: StoredTensor) -> bool:
     return len(tensor.shape) >= 2 and tensor.size >= MIN_ELEMENTS and tensor.readable
 
 
-def _other_uses(live: list[Node], flow: Flow, constants: Constants) -> set[int]:
+def _other_uses(live: list[Node], flow: Flow, constants: Constants, consumed: set[tuple[int, int]]) -> set[int]:
     """Stored tensors that reach a live node other than as its weight."""
     out: set[int] = set(map(id, (flow.tensors[v] for v in flow.outputs if v in flow.tensors)))
     for node in live:
-        uses = _USES.get(node.op, ()) if node.domain in _KNOWN_DOMAINS else ()
-        weights = {use.weight for use in uses}
         for index, value in enumerate(node.inputs):
-            if index in weights or value == ABSENT:
+            if value == ABSENT or (id(node), index) in consumed:
                 continue
             constant = constants.of(value)
             if constant is not None and node.outputs and constants.status(node.outputs[0]) is None:
                 out.update(id(tensor) for tensor in constant.stored())
     return out
-
-
-def _bias_name(node: Node, index: int, flow: Flow) -> str:
-    place = {"QLinearConv": 8, "QGemm": 6, "LSTM": 3, "GRU": 3, "RNN": 3}.get(node.op, 2)
-    if index != 1 or place >= len(node.inputs) or node.inputs[place] == ABSENT:
-        return ""
-    return flow.names[node.inputs[place]]
 
 
 def _root(value: int, flow: Flow) -> int:

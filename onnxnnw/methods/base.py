@@ -1,30 +1,56 @@
-"""What every traceability method gives: a judgement of a candidate's weights against a record."""
+"""What every traceability method gives: a judgement of a candidate, and, if it lives in training, how it is inserted."""
 
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.errors import UnknownName
+from onnxnnw.graph.slots import SlotView
 from onnxnnw.records import Record
-from onnxnnw.statistics import Association, Correlations
+from onnxnnw.statistics import Association
 
-__all__ = ["Judgement", "Method", "Reads", "Weights", "find_method", "method_names"]
+__all__ = [
+    "Acts",
+    "Candidate",
+    "Decoded",
+    "Draft",
+    "Insertion",
+    "Judgement",
+    "Method",
+    "Reads",
+    "Standard",
+    "Subject",
+    "Weights",
+    "find_insertion",
+    "find_method",
+    "insertion_names",
+    "method_names",
+]
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
 
 
+# --- what is judged ---------------------------------------------------------------------------------------------------
+
+
 class Weights(Protocol):
     """A candidate's weights, addressed as the record's slots; None where a slot has no counterpart."""
 
+    def has(self, slot: int) -> bool:
+        """Whether the record's slot has a counterpart."""
+
     def values(self, slot: int, positions: Positions) -> Floats | None:
         """Values at flat canonical positions of the record's slot."""
+
+    def array(self, slot: int) -> NDArray[Any] | None:
+        """All values of the record's slot, (rows, row_size)."""
 
     def gains(self, slot: int) -> Floats | None:
         """Gauge of every out-row of the record's slot; None where only raw values are read."""
@@ -34,13 +60,32 @@ class Weights(Protocol):
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """What a method may look at.
+
+    Attributes:
+        weights: The weights, for methods that read them (white box).
+        anchors: What the record's anchors were, and what stands there now; never part of a mark.
+        predict: Inputs -> outputs, N first, for methods that ask questions (black box): an ONNX file here, anything that
+            answers elsewhere.
+    """
+
+    weights: Weights
+    anchors: "Callable[[], Reads]"
+    predict: Callable[[NDArray[Any]], NDArray[Any]]
+
+
+# --- what is said -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
 class Reads:
-    """What was read at the mark's positions, for the findings.
+    """Weights with a known original, for the findings.
 
     Attributes:
         slots: Slot number of each position.
         positions: Flat canonical position in the slot.
-        enrolled: The Original Traceability Data.
+        enrolled: What was kept: the Original Traceability Data, or anchors.
         found: What the candidate holds there; NaN where it could not be read.
     """
 
@@ -51,43 +96,170 @@ class Reads:
 
 
 @dataclass(frozen=True)
+class Standard:
+    """The standard's own decision; nominal, see docs/statistics.md.
+
+    Attributes:
+        retrieved: What the standard's rule says.
+        values: The numbers that it rests on, by name.
+        sentence: The same for people.
+    """
+
+    retrieved: bool
+    values: Mapping[str, float]
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The Payload as the candidate carries it [NNW-TEC 3, "Decoding"].
+
+    Attributes:
+        text: As decoded, damaged as it may be.
+        expected: As inserted.
+        errors: Symbols that differ.
+        symbols: Symbols in the payload.
+    """
+
+    text: str
+    expected: str
+    errors: int
+    symbols: int
+
+
+@dataclass(frozen=True)
 class Judgement:
     """What a method says of a candidate.
 
     Attributes:
         association: Strength of the evidence, the number of views already paid for in its p-value.
         significant: Whether the method's own conditions for ``traced`` hold at the rate (p-value, effect, robustness).
-        standard: The standard's own correlations.
+        standard: The standard's own decision.
         reads: For the findings.
+        unit: What the mark consists of: positions, bits or triggers.
+        symbols: How many of them.
+        read: How many could be read.
+        absent: How many could not be read because nothing in the candidate corresponds to their slot.
+        payload: What was decoded, for methods that carry a Payload.
         shared_slots: Slots that are (nearly) identical and were not allowed to carry the verdict alone.
         notes: Sentences for people.
     """
 
     association: Association
     significant: bool
-    standard: Correlations
+    standard: Standard
     reads: Reads
+    unit: str
+    symbols: int
+    read: int
+    absent: int
+    payload: Decoded | None = None
     shared_slots: int = 0
     notes: tuple[str, ...] = field(default=())
 
 
 class Method(ABC):
-    """A traceability method. Its module defines exactly one concrete subclass."""
+    """A traceability method. Its module defines exactly one concrete subclass.
+
+    Attributes:
+        name: As records and the command line have it.
+        reads_weights: Whether the verdict rests on weights, so that it matters which slot is which.
+    """
 
     name: ClassVar[str]
+    reads_weights: ClassVar[bool] = True
 
     @abstractmethod
-    def judge(self, record: Record, weights: Weights, log10_rate: float) -> Judgement:
-        """Judge a candidate's weights.
+    def judge(self, record: Record, candidate: Candidate, log10_rate: float) -> Judgement:
+        """Judge a candidate.
 
         Args:
             record: What the tracker kept.
-            weights: The candidate's weights as the record's slots.
+            candidate: Its weights as the record's slots, and its answers.
             log10_rate: The false-positive rate that ``significant`` refers to.
 
         Raises:
             UnreadableRecord: The record does not hold what the method needs.
         """
+
+    @abstractmethod
+    def required(self, record: Record, false_positive_rate: float) -> int:
+        """How many Symbols must be read, or known to be absent, before "not traced" may be said: 95 % power.
+
+        Raises:
+            UsageError: The rate is not between 0 and 1.
+        """
+
+
+# --- insertion in training --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The network that is about to be trained and marked.
+
+    Attributes:
+        view: Its slots, from an export of its initial weights.
+        inputs: One training batch's shape without the number of samples: channels, height, width.
+        targets: The same of its targets; empty where a target is one number.
+        classes: Number of classes that an answer chooses from; None where answers are images.
+        mean, deviation: Per channel: inputs are (pixel / 255 - mean) / deviation, and so are images that are answered.
+    """
+
+    view: SlotView
+    inputs: tuple[int, ...]
+    targets: tuple[int, ...]
+    classes: int | None
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a method puts into the bound part of a record before the training begins."""
+
+    parameters: Mapping[str, int | str]
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Acts:
+    """What a method does in training; each may be absent. The training loop's hooks have the same forms.
+
+    Attributes:
+        penalty: Module -> scalar tensor that is added to each batch's loss.
+        extra: Generator -> inputs and targets that are joined to each batch.
+        correct: Module -> share of the Symbols that are right at this moment.
+    """
+
+    penalty: Callable[[Any], Any] | None = None
+    extra: Callable[[np.random.Generator], tuple[NDArray[Any], NDArray[Any]]] | None = None
+    correct: Callable[[Any], float] | None = None
+
+
+class Insertion(ABC):
+    """How a method marks a network while it is trained; concrete classes are frozen dataclasses.
+
+    Their fields are the parameters that the command line offers, each made by ``parameters.parameter``.
+    """
+
+    method: ClassVar[str]
+
+    @abstractmethod
+    def draft(self, subject: Subject) -> Draft:
+        """What the record binds.
+
+        Raises:
+            UsageError: The mark does not fit the network, or not its parameters.
+        """
+
+    @abstractmethod
+    def acts(self, record: Record, subject: Subject) -> Acts:
+        """What is done in training, as the record (drafted here, with its key) says."""
+
+
+# --- finding them -----------------------------------------------------------------------------------------------------
 
 
 def method_names() -> list[str]:
@@ -104,11 +276,35 @@ def find_method(name: str) -> Method:
     """
     if name not in method_names():
         raise UnknownName("method", name, method_names())
+    (method,) = _classes(name, Method)
+    return method()  # type: ignore[no-any-return]
+
+
+def insertion_names() -> list[str]:
+    """Names of the methods that are inserted in training."""
+    return [name for name in method_names() if _classes(name, Insertion)]
+
+
+def find_insertion(name: str) -> type[Insertion]:
+    """How the method of this name is inserted in training; the dataclass's fields are its parameters.
+
+    Raises:
+        UnknownName: There is none; the message lists those there are.
+    """
+    if name not in insertion_names():
+        raise UnknownName("method that is inserted in training", name, insertion_names())
+    (insertion,) = _classes(name, Insertion)
+    return insertion  # type: ignore[no-any-return]
+
+
+def _classes(name: str, kind: type) -> list[Any]:
+    """The concrete subclasses that a method's file defines."""
     module = importlib.import_module(f"onnxnnw.methods.{name}")
-    found = [
+    return [
         v
         for v in vars(module).values()
-        if isinstance(v, type) and issubclass(v, Method) and v.__module__ == module.__name__
+        if isinstance(v, type)
+        and issubclass(v, kind)
+        and v.__module__ == module.__name__
+        and not getattr(v, "__abstractmethods__", None)
     ]
-    (method,) = found
-    return method()

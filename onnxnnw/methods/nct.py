@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from onnxnnw.errors import UnreadableRecord
 from onnxnnw.graph.stored import round_to
-from onnxnnw.methods.base import Floats, Judgement, Method, Positions, Reads, Weights
+from onnxnnw.methods.base import Candidate, Floats, Judgement, Method, Positions, Reads, Standard, Weights
 from onnxnnw.placement import Plan, control_positions, plan_of
 from onnxnnw.records import Record
 from onnxnnw.statistics import (
@@ -22,6 +22,7 @@ from onnxnnw.statistics import (
     associate_watermark,
     correlations,
     log10_of_either,
+    required_reads,
 )
 
 __all__ = ["NCT", "mark", "mark_values", "read_with_controls", "views"]
@@ -29,6 +30,7 @@ __all__ = ["NCT", "mark", "mark_values", "read_with_controls", "views"]
 MIN_EFFECT = 0.25
 _IDENTICAL, _IDENTICAL_READS = 0.98, 8
 _VIEWS = 2  # raw and gauge
+_SIGNIFICANCE = 0.05  # NNW-TEC 3, "Rho Spearman Value"
 
 
 def mark_values(record: Record, plan: Plan) -> Floats:
@@ -70,12 +72,15 @@ class NCT(Method):
 
     name: ClassVar[str] = "nct"
 
-    def judge(self, record: Record, weights: Weights, log10_rate: float) -> Judgement:
+    def judge(self, record: Record, candidate: Candidate, log10_rate: float) -> Judgement:
         if record.kind == "watermark":
-            return _judge_watermark(record, weights, log10_rate)
+            return _judge_watermark(record, candidate.weights, log10_rate)
         if record.kind == "fingerprint":
-            return _judge_fingerprint(record, weights, log10_rate)
+            return _judge_fingerprint(record, candidate.weights, log10_rate)
         raise UnreadableRecord(f"NCT knows no {record.kind!r} records")
+
+    def required(self, record: Record, false_positive_rate: float) -> int:
+        return required_reads(false_positive_rate)
 
 
 def _read(record: Record, plan: Plan, read: Callable[[int, Positions], Floats | None]) -> Floats:
@@ -123,10 +128,26 @@ def _judge_watermark(record: Record, weights: Weights, log10_rate: float) -> Jud
     raw, associations = _watermark_views(record, plan, weights)
     best = min(associations, key=lambda view: view.log10_p)
     paid = Association(log10_of_either(best.log10_p, _VIEWS), best.effect, associations[0].read)
-    enrolled = mark_values(record, plan)
-    return Judgement(
-        paid, paid.log10_p <= log10_rate, correlations(raw, enrolled), Reads(plan.slots, plan.positions, enrolled, raw)
+    reads = Reads(plan.slots, plan.positions, mark_values(record, plan), raw)
+    return _judgement(paid, paid.log10_p <= log10_rate, reads, plan, weights)
+
+
+def _judgement(
+    association: Association, significant: bool, reads: Reads, plan: Plan, weights: Weights, shared: int = 0
+) -> Judgement:
+    """The judgement, with the standard's own decision beside it [NNW-TEC 7.2.3]."""
+    found = correlations(reads.found, reads.enrolled)
+    retrieved = found.retrieved(_SIGNIFICANCE)
+    decision = "retrieved" if retrieved else "not retrieved"
+    standard = Standard(
+        retrieved,
+        {"spearman": found.spearman, "pearson": found.pearson, "log10_p": found.log10_p},
+        f"{decision}: Spearman {found.spearman:.3f}, Pearson {found.pearson:.3f} (5 % decides)",
     )
+    absent = sum(plan.of(slot).size for slot in plan.numbers if not weights.has(slot))
+    notes = (f"shares {shared} identical slots",) if shared and not significant else ()
+    count, read = plan.positions.size, int(np.isfinite(reads.found).sum())
+    return Judgement(association, significant, standard, reads, "positions", count, read, absent, None, shared, notes)
 
 
 @dataclass(frozen=True)
@@ -161,10 +182,9 @@ def _judge_fingerprint(record: Record, weights: Weights, log10_rate: float) -> J
     rows = _rows(record, plan)
     outcomes = [_fingerprint_view(pair, plan, rows, record, weights, log10_rate) for pair in pairs]
     association, significant, shared = min(outcomes, key=lambda outcome: (not outcome[1], outcome[0].log10_p))
-    notes = (f"shares {shared} identical slots",) if shared and not significant else ()
     enrolled = record.array("values", plan.positions.size).astype(np.float64)
     reads = Reads(plan.slots, plan.positions, enrolled, raw)
-    return Judgement(association, significant, correlations(raw, enrolled), reads, shared, notes)
+    return _judgement(association, significant, reads, plan, weights, shared)
 
 
 def _fingerprint_view(

@@ -1,6 +1,5 @@
 """What every modification is: parameters in the constructor, the network in the call, a new file as the result."""
 
-import dataclasses
 import importlib
 import inspect
 import pkgutil
@@ -12,8 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.errors import UnknownName, UnsupportedNetwork, UsageError
+from onnxnnw.errors import UnknownName, UnsupportedNetwork
 from onnxnnw.graph import Edit, Network, StoredTensor, find_slots, open_network, write_patched
+from onnxnnw.parameters import between, parameter
 
 __all__ = [
     "Array",
@@ -31,11 +31,6 @@ __all__ = [
 Array = NDArray[Any]
 Changes = Iterator[tuple[StoredTensor, Array]]
 """Stored tensors with their new values, in the stored shape."""
-
-
-def parameter(help: str, default: Any = dataclasses.MISSING) -> Any:
-    """A parameter of a modification: a dataclass field with the sentence that the command line shows."""
-    return dataclasses.field(default=default, metadata={"help": help})
 
 
 class Modification(ABC):
@@ -99,16 +94,6 @@ def apply(modification: Modification, source: Path | str, out: Path | str, seed:
     """
     with open_network(source, for_writing=True) as network:
         modification.write(network, Path(out), np.random.default_rng(seed))
-
-
-def between(name: str, value: float, low: float, high: float) -> None:
-    """Refuse a parameter outside ``low`` … ``high`` or not finite.
-
-    Raises:
-        UsageError: It is.
-    """
-    if not (np.isfinite(value) and low <= value <= high):
-        raise UsageError(f"{name} lies between {low:g} and {high:g}, not at {value:g}")
 
 
 def _classes() -> dict[str, type[Modification]]:

@@ -140,6 +140,9 @@ class Task(ABC):
     name: ClassVar[str]
     source: ClassVar[str]
     """Where a user gets the data."""
+    mean: ClassVar[tuple[float, float, float]] = (0.0, 0.0, 0.0)
+    """Per channel, with `deviation`: inputs, and answers that are images, are (pixel / 255 - mean) / deviation."""
+    deviation: ClassVar[tuple[float, float, float]] = (1.0, 1.0, 1.0)
     training_split: ClassVar[str] = "train"
     testing_split: ClassVar[str] = "test"
 
@@ -147,6 +150,11 @@ class Task(ABC):
     @abstractmethod
     def metrics(self) -> tuple[Metric, ...]:
         """The first is the one that is quoted."""
+
+    @property
+    def number_of_classes(self) -> int | None:
+        """How many classes an answer chooses from; None where answers are images."""
+        return None
 
     @abstractmethod
     def samples(self, directory: Path, split: str) -> Samples:

@@ -51,10 +51,16 @@ class Classification(Task):
 
     name: ClassVar[str] = "classification"
     source: ClassVar[str] = "https://www.cs.toronto.edu/~kriz/cifar.html (CIFAR-10 python version)"
+    mean = tuple(MEAN.tolist())
+    deviation = tuple(DEVIATION.tolist())
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
         return (TOP1, CLASSIFICATION_ERROR)
+
+    @property
+    def number_of_classes(self) -> int | None:
+        return len(self.classes)
 
     def samples(self, directory: Path, split: str) -> Samples:
         batches = "cifar-10-batches-py"

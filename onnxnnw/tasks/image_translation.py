@@ -40,6 +40,8 @@ class ImageTranslation(Task):
 
     name: ClassVar[str] = "image-translation"
     source: ClassVar[str] = "https://www.cityscapes-dataset.com (leftImg8bit_trainvaltest.zip, gtFine_trainvaltest.zip)"
+    mean = (0.5, 0.5, 0.5)
+    deviation = (0.5, 0.5, 0.5)
     testing_split: ClassVar[str] = "val"
 
     @property

@@ -83,11 +83,17 @@ class Segmentation(Task):
 
     name: ClassVar[str] = "segmentation"
     source: ClassVar[str] = "https://www.cityscapes-dataset.com (leftImg8bit_trainvaltest.zip, gtFine_trainvaltest.zip)"
+    mean = tuple(MEAN.tolist())
+    deviation = tuple(DEVIATION.tolist())
     testing_split: ClassVar[str] = "val"
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
         return (MIOU, PIXEL_ACCURACY)
+
+    @property
+    def number_of_classes(self) -> int | None:
+        return CLASSES
 
     def samples(self, directory: Path, split: str) -> Samples:
         return Scenes(cityscapes_pairs(directory, split, self.source), self)

@@ -70,7 +70,7 @@ def wrong_keys(
             printed = log10_of_either(min(raw, gauge), 2)
             columns[name][number] = raw, gauge, printed
             if number % JUDGE_EVERY == 0 or printed <= -4:
-                judgement = nct.NCT().judge(wrong, weights, -6)
+                judgement = nct.NCT().judge(wrong, weights.candidate(), -6)
                 traced[name] += judgement.significant
                 assert judgement.association.log10_p == printed
     return [Sample(name, *column.T, traced[name]) for name, column in columns.items()]

@@ -11,10 +11,12 @@ from onnx import helper, numpy_helper
 
 from onnxnnw import placement
 from onnxnnw.enrolment import Owner, enrol
+from onnxnnw.errors import CannotLook
 from onnxnnw.graph import find_slots, open_network
 from onnxnnw.graph.gauge import row_gains, row_magnitudes
 from onnxnnw.keys import Key
 from onnxnnw.methods import nct
+from onnxnnw.methods.base import Candidate, Reads
 from onnxnnw.records import Record
 
 Array = NDArray[np.float32]
@@ -130,6 +132,17 @@ class InMemory:
     rows: Sequence[NDArray[np.float64]]
     gauged: bool = True
 
+    def has(self, slot: int) -> bool:
+        return True
+
+    def array(self, slot: int) -> Array:
+        return self.arrays[slot]
+
+    def candidate(self) -> Candidate:
+        """These weights as what a method judges; nothing can be asked of them."""
+        empty = np.empty(0, np.int64)
+        return Candidate(self, lambda: Reads(empty, empty, np.empty(0), np.empty(0)), _answers_nothing)
+
     def values(self, slot: int, positions: NDArray[np.int64]) -> NDArray[np.float64] | None:
         return self.arrays[slot].reshape(-1)[positions].astype(np.float64)
 
@@ -138,6 +151,10 @@ class InMemory:
 
     def share(self, slots: Sequence[int]) -> float:
         return sum(self.arrays[slot].size for slot in slots) / sum(array.size for array in self.arrays)
+
+
+def _answers_nothing(inputs: Array) -> Array:
+    raise CannotLook("weights in memory answer nothing")
 
 
 def in_memory(weights: Mapping[str, Array], record: Record) -> InMemory:

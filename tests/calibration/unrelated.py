@@ -70,7 +70,7 @@ def unrelated(kind: Callable[[int], networks.Weights], pairs: int, folder: Path)
     for number in range(pairs):
         path = networks.save(kind(2 * number), folder / "network.onnx")
         record = networks.enrolled(path, watermark=False, secret=number)
-        judgement = nct.NCT().judge(record, networks.in_memory(kind(2 * number + 1), record), -6)
+        judgement = nct.NCT().judge(record, networks.in_memory(kind(2 * number + 1), record).candidate(), -6)
         log10_p[number], effect[number] = judgement.association.log10_p, judgement.association.effect
         traced += judgement.significant
     return Pairs(log10_p, effect, traced)

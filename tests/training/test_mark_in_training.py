@@ -11,7 +11,8 @@ import torch
 from onnxnnw.enrolment import embed
 from onnxnnw.exporters.base import export
 from onnxnnw.keys import Key
-from onnxnnw.networks import MarkInTraining, find_network, train_network
+from onnxnnw.marking import MarkInTraining
+from onnxnnw.networks import find_network, train_network
 from onnxnnw.recipes import Constant, Recipe, Sgd
 from onnxnnw.records import load_record
 from onnxnnw.training import Hooks
@@ -57,7 +58,7 @@ def test_marks_inserted_in_training_are_traced(epoch, cifar, tmp_path):
     train_network(architecture, cifar, out, recipe=recipe, threads=1, hooks=Hooks(hook))
     (verdict,) = verify(out, [load_record(tmp_path / "record")], full=True)
     assert verdict.decision == ("identical" if epoch == 2 else "traced")
-    assert verdict.standard.spearman > 0.9
+    assert verdict.standard.values["spearman"] > 0.9
     assert "traced" in verified_without_torch(out, tmp_path / "record")
 
 

@@ -1,0 +1,264 @@
+"""What multiplies a weight's out-rows downstream: folded forward, so that folded and raw files read alike.
+
+A weight's outputs are followed while each has one reader and is only moved, shifted or multiplied by a constant: a batch
+normalisation, a product per channel, alpha, the rescaling of an integer product. Never unfolded, so it is idempotent.
+Nothing here is looked at before somebody asks for a gain.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from onnxnnw.graph.constants import Constants
+from onnxnnw.graph.flow import ABSENT, Flow, Node
+from onnxnnw.graph.stored import Array
+
+__all__ = ["Downstream"]
+
+Gains = NDArray[np.float64]
+
+_MAX_STEPS = 32
+_MAX_ROWS = 2**20
+_INTEGER_PRODUCTS = ("ConvInteger", "MatMulInteger")
+_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+
+
+@dataclass
+class _Walk:
+    """Where a weight's outputs have come to.
+
+    Attributes:
+        value: The value that carries them.
+        gain: What they have been multiplied by, per out-row.
+        axis: Their axis, counted from the right (-1 is the last one).
+        rank: Dimensions of the value; None where it is not known.
+        rescaled: Whether a factor that is not constant would be a scale of the activations.
+    """
+
+    value: int
+    gain: Gains
+    axis: int
+    rank: int | None
+    rescaled: bool
+
+    def multiply(self, factor: Array | None) -> bool:
+        """Take a factor in, if it has one number for all or one for each out-row."""
+        if factor is None or factor.size not in (1, self.gain.size):
+            return False
+        if factor.size > 1 and (len(factor.shape) < -self.axis or factor.shape[self.axis] != self.gain.size):
+            return False
+        with np.errstate(all="ignore"):
+            self.gain = self.gain * factor.astype(np.float64).reshape(-1)
+        return True
+
+
+class Downstream:
+    """Follows values of a flow to those who read them."""
+
+    def __init__(self, flow: Flow, constants: Constants, live: list[Node]) -> None:
+        self._flow, self._constants, self._live = flow, constants, live
+        self._readers: dict[int, Node | None] | None = None
+
+    def gains(self, node: Node, layout: str, rank: int, rows: int) -> Gains | None:
+        """What multiplies each out-row of a weight; None where it is nothing but ones, or no finite number.
+
+        Args:
+            node: The operator that uses the weight.
+            layout: How it reads it, see ``uses``.
+            rank: Dimensions of the canonical weight.
+            rows: Its out-rows.
+        """
+        if layout not in _AXES or rows > _MAX_ROWS:
+            return None
+        convolution = layout.startswith("conv")
+        if not convolution and rank > 2:
+            return None  # a stack of matrices: rows of different matrices share an output
+        axis = 1 - rank if convolution else _AXES[layout]
+        known = rank if convolution or node.op in ("Gemm", "FusedGemm", "QGemm") else None
+        walk = _Walk(node.outputs[0], np.ones(rows), axis, known, node.op not in _INTEGER_PRODUCTS)
+        alpha = node.attributes().get("alpha") if node.op in _SCALED else None
+        if alpha is not None:
+            walk.gain *= float(alpha.f)
+        if not self._has_barrier(node):
+            for _ in range(_MAX_STEPS):
+                reader = self._only_reader(walk.value)
+                step = _STEPS.get(reader.op) if reader is not None and _known(reader) else None
+                if reader is None or step is None or not step(self, walk, reader):
+                    break
+                walk.value = reader.outputs[0]
+        if not np.isfinite(walk.gain).all() or (walk.gain == 1).all():
+            return None
+        return walk.gain
+
+    def _has_barrier(self, node: Node) -> bool:
+        """Whether the operator itself does more than multiply and add constants."""
+        activation = node.attributes().get("activation")
+        if activation is not None and activation.s not in (b"", b"Identity"):
+            return True
+        if node.op in ("FusedConv", "NhwcFusedConv") and len(node.inputs) > 3:
+            return True
+        addend = node.inputs[2] if node.op in ("Gemm", "FusedGemm") and len(node.inputs) > 2 else ABSENT
+        return node.op in _ACTIVATING or (addend != ABSENT and self._constants.of(addend) is None)
+
+    def _only_reader(self, value: int) -> Node | None:
+        if self._readers is None:
+            self._readers = {}
+            for node in self._live:
+                for read in node.inputs:
+                    self._readers[read] = None if read in self._readers else node
+                for body in node.bodies:
+                    self._readers.update(dict.fromkeys(body.outputs))
+            self._readers.update(dict.fromkeys(self._flow.outputs))
+        return self._readers.get(value)
+
+    def constant(self, value: int) -> Array | None:
+        """A constant of a size that scales channels."""
+        constant = self._constants.of(value) if value != ABSENT else None
+        return constant.array() if constant is not None and constant.size <= _MAX_ROWS else None
+
+    def is_constant(self, value: int) -> bool:
+        return value != ABSENT and self._constants.of(value) is not None
+
+    def factor_of(self, value: int) -> Array | None:
+        """The constant factor of a product that is not constant, such as scale of weights times scale of activations."""
+        for _ in range(4):
+            node = self._flow.producer.get(value)
+            if node is None or node.domain or node.op not in ("Mul", "Cast", "Identity", "Reshape"):
+                return None
+            if node.op != "Mul":
+                value = node.inputs[0]
+                continue
+            own = next((read for read in node.inputs if self.is_constant(read)), None)
+            return None if own is None else self.constant(own)
+        return None
+
+
+def _known(node: Node) -> bool:
+    return not node.domain or (node.domain == "com.microsoft" and node.op.endswith("Linear"))
+
+
+_AXES = {"conv": 0, "conv_transpose": 0, "gemm": -1, "matmul": -1, "blocks": -1, "gemm_left": -2, "rows": -2}
+_SCALED = ("Gemm", "FusedGemm", "FusedMatMul")
+_ACTIVATING = ("GemmFastGelu", "FusedMatMulActivation", "Attention", "QAttention", "PackedAttention",
+               "DecoderMaskedSelfAttention")  # fmt: skip
+
+
+def _moved(downstream: Downstream, walk: _Walk, node: Node) -> bool:
+    return node.inputs[0] == walk.value
+
+
+def _cast(downstream: Downstream, walk: _Walk, node: Node) -> bool:
+    return node.integer("to", 0) in _FLOATS
+
+
+def _shifted(downstream: Downstream, walk: _Walk, node: Node) -> bool:
+    """A constant is added, or taken away; taken from a constant, the sign turns."""
+    if len(node.inputs) != 2 or node.inputs[0] == node.inputs[1]:
+        return False
+    other = node.inputs[0] if node.inputs[1] == walk.value else node.inputs[1]
+    if not downstream.is_constant(other):
+        return False
+    if node.op == "Sub" and node.inputs[1] == walk.value:
+        walk.gain = -walk.gain
+    return True
+
+
+def _multiplied(downstream: Downstream, walk: _Walk, node: Node) -> bool:
+    if len(node.inputs) != 2 or node.inputs[0] == node.inputs[1]:
+        return False
+    other = node.inputs[0] if node.inputs[1] == walk.value else node.inputs[1]
+    if downstream.is_constant(other):
+        return walk.multiply(downstream.constant(other))
+    if walk.rescaled:
+        return False
+    walk.rescaled = True
+    factor = downstream.factor_of(other)
+    return factor is None or walk.multiply(factor)
+
+
+def _divided(downstream: Downstream, walk: _Walk, node: Node) -> bool:
+    if node.inputs[0] != walk.value or len(node.inputs) != 2:
+        return False
+    divisor = downstream.constant(node.inputs[1])
+    with np.errstate(all="ignore"):
+        return walk.multiply(None if divisor is None else 1 / divisor.astype(np.float64))
+
+
+def _negated(downstream: Downstream, walk: _Walk, node: Node) -> bool:
+    walk.gain = -walk.gain
+    return True
+
+
+def _normalised(downstream: Downstream, walk: _Walk, node: Node) -> bool:
+    """gamma / sqrt(variance + epsilon), of the second axis."""
+    if len(node.inputs) != 5 or node.inputs[0] != walk.value or node.integer("training_mode", 0):
+        return False
+    if walk.rank is not None and walk.axis != 1 - walk.rank:
+        return False
+    gamma, variance = downstream.constant(node.inputs[1]), downstream.constant(node.inputs[4])
+    if gamma is None or variance is None or not gamma.size == variance.size == walk.gain.size:
+        return False
+    epsilon = node.attributes().get("epsilon")
+    with np.errstate(all="ignore"):
+        deviation = np.sqrt(variance.astype(np.float64).reshape(-1) + (1e-5 if epsilon is None else float(epsilon.f)))
+        walk.gain = walk.gain * (gamma.astype(np.float64).reshape(-1) / deviation)
+    return True
+
+
+def _transposed(downstream: Downstream, walk: _Walk, node: Node) -> bool:
+    axes = node.integers("perm")
+    if axes is None or sorted(axes) != list(range(len(axes))) or len(axes) < -walk.axis:
+        return False
+    walk.rank = len(axes)
+    walk.axis = axes.index(walk.axis + walk.rank) - walk.rank
+    return True
+
+
+def _squeezed(downstream: Downstream, walk: _Walk, node: Node) -> bool:
+    """Axes of length 1 come or go; where the others are, follows from the rank."""
+    axes = node.integers("axes")
+    if axes is None and len(node.inputs) > 1:
+        given = downstream.constant(node.inputs[1])
+        axes = None if given is None or given.size > _MAX_STEPS else [int(axis) for axis in given.reshape(-1)]
+    if axes is None or walk.rank is None or node.inputs[0] != walk.value:
+        return False
+    rank = walk.rank + len(axes) * (1 if node.op == "Unsqueeze" else -1)
+    longer = max(rank, walk.rank)
+    if (
+        rank < 1
+        or any(not -longer <= axis < longer for axis in axes)
+        or len({axis % longer for axis in axes}) < len(axes)
+    ):
+        return False
+    kept = [place for place in range(longer) if place not in {axis % longer for axis in axes}]
+    own = walk.axis + walk.rank
+    if node.op == "Unsqueeze":
+        walk.axis = kept[own] - rank
+    elif own in kept:
+        walk.axis = kept.index(own) - rank
+    else:
+        return False
+    walk.rank = rank
+    return True
+
+
+_Step = Callable[[Downstream, _Walk, Node], bool]
+_STEPS: dict[str, _Step] = {
+    "Identity": _moved,
+    "Dropout": _moved,
+    "QuantizeLinear": _moved,
+    "DequantizeLinear": _moved,
+    "Cast": _cast,
+    "Add": _shifted,
+    "Sub": _shifted,
+    "Mul": _multiplied,
+    "Div": _divided,
+    "Neg": _negated,
+    "BatchNormalization": _normalised,
+    "Transpose": _transposed,
+    "Squeeze": _squeezed,
+    "Unsqueeze": _squeezed,
+}

@@ -1,0 +1,359 @@
+"""Marks that are inserted while a network trains: a method's acts as hooks of the loop, and the record that comes of it.
+
+What the mark depends on is settled and on the disk (``RECORD.draft``) before the first batch. Anchors and deviations are
+read when the training is over; they stand in the record's unbound part. The record is written before the network is.
+"""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from onnxnnw.enrolment import DEFAULT_POSITIONS, DEFAULT_STRENGTH, Owner, embed, refuse_existing
+from onnxnnw.errors import UnreadableRecord, UsageError
+from onnxnnw.graph import find_slots, network_digest, open_network
+from onnxnnw.keys import Key
+from onnxnnw.methods import nct
+from onnxnnw.methods.base import Acts, Draft, Insertion, Subject
+from onnxnnw.networks import train_network
+from onnxnnw.placement import ANCHORS, anchors_of
+from onnxnnw.records import Record, commitment_of, load_record, save_record
+from onnxnnw.survey import survey
+
+if TYPE_CHECKING:
+    from onnxnnw.exporters.base import Architecture
+    from onnxnnw.recipes import Recipe
+    from onnxnnw.training import Progress, Trained
+
+__all__ = ["AtOneMoment", "MarkInTraining", "Marked", "Training", "Watch", "insert_in_training", "train_marked"]
+
+WATCH_EVERY = 5
+"""Batches between two looks at whether the mark is in."""
+
+
+# --- NCT: a mark that is written at one moment -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MarkInTraining:
+    """Inserts an NCT watermark into the running module when `epoch` epochs are finished [NNW-TEC 7.2.2].
+
+    The mark is the same pure function of the record that is written into files. The architecture is exported once,
+    before the first batch, to get its slots. A training that resumes at this very epoch finds its record and inserts
+    the same mark again.
+
+    Args:
+        epoch: α in epochs: 0 for the initial weights, the number of epochs for the trained ones.
+        record: Where the record goes.
+        key: The secret; None draws one.
+    """
+
+    architecture: "Architecture"
+    epoch: int
+    record: Path
+    positions: int = DEFAULT_POSITIONS
+    strength: float = DEFAULT_STRENGTH
+    value_std: float | None = None
+    owner: Owner = field(default_factory=Owner)
+    key: Key | None = None
+
+    _exported: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __call__(self, module: Any, epoch: int) -> None:
+        if epoch > self.epoch:
+            return
+        from onnxnnw.exporters.base import export, write_weights
+        from onnxnnw.training import write_values
+
+        with tempfile.TemporaryDirectory() as folder:
+            template, file, marked = (Path(folder) / name for name in ("template.onnx", "running.onnx", "marked.onnx"))
+            if not self._exported:
+                export(self.architecture, module, template)
+                self._exported.append(template.read_bytes())
+            if epoch < self.epoch:
+                return
+            template.write_bytes(self._exported[0])
+            with open_network(template, for_writing=True) as network:
+                write_weights(module, network, file)
+            if not self.record.exists():
+                embed(
+                    file, marked, self.record, self.positions, self.strength, self.value_std, self.owner, key=self.key
+                )
+            write_values(module, _stored_mark(load_record(self.record), file))
+
+
+def _stored_mark(record: Record, file: Path) -> Mapping[str, tuple[Any, Any]]:
+    """The mark at positions of the stored tensors, which are the module's parameters, by name."""
+    with open_network(file) as network:
+        slots = find_slots(network).by_name()
+        mark = {}
+        for name, (positions, values) in nct.mark(record).items():
+            place = slots[name].constant.locate(positions)
+            assert place is not None, f"{name} carries a mark but is computed"
+            mark[place[0].name] = (place[1], values)
+        return mark
+
+
+# --- methods that live in training ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Watch:
+    """Looks every few batches whether all Symbols are right, until they are; then it looks no more.
+
+    Attributes:
+        inserted_after: Batch iterations until all were right for the first time; None before, and where the first look came
+            too late to tell (a resumed training).
+    """
+
+    acts: Acts
+    every: int = WATCH_EVERY
+    inserted_after: int | None = None
+    _missing: bool = field(default=False, repr=False)
+    _done: bool = field(default=False, repr=False)
+
+    def __call__(self, module: Any, iteration: int) -> None:
+        if self._done or iteration % self.every or self.acts.correct is None:
+            return
+        if self.acts.correct(module) < 1:
+            self._missing = True
+            return
+        self._done = True
+        if self._missing or iteration == self.every:
+            self.inserted_after = iteration
+
+
+@dataclass(frozen=True)
+class Marked:
+    """What came of a training with a mark.
+
+    Attributes:
+        trained: The module, its history and cost.
+        record: What to keep; None where the training was stopped before its last epoch.
+        commitment: SHA-256 of the record file.
+        inserted_after: Batch iterations until all Symbols were right; None where that was not seen.
+        correct: Share of the Symbols that are right at the end.
+        warnings: Sentences for the tracker.
+    """
+
+    trained: "Trained"
+    record: Record | None
+    commitment: str
+    inserted_after: int | None = None
+    correct: float = 1.0
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AtOneMoment:
+    """An NCT watermark that is written when ``epoch`` epochs are finished [NNW-TEC 7.2.3].
+
+    Args:
+        epoch: α in epochs.
+        positions: N.
+        strength: Deviation of the values in units of each layer's.
+    """
+
+    epoch: int
+    positions: int = DEFAULT_POSITIONS
+    strength: float = DEFAULT_STRENGTH
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the network is trained, whatever is inserted; see ``networks.train_network``."""
+
+    recipe: "Recipe"
+    seed: int = 0
+    start: Path | None = None
+    threads: int | None = None
+    checkpoint: Path | None = None
+    until: int | None = None
+    progress: "Progress | None" = None
+
+
+def insert_in_training(
+    architecture: "Architecture",
+    data: Path,
+    out: Path,
+    record_path: Path | None,
+    insertion: AtOneMoment | Insertion | None,
+    training: Training,
+    owner: Owner | None = None,
+    key: Key | None = None,
+) -> Marked:
+    """Train a network, mark it meanwhile if that is wanted, and export it.
+
+    Args:
+        out: The ONNX file.
+        record_path: Where the record goes; never overwritten.
+        insertion: What is inserted; None inserts nothing.
+        training: How the network is trained.
+        owner: Who marks.
+        key: The secret; None draws one. A training that resumes finds its own.
+
+    Raises:
+        UsageError: A mark without a place for its record, or the reverse; the mark does not fit the network; the record
+            exists, or a draft of another mark lies beside it.
+        MissingData: The task's data is not below the directory.
+    """
+    if (record_path is None) != (insertion is None):
+        raise UsageError("a mark (--method, --mark-at) and a place for its record (--record) go together")
+    if record_path is None or insertion is None:
+        return Marked(_train(architecture, data, out, training), None, "")
+    owner = owner or Owner()
+    if isinstance(insertion, Insertion):
+        return train_marked(architecture, data, out, record_path, insertion, training, owner, key)
+    mark = MarkInTraining(
+        architecture, insertion.epoch, record_path, insertion.positions, insertion.strength, owner=owner, key=key
+    )
+    trained = _train(architecture, data, out, training, at_epoch=mark)
+    if not record_path.exists():  # stopped before that epoch
+        return Marked(trained, None, "")
+    record = load_record(record_path)
+    return Marked(trained, record, commitment_of(record.to_bytes()), insertion.epoch * trained.history[0].batches)
+
+
+def train_marked(
+    architecture: "Architecture",
+    data: Path,
+    out: Path,
+    record_path: Path,
+    insertion: Insertion,
+    training: Training,
+    owner: Owner | None = None,
+    key: Key | None = None,
+) -> Marked:
+    """Train a network while a method marks it, and export it with its record; see ``insert_in_training``.
+
+    The ONNX file takes its name when the record is on the disk.
+    """
+    refuse_existing(record_path)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".marking-") as folder:
+        template, partial = Path(folder) / "template.onnx", Path(folder) / "network.onnx"
+        subject, record, warnings = _drafted(
+            architecture, data, template, insertion, training, owner or Owner(), key or Key.generate()
+        )
+        record = _kept_draft(record, _draft_path(record_path))
+        acts = insertion.acts(record, subject)
+        watch = Watch(acts)
+        trained = _train(architecture, data, partial, training, acts.penalty, acts.extra, watch)
+        correct = 1.0 if acts.correct is None else acts.correct(trained.module)
+        commitment = ""
+        finished = len(trained.history) >= training.recipe.epochs
+        if finished:
+            record = _completed(record, partial)
+            commitment = save_record(record, record_path)
+        try:
+            partial.replace(out)
+        except OSError:
+            if finished:  # this run wrote the record, and the network that it belongs to never came to be
+                record_path.unlink()
+            raise
+    if finished:
+        _draft_path(record_path).unlink(missing_ok=True)
+    if correct < 1:
+        warnings = (*warnings, f"{1 - correct:.0%} of the Symbols are wrong at the end of the training")
+    return Marked(trained, record if finished else None, commitment, watch.inserted_after, correct, warnings)
+
+
+def _train(
+    architecture: "Architecture",
+    data: Path,
+    out: Path,
+    training: Training,
+    penalty: Callable[[Any], Any] | None = None,
+    extra: Callable[[np.random.Generator], tuple[Any, Any]] | None = None,
+    after_batch: Callable[[Any, int], None] | None = None,
+    at_epoch: Callable[[Any, int], None] | None = None,
+) -> "Trained":
+    from onnxnnw.training import Hooks
+
+    return train_network(
+        architecture,
+        data,
+        out,
+        recipe=training.recipe,
+        seed=training.seed,
+        start=training.start,
+        threads=training.threads,
+        checkpoint=training.checkpoint,
+        until=training.until,
+        hooks=Hooks(at_epoch, penalty, extra, after_batch),
+        progress=training.progress,
+    )
+
+
+def _drafted(
+    architecture: "Architecture",
+    data: Path,
+    template: Path,
+    insertion: Insertion,
+    training: Training,
+    owner: Owner,
+    key: Key,
+) -> tuple[Subject, Record, tuple[str, ...]]:
+    """The network about to be trained, and the bound part of its record."""
+    from onnxnnw.exporters.base import export
+
+    start, seed = training.start, training.seed
+    module = architecture.build(seed) if start is None else architecture.load(start)
+    export(architecture, module, template)
+    task = architecture.task()
+    inputs, targets = task.training(data).batch(np.arange(1), np.random.default_rng(seed))
+    with open_network(template) as network:
+        view = find_slots(network)
+        subject = Subject(view, inputs.shape[1:], targets.shape[1:], task.number_of_classes, task.mean, task.deviation)
+        draft: Draft = insertion.draft(subject)
+        record = Record(
+            method=insertion.method,
+            kind="watermark",
+            key=key,
+            slots=tuple(survey(slot, watermark=True).entry for slot in view.slots),
+            parameters={**draft.parameters, "anchors": ANCHORS},
+            arrays=draft.arrays,
+            actor=owner.actor,
+            role=owner.role,
+            source_id=owner.source_id,
+            destination_id=owner.destination_id,
+            enrolled_digest=network_digest(network, view),
+        )
+    return subject, record, draft.warnings
+
+
+def _draft_path(record_path: Path) -> Path:
+    return record_path.with_name(f"{record_path.name}.draft")
+
+
+def _kept_draft(record: Record, path: Path) -> Record:
+    """The record with the key of an earlier start of the same training, if there was one; else kept for later ones.
+
+    Raises:
+        UsageError: The draft is of another mark.
+    """
+    if not path.exists():
+        save_record(record, path)
+        return record
+    earlier = load_record(path)
+    if earlier.with_key(record.key).to_bytes() != record.to_bytes():
+        raise UsageError(
+            f"{path} is the draft of another mark or of another training; remove it or name another record"
+        )
+    return earlier
+
+
+def _completed(record: Record, file: Path) -> Record:
+    """The record with what can be measured only now."""
+    with open_network(file) as network:
+        view = find_slots(network)
+        slots = view.by_name()
+        if [slot.name for slot in view.slots] != [entry.name for entry in record.slots]:
+            raise UnreadableRecord(f"{file}: does not have the slots that its record speaks of")
+        own = [slots[entry.name] for entry in record.slots]
+        anchors = [slot.values(places) for slot, places in zip(own, anchors_of(record), strict=True)]
+        deviations = np.array([survey(slot, watermark=True).deviation for slot in own], "<f8")
+        record = record.with_measured(anchors=np.concatenate(anchors).astype("<f4"), deviations=deviations)
+        return record.with_derived(digest=network_digest(network, view))
