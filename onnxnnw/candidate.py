@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxnnw.folds import Folds, folds_of, relative
 from onnxnnw.graph import SlotView
 from onnxnnw.graph.gauge import row_gains, row_magnitudes
 from onnxnnw.graph.match import Match, Wanted, agreement
+from onnxnnw.graph.slots import scaled
 from onnxnnw.graph.stored import Array
 from onnxnnw.methods.base import Reads
 from onnxnnw.placement import anchors_of
@@ -25,6 +27,7 @@ class Anchors:
 
     Attributes:
         bound: Whether the mark depends on them; where it was inserted in training, they were read afterwards.
+        folds: What multiplied the rows of the record's slots downstream; None in older records.
     """
 
     def __init__(self, record: Record) -> None:
@@ -34,6 +37,11 @@ class Anchors:
         sizes = [places.size for places in self.positions]
         values = record.measured("anchors", sum(sizes)).astype(np.float64)
         self.values = np.split(values, np.cumsum(sizes)[:-1])
+        self.folds = folds_of(record)
+        self.gains: list[Floats] | None = None
+        if "anchor_gains" in record.arrays:
+            gains = record.array("anchor_gains", sum(sizes)).astype(np.float64)
+            self.gains = np.split(gains, np.cumsum(sizes)[:-1])
 
     def of(self, slot: int) -> tuple[Positions, Floats]:
         return self.positions[slot], self.values[slot]
@@ -57,34 +65,60 @@ class Anchors:
         out = []
         for number, entry in enumerate(self.record.slots):
             rows = entry.live_rows + len(entry.dead_rows)
-            out.append(Wanted(entry.name, entry.bias, rows, entry.row_size, *self.of(number)))
+            places, values = self.of(number)
+            fold = None if self.folds is None else self.folds.get(number, np.ones(1))
+            out.append(
+                Wanted(
+                    name=entry.name,
+                    bias=entry.bias,
+                    rows=rows,
+                    row_size=entry.row_size,
+                    positions=places,
+                    values=values,
+                    shape=entry.shape,
+                    folds=None if fold is None else np.broadcast_to(fold, rows)[places // entry.row_size],
+                    gains=None if self.gains is None else self.gains[number],
+                )
+            )
         return out
 
 
 @dataclass(frozen=True)
 class StoredWeights:
-    """The candidate's weights as they are stored under the record's names: the fast path."""
+    """The candidate's weights as they are stored under the record's names: the fast path.
+
+    Values are in the unit in which they were enrolled: times what multiplies their row in the candidate, divided by what
+    did so in the enrolled network.
+    """
 
     matches: Sequence[Match | None]
     live: int
+    folds: Folds | None = None
 
     def has(self, slot: int) -> bool:
         return self.matches[slot] is not None
 
     def values(self, slot: int, positions: Positions) -> Floats | None:
         match = self.matches[slot]
-        return None if match is None else match.slot.values(positions)
+        if match is None:
+            return None
+        values, ratio = match.slot.values(positions), self._ratio(match, slot)
+        with np.errstate(all="ignore"):
+            return values if ratio is None else values * ratio[positions // match.slot.row_size]
 
     def array(self, slot: int) -> Array | None:
         match = self.matches[slot]
-        return None if match is None else match.slot.array()
+        return None if match is None else scaled(match.slot.array(), self._ratio(match, slot))
 
     def gains(self, slot: int) -> Floats | None:
         return None
 
     def share(self, slots: Sequence[int]) -> float:
         found = [self.matches[slot] for slot in slots]
-        return sum(match.slot.size for match in found if match is not None) / max(1, self.live)
+        return sum(match.slot.covered for match in found if match is not None) / max(1, self.live)
+
+    def _ratio(self, match: Match, slot: int) -> Floats | None:
+        return None if self.folds is None else relative(match.slot.row_gain, self.folds.get(slot))
 
 
 @dataclass(frozen=True)
@@ -109,11 +143,21 @@ class CanonicalWeights(StoredWeights):
         if match is None:
             return None
         if slot not in self._loaded:
-            array = match.slot.array()
             self._loaded.clear()
-            self._loaded[slot] = np.ascontiguousarray(array.T) if match.transposed else array
+            self._loaded[slot] = self._oriented(match, slot)
             self._gains.setdefault(slot, row_gains(row_magnitudes(self._loaded[slot])))
         return self._loaded[slot]
+
+    def _oriented(self, match: Match, slot: int) -> Array:
+        array = match.slot.array()
+        if match.transposed:
+            own = None if self.folds is None else relative(match.slot.row_gain, None)
+            array = np.ascontiguousarray(scaled(array, own).T)
+            ratio = None if self.folds is None else relative(None, self.folds.get(slot))
+        else:
+            ratio = self._ratio(match, slot)
+        array = scaled(array, ratio)
+        return array if match.sign > 0 else -array
 
 
 def slots_as_enrolled(record: Record, anchors: Anchors, view: SlotView) -> list[Match | None] | None:

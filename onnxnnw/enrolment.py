@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.errors import CapacityError, UnsupportedNetwork, UsageError
+from onnxnnw.folds import kept
 from onnxnnw.graph import Edit, Slot, SlotView, find_slots, network_digest, open_network, write_patched
 from onnxnnw.keys import Key
 from onnxnnw.methods import nct
@@ -215,6 +216,10 @@ def enrol(
     plan = draw_positions(key, record.positions_context, entries, positions, skipped)
     anchors = anchor_positions(record, plan)
     arrays["anchors"] = np.concatenate([s.values(p) for s, p in zip(view.slots, anchors, strict=True)]).astype("<f4")
+    arrays["anchor_gains"] = np.concatenate(
+        [m.folded_gains[p // m.entry.row_size] for m, p in zip(measured, anchors, strict=True)]
+    ).astype("<f4")
+    arrays |= kept([m.fold for m in measured])
     own = _Own(view.slots, [m.gains for m in measured])
     if watermark:
         rows = [

@@ -27,11 +27,15 @@ class Surveyed:
         entry: Its row of the slot table.
         deviation: Standard deviation of its weights.
         gains: Gauge of each out-row; 1 where the slot has none.
+        fold: What multiplies each out-row downstream; None where nothing does.
+        folded_gains: Gauge of each out-row once that is folded in.
     """
 
     entry: SlotEntry
     deviation: float
     gains: NDArray[np.float64]
+    fold: NDArray[np.float64] | None
+    folded_gains: NDArray[np.float64]
 
 
 def survey(slot: Slot, watermark: bool) -> Surveyed:
@@ -43,13 +47,15 @@ def survey(slot: Slot, watermark: bool) -> Surveyed:
     """
     array = slot.array()
     magnitudes = row_magnitudes(array)
-    gains = row_gains(magnitudes)
-    dead = np.flatnonzero(~(magnitudes >= np.where(np.isfinite(gains), gains, np.inf) * (1 - 1e-9)))
+    fold = slot.row_gain
+    folded = magnitudes if fold is None else magnitudes * np.abs(fold)
+    gains, folded_gains = row_gains(magnitudes), row_gains(folded)
+    dead = np.flatnonzero(_dead(magnitudes, gains) | _dead(folded, folded_gains))
     finite = bool(np.isfinite(magnitudes).all())
     eligible = finite and not slot.shared and dead.size < slot.rows
     if watermark:
         eligible = eligible and not slot.read_only
-    elif eligible:
+    if eligible and (not watermark or slot.layout == "add"):  # what is added to activations may be a grid of places
         eligible = not is_formula(array)
     entry = SlotEntry(
         name=slot.name,
@@ -62,7 +68,14 @@ def survey(slot: Slot, watermark: bool) -> Surveyed:
         dead_rows=tuple(dead.tolist()) if dead.size < slot.rows else (),
         eligible=eligible,
     )
-    return Surveyed(entry, _deviation(array), np.where(np.isfinite(gains), gains, 1.0))
+    gains, folded_gains = (np.where(np.isfinite(each), each, 1.0) for each in (gains, folded_gains))
+    return Surveyed(entry, _deviation(array), gains, fold, folded_gains)
+
+
+def _dead(magnitudes: NDArray[np.float64], gains: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Out-rows of which there is (nearly) nothing."""
+    dead: NDArray[np.bool_] = ~(magnitudes >= np.where(np.isfinite(gains), gains, np.inf) * (1 - 1e-9))
+    return dead
 
 
 def _deviation(array: Array) -> float:

@@ -177,13 +177,13 @@ class _Examiner:
         anchors = Anchors(record)
         as_enrolled = slots_as_enrolled(record, anchors, self.view)
         if as_enrolled is not None and method.reads_weights:
-            weights = StoredWeights(as_enrolled, self.live)
+            weights = StoredWeights(as_enrolled, self.live, anchors.folds)
             judgement = method.judge(record, self._candidate(anchors, weights), log10_rate)
             if judgement.significant:
                 return self._decide(named, method, judgement, as_enrolled, "fast", True)
         # A second alignment judged on the same mark would be another alternative, and nobody paid for it.
         matches = as_enrolled if as_enrolled is not None else match_slots(anchors.wanted(), self.view.slots)
-        weights = CanonicalWeights(matches, self.live)
+        weights = CanonicalWeights(matches, self.live, anchors.folds)
         judgement = method.judge(record, self._candidate(anchors, weights), log10_rate)
         path = "thorough" if method.reads_weights else "answers"
         bound = anchors.bound or as_enrolled is not None or not method.reads_weights
@@ -219,7 +219,7 @@ class _Examiner:
         identical = (
             self.digest is not None and self.digest == record.derived.get("digest") and _untouched(judgement.reads)
         )
-        explained = sum(m.slot.size for m in matches if m is not None and m.agrees) / max(1, self.live)
+        explained = sum(m.slot.covered for m in matches if m is not None and m.agrees) / max(1, self.live)
         if identical:
             decision = "identical"
         elif judgement.significant:

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = (
-    "errors standard statistics keys graph images runtime records placement parameters payload triggers "
+    "errors standard statistics keys graph images runtime records folds placement parameters payload triggers "
     "methods survey enrolment inspection "
     "changes findings verdict candidate verification "
     "recipes checkpoints tasks training networks marking modifications demo cli"

@@ -1,37 +1,57 @@
 """Which slot of a candidate is which slot of a record, by content: names are a tool's habit.
 
 Slots are compared on *anchors*, values at positions outside the mark, so nothing that is tested later was used to
-align. Within one shape, mutual best agreements are taken first; what they leave open is one assignment (Hungarian); a
-slot whose content agrees with nothing keeps its namesake, so that an unrelated network is read rather than called
-absent.
+align: as folded values, and each in units of its out-row. Within one shape, mutual best agreements are taken first; what
+they leave open is one assignment (Hungarian). What is still missing is looked for under other readings: rows of merged
+weights, padded blocks, gates in another order, the opposite sign. A slot whose content agrees with nothing keeps its
+namesake, so that an unrelated network is read rather than called absent.
 """
 
+import math
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.graph.constants import Positions
+from onnxnnw.graph.arrays import Positions
+from onnxnnw.graph.gauge import row_gains, row_magnitudes
 from onnxnnw.graph.slots import Slot
 from onnxnnw.graph.stored import Array
 
-__all__ = ["AGREEMENT", "Match", "Wanted", "agreement", "match_slots"]
+__all__ = ["AGREEMENT", "UNUSUAL", "Match", "Wanted", "agreement", "match_slots"]
 
 AGREEMENT = 3.1
 """Anchors agree from this z on: two to four in a thousand unrelated slots do (heavy tails)."""
 
+UNUSUAL = 5.0
+"""Under readings of which there are many for each slot, anchors agree from this z on."""
+
 MIN_ANCHORS = 8
 _CAP = 40.0
 _MAX_PAIRS = 1_000_000
+_MAX_READINGS = 20_000
+_MAX_PARTS = 32
+_GATES = {"LSTM": 4, "GRU": 3, "DynamicQuantizeLSTM": 4}
 _NEAR = 8
 _NAME_BONUS, _BIAS_BONUS = 0.5, 0.25
 
 
 @dataclass(frozen=True, eq=False)
 class Wanted:
-    """A slot of a record: how it was called, how large it is, and its anchors."""
+    """A slot of a record: how it was called, how large it is, and its anchors.
+
+    Attributes:
+        name, bias: Its own name and that of the bias beside it.
+        rows, row_size: Canonical size.
+        positions: Where its anchors are.
+        values: What they were, as stored.
+        shape: Canonical shape.
+        folds: What multiplied each anchor's row downstream; None in records that do not say it.
+        gains: Root mean square of each anchor's folded row; None in records that do not say it.
+    """
 
     name: str
     bias: str
@@ -39,6 +59,9 @@ class Wanted:
     row_size: int
     positions: Positions
     values: NDArray[np.float64]
+    shape: tuple[int, ...] = ()
+    folds: NDArray[np.float64] | None = field(default=None, repr=False)
+    gains: NDArray[np.float64] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,14 +69,18 @@ class Match:
     """The counterpart of a record's slot.
 
     Attributes:
-        slot: The candidate's slot.
+        slot: The candidate's slot, or the part or reading of one that the record means.
         transposed: Its rows are the record's columns.
         agreement: z of the anchors.
+        sign: -1 where the anchors say that all values have the opposite sign.
+        reading: ``rows`` of a merged weight, ``blocks`` without their padding, ``gates`` in another order; else empty.
     """
 
     slot: Slot
     transposed: bool
     agreement: float
+    sign: int = 1
+    reading: str = ""
 
     @property
     def agrees(self) -> bool:
@@ -105,6 +132,7 @@ def match_slots(wanted: Sequence[Wanted], slots: Sequence[Slot]) -> list[Match |
         for row, column, z, flipped in pair(some, there, shape):
             found[numbers[row]] = Match(there[column], flipped, z)
             taken.add(indices[column])
+    _otherwise(wanted, slots, found, taken)
     _by_name(wanted, slots, found, taken)
     return found
 
@@ -148,16 +176,21 @@ def _pair_crowd(wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[in
 
 
 class _Anchors:
-    """The anchors of wanted slots of one shape, side by side."""
+    """The anchors of wanted slots of one size, side by side."""
 
     def __init__(self, wanted: Sequence[Wanted], shape: tuple[int, int]) -> None:
         self.shape = shape
         width = max((want.positions.size for want in wanted), default=0)
         self.places = np.zeros((len(wanted), width), np.int64)
         self.values = np.full(self.places.shape, np.nan)
+        self.gains = np.full(self.places.shape, np.nan)
+        self.folded = any(want.folds is not None for want in wanted)
         for row, want in enumerate(wanted):
-            self.places[row, : want.positions.size] = want.positions
-            self.values[row, : want.positions.size] = want.values
+            count = want.positions.size
+            self.places[row, :count] = want.positions
+            self.values[row, :count] = want.values if want.folds is None else want.values * want.folds
+            if want.gains is not None:
+                self.gains[row, :count] = want.gains
 
     def agree(self, slot: Slot, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Agreement of a slot with some of the wanted ones, and whether it was found in the transpose."""
@@ -165,15 +198,120 @@ class _Anchors:
         flips = np.zeros(rows.size, np.bool_)
         if not rows.size:
             return scores, flips
-        array, shape = slot.array(), self.shape
-        flat, places, values = array.reshape(-1), self.places[rows], self.values[rows]
+        array, shape = self.read(slot), self.shape
         if array.shape == shape:
-            scores = _agreements(flat[places], values)
+            scores = self.compare(_Content(array), self.places[rows], rows)
         if len(slot.shape) == 2 and array.shape == shape[::-1]:
-            z = _agreements(flat[places % shape[1] * shape[0] + places // shape[1]], values)
+            places = self.places[rows]
+            z = _agreements(array.reshape(-1)[places % shape[1] * shape[0] + places // shape[1]], self.values[rows])
             flips = z > scores
             scores = np.where(flips, z, scores)
         return scores, flips
+
+    def read(self, slot: Slot) -> Array:
+        """A candidate's values: folded, if the record knows what was folded."""
+        return slot.folded() if self.folded else slot.array()
+
+    def compare(self, content: "_Content", places: Positions, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The better agreement of folded values and of values in units of their rows, at ``places`` of the content."""
+        scores = _agreements(content.flat[places], self.values[rows])
+        if np.isfinite(self.gains[rows]).any():
+            with np.errstate(all="ignore"):
+                gauged = _agreements(content.gauged(places), self.values[rows] / self.gains[rows])
+            scores = np.where(np.abs(gauged) > np.abs(scores), gauged, scores)
+        return scores
+
+
+class _Content:
+    """A candidate's values with the gauge of their rows."""
+
+    def __init__(self, array: Array) -> None:
+        self.flat, self.row_size = array.reshape(-1), array.shape[1]
+        self.gains = row_gains(row_magnitudes(array))
+
+    def gauged(self, places: Positions) -> NDArray[np.float64]:
+        out: NDArray[np.float64] = self.flat[places] / self.gains[places // self.row_size]
+        return out
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """One way to see a wanted slot in a candidate's: which of its rows, or which of its readings."""
+
+    kind: str
+    rows: range = range(0)
+    gates: tuple[int, ...] = ()
+    slot: Slot | None = None
+
+
+def _otherwise(wanted: Sequence[Wanted], slots: Sequence[Slot], found: list[Match | None], taken: set[int]) -> None:
+    """Look for what is still missing under other readings of what is still free."""
+    budget = _MAX_READINGS
+    agreeing: list[tuple[float, int, int, _Reading]] = []
+    missing = [number for number, match in enumerate(found) if match is None]
+    sizes = {wanted[number].row_size for number in missing} | {0}
+    for index, slot in enumerate(slots):
+        if index in taken or not missing or budget <= 0 or (slot.row_size not in sizes and slot.blocked is None):
+            continue
+        content: _Content | None = None
+        for number in missing:
+            want = wanted[number]
+            anchors = _Anchors([want], (want.rows, want.row_size))
+            for reading in _readings(want, slot):
+                budget -= 1
+                if budget <= 0:
+                    break
+                if reading.slot is not None:
+                    part = _Content(anchors.read(reading.slot))
+                else:
+                    content = part = content or _Content(anchors.read(slot))
+                z = float(anchors.compare(part, _places(want, slot, reading)[None], np.zeros(1, np.int64))[0])
+                if abs(z) > UNUSUAL:
+                    agreeing.append((z, number, index, reading))
+    used: dict[int, list[range]] = defaultdict(list)
+    for z, number, index, reading in sorted(agreeing, key=lambda one: -abs(one[0])):
+        rows = reading.rows or range(slots[index].rows)
+        if found[number] is None and all(rows.stop <= r.start or r.stop <= rows.start for r in used[index]):
+            used[index].append(rows)
+            taken.add(index)
+            found[number] = Match(_part(slots[index], reading), False, abs(z), 1 if z > 0 else -1, reading.kind)
+
+
+def _readings(want: Wanted, slot: Slot) -> Iterator[_Reading]:
+    """How a wanted slot may be contained in a candidate's."""
+    for part in slot.unpadded(want.shape):
+        yield _Reading("blocks", slot=part)
+    if slot.row_size != want.row_size:
+        return
+    if slot.rows == want.rows:
+        yield _Reading("")
+        gates = _GATES.get(slot.use.partition(".")[0], 0)
+        if gates and len(slot.shape) == 3 and slot.shape[1] % gates == 0:
+            yield from (_Reading("gates", gates=order) for order in permutations(range(gates)))
+        return
+    step = math.gcd(slot.rows, want.rows)
+    if slot.rows > want.rows and slot.rows // step <= _MAX_PARTS:
+        for start in range(0, slot.rows - want.rows + 1, step):
+            yield _Reading("rows", range(start, start + want.rows))
+
+
+def _places(want: Wanted, slot: Slot, reading: _Reading) -> Positions:
+    """Where a wanted slot's anchors are in the candidate's values."""
+    if reading.rows:
+        return want.positions + reading.rows.start * want.row_size
+    if reading.gates:
+        rows = np.arange(slot.rows).reshape(slot.shape[0], len(reading.gates), -1)[:, list(reading.gates)].reshape(-1)
+        places: Positions = rows[want.positions // want.row_size] * want.row_size + want.positions % want.row_size
+        return places
+    return want.positions
+
+
+def _part(slot: Slot, reading: _Reading) -> Slot:
+    if reading.slot is not None:
+        return reading.slot
+    if reading.rows:
+        return slot.rows_from(reading.rows.start, len(reading.rows))
+    return slot.in_gate_order(reading.gates) if reading.gates else slot
 
 
 def _assign(scores: NDArray[np.float64], wanted: Sequence[Wanted], slots: Sequence[Slot]) -> list[tuple[int, int]]:

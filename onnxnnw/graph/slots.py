@@ -21,7 +21,7 @@ from onnxnnw.graph.live import live_nodes
 from onnxnnw.graph.stored import Array, StoredTensor, byte_length
 from onnxnnw.graph.uses import MIN_ELEMENTS, NCHWC_BLOCKS, Use, bias_name, unblocked, weights_of
 
-__all__ = ["MIN_ELEMENTS", "Slot", "SlotView", "find_slots"]
+__all__ = ["MIN_ELEMENTS", "Slot", "SlotView", "find_slots", "scaled"]
 
 Gains = NDArray[np.float64]
 
@@ -120,8 +120,7 @@ class Slot:
 
     def folded(self) -> Array:
         """``array`` times ``row_gain``: what a file holds after everything that multiplies out-rows was folded in."""
-        array, gain = self.array(), self.row_gain
-        return array if gain is None else scaled(array, gain)
+        return scaled(self.array(), self.row_gain)
 
     def rows_from(self, start: int, count: int) -> "Slot":
         """Some of the out-rows as a slot of their own: a part of merged weights."""
@@ -254,8 +253,10 @@ def find_slots(network: Network, min_elements: int = MIN_ELEMENTS) -> SlotView:
     return SlotView(slots, problems, flow, live, dead)
 
 
-def scaled(array: Array, gain: Gains) -> Array:
+def scaled(array: Array, gain: Gains | None) -> Array:
     """(rows, row_size) values, each row times its gain; in the precision of the values."""
+    if gain is None:
+        return array
     with np.errstate(all="ignore"):
         out: Array = array * gain.astype(array.dtype)[:, None]
     return out

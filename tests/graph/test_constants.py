@@ -3,11 +3,12 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import NodeProto, TensorProto, helper
+from onnx import NodeProto, SparseTensorProto, TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from onnxnnw.graph import open_network
@@ -71,6 +72,31 @@ CASES = {
     "negative": (node("Neg", "w"), {"w": W}),
     "root": (node("Sqrt", "w"), {"w": W**2}),
     "reciprocal": (node("Reciprocal", "w"), {"w": W}),
+    "power": (node("Pow", "w", "s"), {"w": W, "s": np.float32(2)}),
+    "hyperbolic tangent": (node("Tanh", "w"), {"w": W}),
+    "joined": (node("Concat", "w", "v", "w", axis=1), {"w": W, "v": W[:, :3] * 2}),
+    "joined from the end": (node("Concat", "w", "v", axis=-1), {"w": W, "v": W[:, :, :1]}),
+    "sliced": (
+        node("Slice", "w", "a", "b", "x", "t"),
+        {"w": W, "a": np.array([1, -1]), "b": np.array([-1, -100]), "x": np.array([0, -1]), "t": np.array([2, -3])},
+    ),
+    "sliced on the first axes": (node("Slice", "w", "a", "b"), {"w": W, "a": np.array([2]), "b": np.array([99])}),
+    "chosen": (node("Gather", "w", "i", axis=2), {"w": W, "i": np.array([[7, 0], [-2, 3]])}),
+    "chosen once": (node("Gather", "w", "i", axis=1), {"w": W, "i": np.array(2)}),
+    "broadcast": (node("Expand", "w", "s"), {"w": W[:, :1], "s": np.array([6, 4, 1])}),
+    "norm of rows": (node("ReduceL2", "w", "x", keepdims=1), {"w": W, "x": np.array([1, 2])}),
+    "largest": (node("ReduceMax", "w", "x", keepdims=0), {"w": W, "x": np.array([-1])}),
+    "sum of all": (node("ReduceSum", "w", keepdims=0), {"w": W}),
+    "quantised": (
+        node("QuantizeLinear", "w", "s", "z", axis=2),
+        {"w": W, "s": SCALES[:8], "z": np.arange(8, dtype="i1")},
+    ),
+    "quantised to bytes": (node("QuantizeLinear", "w", "s"), {"w": W, "s": np.float32(0.1)}),
+    "small floats": (
+        node("DequantizeLinear", "q", "s", axis=0),
+        {"q": W[:, :, 0].astype(ml_dtypes.float8_e4m3fn), "s": SCALES[:6]},
+    ),
+    "two bits": (node("DequantizeLinear", "q", "s"), {"q": (Q % 4 - 2).astype(ml_dtypes.int2), "s": np.float32(0.5)}),
 }  # fmt: skip
 
 
@@ -101,16 +127,18 @@ def test_taking_is_reading_all_and_choosing(case: str, data: st.DataObject) -> N
     positions = np.array(
         data.draw(st.lists(st.integers(0, constant.size - 1), min_size=count, max_size=count)), np.int64
     )
-    np.testing.assert_array_equal(constant.take(positions), constant.array().reshape(-1)[positions])
+    digits = 3e-7 if case in ("power", "hyperbolic tangent") else 0  # NumPy's last digit depends on the array's length
+    np.testing.assert_allclose(constant.take(positions), constant.array().reshape(-1)[positions], digits)
     square = positions.repeat(2).reshape(-1, 2)
-    np.testing.assert_array_equal(constant.take(square), constant.array().reshape(-1)[square])
+    np.testing.assert_allclose(constant.take(square), constant.array().reshape(-1)[square], digits)
 
 
 _CONSTANTS: dict[str, Constant | None] = {}
 
 
 @pytest.mark.parametrize(
-    "case", ["transpose", "reshape", "flatten", "squeeze", "unsqueeze", "identity", "cast to double"]
+    "case",
+    ["transpose", "reshape", "flatten", "squeeze", "unsqueeze", "identity", "cast to double", "sliced", "chosen"],
 )
 def test_what_only_moves_elements_about_can_be_located(case: str) -> None:
     """The located element holds the taken value."""
@@ -120,11 +148,12 @@ def test_what_only_moves_elements_about_can_be_located(case: str) -> None:
     place = constant.locate(positions)
     assert place is not None
     stored, places = place
-    assert sorted(places.tolist()) == list(range(stored.size))
+    assert len(set(places.tolist())) == constant.size
+    assert constant.size < stored.size or case not in ("sliced", "chosen")
     np.testing.assert_array_equal(stored.take(places).astype("f4"), constant.take(positions).astype("f4"))
 
 
-@pytest.mark.parametrize("case", ["per tensor", "per row", "product", "sum", "negative", "cast to int8"])
+@pytest.mark.parametrize("case", ["per tensor", "per row", "product", "sum", "negative", "cast to int8", "joined"])
 def test_what_is_computed_cannot_be_located(case: str) -> None:
     """There is no one place where it is stored."""
     constant, _ = of(*CASES[case])
@@ -171,3 +200,51 @@ def test_four_bit_integers_are_read(tmp_path: Path) -> None:
                     stored = network.tensor(network.model.graph.initializer[0])
                     np.testing.assert_array_equal(stored.array(), values)
                     np.testing.assert_array_equal(stored.take(np.array([64, 0, 3])), values.reshape(-1)[[64, 0, 3]])
+
+
+def sparse(values: np.ndarray, indices: np.ndarray, dims: list[int]) -> SparseTensorProto:
+    return helper.make_sparse_tensor(tensor("w", values), tensor("i", indices), dims)
+
+
+def sparse_constant(proto: SparseTensorProto, path: Path, as_node: bool) -> Constant | None:
+    """A sparse tensor as an initializer, or as the value of a Constant node."""
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    if as_node:
+        nodes.insert(0, helper.make_node("Constant", [], ["w"], sparse_value=proto))
+    model = model_of(nodes, [])
+    if not as_node:
+        model.graph.sparse_initializer.append(proto)
+    with open_network(save(model, path / "m.onnx")) as network:
+        flow = trace_flow(network)
+        constant = Constants(flow).of(flow.names.index("w"))
+        if constant is not None:
+            constant.array()
+        return constant
+
+
+@pytest.mark.parametrize("as_node", [False, True])
+def test_sparse_tensors_are_read(tmp_path: Path, as_node: bool) -> None:
+    """With indices of one number or of one for each dimension."""
+    dense = np.where(np.random.default_rng(0).random((12, 20)) < 0.3, np.random.default_rng(1).normal(size=(12, 20)), 0)
+    values = dense[dense != 0].astype("f4")
+    for indices in (np.flatnonzero(dense), np.argwhere(dense)):
+        constant = sparse_constant(sparse(values, indices.astype("i8"), [12, 20]), tmp_path, as_node)
+        assert constant is not None
+        np.testing.assert_array_equal(constant.array(), dense.astype("f4"))
+        positions = np.random.default_rng(2).permutation(240).reshape(12, 20)
+        np.testing.assert_array_equal(constant.take(positions), constant.array().reshape(-1)[positions])
+        assert constant.locate(positions) is None
+
+
+@pytest.mark.parametrize(
+    "indices",
+    [
+        [0, 5, 5], [5, 0, 7], [0, 1, 240], [-1, 0, 1], [0, 1], [[0, 0], [1, 20], [2, 0]], [[0, 0], [12, 0], [1, 0]],
+        [[0, 0, 0], [1, 0, 0], [2, 0, 0]],
+    ],
+    ids=["twice", "descending", "outside", "negative", "too few", "outside a row", "no such row", "too many dimensions"],
+)  # fmt: skip
+def test_sparse_tensors_that_contradict_themselves_are_not_read(tmp_path: Path, indices: list[object]) -> None:
+    """They are reported as not understood."""
+    proto = sparse(np.ones(3, "f4"), np.array(indices, "i8"), [12, 20])
+    assert sparse_constant(proto, tmp_path, False) is None
