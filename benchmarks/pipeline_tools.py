@@ -463,9 +463,9 @@ _tool("QDQ int8 per channel", "8 bits")(_static("QDQ", "QInt8", "QUInt8", True))
 _tool("QDQ uint8", "8 bits")(_static("QDQ", "QUInt8", "QUInt8", False))
 _tool("QDQ int16", "8 bits")(_static("QDQ", "QInt16", "QUInt16", False))
 _tool("QDQ int4 per channel", "4 bits")(_static("QDQ", "QInt4", "QUInt8", True))
-_tool("QOperator uint8", "8 bits")(_static("QOperator", "QUInt8", "QUInt8", False))
-_tool("QOperator int8", "8 bits")(_static("QOperator", "QInt8", "QInt8", False))
-_tool("QOperator int8 per channel", "8 bits")(_static("QOperator", "QInt8", "QUInt8", True))
+_tool("QOperator uint8", "8 bits", after="torch dynamo")(_static("QOperator", "QUInt8", "QUInt8", False))
+_tool("QOperator int8", "8 bits", after="torch dynamo")(_static("QOperator", "QInt8", "QInt8", False))
+_tool("QOperator int8 per channel", "8 bits", after="torch dynamo")(_static("QOperator", "QInt8", "QUInt8", True))
 
 
 def _four_bits(symmetric: bool = True, form: str = "QOperator", hqq: bool = False) -> Callable[[Job], None]:

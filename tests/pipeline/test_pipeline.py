@@ -16,7 +16,7 @@ Shipped = Callable[[str], tuple[Enrolled, Path]]
 FAST = {
     "resnet8": (
         "onnxsim|onnxslim|onnxscript|onnxoptimizer|ORT extended|ORT all|sparse initializers|If body|QDQ int8|"
-        "QDQ int8 per channel|QOperator int8 per channel|dynamic uint8|fp16 (onnxconverter-common)|"
+        "QDQ int8 per channel|torch dynamo → QOperator int8 per channel|dynamic uint8|fp16 (onnxconverter-common)|"
         "local function, weights inside|sub-model"
     ).split("|"),
     "transformer": "onnxsim|BERT optimizer|ORT all|QDQ uint8|dynamic int8".split("|"),
