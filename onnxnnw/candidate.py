@@ -10,7 +10,7 @@ from onnxnnw.folds import Folds, folds_of, relative
 from onnxnnw.graph import SlotView
 from onnxnnw.graph.gauge import row_gains, row_magnitudes
 from onnxnnw.graph.match import Match, Wanted, agreement
-from onnxnnw.graph.slots import scaled
+from onnxnnw.graph.slots import Slot, scaled
 from onnxnnw.graph.stored import Array
 from onnxnnw.methods.base import Reads
 from onnxnnw.placement import anchors_of
@@ -118,7 +118,7 @@ class StoredWeights:
         return sum(match.slot.covered for match in found if match is not None) / max(1, self.live)
 
     def _ratio(self, match: Match, slot: int) -> Floats | None:
-        return None if self.folds is None else relative(match.slot.row_gain, self.folds.get(slot))
+        return relative(match.slot.row_gain, self.folds.get(slot)) if self.folds is not None and match.folded else None
 
 
 @dataclass(frozen=True)
@@ -171,12 +171,25 @@ def slots_as_enrolled(record: Record, anchors: Anchors, view: SlotView) -> list[
     for number, entry in enumerate(record.slots):
         slot = slots[entry.name]
         places, values = anchors.of(number)
-        read = slot.values(places)
-        match = Match(slot, False, agreement(read, values))
-        if not match.agrees and not np.array_equal(_as_kept(read), values):
+        match = _as_enrolled(slot, slot.values(places), values, places, anchors.folds, number)
+        if match is None:
             return None
         found.append(match)
     return found
+
+
+def _as_enrolled(
+    slot: Slot, read: Floats, values: Floats, places: Positions, folds: Folds | None, number: int
+) -> Match | None:
+    """A namesake as the record's slot: untouched, agreeing as stored, or agreeing once folded."""
+    stored = agreement(read, values)
+    if np.array_equal(_as_kept(read), values):
+        return Match(slot, False, stored, folded=False)
+    ratio = None if folds is None else relative(slot.row_gain, folds.get(number))
+    with np.errstate(all="ignore"):
+        folded = stored if ratio is None else agreement(read * ratio[places // slot.row_size], values)
+    match = Match(slot, False, max(stored, folded), folded=folded >= stored)
+    return match if match.agrees else None
 
 
 def _as_kept(values: NDArray[np.float64]) -> NDArray[np.float64]:

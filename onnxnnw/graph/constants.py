@@ -33,6 +33,9 @@ _MAX_GROWTH = 4
 _MAX_PARTS = 64
 _SMALL = 4096
 _SPARSE_GROWTH, _MAX_INDICES = 64, 2**24
+_INDICES = (TensorProto.INT64, TensorProto.INT32, TensorProto.INT16, TensorProto.INT8)
+"""ONNX says 64 bits; onnxruntime writes as few as will do."""
+
 _EXAMINED, _EXAMINED_TOGETHER = 2**22, 2**25
 
 
@@ -125,7 +128,7 @@ class Constants:
         if (
             not values.readable
             or len(values.shape) != 1
-            or indices.data_type != TensorProto.INT64
+            or indices.data_type not in _INDICES
             or indices.shape not in ((values.size,), (values.size, rank))
             or indices.size > min(_MAX_INDICES, self._examinable)
             or not possible(shape)
@@ -134,7 +137,7 @@ class Constants:
         ):
             return self.UNREADABLE
         self._examinable -= indices.size
-        places = indices.array()
+        places = indices.array().astype(np.int64)
         if indices.shape != (values.size,):
             if ((places < 0) | (places >= np.array(shape))).any():
                 return self.UNREADABLE

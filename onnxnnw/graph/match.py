@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from onnxnnw.graph.arrays import Positions
 from onnxnnw.graph.gauge import row_gains, row_magnitudes
-from onnxnnw.graph.slots import Slot
+from onnxnnw.graph.slots import Slot, scaled
 from onnxnnw.graph.stored import Array
 
 __all__ = ["AGREEMENT", "UNUSUAL", "Match", "Wanted", "agreement", "match_slots"]
@@ -73,6 +73,8 @@ class Match:
         transposed: Its rows are the record's columns.
         agreement: z of the anchors.
         sign: -1 where the anchors say that all values have the opposite sign.
+        folded: Whether values are compared with what multiplies their rows downstream; not where the anchors stand as they
+            were stored, although what followed them has changed or is gone.
         reading: ``rows`` of a merged weight, ``blocks`` without their padding, ``gates`` in another order; else empty.
     """
 
@@ -81,6 +83,7 @@ class Match:
     agreement: float
     sign: int = 1
     reading: str = ""
+    folded: bool = True
 
     @property
     def agrees(self) -> bool:
@@ -129,16 +132,17 @@ def match_slots(wanted: Sequence[Wanted], slots: Sequence[Slot]) -> list[Match |
         indices = [index for index in candidates[shape] if index not in taken]
         some, there = [wanted[n] for n in numbers], [slots[i] for i in indices]
         pair = _pair_crowd if len(some) * len(there) > _MAX_PAIRS else _pair
-        for row, column, z, flipped in pair(some, there, shape):
-            found[numbers[row]] = Match(there[column], flipped, z)
+        for row, column, z, how in pair(some, there, shape):
+            found[numbers[row]] = Match(there[column], how == _TRANSPOSED, z, folded=how != _STORED)
             taken.add(indices[column])
     _otherwise(wanted, slots, found, taken)
     _by_name(wanted, slots, found, taken)
     return found
 
 
-Pair = tuple[int, int, float, bool]
-"""Number of the wanted slot, number of the candidate's, their agreement, whether it was found in the transpose."""
+_FOLDED, _TRANSPOSED, _STORED = range(3)
+Pair = tuple[int, int, float, int]
+"""Number of the wanted slot, number of the candidate's, their agreement, how it was found."""
 
 
 def _pair(wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[int, int]) -> list[Pair]:
@@ -146,32 +150,32 @@ def _pair(wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[int, int
     anchors = _Anchors(wanted, shape)
     everyone = np.arange(len(wanted))
     scores = np.full((len(wanted), len(slots)), -np.inf)
-    flips = np.zeros(scores.shape, np.bool_)
+    how = np.zeros(scores.shape, np.int8)
     for column, slot in enumerate(slots):
-        scores[:, column], flips[:, column] = anchors.agree(slot, everyone)
-    return [(r, c, float(scores[r, c]), bool(flips[r, c])) for r, c in _assign(scores, wanted, slots)]
+        scores[:, column], how[:, column] = anchors.agree(slot, everyone)
+    return [(r, c, float(scores[r, c]), int(how[r, c])) for r, c in _assign(scores, wanted, slots)]
 
 
 def _pair_crowd(wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[int, int]) -> list[Pair]:
     """Too many alike for a table: each is held against its namesake and its neighbours in node order only."""
     anchors = _Anchors(wanted, shape)
     names = {want.name: row for row, want in enumerate(wanted)}
-    found: list[tuple[float, int, int, float, bool]] = []
+    found: list[tuple[float, int, int, float, int]] = []
     for column, slot in enumerate(slots):
         near = range(max(0, column - _NEAR), min(len(wanted), column + _NEAR + 1))
         rows = np.unique([*near, *([names[slot.name]] if slot.name in names else [])]).astype(np.int64)
-        scores, flips = anchors.agree(slot, rows)
-        for row, z, flipped in zip(rows.tolist(), scores.tolist(), flips.tolist(), strict=True):
+        scores, how = anchors.agree(slot, rows)
+        for row, z, way in zip(rows.tolist(), scores.tolist(), how.tolist(), strict=True):
             if z > AGREEMENT:
-                found.append((z + _NAME_BONUS * (wanted[row].name == slot.name), row, column, z, flipped))
+                found.append((z + _NAME_BONUS * (wanted[row].name == slot.name), row, column, z, way))
     out: list[Pair] = []
     rows_taken: set[int] = set()
     columns_taken: set[int] = set()
-    for _, row, column, z, flipped in sorted(found, key=lambda pair: (-pair[0], pair[1:3])):
+    for _, row, column, z, way in sorted(found, key=lambda pair: (-pair[0], pair[1:3])):
         if row not in rows_taken and column not in columns_taken:
             rows_taken.add(row)
             columns_taken.add(column)
-            out.append((row, column, z, flipped))
+            out.append((row, column, z, way))
     return out
 
 
@@ -185,28 +189,36 @@ class _Anchors:
         self.values = np.full(self.places.shape, np.nan)
         self.gains = np.full(self.places.shape, np.nan)
         self.folded = any(want.folds is not None for want in wanted)
+        self.folds = np.ones(self.places.shape)
         for row, want in enumerate(wanted):
             count = want.positions.size
             self.places[row, :count] = want.positions
             self.values[row, :count] = want.values if want.folds is None else want.values * want.folds
+            if want.folds is not None:
+                self.folds[row, :count] = np.where(want.folds == 0, 1, want.folds)
             if want.gains is not None:
                 self.gains[row, :count] = want.gains
 
-    def agree(self, slot: Slot, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Agreement of a slot with some of the wanted ones, and whether it was found in the transpose."""
+    def agree(self, slot: Slot, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+        """Agreement of a slot with some of the wanted ones, and how it was found."""
         scores = np.full(rows.size, -np.inf)
-        flips = np.zeros(rows.size, np.bool_)
+        how = np.full(rows.size, _FOLDED, np.int8)
         if not rows.size:
-            return scores, flips
-        array, shape = self.read(slot), self.shape
+            return scores, how
+        stored, shape = slot.array(), self.shape
+        array = scaled(stored, slot.row_gain) if self.folded else stored
+        places = self.places[rows]
         if array.shape == shape:
-            scores = self.compare(_Content(array), self.places[rows], rows)
+            scores = self.compare(_Content(array), places, rows)
+            if self.folded and (slot.row_gain is not None or (self.folds[rows] != 1).any()):
+                z = _agreements(stored.reshape(-1)[places], self.values[rows] / self.folds[rows])
+                how = np.where(z > scores, _STORED, how).astype(np.int8)
+                scores = np.maximum(scores, z)
         if len(slot.shape) == 2 and array.shape == shape[::-1]:
-            places = self.places[rows]
             z = _agreements(array.reshape(-1)[places % shape[1] * shape[0] + places // shape[1]], self.values[rows])
-            flips = z > scores
-            scores = np.where(flips, z, scores)
-        return scores, flips
+            how = np.where(z > scores, _TRANSPOSED, how).astype(np.int8)
+            scores = np.maximum(scores, z)
+        return scores, how
 
     def read(self, slot: Slot) -> Array:
         """A candidate's values: folded, if the record knows what was folded."""

@@ -207,6 +207,7 @@ _USES: dict[str, tuple[Use, ...]] = {
     "RNN": _ROWS,
     "DynamicQuantizeLSTM": (Use(1, "rnn", decode=_dynamic_lstm(8)), Use(2, "rnn", decode=_dynamic_lstm(10))),
     "Add": (Use(1, "add"), Use(0, "add")),
+    "QLinearAdd": (Use(3, "add", 4, 5), Use(0, "add", 1, 2)),
 }
 _BLOCKED_CONV = (Use(1, "nchwc", decode=_nchwc),)
 _NCHWC = "com.microsoft.nchwc"
@@ -234,7 +235,7 @@ def weights_of(
                 f"{_shown(f'{node.domain}.{node.op}')} is not an operator that this version reads weights of"
             )
         return
-    if node.op in ("Gather", "Add") and constants.of(node.outputs[0]) is not None:
+    if node.op in ("Gather", "Add", "QLinearAdd") and constants.of(node.outputs[0]) is not None:
         return  # a step on the way to a weight
     for use in uses:
         if use.weight >= len(node.inputs) or node.inputs[use.weight] == ABSENT:
@@ -335,6 +336,6 @@ def bias_name(node: Node, index: int, flow: Flow) -> str:
     if index != 1 and node.op not in ("QLinearConv", "QGemm"):
         return ""
     place = _BIASES.get(node.op, 2)
-    if node.op in ("MatMulBnb4", "Add", "MatMulInteger", "ConvInteger") or place >= len(node.inputs):
+    if node.op in ("MatMulBnb4", "Add", "QLinearAdd", "MatMulInteger", "ConvInteger") or place >= len(node.inputs):
         return ""
     return flow.names[node.inputs[place]] if node.inputs[place] != ABSENT else ""
