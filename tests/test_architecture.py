@@ -15,7 +15,7 @@ ROOMS = (
     "changes findings verdict candidate verification "
     "recipes checkpoints tasks training networks marking modifications demo cli"
 ).split()
-GRAPH = "formats wire stored file patch flow arrays decoding constants live uses fold slots digest gauge match".split()
+GRAPH = "formats wire stored file patch flow arrays decoding constants live uses fold slots digest gauge compare match".split()
 PLUG_INS = ("methods", "findings", "tasks", "modifications")
 TORCH_ROOMS = ("training",)
 HEAVY = ("torch", "torchvision", "onnxruntime", "skimage", "matplotlib", "scipy", "PIL")

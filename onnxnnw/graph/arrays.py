@@ -19,6 +19,7 @@ __all__ = [
     "Expanded",
     "Gathered",
     "Joined",
+    "Literal",
     "Positions",
     "Reshaped",
     "Scattered",
@@ -96,6 +97,22 @@ class Stored(Constant):
 
     def operations(self) -> list[str]:
         return []
+
+
+@dataclass(frozen=True, eq=False)
+class Literal(Constant):
+    """A few numbers that follow from the graph and are stored nowhere, such as the shape of a constant."""
+
+    values: Array
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", self.values.shape)
+
+    def take(self, flat: Positions) -> Array:
+        return self.values.reshape(-1)[flat]
+
+    def array(self) -> Array:
+        return self.values
 
 
 @dataclass(frozen=True, eq=False)

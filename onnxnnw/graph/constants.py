@@ -15,6 +15,7 @@ from onnxnnw.graph.arrays import (
     Expanded,
     Gathered,
     Joined,
+    Literal,
     Positions,
     Reshaped,
     Scattered,
@@ -53,8 +54,9 @@ class Constants:
 
     def of(self, value: int) -> Constant | None:
         """The constant that a value is, or None."""
-        found = self.status(value)
-        return found if isinstance(found, Constant) else None
+        known = self._known
+        found = known[value] if value in known else self.status(value)
+        return found if found is not self.UNREADABLE else None  # type: ignore[return-value]
 
     def is_unreadable(self, value: int) -> bool:
         """Whether a value is constant by a rule that this version does not know."""
@@ -293,6 +295,20 @@ def _gather(node: Node, parts: list[Any]) -> Constant | None:
         return None
     shape = parts[0].shape
     return Reshaped(Gathered(parts[0], axis, chosen), (*shape[:axis], *indices.shape, *shape[axis + 1 :]))
+
+
+@_rule("Shape")
+def _shape(node: Node, parts: list[Any]) -> Constant | None:
+    shape = parts[0].shape
+    return Literal(np.array(shape[node.integer("start", 0) : node.integer("end", len(shape))], np.int64))
+
+
+@_rule("ConstantOfShape")
+def _constant_of_shape(node: Node, parts: list[Any]) -> Constant | None:
+    shape = _integers(parts[0])
+    if shape is None or "value" in node.attributes() or math.prod(shape) > _SMALL:  # zeros, by default
+        return None
+    return Literal(np.zeros(shape, np.float32))
 
 
 @_rule("Expand")

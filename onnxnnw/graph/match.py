@@ -10,16 +10,15 @@ namesake, so that an unrelated network is read rather than called absent.
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.graph.arrays import Positions
-from onnxnnw.graph.gauge import row_gains, row_magnitudes
-from onnxnnw.graph.slots import Slot, scaled
-from onnxnnw.graph.stored import Array
+from onnxnnw.graph.compare import STORED, TRANSPOSED, Anchors, Content, Wanted, agreement
+from onnxnnw.graph.slots import Slot
 
 __all__ = ["AGREEMENT", "UNUSUAL", "Match", "Wanted", "agreement", "match_slots"]
 
@@ -29,39 +28,12 @@ AGREEMENT = 3.1
 UNUSUAL = 5.0
 """Under readings of which there are many for each slot, anchors agree from this z on."""
 
-MIN_ANCHORS = 8
-_CAP = 40.0
 _MAX_PAIRS = 1_000_000
 _MAX_READINGS = 20_000
 _MAX_PARTS = 32
 _GATES = {"LSTM": 4, "GRU": 3, "DynamicQuantizeLSTM": 4}
 _NEAR = 8
 _NAME_BONUS, _BIAS_BONUS = 0.5, 0.25
-
-
-@dataclass(frozen=True, eq=False)
-class Wanted:
-    """A slot of a record: how it was called, how large it is, and its anchors.
-
-    Attributes:
-        name, bias: Its own name and that of the bias beside it.
-        rows, row_size: Canonical size.
-        positions: Where its anchors are.
-        values: What they were, as stored.
-        shape: Canonical shape.
-        folds: What multiplied each anchor's row downstream; None in records that do not say it.
-        gains: Root mean square of each anchor's folded row; None in records that do not say it.
-    """
-
-    name: str
-    bias: str
-    rows: int
-    row_size: int
-    positions: Positions
-    values: NDArray[np.float64]
-    shape: tuple[int, ...] = ()
-    folds: NDArray[np.float64] | None = field(default=None, repr=False)
-    gains: NDArray[np.float64] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,28 +63,6 @@ class Match:
         return self.agreement > AGREEMENT
 
 
-def agreement(found: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
-    """z = atanh(r) sqrt(n - 3) of anchors read against anchors kept; 0 with fewer than 8 readable ones."""
-    return float(_agreements(found[None], expected[None])[0])
-
-
-def _agreements(found: Array, expected: Array) -> NDArray[np.float64]:
-    """The same for many: (k, n) arrays, NaN for anchors that are missing or not finite."""
-    found, expected = found.astype(np.float64), expected.astype(np.float64)
-    usable = np.isfinite(found) & np.isfinite(expected)
-    count = usable.sum(axis=1)
-    left, right = np.where(usable, found, 0), np.where(usable, expected, 0)
-    with np.errstate(all="ignore"):
-        left = left / np.abs(left).max(axis=1, initial=0, keepdims=True)
-        right = right / np.abs(right).max(axis=1, initial=0, keepdims=True)
-        left = np.where(usable, left - (left.sum(axis=1) / count)[:, None], 0)
-        right = np.where(usable, right - (right.sum(axis=1) / count)[:, None], 0)
-        r = (left * right).sum(axis=1) / np.sqrt((left**2).sum(axis=1) * (right**2).sum(axis=1))
-        z = np.arctanh(np.clip(r, -1, 1)) * np.sqrt(np.maximum(count - 3, 0))
-    z = np.where((count >= MIN_ANCHORS) & np.isfinite(r), z, 0)
-    return np.clip(z, -_CAP, _CAP)
-
-
 def match_slots(wanted: Sequence[Wanted], slots: Sequence[Slot]) -> list[Match | None]:
     """The counterpart of every wanted slot, or None."""
     by_shape: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -133,21 +83,20 @@ def match_slots(wanted: Sequence[Wanted], slots: Sequence[Slot]) -> list[Match |
         some, there = [wanted[n] for n in numbers], [slots[i] for i in indices]
         pair = _pair_crowd if len(some) * len(there) > _MAX_PAIRS else _pair
         for row, column, z, how in pair(some, there, shape):
-            found[numbers[row]] = Match(there[column], how == _TRANSPOSED, z, folded=how != _STORED)
+            found[numbers[row]] = Match(there[column], how == TRANSPOSED, z, folded=how != STORED)
             taken.add(indices[column])
     _otherwise(wanted, slots, found, taken)
     _by_name(wanted, slots, found, taken)
     return found
 
 
-_FOLDED, _TRANSPOSED, _STORED = range(3)
 Pair = tuple[int, int, float, int]
 """Number of the wanted slot, number of the candidate's, their agreement, how it was found."""
 
 
 def _pair(wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[int, int]) -> list[Pair]:
     """The best pairs among all."""
-    anchors = _Anchors(wanted, shape)
+    anchors = Anchors(wanted, shape)
     everyone = np.arange(len(wanted))
     scores = np.full((len(wanted), len(slots)), -np.inf)
     how = np.zeros(scores.shape, np.int8)
@@ -158,7 +107,7 @@ def _pair(wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[int, int
 
 def _pair_crowd(wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[int, int]) -> list[Pair]:
     """Too many alike for a table: each is held against its namesake and its neighbours in node order only."""
-    anchors = _Anchors(wanted, shape)
+    anchors = Anchors(wanted, shape)
     names = {want.name: row for row, want in enumerate(wanted)}
     found: list[tuple[float, int, int, float, int]] = []
     for column, slot in enumerate(slots):
@@ -177,73 +126,6 @@ def _pair_crowd(wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[in
             columns_taken.add(column)
             out.append((row, column, z, way))
     return out
-
-
-class _Anchors:
-    """The anchors of wanted slots of one size, side by side."""
-
-    def __init__(self, wanted: Sequence[Wanted], shape: tuple[int, int]) -> None:
-        self.shape = shape
-        width = max((want.positions.size for want in wanted), default=0)
-        self.places = np.zeros((len(wanted), width), np.int64)
-        self.values = np.full(self.places.shape, np.nan)
-        self.gains = np.full(self.places.shape, np.nan)
-        self.folded = any(want.folds is not None for want in wanted)
-        self.folds = np.ones(self.places.shape)
-        for row, want in enumerate(wanted):
-            count = want.positions.size
-            self.places[row, :count] = want.positions
-            self.values[row, :count] = want.values if want.folds is None else want.values * want.folds
-            if want.folds is not None:
-                self.folds[row, :count] = np.where(want.folds == 0, 1, want.folds)
-            if want.gains is not None:
-                self.gains[row, :count] = want.gains
-
-    def agree(self, slot: Slot, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Agreement of a slot with some of the wanted ones, and how it was found."""
-        scores = np.full(rows.size, -np.inf)
-        how = np.full(rows.size, _FOLDED, np.int8)
-        if not rows.size:
-            return scores, how
-        stored, shape = slot.array(), self.shape
-        array = scaled(stored, slot.row_gain) if self.folded else stored
-        places = self.places[rows]
-        if array.shape == shape:
-            scores = self.compare(_Content(array), places, rows)
-            if self.folded and (slot.row_gain is not None or (self.folds[rows] != 1).any()):
-                z = _agreements(stored.reshape(-1)[places], self.values[rows] / self.folds[rows])
-                how = np.where(z > scores, _STORED, how).astype(np.int8)
-                scores = np.maximum(scores, z)
-        if len(slot.shape) == 2 and array.shape == shape[::-1]:
-            z = _agreements(array.reshape(-1)[places % shape[1] * shape[0] + places // shape[1]], self.values[rows])
-            how = np.where(z > scores, _TRANSPOSED, how).astype(np.int8)
-            scores = np.maximum(scores, z)
-        return scores, how
-
-    def read(self, slot: Slot) -> Array:
-        """A candidate's values: folded, if the record knows what was folded."""
-        return slot.folded() if self.folded else slot.array()
-
-    def compare(self, content: "_Content", places: Positions, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The better agreement of folded values and of values in units of their rows, at ``places`` of the content."""
-        scores = _agreements(content.flat[places], self.values[rows])
-        if np.isfinite(self.gains[rows]).any():
-            with np.errstate(all="ignore"):
-                gauged = _agreements(content.gauged(places), self.values[rows] / self.gains[rows])
-            scores = np.where(np.abs(gauged) > np.abs(scores), gauged, scores)
-        return scores
-
-
-class _Content:
-    """A candidate's values with the gauge of their rows."""
-
-    def __init__(self, array: Array) -> None:
-        self.flat, self.row_size = array.reshape(-1), array.shape[1]
-        self.gains = row_gains(row_magnitudes(array))
-
-    def gauged(self, places: Positions) -> NDArray[np.float64]:
-        out: NDArray[np.float64] = self.flat[places] / self.gains[places // self.row_size]
-        return out
 
 
 @dataclass(frozen=True)
@@ -265,18 +147,18 @@ def _otherwise(wanted: Sequence[Wanted], slots: Sequence[Slot], found: list[Matc
     for index, slot in enumerate(slots):
         if index in taken or not missing or budget <= 0 or (slot.row_size not in sizes and slot.blocked is None):
             continue
-        content: _Content | None = None
+        content: Content | None = None
         for number in missing:
             want = wanted[number]
-            anchors = _Anchors([want], (want.rows, want.row_size))
+            anchors = Anchors([want], (want.rows, want.row_size))
             for reading in _readings(want, slot):
                 budget -= 1
                 if budget <= 0:
                     break
                 if reading.slot is not None:
-                    part = _Content(anchors.read(reading.slot))
+                    part = Content(anchors.read(reading.slot))
                 else:
-                    content = part = content or _Content(anchors.read(slot))
+                    content = part = content or Content(anchors.read(slot))
                 z = float(anchors.compare(part, _places(want, slot, reading)[None], np.zeros(1, np.int64))[0])
                 if abs(z) > UNUSUAL:
                     agreeing.append((z, number, index, reading))

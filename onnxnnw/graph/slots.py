@@ -218,7 +218,7 @@ def find_slots(network: Network, min_elements: int = MIN_ELEMENTS) -> SlotView:
             read.update(map(id, stored))
             if not stored:
                 continue
-            main = max(stored, key=lambda tensor: tensor.size)
+            main = stored[0] if len(stored) == 1 else max(stored, key=lambda tensor: tensor.size)
             region = _region(constant, main)
             layouts.setdefault(main.place, set()).add(use.layout)
             if (main.place, region) in seen:
@@ -282,14 +282,15 @@ def _region(constant: Constant, main: StoredTensor) -> tuple[_Region, ...]:
     """Which part of the main stored tensor a constant shows; empty for all of it."""
     out: list[_Region] = []
     part: Constant | None = constant
-    while part is not None:
-        if (isinstance(part, Sliced) and part.shape != part.inner.shape) or (
-            isinstance(part, Gathered) and part.indices.size < part.inner.shape[part.axis]
-        ):
+    while part is not None and part.parts:
+        kind = type(part)  # faster than isinstance, which asks the abstract class
+        if (kind is Sliced or kind is Gathered) and part.size < part.parts[0].size:
+            assert isinstance(part, Sliced | Gathered)
             detail = part.strides if isinstance(part, Sliced) else part.indices.tobytes()
             start = int(part.source(np.zeros(1, np.int64))[0]) if part.size else 0
             out.append(_Region(start, part.shape, detail))
-        part = next((p for p in part.parts if any(tensor is main for tensor in p.stored())), None)
+        parts = part.parts
+        part = parts[0] if len(parts) == 1 else next((p for p in parts if any(t is main for t in p.stored())), None)
     return tuple(out)
 
 

@@ -235,20 +235,21 @@ def weights_of(
                 f"{_shown(f'{node.domain}.{node.op}')} is not an operator that this version reads weights of"
             )
         return
-    if node.op in ("Gather", "Add", "QLinearAdd") and constants.of(node.outputs[0]) is not None:
-        return  # a step on the way to a weight
+    count = len(node.inputs)
     for use in uses:
-        if use.weight >= len(node.inputs) or node.inputs[use.weight] == ABSENT:
+        value = node.inputs[use.weight] if use.weight < count else ABSENT
+        if value == ABSENT:
             continue
-        value = node.inputs[use.weight]
         constant = constants.of(value)
         if constant is None:
-            if constants.is_unreadable(value):
+            if use.layout != "add" and constants.is_unreadable(value):  # places and shapes are added too
                 shown = _shown(flow.names[value])
                 problems.append(f"{shown} reaches {node.op} by constant operations that are not understood")
             continue
         if constant.size < (min_elements if use.decode is None else 1) or (len(constant.shape) < 2 and not use.decode):
             continue
+        if use.layout in ("gather", "add") and constants.of(node.outputs[0]) is not None:
+            return  # a step on the way to a weight
         if use.layout == "add" and not _is_table(constant):
             continue
         canonical = _canonical(node, use, constant, constants)

@@ -83,6 +83,8 @@ CASES = {
     "sliced on the first axes": (node("Slice", "w", "a", "b"), {"w": W, "a": np.array([2]), "b": np.array([99])}),
     "chosen": (node("Gather", "w", "i", axis=2), {"w": W, "i": np.array([[7, 0], [-2, 3]])}),
     "chosen once": (node("Gather", "w", "i", axis=1), {"w": W, "i": np.array(2)}),
+    "shape": (node("Shape", "w", start=-2), {"w": W}),
+    "zeros": (node("ConstantOfShape", "s"), {"s": np.array([2, 3])}),
     "broadcast": (node("Expand", "w", "s"), {"w": W[:, :1], "s": np.array([6, 4, 1])}),
     "norm of rows": (node("ReduceL2", "w", "x", keepdims=1), {"w": W, "x": np.array([1, 2])}),
     "largest": (node("ReduceMax", "w", "x", keepdims=0), {"w": W, "x": np.array([-1])}),
