@@ -29,6 +29,8 @@ __all__ = ["Observation", "Subject", "observe", "subjects"]
 
 SHIPPED = ("resnet8", "rdn-small", "pix2pix-small")
 DRAWN = ("vgg", "mobilenet", "transformer")
+FINE_TUNED = 2
+"""Subjects that are trained on: minutes each."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,8 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="onnxnnw-findings-") as folder:
         place = Path(folder)
         for number, subject in enumerate(subjects(place, options.keys)):
-            cases = [*CASES, *(fine_tuned(options.data) if options.data and subject.network == "resnet8" else ())]
+            tuned = options.data and subject.network == "resnet8" and number < FINE_TUNED
+            cases = [*CASES, *(fine_tuned(options.data) if tuned else ())]
             for case in cases:
                 if case.applies(subject.path):
                     seen.append(observe(case, subject, place / "candidate.onnx", number))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from onnxnnw.graph.match import Match
 
-__all__ = ["ROUNDING", "Shape", "SlotReads", "shape_of"]
+__all__ = ["MIN_LATTICE", "ROUNDING", "Shape", "SlotReads", "lattice_levels", "leveled", "shape_of"]
 
 Floats = NDArray[np.float64]
 
@@ -19,6 +19,8 @@ ROUNDING = 5e-7
 
 _FREE, _STEADY, _COSINE = 2.0, 0.02, 0.8
 _WITHIN, _BETWEEN, _PAIRS = 0.01, 0.05, 6
+MIN_LATTICE = 12
+_MAX_LEVELS, _TOLERANCE = 2**17, 4e-7
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,15 @@ class SlotReads:
         return out
 
     @cached_property
+    def levels(self) -> int:
+        """Levels of the lattice on which the reads lie; 0 where they lie on none, or are too few to say."""
+        return lattice_levels(self.found) if self.found.size >= MIN_LATTICE and not self.same.all() else 0
+
+    @cached_property
     def zeroed(self) -> NDArray[np.bool_]:
-        """Reads that held something and hold nothing now."""
-        out: NDArray[np.bool_] = (self.found == 0) & (self.enrolled != 0)
+        """Reads that held something and hold nothing now, though no rounding to a lattice could do that."""
+        step = float(np.ptp(self.found)) / (self.levels - 1) if self.levels > 1 else 0.0
+        out: NDArray[np.bool_] = (self.found == 0) & (self.enrolled != 0) & (np.abs(self.enrolled) > 0.75 * step)
         return out
 
     @cached_property
@@ -170,3 +178,41 @@ def _bartlett(values: Mapping[str, Floats], sizes: Mapping[str, float], kurtosis
     spread = 2 / (9 * freedom)
     root = math.cbrt(max(likelihood, 0.0) / freedom)
     return (root - (1 - spread)) / math.sqrt(spread)
+
+
+def leveled(match: Match, enrolled: Floats, found: Floats) -> Floats:
+    """Integers whose scale and zero point are out of reach, brought as near to what was enrolled as two numbers can."""
+    slot = match.slot
+    if slot.tensor.is_float or "dequantized" in slot.constant.operations() or slot.row_gain is not None:
+        return found
+    centred = found - found.mean()
+    power = float(centred @ centred)
+    factor = float(centred @ (enrolled - enrolled.mean())) / power if power > 0 else 0.0
+    return found if factor <= 0 else enrolled.mean() + factor * centred
+
+
+def lattice_levels(values: NDArray[np.float64]) -> int:
+    """Levels of the coarsest lattice that holds all values (up to single precision); 0 where there is none.
+
+    The step is the greatest common divisor of the differences, by Euclid's algorithm with a tolerance.
+    """
+    ordered = np.sort(values)
+    distinct = ordered[np.append(True, np.diff(ordered) > 0)] if ordered.size else ordered
+    span = float(distinct[-1] - distinct[0]) if distinct.size > 1 else 0.0
+    scale = float(np.abs(distinct).max()) if distinct.size else 0.0
+    if span <= 1e-6 * scale:
+        return 0
+    tolerance = _TOLERANCE * max(scale, span)
+    step = span
+    for difference in np.diff(distinct).tolist():
+        larger, smaller = max(step, difference), min(step, difference)
+        while smaller > 16 * tolerance:
+            rest = larger - smaller * round(larger / smaller)
+            larger, smaller = smaller, abs(rest)
+        step = larger
+        if span / step > _MAX_LEVELS or step < 32 * tolerance:
+            return 0
+    count = round(span / step)
+    step = span / count  # the whole span has the smallest relative error
+    off = np.abs((distinct - distinct[0]) / step - np.round((distinct - distinct[0]) / step)).max()
+    return count + 1 if off < 0.05 and count < _MAX_LEVELS else 0

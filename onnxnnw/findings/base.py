@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.changes import SlotReads
+from onnxnnw.changes import SlotReads, leveled
 from onnxnnw.graph.match import Match
 from onnxnnw.graph.slots import SlotView
 from onnxnnw.methods.base import Judgement, Reads
@@ -88,7 +88,8 @@ class Examination:
                 entry = self.record.slots[number]
                 rows, columns = np.divmod(reads.positions[chosen], entry.row_size)
                 deviation = float(self.deviations[chosen[0]])
-                values = reads.enrolled[chosen], reads.found[chosen]
+                enrolled = reads.enrolled[chosen]
+                values = enrolled, leveled(match, enrolled, reads.found[chosen])
                 out.append(SlotReads(entry.name, match, *values, rows, columns, deviation))
         return out
 

@@ -3,19 +3,16 @@
 from collections import defaultdict
 
 import numpy as np
-from numpy.typing import NDArray
 
-from onnxnnw.changes import SlotReads, shape_of
+from onnxnnw.changes import MIN_LATTICE, SlotReads, shape_of
 from onnxnnw.findings.base import Examination, Finding, few, share
 from onnxnnw.graph.constants import Constant, Dequantized
 from onnxnnw.graph.stored import round_to
 
-__all__ = ["find", "lattice_levels"]
+__all__ = ["find"]
 
 MIN_READS = 12
 MIN_FLAT, FLAT, MAX_SPANS = 100, 5.0, 16
-MAX_LEVELS = 2**17
-_TOLERANCE = 4e-7
 
 
 def find(examination: Examination) -> list[Finding]:
@@ -70,9 +67,8 @@ def _rounded(examination: Examination) -> list[Finding]:
 
 def _lattices(examination: Examination) -> list[Finding]:
     """Values on a lattice, where what was enrolled is on none."""
-    slots = [one for one in examination.slot_reads if not one.narrow and one.found.size >= MIN_READS]
-    seen = {one.name: lattice_levels(one.found) for one in slots if not one.same.all()}
-    levels = {one.name: _in_all(one, seen[one.name]) for one in slots if seen.get(one.name)}
+    slots = [one for one in examination.slot_reads if not one.narrow and one.found.size >= MIN_LATTICE]
+    levels = {one.name: _in_all(one, one.levels) for one in slots if one.levels}
     if not levels or 2 * len(levels) < len(slots):
         return []
     bits = int(np.ceil(np.log2(max(2.0, float(np.median(list(levels.values())))))))
@@ -115,30 +111,3 @@ def _flat(examination: Examination) -> list[Finding]:
             few({name: {"step": float(f"{step:.3g}")} for name, step in steps.items()}),
         )
     ]
-
-
-def lattice_levels(values: NDArray[np.float64]) -> int:
-    """Levels of the coarsest lattice that holds all values (up to single precision); 0 where there is none.
-
-    The step is the greatest common divisor of the differences, by Euclid's algorithm with a tolerance.
-    """
-    ordered = np.sort(values)
-    distinct = ordered[np.append(True, np.diff(ordered) > 0)] if ordered.size else ordered
-    span = float(distinct[-1] - distinct[0]) if distinct.size > 1 else 0.0
-    scale = float(np.abs(distinct).max()) if distinct.size else 0.0
-    if span <= 1e-6 * scale:
-        return 0
-    tolerance = _TOLERANCE * max(scale, span)
-    step = span
-    for difference in np.diff(distinct).tolist():
-        larger, smaller = max(step, difference), min(step, difference)
-        while smaller > 16 * tolerance:
-            rest = larger - smaller * round(larger / smaller)
-            larger, smaller = smaller, abs(rest)
-        step = larger
-        if span / step > MAX_LEVELS or step < 32 * tolerance:
-            return 0
-    count = round(span / step)
-    step = span / count  # the whole span has the smallest relative error
-    off = np.abs((distinct - distinct[0]) / step - np.round((distinct - distinct[0]) / step)).max()
-    return count + 1 if off < 0.05 and count < MAX_LEVELS else 0
