@@ -515,6 +515,9 @@ def _nf4(job: Job) -> None:
 # --- chains -----------------------------------------------------------------------------------------------------------
 
 CHAINS: tuple[tuple[str, ...], ...] = (
+    ("torch dynamo", "dynamic int8"),
+    ("torch dynamo", "dynamic int8 per channel"),
+    ("torch dynamo", "QDQ int8 per channel"),
     ("torch dynamo", "onnxsim", "QDQ int8 per channel"),
     ("torch legacy", "onnxslim", "fp16 (onnxconverter-common)"),
     ("onnxsim", "ORT extended"),
@@ -592,5 +595,6 @@ def run_chain(transform: Transform, subject: Subject, marked: Path, folder: Path
 
 def _reason(error: Exception) -> str:
     """A tool's own words on one line, without the places of files."""
-    text = re.sub(r"(/[\w.+-]+){2,}/?", "…", " ".join(str(error).split()))
+    text = re.sub(r"\x1b\[\d+m", "", " ".join(str(error).split()))
+    text = re.sub(r"(/[\w.+-]+){2,}/?", "…", text)
     return (text or type(error).__name__).replace("|", "/")[:160]
