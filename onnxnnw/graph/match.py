@@ -31,6 +31,7 @@ UNUSUAL = 5.0
 _MAX_PAIRS = 1_000_000
 _MAX_READINGS = 20_000
 _MAX_PARTS = 32
+_DOUBTFUL = 10.0
 _GATES = {"LSTM": 4, "GRU": 3, "DynamicQuantizeLSTM": 4}
 _NEAR = 8
 _NAME_BONUS, _BIAS_BONUS = 0.5, 0.25
@@ -85,9 +86,23 @@ def match_slots(wanted: Sequence[Wanted], slots: Sequence[Slot]) -> list[Match |
         for row, column, z, how in pair(some, there, shape):
             found[numbers[row]] = Match(there[column], how == TRANSPOSED, z, folded=how != STORED)
             taken.add(indices[column])
+    doubtful = {n: match for n, match in enumerate(found) if match is not None and _is_doubtful(match)}
+    places = {id(slot): index for index, slot in enumerate(slots)}
+    for number, match in doubtful.items():
+        found[number] = None
+        taken.discard(places[id(match.slot)])
     _otherwise(wanted, slots, found, taken)
+    for number, match in doubtful.items():
+        if found[number] is None and places[id(match.slot)] not in taken:
+            found[number] = match
+            taken.add(places[id(match.slot)])
     _by_name(wanted, slots, found, taken)
     return found
+
+
+def _is_doubtful(match: Match) -> bool:
+    """Whether half of a recurrent weight agrees, as when some of its gates have changed places."""
+    return match.slot.layout == "rnn" and match.agreement < _DOUBTFUL
 
 
 Pair = tuple[int, int, float, int]
@@ -143,7 +158,11 @@ def _otherwise(wanted: Sequence[Wanted], slots: Sequence[Slot], found: list[Matc
     budget = _MAX_READINGS
     agreeing: list[tuple[float, int, int, _Reading]] = []
     missing = [number for number, match in enumerate(found) if match is None]
-    sizes = {wanted[number].row_size for number in missing} | {0}
+    sizes = {wanted[number].row_size for number in missing}
+    together = {
+        size: math.gcd(*(wanted[number].rows for number in missing if wanted[number].row_size == size))
+        for size in sizes
+    }
     for index, slot in enumerate(slots):
         if index in taken or not missing or budget <= 0 or (slot.row_size not in sizes and slot.blocked is None):
             continue
@@ -151,7 +170,7 @@ def _otherwise(wanted: Sequence[Wanted], slots: Sequence[Slot], found: list[Matc
         for number in missing:
             want = wanted[number]
             anchors = Anchors([want], (want.rows, want.row_size))
-            for reading in _readings(want, slot):
+            for reading in _readings(want, slot, together.get(slot.row_size, 1)):
                 budget -= 1
                 if budget <= 0:
                     break
@@ -171,8 +190,8 @@ def _otherwise(wanted: Sequence[Wanted], slots: Sequence[Slot], found: list[Matc
             found[number] = Match(_part(slots[index], reading), False, abs(z), 1 if z > 0 else -1, reading.kind)
 
 
-def _readings(want: Wanted, slot: Slot) -> Iterator[_Reading]:
-    """How a wanted slot may be contained in a candidate's."""
+def _readings(want: Wanted, slot: Slot, step: int) -> Iterator[_Reading]:
+    """How a wanted slot may be contained in a candidate's; ``step`` divides the rows of all that may be merged with it."""
     for part in slot.unpadded(want.shape):
         yield _Reading("blocks", slot=part)
     if slot.row_size != want.row_size:
@@ -183,7 +202,8 @@ def _readings(want: Wanted, slot: Slot) -> Iterator[_Reading]:
         if gates and len(slot.shape) == 3 and slot.shape[1] % gates == 0:
             yield from (_Reading("gates", gates=order) for order in permutations(range(gates)))
         return
-    step = math.gcd(slot.rows, want.rows)
+    if slot.rows % step or slot.rows // step > _MAX_PARTS:
+        step = math.gcd(slot.rows, want.rows)
     if slot.rows > want.rows and slot.rows // step <= _MAX_PARTS:
         for start in range(0, slot.rows - want.rows + 1, step):
             yield _Reading("rows", range(start, start + want.rows))
