@@ -20,6 +20,7 @@ from onnxnnw.enrolment import embed, fingerprint
 from onnxnnw.keys import Key
 from onnxnnw.modifications.base import apply, find_modification
 from onnxnnw.networks import measure
+from onnxnnw.standard.robustness import PUBLISHED
 from onnxnnw.tasks.base import Samples, find_task
 from onnxnnw.verdict import Verdict
 from onnxnnw.verification import NamedRecord, named_record, verify
@@ -32,26 +33,6 @@ GRID: tuple[tuple[str, str, str, tuple[float, ...]], ...] = (
     ("random pruning [M]", "random-pruning", "percentage", (1, 5, 10)),
     ("7.2.6, watermark overwriting", "watermark-overwriting", "marks", (1, 2, 3, 4)),
 )
-
-PUBLISHED: dict[tuple[str, float], tuple[str, str]] = {  # alpha = 90: corr, error [NNW-TEC Tables 5, 9, 11]
-    ("gaussian-noise", 0.001): ("0.999", "0.1"),
-    ("gaussian-noise", 0.005): ("0.999", "0.2"),
-    ("gaussian-noise", 0.01): ("0.999", "0.8"),
-    ("gaussian-noise", 0.05): ("0.999", "1"),
-    ("gaussian-noise", 0.1): ("0.998", "8.5"),
-    ("gaussian-noise", 0.5): ("0.979", "204"),
-    ("gaussian-noise", 1.0): ("0.887", "355"),
-    ("quantization", 16): ("0.999", "0"),
-    ("quantization", 8): ("0.999", "0"),
-    ("quantization", 6): ("0.998", "2"),
-    ("quantization", 4): ("0.993", "41"),
-    ("quantization", 2): ("0.876", "281"),
-    ("magnitude-pruning", 10): ("0.999", "0"),
-    ("magnitude-pruning", 20): ("0.998", "2"),
-    ("magnitude-pruning", 50): ("0.993", "94"),
-    ("magnitude-pruning", 80): ("0.978", "266"),
-    ("magnitude-pruning", 90): ("0.964", "294"),
-}
 
 
 @dataclass(frozen=True)
@@ -84,7 +65,7 @@ def rows(folder: Path, strength: float, data: Path | None) -> Iterator[Row]:
                 **({"strength": strength} if name.startswith("water") else {}),
             }
             apply(find_modification(name)(**settings), marked, out)
-            published = PUBLISHED.get((name, value), ("", ""))
+            published = PUBLISHED.get(("nct", "resnet8", name), {}).get(value, ("", ""))
             yield row(section, f"{value:g}", out, records, data, error_of(out, data), published, unmodified)
 
 

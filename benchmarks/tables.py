@@ -30,15 +30,24 @@ _RESERVE = 2 * 10**9
 
 @dataclass
 class Report:
-    """Lines of Markdown under one name, with the command that made them."""
+    """Lines of Markdown under one name, with the command that made them.
+
+    Attributes:
+        name: Of the benchmark.
+        arguments: It was called with.
+        section: Of the page; the benchmark's name where it has only one.
+    """
 
     name: str
     arguments: Sequence[str]
+    section: str = ""
     lines: list[str] = field(default_factory=list)
+    command: str = ""
 
     def __post_init__(self) -> None:
-        shown = [a for i, a in enumerate(self.arguments) if not _is_place(self.arguments, i)]
-        self.say(f"Command: `{' '.join(['python -m benchmarks', self.name, *shown])}`.", *machine.describe())
+        shown = [_shown(self.arguments, i) for i in range(len(self.arguments)) if not _is_place(self.arguments, i)]
+        command = self.command or " ".join(["python -m benchmarks", self.name, *shown])
+        self.say(f"Command: `{command}`.", *machine.describe())
 
     def say(self, *paragraphs: str) -> None:
         """Add paragraphs."""
@@ -57,7 +66,8 @@ class Report:
         print(text)
         if output is None:
             return
-        begin, end = f"<!-- begin {self.name} -->", f"<!-- end {self.name} -->"
+        section = self.section or self.name
+        begin, end = f"<!-- begin {section} -->", f"<!-- end {section} -->"
         page = output.read_text() if output.exists() else ""
         head, found, rest = page.partition(begin)
         _, closed, tail = rest.partition(end)
@@ -70,6 +80,12 @@ def _is_place(arguments: Sequence[str], index: int) -> bool:
     """Whether an argument only says where files lie: a page for everybody does not repeat it."""
     places = ("--output", "--folder")
     return arguments[index] in places or (index > 0 and arguments[index - 1] in places)
+
+
+def _shown(arguments: Sequence[str], index: int) -> str:
+    """An argument as a page shows it: where a user's own material lies, it stands for the user's own place."""
+    own = {"--data": "DIR", "--start": "FILE"}
+    return own.get(arguments[index - 1], arguments[index]) if index else arguments[index]
 
 
 @dataclass(frozen=True)

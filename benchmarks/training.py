@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from onnxnnw.marking import MarkInTraining
+from onnxnnw.moment import MarkInTraining
 from onnxnnw.networks import find_network
 from onnxnnw.recipes import Constant
 from onnxnnw.tasks.classification import Images

@@ -5,19 +5,19 @@ read when the training is over; they stand in the record's unbound part. The rec
 """
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onnxnnw.enrolment import DEFAULT_POSITIONS, DEFAULT_STRENGTH, Owner, embed, refuse_existing
+from onnxnnw.enrolment import Owner, refuse_existing
 from onnxnnw.errors import UnreadableRecord, UsageError
-from onnxnnw.graph import find_slots, network_digest, open_network
+from onnxnnw.graph import Network, find_slots, network_digest, open_network
 from onnxnnw.keys import Key
-from onnxnnw.methods import nct
-from onnxnnw.methods.base import Acts, Draft, Insertion, Subject
+from onnxnnw.methods.base import Acts, Insertion, Subject
+from onnxnnw.moment import AtOneMoment, MarkInTraining
 from onnxnnw.networks import train_network
 from onnxnnw.placement import ANCHORS, anchors_of
 from onnxnnw.records import Record, commitment_of, load_record, save_record
@@ -28,76 +28,18 @@ if TYPE_CHECKING:
     from onnxnnw.recipes import Recipe
     from onnxnnw.training import Progress, Trained
 
-__all__ = ["AtOneMoment", "MarkInTraining", "Marked", "Training", "Watch", "insert_in_training", "train_marked"]
+__all__ = [
+    "Marked",
+    "Training",
+    "Watch",
+    "complete_record",
+    "draft_record",
+    "insert_in_training",
+    "train_marked",
+]
 
 WATCH_EVERY = 5
 """Batches between two looks at whether the mark is in."""
-
-
-# --- NCT: a mark that is written at one moment -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class MarkInTraining:
-    """Inserts an NCT watermark into the running module when `epoch` epochs are finished [NNW-TEC 7.2.2].
-
-    The mark is the same pure function of the record that is written into files. The architecture is exported once,
-    before the first batch, to get its slots. A training that resumes at this very epoch finds its record and inserts
-    the same mark again.
-
-    Args:
-        epoch: α in epochs: 0 for the initial weights, the number of epochs for the trained ones.
-        record: Where the record goes.
-        key: The secret; None draws one.
-    """
-
-    architecture: "Architecture"
-    epoch: int
-    record: Path
-    positions: int = DEFAULT_POSITIONS
-    strength: float = DEFAULT_STRENGTH
-    value_std: float | None = None
-    owner: Owner = field(default_factory=Owner)
-    key: Key | None = None
-
-    _exported: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
-
-    def __call__(self, module: Any, epoch: int) -> None:
-        if epoch > self.epoch:
-            return
-        from onnxnnw.exporters.base import export, write_weights
-        from onnxnnw.training import write_values
-
-        with tempfile.TemporaryDirectory() as folder:
-            template, file, marked = (Path(folder) / name for name in ("template.onnx", "running.onnx", "marked.onnx"))
-            if not self._exported:
-                export(self.architecture, module, template)
-                self._exported.append(template.read_bytes())
-            if epoch < self.epoch:
-                return
-            template.write_bytes(self._exported[0])
-            with open_network(template, for_writing=True) as network:
-                write_weights(module, network, file)
-            if not self.record.exists():
-                embed(
-                    file, marked, self.record, self.positions, self.strength, self.value_std, self.owner, key=self.key
-                )
-            write_values(module, _stored_mark(load_record(self.record), file))
-
-
-def _stored_mark(record: Record, file: Path) -> Mapping[str, tuple[Any, Any]]:
-    """The mark at positions of the stored tensors, which are the module's parameters, by name."""
-    with open_network(file) as network:
-        slots = find_slots(network).by_name()
-        mark = {}
-        for name, (positions, values) in nct.mark(record).items():
-            place = slots[name].constant.locate(positions)
-            assert place is not None, f"{name} carries a mark but is computed"
-            mark[place[0].name] = (place[1], values)
-        return mark
-
-
-# --- methods that live in training ------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -145,21 +87,6 @@ class Marked:
     inserted_after: int | None = None
     correct: float = 1.0
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class AtOneMoment:
-    """An NCT watermark that is written when ``epoch`` epochs are finished [NNW-TEC 7.2.3].
-
-    Args:
-        epoch: α in epochs.
-        positions: N.
-        strength: Deviation of the values in units of each layer's.
-    """
-
-    epoch: int
-    positions: int = DEFAULT_POSITIONS
-    strength: float = DEFAULT_STRENGTH
 
 
 @dataclass(frozen=True)
@@ -245,7 +172,7 @@ def train_marked(
         commitment = ""
         finished = len(trained.history) >= training.recipe.epochs
         if finished:
-            record = _completed(record, partial)
+            record = complete_record(record, partial)
             commitment = save_record(record, record_path)
         try:
             partial.replace(out)
@@ -300,28 +227,43 @@ def _drafted(
     from onnxnnw.exporters.base import export
 
     start, seed = training.start, training.seed
-    module = architecture.build(seed) if start is None else architecture.load(start)
-    export(architecture, module, template)
+    export(architecture, architecture.build(seed) if start is None else architecture.load(start), template)
     task = architecture.task()
     inputs, targets = task.training(data).batch(np.arange(1), np.random.default_rng(seed))
     with open_network(template) as network:
         view = find_slots(network)
         subject = Subject(view, inputs.shape[1:], targets.shape[1:], task.number_of_classes, task.mean, task.deviation)
-        draft: Draft = insertion.draft(subject)
-        record = Record(
-            method=insertion.method,
-            kind="watermark",
-            key=key,
-            slots=tuple(survey(slot, watermark=True).entry for slot in view.slots),
-            parameters={**draft.parameters, "anchors": ANCHORS},
-            arrays=draft.arrays,
-            actor=owner.actor,
-            role=owner.role,
-            source_id=owner.source_id,
-            destination_id=owner.destination_id,
-            enrolled_digest=network_digest(network, view),
-        )
-    return subject, record, draft.warnings
+        record, warnings = draft_record(network, subject, insertion, owner, key)
+    return subject, record, warnings
+
+
+def draft_record(
+    network: Network, subject: Subject, insertion: Insertion, owner: Owner, key: Key
+) -> tuple[Record, tuple[str, ...]]:
+    """The bound part of a record, before the mark is inserted, and what the tracker should know of it.
+
+    Args:
+        network: As it is before the mark, opened.
+        subject: The same network as methods see it.
+
+    Raises:
+        UsageError: The mark does not fit the network.
+    """
+    draft = insertion.draft(subject)
+    record = Record(
+        method=insertion.method,
+        kind="watermark",
+        key=key,
+        slots=tuple(survey(slot, watermark=True).entry for slot in subject.view.slots),
+        parameters={**draft.parameters, "anchors": ANCHORS},
+        arrays=draft.arrays,
+        actor=owner.actor,
+        role=owner.role,
+        source_id=owner.source_id,
+        destination_id=owner.destination_id,
+        enrolled_digest=network_digest(network, subject.view),
+    )
+    return record, draft.warnings
 
 
 def _draft_path(record_path: Path) -> Path:
@@ -345,8 +287,12 @@ def _kept_draft(record: Record, path: Path) -> Record:
     return earlier
 
 
-def _completed(record: Record, file: Path) -> Record:
-    """The record with what can be measured only now."""
+def complete_record(record: Record, file: Path) -> Record:
+    """The record with what can be measured only when the mark is in: anchors, deviations, the network's digest.
+
+    Raises:
+        UnreadableRecord: The file is not of the network that the record was drafted for.
+    """
     with open_network(file) as network:
         view = find_slots(network)
         slots = view.by_name()

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from onnxnnw.errors import UnknownName, UsageError
 
-__all__ = ["SCHEDULES", "Adam", "Constant", "Decay", "OneCycle", "Recipe", "Schedule", "Sgd", "adjusted"]
+__all__ = ["SCHEDULES", "Adam", "Constant", "Decay", "OneCycle", "Recipe", "Schedule", "Sgd", "adjusted", "resumed"]
 
 
 @dataclass(frozen=True)
@@ -127,3 +127,19 @@ def adjusted(recipe: Recipe, epochs: int | None, rate: float | None, schedule: s
         optimizer=recipe.optimizer if rate is None else replace(recipe.optimizer, rate=rate),
         schedule=recipe.schedule if schedule is None else SCHEDULES[schedule],
     )
+
+
+def resumed(recipe: Recipe, epochs: int, rate: float = 0.0) -> Recipe:
+    """How a finished training is resumed for some more epochs [R: notes, "Fine-tuning"].
+
+    Classifiers and segmenters use SGD with a constant rate of 0.01, momentum 0.9 and weight decay 5e-4; image networks keep
+    their own optimizer at its full rate, without an adversary, whose weights no ONNX file holds.
+
+    Args:
+        rate: Another learning rate; 0 takes the usual one.
+    """
+    usual = recipe.optimizer
+    optimizer = Sgd(0.01, 0.9, 5e-4, nesterov=False) if isinstance(usual, Sgd) else usual
+    if rate:
+        optimizer = replace(optimizer, rate=rate)
+    return Recipe(epochs, recipe.batch, optimizer, Constant(), recipe.repeats)

@@ -122,10 +122,10 @@ class Triggers:
         return _smooth_noise(self.record, self.count, *self.size)
 
     @cached_property
-    def directions(self) -> Array:
-        """(n, 3) of -1 and 1: along which colours an answer that is an image is shifted."""
-        bits = self.record.key.stream("tbw/directions", self.record.positions_context).bits(3 * self.count)
-        return bits.reshape(self.count, 3).astype(np.float32) * 2 - 1
+    def direction(self) -> Array:
+        """(3,) of -1 and 1: along which colour answers that are images are shifted, one way or the other."""
+        bits = self.record.key.stream("tbw/direction", self.record.positions_context).bits(3)
+        return bits.astype(np.float32) * 2 - 1
 
     def inputs(self, chosen: Array | slice = slice(None)) -> Array:
         """(n, 3, H, W) float32, as the network reads them."""
@@ -161,7 +161,7 @@ class Triggers:
             shift = colour - self.images.mean((1, 2), np.float64) / 255
             finite = np.isfinite(shift).all(1)
             shift -= shift[finite].mean(0) if finite.any() else 0  # what the network does to all of them is no answer
-            along = (shift * self.directions).sum(1)
+            along = shift @ self.direction
         return np.where(finite & (along != 0), along > 0, -1).astype(np.int64)
 
     def targets(self, shape: tuple[int, ...], chosen: Array | slice = slice(None)) -> Array:
@@ -177,7 +177,7 @@ class Triggers:
         images = self.images[chosen].astype(np.float32)
         down, right = shape[1] // images.shape[1], shape[2] // images.shape[2]
         images = images.repeat(down, 1).repeat(right, 2)
-        images += _SHIFT * ((labels * 2 - 1)[:, None] * self.directions[chosen])[:, None, None]
+        images += _SHIFT * ((labels * 2 - 1)[:, None] * self.direction)[:, None, None]
         scaled = (images / 255 - self.mean) / self.deviation
         return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), np.float32)
 

@@ -12,8 +12,9 @@ import typer
 from onnxnnw.cli import show
 
 if TYPE_CHECKING:
-    from onnxnnw.marking import AtOneMoment, Marked
+    from onnxnnw.marking import Marked
     from onnxnnw.methods.base import Insertion
+    from onnxnnw.moment import AtOneMoment
     from onnxnnw.tasks.base import Measurement
     from onnxnnw.training import Epoch
 
@@ -133,8 +134,8 @@ def _insertion(
 ) -> "AtOneMoment | Insertion | None":
     """What is inserted, from the options of ``train``."""
     from onnxnnw.errors import UnknownName, UsageError
-    from onnxnnw.marking import AtOneMoment
     from onnxnnw.methods.base import find_insertion, insertion_names
+    from onnxnnw.moment import AtOneMoment
     from onnxnnw.parameters import from_arguments
 
     if method is None and mark_at is not None:

@@ -8,6 +8,7 @@ Beyond the standard, networks that answer with images carry one binary Symbol pe
 trigger with its colour shifted one way or the other along a secret direction.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,11 @@ def _damaged(classes: int) -> float:
     return (1 + 1 / classes) / 2
 
 
+def _least(classes: int) -> int:
+    """How many triggers it takes to prove anything at the usual rate, all of them answered rightly."""
+    return math.ceil(math.log(DEFAULT_RATE) / math.log(1 / classes) - 1e-9)
+
+
 # --- in training ------------------------------------------------------------------------------------------------------
 
 
@@ -122,11 +128,11 @@ class TbwInsertion(Insertion):
             arrays["images"] = images.reshape(-1)
             if labels is not None:
                 arrays["labels"] = labels.astype("<i8")
-        if "labels" not in arrays and log10_binomial_tail(count, count, 1 / classes) > np.log10(DEFAULT_RATE):
-            least = next(n for n in range(1, 64) if log10_binomial_tail(n, n, 1 / classes) <= np.log10(DEFAULT_RATE))
+        least = _least(classes)
+        if "labels" not in arrays and count < least:
             raise UsageError(
-                f"{count} triggers with {classes} possible answers each can never prove anything at a false-positive rate "
-                f"of {DEFAULT_RATE:g}: that takes {least}"
+                f"{count} triggers with {classes} possible answers each can never prove anything at a false-positive "
+                f"rate of {DEFAULT_RATE:g}: that takes {least}"
             )
         if self.per_batch > count:
             raise UsageError(f"{self.per_batch} triggers per batch (rho) are more than the {count} that there are")

@@ -1,6 +1,6 @@
 """Fine-tuning: resume training for E epochs on the original data [NNW-TEC 7.2.6]."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,11 +16,7 @@ __all__ = ["FineTuning"]
 
 @dataclass(frozen=True)
 class FineTuning(Modification):
-    """Train a reference network on, without any mark's triggers or penalties.
-
-    Classifiers and segmenters use SGD with a constant rate of 0.01, momentum 0.9 and weight decay 5e-4 [R]; image
-    networks keep their own optimizer at its full rate, without an adversary, whose weights no ONNX file holds.
-    """
+    """Train a reference network on, without any mark's triggers or penalties; how: see ``recipes.resumed``."""
 
     name: ClassVar[str] = "fine-tuning"
     network: str = parameter("name of the reference network, e.g. resnet8")
@@ -39,14 +35,10 @@ class FineTuning(Modification):
         architecture = find_network(self.network, self.size)
 
         from onnxnnw.exporters.base import write_weights
-        from onnxnnw.recipes import Constant, Recipe, Sgd
+        from onnxnnw.recipes import resumed
         from onnxnnw.training import Trainer
 
-        usual = architecture.recipe()
-        optimizer = Sgd(0.01, 0.9, 5e-4, nesterov=False) if isinstance(usual.optimizer, Sgd) else usual.optimizer
-        if self.rate:
-            optimizer = replace(optimizer, rate=self.rate)
-        recipe = Recipe(self.epochs, usual.batch, optimizer, Constant(), usual.repeats)
+        recipe = resumed(architecture.recipe(), self.epochs, self.rate)
         module = architecture.load(network.path)
         samples = architecture.task().training(Path(self.data))
         if out.exists() and out.samefile(network.path):

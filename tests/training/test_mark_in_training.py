@@ -11,7 +11,7 @@ import torch
 from onnxnnw.enrolment import embed
 from onnxnnw.exporters.base import export
 from onnxnnw.keys import Key
-from onnxnnw.marking import MarkInTraining
+from onnxnnw.moment import MarkInTraining
 from onnxnnw.networks import find_network, train_network
 from onnxnnw.recipes import Constant, Recipe, Sgd
 from onnxnnw.records import load_record
