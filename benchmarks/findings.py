@@ -29,6 +29,8 @@ __all__ = ["Observation", "Subject", "observe", "subjects"]
 
 SHIPPED = ("resnet8", "rdn-small", "pix2pix-small")
 DRAWN = ("vgg", "mobilenet", "transformer")
+FINE_TUNED = 2
+"""Subjects that are trained on: minutes each."""
 
 
 @dataclass(frozen=True)
@@ -105,19 +107,17 @@ def _off(name: str, due: Sequence[Observation]) -> str:
     """How far the number of a finding is off, where it has one."""
     if name not in ESTIMATES:
         return "–"
-    pairs = [
-        (one.found[name][ESTIMATES[name]], one.case.of(name, one.subject.record))
-        for one in due
-        if ESTIMATES[name] in one.found.get(name, ())
-    ]
-    pairs = [(float(said), float(true)) for said, true in pairs if true is not None]
+    number = ESTIMATES[name]
+    said = [one for one in due if number in one.found.get(name, ())]
+    pairs = [(one.found[name][number], one.case.of(name, one.subject.record)) for one in said]
+    pairs = [(float(value), float(true)) for value, true in pairs if true is not None]
     if not pairs:
         return "–"
     if name in ("lattice", "rounded"):
-        off = np.array([said - true for said, true in pairs])
-        return f"{ESTIMATES[name]} {off.min():+.0f} … {off.max():+.0f}, median {np.median(off):+.0f}"
-    off = np.array([abs(said - true) / true for said, true in pairs])
-    return f"{ESTIMATES[name]}: median {np.median(off):.1%}, 95 % within {np.quantile(off, 0.95):.1%}"
+        off = np.array([value - true for value, true in pairs])
+        return f"{number} {off.min():+.0f} … {off.max():+.0f}, median {np.median(off):+.0f}"
+    off = np.array([abs(value - true) / true for value, true in pairs])
+    return f"{number}: median {np.median(off):.1%}, 95 % within {np.quantile(off, 0.95):.1%}"
 
 
 def by_case(seen: Sequence[Observation]) -> Iterator[list[str]]:
@@ -163,7 +163,8 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="onnxnnw-findings-") as folder:
         place = Path(folder)
         for number, subject in enumerate(subjects(place, options.keys)):
-            cases = [*CASES, *(fine_tuned(options.data) if options.data and subject.network == "resnet8" else ())]
+            tuned = options.data and subject.network == "resnet8" and number < FINE_TUNED
+            cases = [*CASES, *(fine_tuned(options.data) if tuned else ())]
             for case in cases:
                 if case.applies(subject.path):
                     seen.append(observe(case, subject, place / "candidate.onnx", number))

@@ -164,7 +164,7 @@ def _cases() -> Iterator[Case]:
         yield Case(f"Gaussian noise, S = {ratio:g}", _modification("gaussian-noise", ratio=ratio), {"noise": ratio})
     yield Case("quantisation, B = 16", _modification("quantization", bits=16), {"rounded": 16}, _CHANGED | {"lattice"})
     for bits in (8, 6, 4, 2):
-        tolerated = _CHANGED | {"pruned", "missing", "added"}
+        tolerated = _CHANGED | {"pruned", "missing", "added", "rounded"}
         yield Case(f"quantisation, B = {bits}", _modification("quantization", bits=bits), {"lattice": bits}, tolerated)
     for name in ("magnitude-pruning", "global-magnitude-pruning"):
         for part in (10, 20, 50, 80, 90):
@@ -175,7 +175,7 @@ def _cases() -> Iterator[Case]:
         yield Case(f"random-pruning, {part} %", change, {"pruned": part / 100}, _CHANGED)
     for marks in (1, 2, 3, 4):
         change = _modification("watermark-overwriting", marks=marks)
-        yield Case(f"overwriting, W = {marks}", change, {"other values": _overwritten(marks)}, _CHANGED)
+        yield Case(f"overwriting, W = {marks}", change, {"other values": _overwritten(marks)}, _CHANGED | {"unchanged"})
     yield Case("another size of change per layer", _weights(_drift), {"fine-tuned": None})
     yield Case("float16 and back", _weights(_half), {"rounded": None})
     yield Case("one factor per layer", _weights(_per_layer), {"scaled": None}, _CHANGED | {"scaled per channel"})

@@ -463,9 +463,9 @@ _tool("QDQ int8 per channel", "8 bits")(_static("QDQ", "QInt8", "QUInt8", True))
 _tool("QDQ uint8", "8 bits")(_static("QDQ", "QUInt8", "QUInt8", False))
 _tool("QDQ int16", "8 bits")(_static("QDQ", "QInt16", "QUInt16", False))
 _tool("QDQ int4 per channel", "4 bits")(_static("QDQ", "QInt4", "QUInt8", True))
-_tool("QOperator uint8", "8 bits")(_static("QOperator", "QUInt8", "QUInt8", False))
-_tool("QOperator int8", "8 bits")(_static("QOperator", "QInt8", "QInt8", False))
-_tool("QOperator int8 per channel", "8 bits")(_static("QOperator", "QInt8", "QUInt8", True))
+_tool("QOperator uint8", "8 bits", after="torch dynamo")(_static("QOperator", "QUInt8", "QUInt8", False))
+_tool("QOperator int8", "8 bits", after="torch dynamo")(_static("QOperator", "QInt8", "QInt8", False))
+_tool("QOperator int8 per channel", "8 bits", after="torch dynamo")(_static("QOperator", "QInt8", "QUInt8", True))
 
 
 def _four_bits(symmetric: bool = True, form: str = "QOperator", hqq: bool = False) -> Callable[[Job], None]:
@@ -515,6 +515,9 @@ def _nf4(job: Job) -> None:
 # --- chains -----------------------------------------------------------------------------------------------------------
 
 CHAINS: tuple[tuple[str, ...], ...] = (
+    ("torch dynamo", "dynamic int8"),
+    ("torch dynamo", "dynamic int8 per channel"),
+    ("torch dynamo", "QDQ int8 per channel"),
     ("torch dynamo", "onnxsim", "QDQ int8 per channel"),
     ("torch legacy", "onnxslim", "fp16 (onnxconverter-common)"),
     ("onnxsim", "ORT extended"),
@@ -592,5 +595,6 @@ def run_chain(transform: Transform, subject: Subject, marked: Path, folder: Path
 
 def _reason(error: Exception) -> str:
     """A tool's own words on one line, without the places of files."""
-    text = re.sub(r"(/[\w.+-]+){2,}/?", "…", " ".join(str(error).split()))
+    text = re.sub(r"\x1b\[\d+m", "", " ".join(str(error).split()))
+    text = re.sub(r"(/[\w.+-]+){2,}/?", "…", text)
     return (text or type(error).__name__).replace("|", "/")[:160]

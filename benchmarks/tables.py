@@ -42,10 +42,12 @@ class Report:
     arguments: Sequence[str]
     section: str = ""
     lines: list[str] = field(default_factory=list)
+    command: str = ""
 
     def __post_init__(self) -> None:
         shown = [_shown(self.arguments, i) for i in range(len(self.arguments)) if not _is_place(self.arguments, i)]
-        self.say(f"Command: `{' '.join(['python -m benchmarks', self.name, *shown])}`.", *machine.describe())
+        command = self.command or " ".join(["python -m benchmarks", self.name, *shown])
+        self.say(f"Command: `{command}`.", *machine.describe())
 
     def say(self, *paragraphs: str) -> None:
         """Add paragraphs."""

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = (
     "errors standard statistics keys graph images runtime records folds placement parameters payload triggers "
     "methods survey enrolment inspection "
-    "findings verdict candidate verification "
+    "changes findings verdict candidate verification "
     "recipes checkpoints tasks training networks moment marking modifications demo cli"
 ).split()
 GRAPH = "formats wire stored file patch flow arrays decoding constants live uses fold slots digest gauge compare match".split()

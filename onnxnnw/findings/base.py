@@ -1,7 +1,6 @@
 """What a finding is, and what it may look at: a candidate, and what it holds where the record has values."""
 
 import importlib
-import math
 import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,20 +9,17 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxnnw.changes import SlotReads, leveled
 from onnxnnw.graph.digest import Digests
 from onnxnnw.graph.match import Match
 from onnxnnw.graph.slots import SlotView
 from onnxnnw.methods.base import Judgement, Reads
 from onnxnnw.records import Record
 
-__all__ = ["Examination", "Finding", "SlotReads", "collect_findings", "few", "shape_of", "share"]
+__all__ = ["Examination", "Finding", "collect_findings", "few", "share"]
 
 Floats = NDArray[np.float64]
 
-ROUNDING = 5e-7
-"""Values that differ by less, relative to themselves and their layer, were computed anew and not changed."""
-
-_FREE, _STEADY = 2.0, 0.02
 MAX_SLOTS = 200
 
 
@@ -42,77 +38,6 @@ class Finding:
     sentence: str
     evidence: Mapping[str, float | int | str] = field(default_factory=dict)
     slots: Mapping[str, Mapping[str, float | int | str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class SlotReads:
-    """What was read in one slot whose content was recognised; finite values only.
-
-    Attributes:
-        name: Of the record's slot.
-        match: Its counterpart.
-        enrolled, found: The Original Traceability Data, and what is there now.
-        rows, columns: Out-row and place in the row of each read.
-        deviation: Standard deviation of the slot at enrolment.
-    """
-
-    name: str
-    match: Match
-    enrolled: Floats
-    found: Floats
-    rows: NDArray[np.int64]
-    columns: NDArray[np.int64]
-    deviation: float
-
-    @cached_property
-    def factor(self) -> float:
-        """By what the whole slot is multiplied: where the ratio hardly varies, or is beyond 1/2 … 2; else 1."""
-        ratios = self.ratios
-        if not ratios.size:
-            return 1.0
-        middle = float(np.median(ratios))
-        low, high = np.quantile(ratios, (0.25, 0.75))
-        power = float(self.enrolled @ self.enrolled)
-        mean = float(self.enrolled @ self.found) / power if power > 0 else 0.0
-        if middle > 0 and high - low <= _STEADY * middle and abs(middle - 1) > _STEADY:
-            return middle
-        return mean if mean > 0 and math.isfinite(mean) and not 1 / _FREE < mean < _FREE else 1.0
-
-    @cached_property
-    def ratios(self) -> Floats:
-        """What was found in units of what was enrolled, where both are something."""
-        usable = (self.found != 0) & (self.enrolled != 0)
-        with np.errstate(all="ignore"):
-            out: Floats = self.found[usable] / self.enrolled[usable]
-        return out[np.isfinite(out)]
-
-    @cached_property
-    def same(self) -> NDArray[np.bool_]:
-        """Reads that hold what was enrolled, up to the last bits of a computation."""
-        allowed = ROUNDING * (np.abs(self.enrolled) + self.deviation)
-        out: NDArray[np.bool_] = np.abs(self.found / self.factor - self.enrolled) <= allowed
-        return out
-
-    @cached_property
-    def zeroed(self) -> NDArray[np.bool_]:
-        """Reads that held something and hold nothing now."""
-        out: NDArray[np.bool_] = (self.found == 0) & (self.enrolled != 0)
-        return out
-
-    @cached_property
-    def moved(self) -> Floats:
-        """By how much the others differ, in units of the slot's deviation."""
-        chosen = ~self.same & ~self.zeroed
-        if self.deviation <= 0:
-            return np.empty(0)
-        with np.errstate(all="ignore"):
-            out: Floats = (self.found[chosen] / self.factor - self.enrolled[chosen]) / self.deviation
-        return out[np.isfinite(out) & (np.abs(out) < 1e150)]
-
-    @property
-    def narrow(self) -> bool:
-        """Whether the type in which the slot is stored now explains a change by itself."""
-        return self.match.slot.tensor.type_name not in ("float", "double")
 
 
 @dataclass(frozen=True)
@@ -168,74 +93,19 @@ class Examination:
                 entry = self.record.slots[number]
                 rows, columns = np.divmod(reads.positions[chosen], entry.row_size)
                 deviation = float(self.deviations[chosen[0]])
-                values = reads.enrolled[chosen], reads.found[chosen]
+                enrolled = reads.enrolled[chosen]
+                values = enrolled, leveled(match, enrolled, reads.found[chosen])
                 out.append(SlotReads(entry.name, match, *values, rows, columns, deviation))
         return out
 
     @cached_property
     def loose(self) -> list[SlotReads]:
-        """Slots whose changes no narrower type explains, and in which nearly all that is not zero has changed."""
+        """Slots whose changes neither a type nor a factor explains, and in which nearly all that is not zero changed."""
         return [
             one
             for one in self.slot_reads
-            if not one.narrow and one.moved.size >= 0.9 * (~one.zeroed).sum() and one.moved.size
+            if not one.narrow and one.moved.size and one.moved.size >= 0.9 * (~one.zeroed).sum() and not one.channels
         ]
-
-
-@dataclass(frozen=True)
-class Shape:
-    """How changes are distributed.
-
-    Attributes:
-        reads: How many there are.
-        size: Root mean square, in units of each layer's deviation.
-        sizes: The same per slot, for slots of 8 reads and more.
-        uneven: z of the hypothesis that it is the same in every slot (Bartlett's test).
-        peaked: z of the hypothesis that they are Gaussian within slots: negative for heavy tails, positive for flat
-            distributions (Geary's test: mean over root mean square is sqrt(2 / pi)).
-    """
-
-    reads: int
-    size: float
-    sizes: Mapping[str, float]
-    uneven: float
-    peaked: float
-
-
-_MIN_READS = 8
-_NORMAL, _NORMAL_DEVIATION = math.sqrt(2 / math.pi), math.sqrt(1 - 3 / math.pi)
-
-
-def shape_of(slots: Sequence[SlotReads]) -> Shape:
-    """How the changes in some slots are distributed."""
-    moved = {one.name: one.moved for one in slots if one.moved.size}
-    together = np.concatenate([*moved.values(), np.empty(0)])
-    large = {name: values for name, values in moved.items() if values.size >= _MIN_READS and values.any()}
-    sizes = {name: float(np.sqrt(np.mean(values**2))) for name, values in large.items()}
-    size = float(np.sqrt(np.mean(together**2))) if together.size else 0.0
-    standard = np.concatenate([*(values / sizes[name] for name, values in large.items()), np.empty(0)])
-    if standard.size < _MIN_READS:
-        return Shape(together.size, size, sizes, 0.0, 0.0)
-    geary = float(np.abs(standard).mean())
-    peaked = (geary - _NORMAL) / _NORMAL_DEVIATION * math.sqrt(standard.size)
-    kurtosis = float(np.mean(standard**4)) - 3
-    return Shape(together.size, size, sizes, _bartlett(large, sizes, kurtosis), peaked)
-
-
-def _bartlett(values: Mapping[str, Floats], sizes: Mapping[str, float], kurtosis: float) -> float:
-    """z of equal variances; heavy tails are allowed for [Box 1953], chi-square made normal [Wilson, Hilferty 1931]."""
-    counts = np.array([one.size for one in values.values()], np.float64)
-    variances = np.array(list(sizes.values())) ** 2
-    freedom = len(counts) - 1
-    if freedom < 1:
-        return 0.0
-    pooled = float(counts @ variances) / counts.sum()
-    likelihood = float(counts @ np.log(pooled / variances))
-    likelihood /= 1 + (float((1 / counts).sum()) - 1 / counts.sum()) / (3 * freedom)
-    likelihood /= max(1 + kurtosis / 2, 0.2)
-    spread = 2 / (9 * freedom)
-    root = math.cbrt(max(likelihood, 0.0) / freedom)
-    return (root - (1 - spread)) / math.sqrt(spread)
 
 
 def share(part: int, whole: int) -> str:

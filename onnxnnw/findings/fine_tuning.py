@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from onnxnnw.findings.base import Examination, Finding, few, shape_of, share
+from onnxnnw.changes import shape_of
+from onnxnnw.findings.base import Examination, Finding, few, share
 
 __all__ = ["find"]
 

@@ -2,7 +2,8 @@
 
 import math
 
-from onnxnnw.findings.base import Examination, Finding, few, shape_of
+from onnxnnw.changes import shape_of
+from onnxnnw.findings.base import Examination, Finding, few
 
 __all__ = ["find"]
 

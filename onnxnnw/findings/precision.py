@@ -3,18 +3,16 @@
 from collections import defaultdict
 
 import numpy as np
-from numpy.typing import NDArray
 
-from onnxnnw.findings.base import Examination, Finding, few, shape_of, share
+from onnxnnw.changes import MIN_LATTICE, SlotReads, shape_of
+from onnxnnw.findings.base import Examination, Finding, few, share
 from onnxnnw.graph.constants import Constant, Dequantized
 from onnxnnw.graph.stored import round_to
 
-__all__ = ["find", "lattice_levels"]
+__all__ = ["find"]
 
 MIN_READS = 12
-MIN_FLAT, FLAT = 100, 5.0
-MAX_LEVELS = 2**17
-_TOLERANCE = 4e-7
+MIN_FLAT, FLAT, MAX_SPANS = 100, 5.0, 16
 
 
 def find(examination: Examination) -> list[Finding]:
@@ -69,10 +67,9 @@ def _rounded(examination: Examination) -> list[Finding]:
 
 def _lattices(examination: Examination) -> list[Finding]:
     """Values on a lattice, where what was enrolled is on none."""
-    slots = [one for one in examination.slot_reads if one.match.slot.tensor.is_float and one.found.size >= MIN_READS]
-    levels = {one.name: lattice_levels(one.found) for one in slots if not one.same.all()}
-    levels = {name: count for name, count in levels.items() if count}
-    if not levels or 2 * len(levels) < len({int(slot) for slot in examination.reads.slots}):
+    slots = [one for one in examination.slot_reads if not one.narrow and one.found.size >= MIN_LATTICE]
+    levels = {one.name: _in_all(one, one.levels) for one in slots if one.levels}
+    if not levels or 2 * len(levels) < len(slots):
         return []
     bits = int(np.ceil(np.log2(max(2.0, float(np.median(list(levels.values())))))))
     return [
@@ -85,15 +82,27 @@ def _lattices(examination: Examination) -> list[Finding]:
     ]
 
 
+def _in_all(one: SlotReads, seen: int) -> int:
+    """Levels of the whole slot: the outermost ones are rarely among the reads."""
+    step = float(np.ptp(one.found)) / max(1, seen - 1)
+    return round(_span(one) / step) + 1
+
+
+def _span(one: SlotReads) -> float:
+    """Range of all of the slot's values as they are now."""
+    array = one.match.slot.array()
+    return float(array.max()) - float(array.min())
+
+
 def _flat(examination: Examination) -> list[Finding]:
     """Changes that are spread evenly within each layer: rounding to a step, too fine for a lattice to be seen."""
     loose = examination.loose
     shape = shape_of(loose)
     if shape.reads < MIN_FLAT or shape.peaked < FLAT or not shape.sizes:
         return []
-    steps = {name: size * np.sqrt(12) for name, size in shape.sizes.items()}
-    spans = {one.name: float(np.ptp(one.enrolled)) / max(one.deviation, 1e-300) for one in loose}
-    bits = round(float(np.median([np.log2(max(2.0, spans[name] / step)) for name, step in steps.items()])))
+    steps = {name: size * float(np.sqrt(12)) for name, size in shape.sizes.items()}
+    levels = [_span(one) / one.deviation / steps[one.name] for one in loose[:MAX_SPANS] if one.name in steps]
+    bits = round(float(np.median(np.log2(np.maximum(2.0, levels))))) if levels else 0
     return [
         Finding(
             "rounded",
@@ -102,30 +111,3 @@ def _flat(examination: Examination) -> list[Finding]:
             few({name: {"step": float(f"{step:.3g}")} for name, step in steps.items()}),
         )
     ]
-
-
-def lattice_levels(values: NDArray[np.float64]) -> int:
-    """Levels of the coarsest lattice that holds all values (up to single precision); 0 where there is none.
-
-    The step is the greatest common divisor of the differences, by Euclid's algorithm with a tolerance.
-    """
-    ordered = np.sort(values)
-    distinct = ordered[np.append(True, np.diff(ordered) > 0)] if ordered.size else ordered
-    span = float(distinct[-1] - distinct[0]) if distinct.size > 1 else 0.0
-    scale = float(np.abs(distinct).max()) if distinct.size else 0.0
-    if span <= 1e-6 * scale:
-        return 0
-    tolerance = _TOLERANCE * max(scale, span)
-    step = span
-    for difference in np.diff(distinct).tolist():
-        larger, smaller = max(step, difference), min(step, difference)
-        while smaller > 16 * tolerance:
-            rest = larger - smaller * round(larger / smaller)
-            larger, smaller = smaller, abs(rest)
-        step = larger
-        if span / step > MAX_LEVELS or step < 32 * tolerance:
-            return 0
-    count = round(span / step)
-    step = span / count  # the whole span has the smallest relative error
-    off = np.abs((distinct - distinct[0]) / step - np.round((distinct - distinct[0]) / step)).max()
-    return count + 1 if off < 0.05 and count < MAX_LEVELS else 0

@@ -6,11 +6,11 @@ from onnxnnw.findings.base import Examination, Finding, few
 
 __all__ = ["find"]
 
-MIN_SHARE = 0.01
+MIN_SHARE = 0.004
 
 
 def find(examination: Examination) -> list[Finding]:
-    """The share of the mark's positions that became zero, where it is 1 % or more and the mark is there.
+    """The share of the mark's positions that became zero, where it is 0.4 % or more and the mark is there.
 
     Rounding to few levels makes zeros too, so slots that are stored in a narrow type do not count.
     """
@@ -29,7 +29,7 @@ def find(examination: Examination) -> list[Finding]:
     return [
         Finding(
             "pruned",
-            f"{part:.0%} of the mark's weights are zero now ({how})",
+            f"{part:.1%} of the mark's weights are zero now ({how})",
             {"share": round(part, 4), "by_magnitude": int(smallest), "read": zeros.size},
             few({one.name: {"share": round(float(one.zeroed.mean()), 4)} for one in slots if one.zeroed.any()}),
         )

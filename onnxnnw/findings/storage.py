@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from onnxnnw.findings.base import ROUNDING, Examination, Finding
+from onnxnnw.changes import ROUNDING
+from onnxnnw.findings.base import Examination, Finding
 
 __all__ = ["find"]
 

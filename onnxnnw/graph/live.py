@@ -4,7 +4,6 @@ An edge that carries nothing is not followed: the branch that a constant conditi
 Where never picks, a loop that never runs, and a summand that a constant factor makes negligible beside its neighbours.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -110,9 +109,19 @@ def _product(node: Node, flow: Flow, constants: Constants) -> Sequence[int]:
     return node.inputs
 
 
+def _normalisation(node: Node, flow: Flow, constants: Constants) -> Sequence[int]:
+    """A normalisation whose gamma is zero carries nothing but its beta."""
+    gamma = constants.magnitudes(node.inputs[1]) if len(node.inputs) == 5 else None
+    return node.inputs[1:] if gamma == (0.0, 0.0) else node.inputs
+
+
+_SCALING = ("Mul", "Div", "BatchNormalization", "Gemm", "FusedGemm", "FusedMatMul")
+_MOVING = ("Identity", "Cast", "Reshape", "Transpose")
+
+
 def _is_product(value: int, flow: Flow) -> bool:
     node = flow.producer.get(value)
-    return node is not None and node.op in ("Mul", "Div")
+    return node is not None and node.op in _SCALING
 
 
 def _factor(value: int, flow: Flow, constants: Constants) -> float:
@@ -120,22 +129,40 @@ def _factor(value: int, flow: Flow, constants: Constants) -> float:
     factor = 1.0
     for _ in range(_MAX_FACTORS):
         node = flow.producer.get(value)
-        if node is None or node.domain or node.op not in ("Mul", "Div", "Identity", "Cast", "Reshape", "Transpose"):
+        if node is None or node.domain not in ("", "com.microsoft") or node.op not in (*_SCALING, *_MOVING):
             break
-        if node.op in ("Mul", "Div") and len(node.inputs) == 2:
-            value, constant = node.inputs
-            if constants.status(constant) is None and node.op == "Mul":
-                value, constant = constant, value
-            scale = constants.magnitudes(constant)
-            if scale is None or math.isnan(scale[0]):
-                break
-            if node.op == "Mul":
-                factor *= scale[1]
-            else:
-                factor *= 1 / scale[0] if scale[0] else math.inf
-        else:
+        if node.op in _MOVING:
             value = node.inputs[0]
+            continue
+        own, value = _own_factor(node, constants)
+        if own is None:
+            break
+        factor *= own
+        if value == ABSENT:
+            break
     return factor
 
 
+def _own_factor(node: Node, constants: Constants) -> tuple[float | None, int]:
+    """By how much a node multiplies at most, and what; ABSENT where nothing further can be followed."""
+    inputs = node.inputs
+    with np.errstate(all="ignore"):
+        if node.op == "BatchNormalization":
+            gamma, variance = (constants.magnitudes(inputs[k]) if len(inputs) == 5 else None for k in (1, 4))
+            if gamma is None or variance is None or np.isnan([*gamma, *variance]).any():
+                return None, ABSENT
+            epsilon = node.attributes().get("epsilon")
+            deviation = np.sqrt(variance[0] + (1e-5 if epsilon is None else float(epsilon.f)))
+            return float(gamma[1] / deviation), inputs[0]
+        if node.op not in ("Mul", "Div"):
+            alpha = node.attributes().get("alpha")
+            return (None if alpha is None else abs(float(alpha.f))), ABSENT
+        index = next((i for i in (1, 0) if len(inputs) == 2 and constants.status(inputs[i]) is not None), None)
+        scale = constants.magnitudes(inputs[index]) if index is not None else None
+        if index is None or scale is None or np.isnan(scale).any() or (node.op == "Div" and index == 0):
+            return None, ABSENT
+        return (scale[1] if node.op == "Mul" else float(np.divide(1.0, scale[0]))), inputs[1 - index]
+
+
 _EDGES = {"If": _if, "Loop": _loop, "Where": _where, "Add": _sum, "Sub": _sum, "Sum": _sum, "Mul": _product}
+_EDGES["BatchNormalization"] = _normalisation

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from onnxnnw.graph.arrays import Positions
 from onnxnnw.graph.compare import STORED, TRANSPOSED, Anchors, Content, Wanted, agreement
 from onnxnnw.graph.slots import Slot
+from onnxnnw.graph.uses import NCHWC_BLOCKS
 
 __all__ = ["AGREEMENT", "UNUSUAL", "Match", "Wanted", "agreement", "match_slots"]
 
@@ -31,6 +32,7 @@ UNUSUAL = 5.0
 _MAX_PAIRS = 1_000_000
 _MAX_READINGS = 20_000
 _MAX_PARTS = 32
+_DOUBTFUL = 10.0
 _GATES = {"LSTM": 4, "GRU": 3, "DynamicQuantizeLSTM": 4}
 _NEAR = 8
 _NAME_BONUS, _BIAS_BONUS = 0.5, 0.25
@@ -85,9 +87,23 @@ def match_slots(wanted: Sequence[Wanted], slots: Sequence[Slot]) -> list[Match |
         for row, column, z, how in pair(some, there, shape):
             found[numbers[row]] = Match(there[column], how == TRANSPOSED, z, folded=how != STORED)
             taken.add(indices[column])
+    doubtful = {n: match for n, match in enumerate(found) if match is not None and _is_doubtful(match)}
+    places = {id(slot): index for index, slot in enumerate(slots)}
+    for number, match in doubtful.items():
+        found[number] = None
+        taken.discard(places[id(match.slot)])
     _otherwise(wanted, slots, found, taken)
+    for number, match in doubtful.items():
+        if found[number] is None and places[id(match.slot)] not in taken:
+            found[number] = match
+            taken.add(places[id(match.slot)])
     _by_name(wanted, slots, found, taken)
     return found
+
+
+def _is_doubtful(match: Match) -> bool:
+    """Whether half of a recurrent weight agrees, as when some of its gates have changed places."""
+    return match.slot.layout == "rnn" and match.agreement < _DOUBTFUL
 
 
 Pair = tuple[int, int, float, int]
@@ -130,12 +146,12 @@ def _pair_crowd(wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[in
 
 @dataclass(frozen=True)
 class _Reading:
-    """One way to see a wanted slot in a candidate's: which of its rows, or which of its readings."""
+    """One way to see a wanted slot in a candidate's: some of its rows, gates in another order, blocks of some length."""
 
     kind: str
     rows: range = range(0)
     gates: tuple[int, ...] = ()
-    slot: Slot | None = None
+    block: int = 0
 
 
 def _otherwise(wanted: Sequence[Wanted], slots: Sequence[Slot], found: list[Match | None], taken: set[int]) -> None:
@@ -143,23 +159,29 @@ def _otherwise(wanted: Sequence[Wanted], slots: Sequence[Slot], found: list[Matc
     budget = _MAX_READINGS
     agreeing: list[tuple[float, int, int, _Reading]] = []
     missing = [number for number, match in enumerate(found) if match is None]
-    sizes = {wanted[number].row_size for number in missing} | {0}
+    sizes = {wanted[number].row_size for number in missing}
+    together = {
+        size: math.gcd(*(wanted[number].rows for number in missing if wanted[number].row_size == size))
+        for size in sizes
+    }
     for index, slot in enumerate(slots):
-        if index in taken or not missing or budget <= 0 or (slot.row_size not in sizes and slot.blocked is None):
+        if index in taken or budget <= 0 or (slot.row_size not in sizes and slot.blocked is None):
             continue
-        content: Content | None = None
+        contents: dict[int, Content | None] = {}
         for number in missing:
             want = wanted[number]
             anchors = Anchors([want], (want.rows, want.row_size))
-            for reading in _readings(want, slot):
+            for reading in _readings(want, slot, together.get(slot.row_size, 1)):
                 budget -= 1
                 if budget <= 0:
                     break
-                if reading.slot is not None:
-                    part = Content(anchors.read(reading.slot))
-                else:
-                    content = part = content or Content(anchors.read(slot))
-                z = float(anchors.compare(part, _places(want, slot, reading)[None], np.zeros(1, np.int64))[0])
+                if reading.block not in contents:
+                    whole = slot.in_blocks(reading.block) if reading.block else slot
+                    contents[reading.block] = None if whole is None else Content(anchors.read(whole))
+                content = contents[reading.block]
+                if content is None:
+                    continue
+                z = float(anchors.compare(content, _places(want, slot, reading)[None], np.zeros(1, np.int64))[0])
                 if abs(z) > UNUSUAL:
                     agreeing.append((z, number, index, reading))
     used: dict[int, list[range]] = defaultdict(list)
@@ -168,13 +190,16 @@ def _otherwise(wanted: Sequence[Wanted], slots: Sequence[Slot], found: list[Matc
         if found[number] is None and all(rows.stop <= r.start or r.stop <= rows.start for r in used[index]):
             used[index].append(rows)
             taken.add(index)
-            found[number] = Match(_part(slots[index], reading), False, abs(z), 1 if z > 0 else -1, reading.kind)
+            part = _part(slots[index], reading, wanted[number].shape)
+            found[number] = Match(part, False, abs(z), 1 if z > 0 else -1, reading.kind)
 
 
-def _readings(want: Wanted, slot: Slot) -> Iterator[_Reading]:
-    """How a wanted slot may be contained in a candidate's."""
-    for part in slot.unpadded(want.shape):
-        yield _Reading("blocks", slot=part)
+def _readings(want: Wanted, slot: Slot, step: int) -> Iterator[_Reading]:
+    """How a wanted slot may be contained in a candidate's; ``step`` divides the rows of all that may be merged with it."""
+    if slot.blocked is not None and len(slot.shape) == len(want.shape):
+        for block in NCHWC_BLOCKS:
+            if all(n <= m < n + block for n, m in zip(want.shape, slot.shape, strict=True)):
+                yield _Reading("blocks", block=block)
     if slot.row_size != want.row_size:
         return
     if slot.rows == want.rows:
@@ -183,7 +208,8 @@ def _readings(want: Wanted, slot: Slot) -> Iterator[_Reading]:
         if gates and len(slot.shape) == 3 and slot.shape[1] % gates == 0:
             yield from (_Reading("gates", gates=order) for order in permutations(range(gates)))
         return
-    step = math.gcd(slot.rows, want.rows)
+    if slot.rows % step or slot.rows // step > _MAX_PARTS:
+        step = math.gcd(slot.rows, want.rows)
     if slot.rows > want.rows and slot.rows // step <= _MAX_PARTS:
         for start in range(0, slot.rows - want.rows + 1, step):
             yield _Reading("rows", range(start, start + want.rows))
@@ -191,6 +217,8 @@ def _readings(want: Wanted, slot: Slot) -> Iterator[_Reading]:
 
 def _places(want: Wanted, slot: Slot, reading: _Reading) -> Positions:
     """Where a wanted slot's anchors are in the candidate's values."""
+    if reading.block:
+        return np.ravel_multi_index(np.unravel_index(want.positions, want.shape), slot.shape)
     if reading.rows:
         return want.positions + reading.rows.start * want.row_size
     if reading.gates:
@@ -200,9 +228,10 @@ def _places(want: Wanted, slot: Slot, reading: _Reading) -> Positions:
     return want.positions
 
 
-def _part(slot: Slot, reading: _Reading) -> Slot:
-    if reading.slot is not None:
-        return reading.slot
+def _part(slot: Slot, reading: _Reading, shape: tuple[int, ...]) -> Slot:
+    whole = slot.in_blocks(reading.block) if reading.block else None
+    if whole is not None:
+        return whole.cropped(shape)
     if reading.rows:
         return slot.rows_from(reading.rows.start, len(reading.rows))
     return slot.in_gate_order(reading.gates) if reading.gates else slot

@@ -21,7 +21,7 @@ from onnxnnw.graph.flow import ABSENT, Flow, Node, trace_flow
 from onnxnnw.graph.fold import Downstream
 from onnxnnw.graph.live import live_nodes
 from onnxnnw.graph.stored import Array, StoredTensor, byte_length
-from onnxnnw.graph.uses import MIN_ELEMENTS, NCHWC_BLOCKS, Use, bias_name, unblocked, weights_of
+from onnxnnw.graph.uses import MIN_ELEMENTS, Use, bias_name, unblocked, weights_of
 
 __all__ = ["MIN_ELEMENTS", "Slot", "SlotView", "find_slots", "scaled"]
 
@@ -139,21 +139,15 @@ class Slot:
         part = Gathered(whole, 0, rows)
         return replace(self, constant=part, covered=part.size, gain=lambda: _of_rows(self.row_gain, rows), blocked=None)
 
-    def unpadded(self, shape: tuple[int, ...]) -> "list[Slot]":
-        """A blocked convolution's readings as a weight of this shape: one for each length of block that the file allows."""
-        if (
-            self.blocked is None
-            or len(shape) != len(self.shape)
-            or any(n > m for n, m in zip(shape, self.shape, strict=True))
-        ):
-            return []
-        out = []
-        for block in NCHWC_BLOCKS:
-            reading = unblocked(self.blocked, block)
-            if reading is not None and shape[0] > self.shape[0] - block:
-                zeros, ones = (0,) * len(shape), (1,) * len(shape)
-                out.append(replace(self, constant=Sliced(reading, zeros, ones, shape), covered=self.size, blocked=None))
-        return out
+    def in_blocks(self, block: int) -> "Slot | None":
+        """A blocked convolution read with this length of block, still padded; None where it cannot be."""
+        reading = None if self.blocked is None else unblocked(self.blocked, block)
+        return None if reading is None else replace(self, constant=reading, blocked=None)
+
+    def cropped(self, shape: tuple[int, ...]) -> "Slot":
+        """The same weight without its padding."""
+        zeros, ones = (0,) * len(shape), (1,) * len(shape)
+        return replace(self, constant=Sliced(self.constant, zeros, ones, shape), covered=self.size)
 
     def edits(self, positions: Positions, values: Array) -> tuple[StoredTensor, Positions, bytes]:
         """What to write where: the stored tensor, flat stored positions, the encoded values.

@@ -1,7 +1,12 @@
 """Small networks of one architecture, trained on the same data from other initial values: the hardest strangers there are."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onnxnnw.tasks.base import Samples
 
 __all__ = ["retrained_head", "trained"]
 
@@ -20,8 +25,16 @@ def trained(seed: int, data: Path, out: Path, epochs: int = 1, threads: int = 1)
         architecture = find_network("resnet8", "small")
         recipe = replace(architecture.recipe(), epochs=epochs)
         trainer = Trainer(recipe, architecture.loss, seed=seed, threads=threads)
-        export(architecture, trainer(architecture.build(seed), architecture.task().training(data)).module, out)
+        export(architecture, trainer(architecture.build(seed), _samples(data)).module, out)
     return out
+
+
+@cache
+def _samples(data: Path) -> "Samples":
+    """The training images, decoded once."""
+    from onnxnnw.networks import find_network
+
+    return find_network("resnet8", "small").task().training(data)
 
 
 def retrained_head(source: Path, seed: int, out: Path) -> Path:

@@ -8,8 +8,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from onnxnnw.changes import lattice_levels
 from onnxnnw.findings.base import Finding
-from onnxnnw.findings.precision import lattice_levels
 from onnxnnw.records import Record
 from onnxnnw.verification import verify
 from tests.calibration import networks

@@ -144,6 +144,93 @@ def test_edits_are_the_inverse_of_values(tmp_path: Path) -> None:
             assert sorted(places.tolist()) == list(range(slot.size))
 
 
+def test_parts_of_one_tensor_are_slots_of_their_own(tmp_path: Path) -> None:
+    """Split in three and used by three nodes; a mark in one of them changes nothing else."""
+    nodes = [helper.make_node("Split", ["w"], ["a", "b", "c"], axis=1, num_outputs=3)]
+    nodes += [helper.make_node("MatMul", ["x", part], [f"y{part}"]) for part in "abc"]
+    nodes.append(helper.make_node("Sum", ["ya", "yb", "yc"], ["y"]))
+    w = weight("w", 12, 36)
+    with open_network(save(model_of(nodes, [w]), tmp_path / "m.onnx"), for_writing=True) as network:
+        slots = sorted(find_slots(network).slots, key=lambda slot: int(slot.name[2:-1]))
+        assert [slot.name for slot in slots] == ["w[0]", "w[12]", "w[24]"]
+        values = np.frombuffer(w.raw_data, "f4").reshape(12, 36)
+        places = set()
+        for number, slot in enumerate(slots):
+            np.testing.assert_array_equal(slot.array(), values[:, 12 * number : 12 * number + 12].T)
+            assert not slot.shared
+            places |= set(slot.edits(np.arange(slot.size), slot.values(np.arange(slot.size)))[1].tolist())
+        assert places == set(range(w.dims[0] * w.dims[1]))
+
+
+def test_a_part_beside_the_whole_is_no_place_for_a_mark(tmp_path: Path) -> None:
+    """Their elements are the same ones."""
+    nodes = [
+        helper.make_node("Slice", ["w", "zero", "half"], ["part"]),
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node("MatMul", ["h", "part"], ["y"]),
+    ]
+    tensors = [weight("w", 24, 12), tensor("zero", np.array([0])), tensor("half", np.array([12]))]
+    with open_network(save(model_of(nodes, tensors), tmp_path / "m.onnx")) as network:
+        assert [slot.shared for slot in find_slots(network).slots if slot.size == 288] == [True]
+
+
+def test_merged_weights_are_one_slot(tmp_path: Path) -> None:
+    """Three tensors that are joined before they are used."""
+    nodes = [
+        helper.make_node("Concat", ["q", "k", "v"], ["w"], axis=1),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]
+    parts = [weight(name, 12, 16, seed=seed) for seed, name in enumerate("qkv")]
+    with open_network(save(model_of(nodes, parts), tmp_path / "m.onnx")) as network:
+        (slot,) = find_slots(network).slots
+        whole = np.concatenate([np.frombuffer(part.raw_data, "f4").reshape(12, 16) for part in parts], axis=1)
+        np.testing.assert_array_equal(slot.array(), whole.T)
+        assert slot.read_only
+
+
+def test_tables_that_are_added_are_weights(tmp_path: Path) -> None:
+    """Position embeddings, on either side; not biases, masks, or what is as flat as one."""
+    mask = np.triu(np.full((16, 16), -1e4, "f4"), 1)
+    tensors = [weight("table", 16, 12), weight("left", 1, 16, 12), tensor("mask", mask), weight("bias", 1, 1, 96)]
+    nodes = [
+        helper.make_node("Add", ["x", "table"], ["a"]), helper.make_node("Add", ["left", "a"], ["b"]),
+        helper.make_node("Add", ["b", "mask"], ["c"]), helper.make_node("Add", ["c", "bias"], ["y"]),
+    ]  # fmt: skip
+    with open_network(save(model_of(nodes, tensors), tmp_path / "m.onnx")) as network:
+        view = find_slots(network)
+        assert [(slot.name, slot.use) for slot in view.slots] == [("table", "Add.1"), ("left", "Add.0")]
+        assert not view.not_understood
+
+
+def test_gathering_chosen_rows_of_a_constant_is_a_step_on_the_way(tmp_path: Path) -> None:
+    """A tool that reorders channels leaves a Gather with constant indices; the weight is what comes out."""
+    order = np.random.default_rng(0).permutation(20)
+    nodes = [
+        helper.make_node("Gather", ["w", "order"], ["turned"], axis=1),
+        helper.make_node("MatMul", ["x", "turned"], ["y"]),
+    ]
+    w = weight("w", 12, 20)
+    slot = only_slot(nodes, [w, tensor("order", order)], tmp_path)
+    assert slot.use == "MatMul.1"
+    np.testing.assert_array_equal(slot.array(), np.frombuffer(w.raw_data, "f4").reshape(12, 20).T[order])
+
+
+def test_weights_that_are_quantised_on_the_way_are_read_as_they_act(tmp_path: Path) -> None:
+    """Quantised and back, as training with quantisation in mind leaves them."""
+    w = weight("w", 12, 20)
+    nodes = [
+        helper.make_node("QuantizeLinear", ["w", "s", "z"], ["q"], axis=1),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"], axis=1),
+        helper.make_node("MatMul", ["x", "d"], ["y"]),
+    ]
+    scale = np.linspace(0.01, 0.05, 20).astype("f4")
+    slot = only_slot(nodes, [w, tensor("s", scale), tensor("z", np.zeros(20, "i1"))], tmp_path)
+    assert slot.name == "w"
+    assert slot.read_only
+    values = np.frombuffer(w.raw_data, "f4").reshape(12, 20)
+    np.testing.assert_allclose(slot.array(), (np.rint(values / scale) * scale).T, rtol=1e-6)
+
+
 def test_two_constant_factors_are_one_weight(tmp_path: Path) -> None:
     """MatMul of two constants is folded by every runtime; it is not a weight of the second kind."""
     nodes = [helper.make_node("MatMul", ["a", "b"], ["c"]), helper.make_node("MatMul", ["x", "c"], ["y"])]

@@ -270,6 +270,127 @@ def strange_axes(folder: Path) -> bytes:
     return model_of(nodes, tensors).SerializeToString()
 
 
+def joined(folder: Path) -> bytes:
+    """One weight joined to itself sixty-four times, and that again, and sliced and chosen from."""
+    nodes, value = [], "w"
+    for k in range(6):
+        nodes.append(helper.make_node("Concat", [value] * 64, [f"j{k}"], axis=0))
+        value = f"j{k}"
+    for k, source in enumerate(("j0", "j1", "j5")):
+        nodes.append(helper.make_node("MatMul", ["x" if k == 0 else f"h{k - 1}", source], [f"h{k}"]))
+    nodes += [
+        helper.make_node("Gather", ["w", "many"], ["chosen"], axis=0),
+        helper.make_node("MatMul", ["h2", "chosen"], ["h3"]),
+        helper.make_node("Slice", ["w", "far", "further", "zero", "back"], ["sliced"]),
+        helper.make_node("MatMul", ["h3", "sliced"], ["y"]),
+    ]
+    tensors = [weight("w", 256, 256), tensor("many", np.zeros(10**6, "i8")), tensor("zero", np.array([0]))]
+    tensors += [
+        tensor("far", np.array([2**62])),
+        tensor("further", np.array([-(2**62)])),
+        tensor("back", np.array([-1])),
+    ]
+    return model_of(nodes, tensors).SerializeToString()
+
+
+def reduced(folder: Path) -> bytes:
+    """Norms of norms: every element of the last one asks for all elements of all others."""
+    nodes, value = [], "w"
+    for k in range(40):
+        nodes.append(helper.make_node("ReduceL2", [value], [f"n{k}"], keepdims=0))
+        nodes.append(helper.make_node("Div", ["w", f"n{k}"], [f"d{k}"]))
+        value = f"d{k}"
+    nodes.append(helper.make_node("MatMul", ["x", value], ["y"]))
+    return model_of(nodes, [weight("w", 1024, 1024)]).SerializeToString()
+
+
+def sparse_claims(folder: Path) -> bytes:
+    """A hundred values in a matrix of 1e12 elements; indices outside, twice, and as many as the file can hold."""
+    model = model_of([], [])
+    value = "x"
+    cases = [
+        ([0, 5], [10**6, 10**6]), ([0, 4096], [64, 64]), ([7, 7], [64, 64]), ([-5, 3], [64, 64]), ([0, 1], [2**40, -1]),
+        (list(range(10**6)), [1000, 1000]), ([0, 1], [2**62, 2**62]), ([0, 1], []),
+    ]  # fmt: skip
+    for k, (indices, dims) in enumerate(cases):
+        sparse = helper.make_sparse_tensor(
+            tensor(f"s{k}", np.ones(len(indices), "f4")), tensor(f"i{k}", np.array(indices, "i8")), [1]
+        )
+        sparse.dims[:] = dims
+        model.graph.sparse_initializer.append(sparse)
+        model.graph.node.append(helper.make_node("MatMul", [value, f"s{k}"], [f"h{k}"]))
+        value = f"h{k}"
+    model.graph.node.append(helper.make_node("Identity", [value], ["y"]))
+    return model.SerializeToString()
+
+
+def packed_claims(folder: Path) -> bytes:
+    """Packed operators whose attributes promise more than their bytes hold."""
+    claims = [
+        ("MatMulNBits", {"N": 2**40, "K": 2**40, "bits": 4, "block_size": 16}),
+        ("MatMulNBits", {"N": -64, "K": -64, "bits": 4, "block_size": 16}),
+        ("MatMulNBits", {"N": 64, "K": 64, "bits": 4, "block_size": 2**62}),
+        ("MatMulNBits", {"N": 64, "K": 1, "bits": 8, "block_size": 64}),
+        ("MatMulBnb4", {"N": 2**31, "K": 2**31, "block_size": 64, "quant_type": 1}),
+        ("MatMulBnb4", {"N": 64, "K": 128, "block_size": 1, "quant_type": 7}),
+        ("GatherBlockQuantized", {"quantize_axis": -99, "block_size": 3, "bits": 4}),
+    ]
+    nodes, value = [], "x"
+    for k, (op, given) in enumerate(claims):
+        inputs = ["q", "i", "s"] if op.startswith("Gather") else [value, "q", "s"]
+        nodes.append(helper.make_node(op, inputs, [f"h{k}"], domain="com.microsoft", **given))
+        value = f"h{k}"
+    nodes.append(helper.make_node("Conv", [value, "q"], ["c"], domain="com.microsoft.nchwc", group=0))
+    nodes.append(helper.make_node("Attention", ["c", "q", ""], ["y"], domain="com.microsoft", num_heads=0))
+    tensors = [
+        tensor("q", np.zeros((64, 64), "u1")),
+        tensor("s", np.ones((64, 1), "f4")),
+        tensor("i", np.zeros(3, "i8")),
+    ]
+    return model_of(nodes, tensors, domains=("com.microsoft", "com.microsoft.nchwc")).SerializeToString()
+
+
+def long_tail(folder: Path) -> bytes:
+    """Weights that are each followed by thousands of products with constants, shared and not."""
+    nodes = []
+    for k in range(200):
+        nodes.append(a_node("MatMul", [f"v{k}", f"w{k}"], [f"h{k}.0"]))
+        nodes += [a_node("Mul", [f"h{k}.{m}", "s"], [f"h{k}.{m + 1}"]) for m in range(100)]
+        nodes.append(a_node("Relu", [f"h{k}.100"], [f"v{k + 1}"]))
+    values = np.random.default_rng(5).normal(0, 0.1, 64 * 64 * 200).astype("<f4")
+    (folder / "w.bin").write_bytes(values.tobytes())
+    for k in range(200):
+        proto = TensorProto(name=f"w{k}", data_type=TensorProto.FLOAT, dims=[64, 64])
+        point_outside(proto, "w.bin", k * 64 * 64 * 4, 64 * 64 * 4)
+        nodes.append(field(INITIALIZER, proto.SerializeToString()))
+    nodes.append(field(INITIALIZER, tensor("s", np.full(64, -1.01, "f4")).SerializeToString()))
+    return raw_model(b"".join(nodes) + port(INPUT, "v0") + port(12, "v200"))
+
+
+def many_readings(count: int) -> Build:
+    """Merged weights in which the record's slots might stand anywhere, and blocked ones that might hold them."""
+
+    def build(folder: Path) -> bytes:
+        size = 4 * 2048 * 64
+        (folder / "w.bin").write_bytes(
+            np.random.default_rng(3).normal(0, 0.1, 2048 * 64 * count).astype("<f4").tobytes()
+        )
+        nodes, tensors, value = [], [], "x"
+        for k in range(count):
+            proto = TensorProto(name=f"w{k}", data_type=TensorProto.FLOAT, dims=[64, 2048])
+            if k % 2:
+                proto.dims[:] = [2048, 64, 1, 1]
+            point_outside(proto, "w.bin", k * size, size)
+            tensors.append(proto)
+            op, domain = ("Conv", "com.microsoft.nchwc") if k % 2 else ("MatMul", "")
+            nodes.append(helper.make_node(op, [value, f"w{k}"], [f"v{k}"], domain=domain))
+            value = f"v{k}"
+        nodes.append(helper.make_node("Identity", [value], ["y"]))
+        return model_of(nodes, tensors, domains=("com.microsoft.nchwc",)).SerializeToString()
+
+    return build
+
+
 REFUSED = {"UnreadableNetwork", "UnreadableExternalData"}
 JUDGED = {"not traced", "inconclusive"}
 CASES: dict[str, tuple[Build, set[str]]] = {
@@ -299,6 +420,12 @@ CASES: dict[str, tuple[Build, set[str]]] = {
     "constant": (not_numbers(0.25), JUDGED),
     "strange scales": (strange_scales, JUDGED),
     "strange axes": (strange_axes, JUDGED),
+    "joined to itself": (joined, JUDGED),
+    "norms of norms": (reduced, JUDGED),
+    "sparse claims": (sparse_claims, JUDGED | REFUSED),
+    "packed claims": (packed_claims, JUDGED),
+    "long tails": (long_tail, JUDGED),
+    "many readings": (many_readings(200), JUDGED),
 }
 
 
@@ -317,7 +444,19 @@ def test_hostile_graphs_cost_bounded_time_and_memory(victim: Victim, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "case", ["recursive function", "claims of 1e12 elements", "squaring constants", "NaN", "strange axes"]
+    "case",
+    [
+        "recursive function",
+        "claims of 1e12 elements",
+        "squaring constants",
+        "NaN",
+        "strange axes",
+        "joined to itself",
+        "norms of norms",
+        "sparse claims",
+        "packed claims",
+        "long tails",
+    ],
 )
 def test_hostile_graphs_are_answered(victim: Victim, tmp_path: Path, case: str) -> None:
     """The quick ones, each in a process of its own."""

@@ -139,6 +139,30 @@ CASES = {
 }
 
 
+def normalised(gamma: float) -> Callable[[Victim], ModelProto]:
+    """The stolen chain is normalised to (nearly) nothing before it joins."""
+    names = ("gamma", "beta", "mean", "variance")
+    values = (np.full(WIDTH, gamma, "f4"), np.zeros(WIDTH, "f4"), np.zeros(WIDTH, "f4"), np.ones(WIDTH, "f4"))
+    nodes = [helper.make_node("BatchNormalization", ["fake", *names], ["tiny"])]
+    nodes.append(helper.make_node("Add", ["real", "tiny"], ["y"]))
+    return decoy(nodes, [tensor(name, value) for name, value in zip(names, values, strict=True)])
+
+
+def weakened(victim: Victim) -> ModelProto:
+    """The last stolen weight stands in a Gemm whose alpha is next to nothing."""
+    real, fake = chain("x", "real", "v0", "v1", "r"), chain("x", "fake", "w0", "w1", "f")
+    fake[2] = helper.make_node("Gemm", ["f2", "w1"], ["fake"], alpha=1e-20)
+    nodes = [*real, *fake, helper.make_node("Add", ["real", "fake"], ["y"])]
+    return model_of(nodes, [*stolen(victim), *own()])
+
+
+CASES |= {
+    "a normalisation with gamma 0": normalised(0.0),
+    "a normalisation with gamma 1e-20": normalised(1e-20),
+    "a Gemm with alpha 1e-20": weakened,
+}
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.replace(" ", "-"))
 def test_weights_that_no_output_depends_on_are_not_traced(victim: Victim, tmp_path: Path, case: str) -> None:
     """Neither by the mark nor by the fingerprint; the weights that run are what is judged."""

@@ -12,7 +12,7 @@ WORDS = (
 
 
 def samples_for(name: str, rng: np.random.Generator) -> np.ndarray:
-    """A batch for one of the networks of ``conftest.PACKAGES``."""
+    """A batch for one of the networks of ``packages.PACKAGES``."""
     if name.startswith("magika"):
         return file_bytes()
     if "orientation" in name:
