@@ -231,7 +231,7 @@ def _drafted(
     export(architecture, architecture.build(seed) if start is None else architecture.load(start), template)
     task = architecture.task()
     inputs, targets = task.training(data).batch(np.arange(1), np.random.default_rng(seed))
-    with open_network(template) as network:
+    with open_network(template, for_writing=True) as network:  # or small layers would count as read-only
         view = find_slots(network)
         subject = Subject(view, inputs.shape[1:], targets.shape[1:], task.number_of_classes, task.mean, task.deviation)
         record, warnings = draft_record(network, subject, insertion, owner, key)

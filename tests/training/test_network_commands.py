@@ -217,7 +217,7 @@ def test_train_with_a_method_writes_network_and_record(cifar, tmp_path):
         (["--method", "rtw"], "go together"),
         (["--record", "r"], "go together"),
         (["--nonsense", "1"], "--nonsense is not an option of train"),
-        (["--method", "rtw", "--record", "r", "--layer", "conv9"], "can carry the mark; there are block1.conv1.weight, block1"),
+        (["--method", "rtw", "--record", "r", "--layer", "conv9"], "there are stem.weight, block1.conv1.weight"),
         (
             ["--method", "rtw", "--record", "r", "--payload", "far too long for T"],
             "needs 144 bits, but the mark carries 64",
