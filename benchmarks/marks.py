@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ class Subject:
         """The marked network."""
         return self.folder / "marked.onnx"
 
-    @cache  # noqa: B019 - one subject per run
+    @cached_property
     def samples(self) -> Samples:
         """The test images, read once."""
         task = find_task("classification")
@@ -84,7 +84,7 @@ class Subject:
     def error(self, path: Path) -> float:
         """Classification error on all test images, in percent."""
         metrics = find_task("classification").metrics
-        return measure(path, self.samples(), metrics, threads=self.options.threads).values["classification-error"]
+        return measure(path, self.samples, metrics, threads=self.options.threads).values["classification-error"]
 
     def row(self, modification: str, value: float, path: Path) -> Row:
         """Verify and measure one file."""

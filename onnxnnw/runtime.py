@@ -4,6 +4,7 @@ import io
 import logging
 import re
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -56,8 +57,8 @@ class Port:
 class Runtime:
     """An ONNX network that can be run; made by `open_runtime`."""
 
-    def __init__(self, session: Any, path: Path) -> None:
-        self._session, self._path = session, path
+    def __init__(self, session: Any, path: Path, limit_s: float | None = None) -> None:
+        self._session, self._path, self._limit_s = session, path, limit_s
         self.inputs = tuple(_port(value) for value in session.get_inputs())
         self.outputs = tuple(_port(value) for value in session.get_outputs())
 
@@ -71,14 +72,32 @@ class Runtime:
         wanted = {port.name for port in self.inputs}
         if set(inputs) != wanted:
             raise UsageError(f"{self._path} wants the inputs {sorted(wanted)}, not {sorted(inputs)}")
+        options, timer = self._limited()
         try:
-            values = self._session.run(None, dict(inputs))
+            values = self._session.run(None, dict(inputs), options)
         except Exception as error:  # onnxruntime's exceptions have no common, public base
             reason = _reason(error)
+            if options is not None and options.terminate:
+                raise CannotLook(f"{self._path} did not answer within {self._limit_s:g} s") from error
             if "INVALID_ARGUMENT" in str(error):
                 raise UsageError(f"{self._path} does not take these inputs: {reason}") from error
             raise CannotLook(f"{self._path} could not be run: {reason}") from error
+        finally:
+            if timer is not None:
+                timer.cancel()
         return {port.name: value for port, value in zip(self.outputs, values, strict=True)}
+
+    def _limited(self) -> tuple[Any, threading.Timer | None]:
+        """What makes a run give up when its time is over; onnxruntime looks at it between operators and iterations."""
+        if self._limit_s is None:
+            return None, None
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        timer = threading.Timer(self._limit_s, lambda: setattr(options, "terminate", True))
+        timer.daemon = True
+        timer.start()
+        return options, timer
 
     def predict(self, batch: Array, batch_size: int | None = None) -> Array:
         """The first output of a network with one input, for any number of samples.
@@ -115,11 +134,12 @@ class Runtime:
         return answer[: len(part)]
 
 
-def open_runtime(path: Path | str, threads: int | None = None) -> Runtime:
+def open_runtime(path: Path | str, threads: int | None = None, limit_s: float | None = None) -> Runtime:
     """Open an ONNX file for running, on the GPU when there is one.
 
     Args:
         threads: Threads per operator; None leaves it to onnxruntime.
+        limit_s: Seconds after which one call gives up; None waits. For networks of others: one may loop forever.
 
     Raises:
         UnreadableNetwork: onnxruntime rejects the file; the message has its reason.
@@ -141,7 +161,7 @@ def open_runtime(path: Path | str, threads: int | None = None) -> Runtime:
     cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers() and _gpu_present()
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if cuda else ["CPUExecutionProvider"]
     try:
-        return Runtime(onnxruntime.InferenceSession(str(path), options, providers=providers), path)
+        return Runtime(onnxruntime.InferenceSession(str(path), options, providers=providers), path, limit_s)
     except Exception as error:  # onnxruntime's exceptions have no common, public base
         raise UnreadableNetwork(f"onnxruntime rejects {path}: {_reason(error)}") from error
 

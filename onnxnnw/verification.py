@@ -32,6 +32,9 @@ DEFAULT_RATE = 1e-6
 FORGEABLE = 24.0
 """Below this many (log10) trials a record could be made after the fact by trying keys."""
 
+ANSWER_LIMIT_S = 120.0
+"""Seconds for one call of a candidate that is asked for answers: it is hostile input, and may loop forever."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
@@ -195,7 +198,7 @@ class _Examiner:
     def _predict(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """The candidate's answers; the only place where it is run."""
         if self.runtime is None:
-            self.runtime = open_runtime(self.network.path)
+            self.runtime = open_runtime(self.network.path, limit_s=ANSWER_LIMIT_S)
         return self.runtime.predict(inputs)
 
     def _decide(

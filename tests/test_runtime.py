@@ -136,3 +136,24 @@ def test_cuda_is_asked_for_only_where_a_gpu_is(tmp_path, monkeypatch, present, w
         open_runtime(network(tmp_path))
     assert asked[0] == wanted
     assert asked[-1] == "CPUExecutionProvider"
+
+
+def test_a_network_that_loops_for_long_is_given_up(tmp_path):
+    """A candidate is hostile input: a loop of 2**60 rounds ends at the limit, with a sentence."""
+    model = onnx.parser.parse_model(
+        """
+        <ir_version: 10, opset_import: ["" : 20]>
+        endless (float[N] input) => (float[N] output) {
+            rounds = Constant <value = int64 {1152921504606846976}> ()
+            go = Constant <value = bool {1}> ()
+            output = Loop (rounds, go, input) <body = again (int64 i, bool on, float[N] x) => (bool onward, float[N] y) {
+                onward = Identity (on)
+                y = Sin (x)
+            }>
+        }
+        """
+    )
+    onnx.save(model, tmp_path / "endless.onnx")
+    network = open_runtime(tmp_path / "endless.onnx", threads=1, limit_s=0.5)
+    with pytest.raises(CannotLook, match=r"did not answer within 0\.5 s"):
+        network.predict(np.ones((4,), np.float32))

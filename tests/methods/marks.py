@@ -57,8 +57,8 @@ def asked(predict) -> Candidate:
     return Candidate(None, lambda: Reads(nothing, nothing, np.empty(0), np.empty(0)), predict)  # type: ignore[arg-type]
 
 
-def assert_binomial(matches, trials: int, probability: float) -> None:
-    """Matches fit the Binomial (chi-square over cells of at least 5 expected), and P(p <= a) <= a within 99.9 % limits."""
+def chi_square(matches, trials: int, probability: float) -> float:
+    """How well counts of matches fit the Binomial, over cells of at least 5 expected: a p-value."""
     expected = stats.binom.pmf(np.arange(trials + 1), trials, probability) * len(matches)
     counts = np.bincount(matches, minlength=trials + 1)
     cells: list[list[float]] = [[0.0, 0.0]]
@@ -71,7 +71,12 @@ def assert_binomial(matches, trials: int, probability: float) -> None:
         last = cells.pop()
         cells[-1] = [cells[-1][0] + last[0], cells[-1][1] + last[1]]
     wanted, found = np.array(cells).T
-    assert stats.chisquare(found, wanted * found.sum() / wanted.sum()).pvalue > 1e-4
+    return float(stats.chisquare(found, wanted * found.sum() / wanted.sum()).pvalue)
+
+
+def assert_binomial(matches, trials: int, probability: float) -> None:
+    """Matches fit the Binomial, and P(p <= a) <= a within 99.9 % limits."""
+    assert chi_square(matches, trials, probability) > 1e-4
     tails = stats.binom.sf(matches - 1, trials, probability)
     for level in (0.05, 0.01, 0.001):
         assert np.count_nonzero(tails <= level) <= stats.binom.ppf(0.9995, len(matches), level)

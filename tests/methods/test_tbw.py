@@ -10,7 +10,7 @@ from onnxnnw.errors import CannotLook, MissingData, UnreadableRecord, UsageError
 from onnxnnw.methods.tbw import TBW, TbwInsertion
 from onnxnnw.runtime import open_runtime
 from onnxnnw.triggers import Triggers
-from tests.methods import marks
+from tests.methods import marks, measure
 from tests.methods.marks import assert_binomial
 
 KEYS = 1000
@@ -53,28 +53,19 @@ def test_damaged_answers_damage_the_payload(record):
     assert judgement.standard.values == {"percent": 92.0}
 
 
-@pytest.mark.parametrize(
-    ("skew", "keys"), [("one class", 200), pytest.param("one class", KEYS, marks=pytest.mark.slow), ("by image", 200)]
-)
-def test_wrong_keys_are_right_by_chance(skew, keys, record):
+@pytest.mark.parametrize("predict", [measure.one_class, measure.two_classes], ids=lambda p: p.__name__)
+@pytest.mark.parametrize("keys", [200, pytest.param(KEYS, marks=pytest.mark.slow)])
+def test_wrong_keys_are_right_by_chance(predict, keys, record):
     """A network that always says the same, or that is skewed by what it sees, is right with probability 1/10."""
-
-    def predict(inputs):
-        bright = (inputs.mean((1, 2, 3)) > 0).astype(np.int64) * 3
-        return np.eye(CLASSES, dtype=np.float32)[np.zeros(len(inputs), np.int64) if skew == "one class" else bright]
-
-    found = [judged(replace(record, key=marks.key(number)), predict) for number in range(keys)]
-    assert_binomial(np.array([COUNT - one.payload.errors for one in found]), COUNT, 1 / CLASSES)
-    assert not any(one.significant for one in found)
+    assert_binomial(measure.tbw_matches(record, predict, keys), COUNT, 1 / CLASSES)
+    assert not any(judged(replace(record, key=marks.key(number)), predict).significant for number in range(20))
 
 
 @pytest.mark.slow
 def test_wrong_keys_on_a_real_unmarked_network(record, resnet8):
     """1,000 wrong keys, each with its own triggers, put to the shipped ResNet8, whose answers collapse to few classes."""
     network = open_runtime(resnet8, threads=1)
-    found = [judged(replace(record, key=marks.key(number)), network.predict) for number in range(KEYS)]
-    assert_binomial(np.array([COUNT - one.payload.errors for one in found]), COUNT, 1 / CLASSES)
-    assert not any(one.significant for one in found)
+    assert_binomial(measure.tbw_matches(record, network.predict, KEYS), COUNT, 1 / CLASSES)
 
 
 @pytest.mark.parametrize("shift", [0.0, 40.0])
