@@ -93,8 +93,8 @@ class Subject:
         return Row(modification, value, verdict, self.error(path))
 
 
-def insert(subject: Subject) -> str:
-    """Mark the network; what it cost."""
+def insert(subject: Subject) -> None:
+    """Mark the network, and keep a note of what it cost."""
     options = subject.options
     architecture = find_network(options.network)
     recipe = resumed(architecture.recipe(), options.epochs)
@@ -228,7 +228,8 @@ def main(arguments: list[str]) -> int:
     subject = Subject(options)
     report = Report("marks", arguments, f"marks-{options.method}-{options.network}")
     if not subject.marked.exists():
-        report.say(f"Insertion in {options.epochs} epochs: {insert(subject)}.")
+        insert(subject)
+    report.say((options.folder / "insertion.txt").read_text())
     with shipped_network() as shipped:
         baseline = subject.error(options.start or shipped)
     found = list(rows(subject))

@@ -30,6 +30,9 @@ _VALUE_FIELDS = frozenset(
     ("raw_data", "float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
 )
 
+_ORT = b"ORTM"
+"""What a flatbuffer of onnxruntime has from its fifth byte on."""
+
 
 class Network:
     """An opened ONNX file; a context manager. Nothing but its skeleton is in memory.
@@ -216,6 +219,10 @@ def open_network(path: Path | str, *, for_writing: bool = False) -> Network:
     path = Path(path)
     source = _open_source(path, UnreadableNetwork, str(path))
     try:
+        if wire.read_exactly(source.descriptor, min(8, source.size), 0)[4:] == _ORT:
+            raise UnreadableNetwork(
+                "is in onnxruntime's own format (.ort), not ONNX; look at the ONNX file it was made from"
+            )
         skeleton = wire.cut(source.descriptor, source.size, 1 if for_writing else wire.LARGE)
         return Network(path, source, skeleton)
     except BaseException as error:
