@@ -19,7 +19,7 @@ def find(examination: Examination) -> list[Finding]:
     taken_in = {}
     several = {number for number, fold in folds.items() if _varies(fold)}
     for number, match in examination.matched():
-        if number not in several:
+        if number not in several or not match.folded:  # it agrees as it was stored: what followed is gone, not folded
             continue
         now = match.slot.row_gain
         before = folds[number]
