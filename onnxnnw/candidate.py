@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.folds import Folds, folds_of, relative
+from onnxnnw.folds import Folds, columns_of, folds_of, relative
 from onnxnnw.graph import SlotView
 from onnxnnw.graph.compare import Wanted, agreement, agreements
 from onnxnnw.graph.gauge import row_gains, row_magnitudes
@@ -64,6 +64,7 @@ class Anchors:
 
     def wanted(self) -> list[Wanted]:
         out = []
+        columns = columns_of(self.record)
         for number, entry in enumerate(self.record.slots):
             rows = entry.live_rows + len(entry.dead_rows)
             places, values = self.of(number)
@@ -79,6 +80,7 @@ class Anchors:
                     shape=entry.shape,
                     folds=None if fold is None else np.broadcast_to(fold, rows)[places // entry.row_size],
                     gains=None if self.gains is None else self.gains[number],
+                    columns=columns.get(number),
                 )
             )
         return out
@@ -158,6 +160,8 @@ class CanonicalWeights(StoredWeights):
         else:
             ratio = self._ratio(match, slot)
         array = scaled(array, ratio)
+        if match.columns is not None:
+            array = (array * match.columns).astype(array.dtype)
         return array if match.sign > 0 else -array
 
 

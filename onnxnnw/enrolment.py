@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.errors import CapacityError, UnsupportedNetwork, UsageError
-from onnxnnw.folds import kept
+from onnxnnw.folds import kept, kept_columns
 from onnxnnw.graph import Edit, Slot, SlotView, find_slots, network_digest, network_digests, open_network, write_patched
 from onnxnnw.keys import Key
 from onnxnnw.methods import nct
@@ -219,7 +219,7 @@ def enrol(
     arrays["anchor_gains"] = np.concatenate(
         [m.folded_gains[p // m.entry.row_size] for m, p in zip(measured, anchors, strict=True)]
     ).astype("<f4")
-    arrays |= kept([m.fold for m in measured])
+    arrays |= kept([m.fold for m in measured]) | kept_columns([m.columns for m in measured])
     own = _Own(view.slots, [m.gains for m in measured])
     if watermark:
         rows = [

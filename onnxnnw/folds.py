@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnxnnw.errors import UnreadableRecord
 from onnxnnw.records import Record
 
-__all__ = ["Folds", "folds_of", "kept", "relative"]
+__all__ = ["Folds", "columns_of", "folds_of", "kept", "kept_columns", "relative"]
 
 Floats = NDArray[np.float64]
 Folds = Mapping[int, Floats]
@@ -29,6 +29,44 @@ def kept(folds: Sequence[Floats | None]) -> dict[str, NDArray[np.generic]]:
     return arrays
 
 
+MAX_COLUMNS = 2**20
+"""Networks with more columns keep no magnitudes of them: a record is a few megabytes at most."""
+
+
+def kept_columns(columns: Sequence[Floats | None]) -> dict[str, NDArray[np.generic]]:
+    """The arrays of a record: whether each slot's columns were balanced, and their magnitudes."""
+    known = [each for each in columns if each is not None]
+    if not known or sum(each.size for each in known) > MAX_COLUMNS:
+        return {}
+    return {
+        "balanced": np.array([each is not None for each in columns], "|u1"),
+        "columns": np.concatenate(known).astype("<f4"),
+    }
+
+
+def columns_of(record: Record) -> Folds:
+    """What a record keeps of columns, slot by slot.
+
+    Raises:
+        UnreadableRecord: The arrays contradict the slot table.
+    """
+    numbers = _flagged(record, "balanced") if "balanced" in record.arrays else []
+    if not numbers:
+        return {}
+    counts = [record.slots[n].row_size for n in numbers]
+    gains = record.array("columns", sum(counts)).astype(np.float64)
+    if (gains <= 0).any():
+        raise UnreadableRecord("the record's array 'columns' is impossible")
+    return dict(zip(numbers, np.split(gains, np.cumsum(counts)[:-1]), strict=True))
+
+
+def _flagged(record: Record, name: str) -> list[int]:
+    flags = record.array(name, len(record.slots)).tolist()
+    if not set(flags) <= {0, 1}:
+        raise UnreadableRecord(f"the record's array {name!r} is impossible")
+    return [number for number, flag in enumerate(flags) if flag]
+
+
 def folds_of(record: Record) -> Folds | None:
     """What a record keeps; None where it is from before.
 
@@ -37,10 +75,7 @@ def folds_of(record: Record) -> Folds | None:
     """
     if "folded" not in record.arrays:
         return None
-    flags = record.array("folded", len(record.slots)).tolist()
-    if not set(flags) <= {0, 1}:
-        raise UnreadableRecord("the record's array 'folded' is impossible")
-    numbers = [number for number, flag in enumerate(flags) if flag]
+    numbers = _flagged(record, "folded")
     if not numbers:
         return {}
     counts = [record.slots[n].live_rows + len(record.slots[n].dead_rows) for n in numbers]

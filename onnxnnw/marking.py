@@ -14,7 +14,7 @@ import numpy as np
 
 from onnxnnw.enrolment import Owner, refuse_existing
 from onnxnnw.errors import UnreadableRecord, UsageError
-from onnxnnw.folds import kept
+from onnxnnw.folds import kept, kept_columns
 from onnxnnw.graph import Network, find_slots, network_digest, network_digests, open_network
 from onnxnnw.keys import Key
 from onnxnnw.methods.base import Acts, Insertion, Subject
@@ -307,6 +307,7 @@ def complete_record(record: Record, file: Path) -> Record:
             anchor_gains=np.concatenate(gains).astype("<f4"),
             deviations=np.array([one.deviation for one in found], "<f8"),
             **kept([one.fold for one in found]),
+            **kept_columns([one.columns for one in found]),
         )
         digests = network_digests(network, view)
         return record.with_digests(digests.network, digests.tensors)

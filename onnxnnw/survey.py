@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.graph import Slot
-from onnxnnw.graph.gauge import row_gains, row_magnitudes
+from onnxnnw.graph.gauge import column_gains, row_gains, row_magnitudes
 from onnxnnw.graph.stored import Array
 from onnxnnw.records import SlotEntry
 
@@ -29,6 +29,7 @@ class Surveyed:
         gains: Gauge of each out-row; 1 where the slot has none.
         fold: What multiplies each out-row downstream; None where nothing does.
         folded_gains: Gauge of each out-row once that is folded in.
+        columns: Balanced magnitude of each column; None where there are too few rows.
     """
 
     entry: SlotEntry
@@ -36,6 +37,7 @@ class Surveyed:
     gains: NDArray[np.float64]
     fold: NDArray[np.float64] | None
     folded_gains: NDArray[np.float64]
+    columns: NDArray[np.float64] | None
 
 
 def survey(slot: Slot, watermark: bool) -> Surveyed:
@@ -69,7 +71,7 @@ def survey(slot: Slot, watermark: bool) -> Surveyed:
         eligible=eligible,
     )
     gains, folded_gains = (np.where(np.isfinite(each), each, 1.0) for each in (gains, folded_gains))
-    return Surveyed(entry, _deviation(array), gains, fold, folded_gains)
+    return Surveyed(entry, _deviation(array), gains, fold, folded_gains, column_gains(array))
 
 
 def _dead(magnitudes: NDArray[np.float64], gains: NDArray[np.float64]) -> NDArray[np.bool_]:

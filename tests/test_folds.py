@@ -12,7 +12,7 @@ from onnx import ModelProto, helper, numpy_helper
 
 from onnxnnw.enrolment import embed, fingerprint
 from onnxnnw.errors import UnreadableRecord
-from onnxnnw.folds import folds_of, kept, relative
+from onnxnnw.folds import columns_of, folds_of, kept, relative
 from onnxnnw.graph import find_slots, open_network
 from onnxnnw.keys import Key
 from onnxnnw.records import Record, load_record
@@ -21,6 +21,7 @@ from onnxnnw.verification import verify
 from tests.graph.networks import model_of, save, tensor, weight
 
 KEY = Key(b"what followed the weights, 32 B.")
+NEW = ("folded", "folds", "anchor_gains", "balanced", "columns")
 CHANNELS = (8, 48, 64, 32)
 
 
@@ -152,7 +153,7 @@ def test_rows_that_a_normalisation_silences_take_no_part(tmp_path: Path) -> None
 def test_records_from_before_are_judged_as_before(enrolled: tuple[Path, list[Record]], tmp_path: Path) -> None:
     """Without the arrays nothing is folded; a fingerprint is still found by its stored values."""
     marked, (_, trace) = enrolled
-    old = replace(trace, arrays={n: a for n, a in trace.arrays.items() if n not in ("folded", "folds", "anchor_gains")})
+    old = replace(trace, arrays={n: a for n, a in trace.arrays.items() if n not in NEW})
     assert folds_of(old) is None
     model = onnx.load(marked)
     for proto in model.graph.initializer:
@@ -196,3 +197,47 @@ def test_factors_are_kept_and_read_back(enrolled: tuple[Path, list[Record]]) -> 
     assert relative(None, None) is None
     assert relative(np.array([2.0, 3.0]), np.array([1.0, 0.0])).tolist() == [2.0, 3.0]  # type: ignore[union-attr]
     assert set(kept([None, None])) == {"folded"}
+
+
+def equalised(path: Path, out: Path) -> Path:
+    """Cross-layer equalisation of the folded network, under other names: rows are multiplied, the next columns divided."""
+    model = onnx.load(path)
+    weights = [p for p in model.graph.initializer if len(p.dims) == 4]
+    chain = [next(w for w in weights if w.name == n.input[1]) for n in model.graph.node if n.op_type == "Conv"]
+    values = [numpy_helper.to_array(proto).copy() for proto in chain]
+    rng = np.random.default_rng(5)
+    for first, second in pairwise(range(len(chain))):
+        scale = np.exp(rng.normal(0, 0.8, len(values[first]))).astype("f4")
+        values[first] *= scale[:, None, None, None]
+        values[second] /= scale[None, :, None, None]
+    for proto, array in zip(chain, values, strict=True):
+        proto.CopyFrom(tensor(proto.name, array))
+    for proto in model.graph.initializer:
+        proto.name += "'"
+    for node in model.graph.node:
+        node.input[1:] = [f"{name}'" for name in node.input[1:]]
+    return save(model, out)
+
+
+def test_positive_rescaling_through_an_activation_costs_nothing(
+    enrolled: tuple[Path, list[Record]], tmp_path: Path
+) -> None:
+    """Rows lie in the gauge; columns are put into the unit of enrolment where the anchors say that they were rescaled."""
+    marked, records = enrolled
+    path = equalised(folded(marked, tmp_path / "f.onnx"), tmp_path / "e.onnx")
+    for before, after in zip(verdicts(marked, records), verdicts(path, records), strict=True):
+        assert after.decision == "traced"
+        assert after.effect == pytest.approx(before.effect, abs=0.01)
+    without = [
+        replace(r, arrays={n: a for n, a in r.arrays.items() if n not in ("columns", "balanced")}) for r in records
+    ]
+    assert verdicts(path, without[1:])[0].effect < 0.95, "it is the columns that make the difference"
+
+
+def test_damaged_magnitudes_of_columns_are_refused(enrolled: tuple[Path, list[Record]]) -> None:
+    """They are positive numbers, as many as the slot table says."""
+    _, (mark, _) = enrolled
+    count = mark.arrays["columns"].size
+    for change in (np.ones(count - 1, "<f4"), np.zeros(count, "<f4"), np.full(count, np.inf, "<f4")):
+        with pytest.raises(UnreadableRecord):
+            columns_of(replace(mark, arrays={**mark.arrays, "columns": change}))

@@ -18,9 +18,10 @@ def find(examination: Examination) -> list[Finding]:
     normalised = any(node.op == "BatchNormalization" for node in examination.view.live)
     taken_in = {}
     several = {number for number, fold in folds.items() if _varies(fold)}
+    elsewhere = {one.name for one in examination.slot_reads if one.channels}
     for number, match in examination.matched():
-        if number not in several:
-            continue
+        if number not in several or not match.folded or examination.record.slots[number].name in elsewhere:
+            continue  # it agrees as it was stored, or not at all: what followed is gone, not folded
         now = match.slot.row_gain
         before = folds[number]
         if now is None or not _varies(now) or (not normalised and now.size == before.size and _varies(now / before)):

@@ -32,6 +32,7 @@ class Wanted:
         shape: Canonical shape.
         folds: What multiplied each anchor's row downstream; None in records that do not say it.
         gains: Root mean square of each anchor's folded row; None in records that do not say it.
+        columns: Balanced magnitude of each column, see ``gauge.column_gains``; None in records that do not say it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Wanted:
     shape: tuple[int, ...] = ()
     folds: NDArray[np.float64] | None = field(default=None, repr=False)
     gains: NDArray[np.float64] | None = field(default=None, repr=False)
+    columns: NDArray[np.float64] | None = field(default=None, repr=False)
 
 
 def agreement(found: NDArray[np.float64], expected: NDArray[np.float64]) -> float:

@@ -10,7 +10,7 @@ namesake, so that an unrelated network is read rather than called absent.
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from onnxnnw.graph.arrays import Positions
 from onnxnnw.graph.compare import STORED, TRANSPOSED, Anchors, Content, Wanted, agreement
+from onnxnnw.graph.gauge import column_gains
 from onnxnnw.graph.slots import Slot
 from onnxnnw.graph.uses import NCHWC_BLOCKS
 
@@ -33,6 +34,9 @@ _MAX_PAIRS = 1_000_000
 _MAX_READINGS = 20_000
 _MAX_PARTS = 32
 _DOUBTFUL = 10.0
+_CLEAR, _BETTER = 15.0, 3.0
+"""Anchors that agree to r = .99 are left as they are; rescaled columns count where they agree so much better."""
+
 _GATES = {"LSTM": 4, "GRU": 3, "DynamicQuantizeLSTM": 4}
 _NEAR = 8
 _NAME_BONUS, _BIAS_BONUS = 0.5, 0.25
@@ -49,6 +53,7 @@ class Match:
         sign: -1 where the anchors say that all values have the opposite sign.
         folded: Whether values are compared with what multiplies their rows downstream; not where the anchors stand as they
             were stored, although what followed them has changed or is gone.
+        columns: What to multiply each column by, where the anchors say that columns were rescaled.
         reading: ``rows`` of a merged weight, ``blocks`` without their padding, ``gates`` in another order; else empty.
     """
 
@@ -58,6 +63,7 @@ class Match:
     sign: int = 1
     reading: str = ""
     folded: bool = True
+    columns: NDArray[np.float64] | None = None
 
     @property
     def agrees(self) -> bool:
@@ -98,7 +104,26 @@ def match_slots(wanted: Sequence[Wanted], slots: Sequence[Slot]) -> list[Match |
             found[number] = match
             taken.add(places[id(match.slot)])
     _by_name(wanted, slots, found, taken)
-    return found
+    return [None if m is None else _with_columns(want, m) for want, m in zip(wanted, found, strict=True)]
+
+
+def _with_columns(want: Wanted, match: Match) -> Match:
+    """The same match with its columns in the unit of enrolment, if that makes the anchors agree far better."""
+    if want.columns is None or match.transposed or match.reading or match.agreement > _CLEAR:
+        return match
+    anchors = Anchors([want], (want.rows, want.row_size))
+    array = anchors.read(match.slot)
+    own = column_gains(array) if array.shape == (want.rows, want.row_size) else None
+    if own is None or own.shape != want.columns.shape:
+        return match
+    ratio = want.columns / own
+    scaled = (array * ratio).astype(array.dtype)
+    z = float(anchors.compare(Content(scaled), want.positions[None], np.zeros(1, np.int64))[0])
+    return (
+        replace(match, agreement=z, folded=True, columns=ratio)
+        if z > max(UNUSUAL, match.agreement + _BETTER)
+        else match
+    )
 
 
 def _is_doubtful(match: Match) -> bool:

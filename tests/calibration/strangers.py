@@ -18,6 +18,7 @@ from onnxnnw.enrolment import embed, fingerprint
 from onnxnnw.errors import CannotLook
 from onnxnnw.keys import Key
 from onnxnnw.records import Record, load_record
+from onnxnnw.statistics import required_reads
 from onnxnnw.verdict import Verdict
 from onnxnnw.verification import verify
 from tests.calibration.small import retrained_head, trained
@@ -69,6 +70,11 @@ class Pair:
     def null(self) -> bool:
         """Whether nothing connects the two: for a mark, every network that was never marked with it."""
         return self.method == "watermark" or self.label in NULLS
+
+    @property
+    def legible(self) -> bool:
+        """Whether enough could be read to say something: in most pairs of other architectures nothing corresponds."""
+        return self.verdict.read >= required_reads(self.verdict.rate)
 
 
 NULLS = ("public, unrelated", "public and small", "small, other initial values")
@@ -123,12 +129,13 @@ def table(found: Sequence[Pair]) -> list[list[str]]:
         for label in labels:
             group = [pair for pair in found if (pair.method, pair.label) == (method, label)]
             p = np.array([pair.verdict.log10_p for pair in group])
-            effect = max(pair.verdict.effect for pair in group)
+            legible = [pair for pair in group if pair.legible]
+            effect = f"{max(pair.verdict.effect for pair in legible):.3f}" if legible else "–"
             traced = sum(pair.verdict.decision in ("traced", "identical") for pair in group)
-            shares = (
-                [f"{np.mean(p <= np.log10(level)):.2%}" for level in LEVELS] if group[0].null else ["–"] * len(LEVELS)
+            shares = [f"{np.mean(p <= np.log10(level)):.2%}" if group[0].null else "–" for level in LEVELS]
+            rows.append(
+                [method, label, str(len(group)), str(len(legible)), *shares, f"{p.min():.1f}", effect, str(traced)]
             )
-            rows.append([method, label, str(len(group)), *shares, f"{p.min():.1f}", f"{effect:.3f}", str(traced)])
     return rows
 
 
@@ -159,7 +166,12 @@ def bounds(found: Sequence[Pair]) -> Iterator[str]:
         traced = [pair for pair in null if pair.verdict.decision in ("traced", "identical")]
         sentence = f"{method}: {len(traced)} false `traced` among {len(null):,} pairs that nothing connects"
         if not traced and null:
+            several = sum(pair.legible for pair in null)
             sentence += f", so with 95 % confidence its rate is below 3/M = {3 / len(null):.2g}"
+            sentence += (
+                f"; of these, {several:,} are pairs in which {required_reads(1e-6)} positions and more could be read"
+            )
+            sentence += f" (3/{several:,} = {3 / several:.2g})" if several else ""
         yield sentence + "."
         if traced:
             yield "Falsely traced: " + ", ".join(f"{pair.candidate.name} by {pair.owner.name}" for pair in traced) + "."
@@ -188,6 +200,7 @@ def main(arguments: list[str]) -> int:
         "record",
         "pair",
         "pairs",
+        "legible",
         *(f"p ≤ {level:g}" for level in LEVELS),
         "smallest log10 p",
         "largest effect",

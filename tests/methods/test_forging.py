@@ -243,7 +243,7 @@ def test_the_evidence_states_the_trials_that_a_forger_would_need(
 def test_a_small_mark_is_said_to_be_forgeable(original: networks.Weights, tmp_path: Path) -> None:
     """Below 24 decimal digits of evidence the verdict says that somebody could have tried keys."""
     path = networks.save(original, tmp_path / "network.onnx")
-    small = networks.enrolled(path, watermark=True, positions=100)
+    small = networks.enrolled(path, watermark=True, positions=80)
     (verdict,) = verify(networks.save(networks.apply_mark(original, small), tmp_path / "marked.onnx"), [small])
     assert verdict.decision == "traced"
     assert 6 < (verdict.evidence.after_the_fact_trials_log10 or 0) < 24
