@@ -24,7 +24,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from onnxnnw.errors import UnknownName, UnsupportedNetwork
-from onnxnnw.graph import Edit, Network, StoredTensor, open_network, write_patched
+from onnxnnw.graph import Network, StoredTensor, open_network, rewritten, write_patched
 from onnxnnw.graph.flow import trace_flow
 from onnxnnw.recipes import Recipe
 from onnxnnw.tasks.base import Task
@@ -162,7 +162,7 @@ def write_weights(module: nn.Module, network: Network, out: Path) -> None:
         network: Opened with ``for_writing=True``.
     """
     found = _stored(network)
-    edits = (Edit(found[name], None, found[name].encode(value.ravel())) for name, value in _named(module).items())
+    edits = (edit for name, value in _named(module).items() for edit in rewritten(found[name], [value.ravel()]))
     write_patched(network, out, edits)
 
 

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from onnxnnw.folds import Folds, columns_of, folds_of, relative
 from onnxnnw.graph import SlotView
+from onnxnnw.graph.compare import Wanted, agreement, agreements
 from onnxnnw.graph.gauge import row_gains, row_magnitudes
-from onnxnnw.graph.match import Match, Wanted, agreement
+from onnxnnw.graph.match import Match
 from onnxnnw.graph.slots import Slot, scaled
 from onnxnnw.graph.stored import Array
 from onnxnnw.methods.base import Reads
@@ -31,11 +32,11 @@ class Anchors:
     """
 
     def __init__(self, record: Record) -> None:
-        self.record = record
         self.bound = "anchors" in record.arrays
+        self.record = record = record if self.bound else record.with_unbound()
         self.positions = anchors_of(record)
         sizes = [places.size for places in self.positions]
-        values = record.measured("anchors", sum(sizes)).astype(np.float64)
+        values = record.array("anchors", sum(sizes)).astype(np.float64)
         self.values = np.split(values, np.cumsum(sizes)[:-1])
         self.folds = folds_of(record)
         self.gains: list[Floats] | None = None
@@ -172,10 +173,12 @@ def slots_as_enrolled(record: Record, anchors: Anchors, view: SlotView) -> list[
         if slot is None or slot.shape != entry.shape or slot.use != entry.use or slot.layout != entry.layout:
             return None
     found: list[Match | None] = []
-    for number, entry in enumerate(record.slots):
-        slot = slots[entry.name]
+    reads = [slots[entry.name].values(anchors.positions[number]) for number, entry in enumerate(record.slots)]
+    for number, stored in enumerate(agreements(reads, anchors.values).tolist()):
+        slot = slots[record.slots[number].name]
         places, values = anchors.of(number)
-        match = _as_enrolled(slot, slot.values(places), values, places, anchors.folds, number)
+        folds = anchors.folds if anchors.bound else None
+        match = _as_enrolled(slot, reads[number], stored, values, places, folds, number)
         if match is None:
             return None
         found.append(match)
@@ -183,10 +186,9 @@ def slots_as_enrolled(record: Record, anchors: Anchors, view: SlotView) -> list[
 
 
 def _as_enrolled(
-    slot: Slot, read: Floats, values: Floats, places: Positions, folds: Folds | None, number: int
+    slot: Slot, read: Floats, stored: float, values: Floats, places: Positions, folds: Folds | None, number: int
 ) -> Match | None:
     """A namesake as the record's slot: untouched, agreeing as stored, or agreeing once folded."""
-    stored = agreement(read, values)
     if np.array_equal(_as_kept(read), values):
         return Match(slot, False, stored, folded=False)
     ratio = None if folds is None else relative(slot.row_gain, folds.get(number))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from onnxnnw.errors import CapacityError, UnsupportedNetwork, UsageError
 from onnxnnw.folds import kept, kept_columns
-from onnxnnw.graph import Edit, Slot, SlotView, find_slots, network_digest, open_network, write_patched
+from onnxnnw.graph import Edit, Slot, SlotView, find_slots, network_digest, network_digests, open_network, write_patched
 from onnxnnw.keys import Key
 from onnxnnw.methods import nct
 from onnxnnw.placement import ANCHORS, anchor_positions, capacity, draw_positions, draws, places_of
@@ -91,11 +91,11 @@ def fingerprint(
     with open_network(model) as network:
         view = find_slots(network)
         with ThreadPoolExecutor(1) as pool:
-            digest = pool.submit(network_digest, network, view)
+            digests = pool.submit(network_digests, network, view)
             record = enrol(view, key or Key.generate(), positions, owner or Owner())
-            record = replace(record, enrolled_digest=digest.result())
+            record = replace(record, enrolled_digest=digests.result().network)
         network.check_unchanged()
-    record = record.with_derived(digest=record.enrolled_digest)
+    record = record.with_digests(record.enrolled_digest, digests.result().tensors)
     commitment = save_record(record, record_path)
     return Enrolment(record, commitment, capacity(record.slots), _warnings(record, view))
 
@@ -140,11 +140,11 @@ def embed(
             record = replace(record, enrolled_digest=digest.result())
             edits = _edits(record, view)
             by_tensor = {id(edit.tensor): edit for edit in edits}
-            marked = pool.submit(network_digest, network, view, by_tensor)
+            marked = pool.submit(network_digests, network, view, by_tensor)
 
             def keep_record() -> None:
                 nonlocal record, commitment
-                record = record.with_derived(digest=marked.result())
+                record = record.with_digests(marked.result().network, marked.result().tensors)
                 commitment = save_record(record, record_path)
 
             try:

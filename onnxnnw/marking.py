@@ -14,7 +14,8 @@ import numpy as np
 
 from onnxnnw.enrolment import Owner, refuse_existing
 from onnxnnw.errors import UnreadableRecord, UsageError
-from onnxnnw.graph import Network, find_slots, network_digest, open_network
+from onnxnnw.folds import kept
+from onnxnnw.graph import Network, find_slots, network_digest, network_digests, open_network
 from onnxnnw.keys import Key
 from onnxnnw.methods.base import Acts, Insertion, Subject
 from onnxnnw.moment import AtOneMoment, MarkInTraining
@@ -230,7 +231,7 @@ def _drafted(
     export(architecture, architecture.build(seed) if start is None else architecture.load(start), template)
     task = architecture.task()
     inputs, targets = task.training(data).batch(np.arange(1), np.random.default_rng(seed))
-    with open_network(template) as network:
+    with open_network(template, for_writing=True) as network:  # or small layers would count as read-only
         view = find_slots(network)
         subject = Subject(view, inputs.shape[1:], targets.shape[1:], task.number_of_classes, task.mean, task.deviation)
         record, warnings = draft_record(network, subject, insertion, owner, key)
@@ -299,7 +300,13 @@ def complete_record(record: Record, file: Path) -> Record:
         if [slot.name for slot in view.slots] != [entry.name for entry in record.slots]:
             raise UnreadableRecord(f"{file}: does not have the slots that its record speaks of")
         own = [slots[entry.name] for entry in record.slots]
-        anchors = [slot.values(places) for slot, places in zip(own, anchors_of(record), strict=True)]
-        deviations = np.array([survey(slot, watermark=True).deviation for slot in own], "<f8")
-        record = record.with_measured(anchors=np.concatenate(anchors).astype("<f4"), deviations=deviations)
-        return record.with_derived(digest=network_digest(network, view))
+        places, found = anchors_of(record), [survey(slot, watermark=True) for slot in own]
+        gains = [one.folded_gains[p // one.entry.row_size] for one, p in zip(found, places, strict=True)]
+        record = record.with_measured(
+            anchors=np.concatenate([slot.values(p) for slot, p in zip(own, places, strict=True)]).astype("<f4"),
+            anchor_gains=np.concatenate(gains).astype("<f4"),
+            deviations=np.array([one.deviation for one in found], "<f8"),
+            **kept([one.fold for one in found]),
+        )
+        digests = network_digests(network, view)
+        return record.with_digests(digests.network, digests.tensors)

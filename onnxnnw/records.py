@@ -30,6 +30,9 @@ ROLES = ("Architect", "Trainer", "Tracker", "Distributor", "Generic user")
 
 MAX_BYTES = 64 * 2**20
 MAX_POSITIONS = 2**24
+MAX_TENSORS = 10_000
+TENSOR_DIGEST = 16
+"""Hexadecimal digits that are kept of a tensor's digest: they name what differs, and prove nothing."""
 
 _DTYPES = ("<f4", "<f8", "<i8", "|u1")
 
@@ -87,7 +90,7 @@ class Record:
         arrays: Arrays of the method, by name.
         actor, role, source_id, destination_id: Who; free text but the role.
         enrolled_digest: Canonical digest of the network at enrolment, before a mark was written.
-        derived: What follows from the bound part: ``digest`` of the network as it left.
+        derived: What follows from the bound part: ``digest`` of the network as it left, and of its ``tensors``.
         unbound: What was measured later and binds nothing.
     """
 
@@ -145,23 +148,23 @@ class Record:
             raise UnreadableRecord(f"the record's array {name!r} holds numbers that are not finite")
         return value
 
-    def measured(self, name: str, size: int | None = None) -> NDArray[Any]:
-        """An array that may stand in the unbound part, because it was measured after the mark was inserted.
+    def with_unbound(self) -> "Record":
+        """The same record with the unbound arrays among its own, where the bound part has none of that name.
 
-        It may help to find slots and to describe what happened; nothing that is judged may rest on it.
+        They may help to find slots and to describe what happened; nothing that is judged may rest on them.
 
         Raises:
-            UnreadableRecord: As ``array``.
+            UnreadableRecord: One is damaged.
         """
-        text = self.unbound.get(name)
-        if name in self.arrays or text is None:
-            return self.array(name, size)
-        dtype, _, data = text.partition(":")
-        try:
-            array = _array_from_json({"dtype": dtype, "data": data})
-        except ValueError:
-            raise UnreadableRecord(f"the record's unbound array {name!r} is damaged") from None
-        return replace(self, arrays={name: array}).array(name, size)
+        later: dict[str, NDArray[Any]] = {}
+        for name, text in self.unbound.items():
+            dtype, _, data = text.partition(":")
+            if dtype in _DTYPES:
+                try:
+                    later[name] = _array_from_json({"dtype": dtype, "data": data})
+                except ValueError:
+                    raise UnreadableRecord(f"the record's unbound array {name!r} is damaged") from None
+        return replace(self, arrays={**later, **self.arrays})
 
     def with_measured(self, **arrays: NDArray[Any]) -> "Record":
         """The same record with arrays that were measured later."""
@@ -190,6 +193,30 @@ class Record:
             "destination_id": self.destination_id,
             "enrolled_digest": self.enrolled_digest,
         }
+
+    def with_digests(self, network: str, tensors: Mapping[str, str]) -> "Record":
+        """The same record with the digests of the network as it left.
+
+        Args:
+            network: Its canonical digest.
+            tensors: Digest of each stored tensor, by name; left out where there are very many.
+        """
+        if len(tensors) > MAX_TENSORS:
+            return self.with_derived(digest=network)
+        short = {name: digest[:TENSOR_DIGEST] for name, digest in tensors.items()}
+        return self.with_derived(digest=network, tensors=_canonical(short).decode())
+
+    def tensor_digests(self) -> dict[str, str]:
+        """The beginning of the digest of each stored tensor as the network left, by name; empty where none are kept.
+
+        Raises:
+            UnreadableRecord: They are damaged.
+        """
+        try:
+            found = json.loads(self.derived.get("tensors", "{}"))
+            return {_text(name): _text(digest) for name, digest in found.items()}
+        except (ValueError, AttributeError, RecursionError):
+            raise UnreadableRecord("the record's digests of tensors are damaged") from None
 
     def to_bytes(self) -> bytes:
         """The file's content."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnxnnw.candidate import Anchors, CanonicalWeights, StoredWeights, slots_as_enrolled
 from onnxnnw.errors import UnknownName, UnreadableRecord, UsageError
 from onnxnnw.findings.base import Examination, Finding, collect_findings
-from onnxnnw.graph import Network, find_slots, network_digest, open_network
+from onnxnnw.graph import Network, find_slots, network_digests, open_network
 from onnxnnw.graph.match import Match, match_slots
 from onnxnnw.methods.base import Candidate, Judgement, Method, Reads, find_method
 from onnxnnw.records import Record, commitment_of, load_record
@@ -167,7 +167,7 @@ class _Examiner:
     def __init__(self, network: Network, records: Sequence[NamedRecord], rate: float, full: bool) -> None:
         self.network, self.records, self.rate = network, records, rate
         self.view = find_slots(network)
-        self.digest = network_digest(network, self.view) if full else None
+        self.digests = network_digests(network, self.view) if full else None
         self.log10_rate = float(np.log10(rate))
         self.live = sum(slot.size for slot in self.view.slots)
         self.runtime: Runtime | None = None
@@ -179,14 +179,16 @@ class _Examiner:
         log10_rate = self.log10_rate - float(np.log10(alternatives))
         anchors = Anchors(record)
         as_enrolled = slots_as_enrolled(record, anchors, self.view)
+        # What nothing binds may help to find a slot, but where names are enough it changes no value.
+        folds = anchors.folds if anchors.bound or as_enrolled is None else None
         if as_enrolled is not None and method.reads_weights:
-            weights = StoredWeights(as_enrolled, self.live, anchors.folds)
+            weights = StoredWeights(as_enrolled, self.live, folds)
             judgement = method.judge(record, self._candidate(anchors, weights), log10_rate)
             if judgement.significant:
                 return self._decide(named, method, judgement, as_enrolled, "fast", True)
         # A second alignment judged on the same mark would be another alternative, and nobody paid for it.
         matches = as_enrolled if as_enrolled is not None else match_slots(anchors.wanted(), self.view.slots)
-        weights = CanonicalWeights(matches, self.live, anchors.folds)
+        weights = CanonicalWeights(matches, self.live, folds)
         judgement = method.judge(record, self._candidate(anchors, weights), log10_rate)
         path = "thorough" if method.reads_weights else "answers"
         bound = anchors.bound or as_enrolled is not None or not method.reads_weights
@@ -220,7 +222,9 @@ class _Examiner:
         read = judgement.read
         log10_p = log10_of_either(judgement.association.log10_p, alternatives)
         identical = (
-            self.digest is not None and self.digest == record.derived.get("digest") and _untouched(judgement.reads)
+            self.digests is not None
+            and self.digests.network == record.derived.get("digest")
+            and _untouched(judgement.reads)
         )
         explained = sum(m.slot.covered for m in matches if m is not None and m.agrees) / max(1, self.live)
         if identical:
@@ -238,6 +242,7 @@ class _Examiner:
             significant=judgement.significant or identical,
             others=[other.record for other in self.records if other is not named],
             explained=explained,
+            digests=self.digests,
         )
         findings = tuple(_clean(finding) for finding in collect_findings(examination))
         return Verdict(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.changes import SlotReads, leveled
+from onnxnnw.graph.digest import Digests
 from onnxnnw.graph.match import Match
 from onnxnnw.graph.slots import SlotView
 from onnxnnw.methods.base import Judgement, Reads
@@ -51,6 +52,7 @@ class Examination:
         significant: Whether the mark is there.
         others: Other records at hand.
         explained: Share of the candidate's live weights whose own anchors agree.
+        digests: Of the candidate; None where they were not asked for.
     """
 
     record: Record
@@ -60,6 +62,7 @@ class Examination:
     significant: bool
     others: Sequence[Record]
     explained: float
+    digests: Digests | None = None
 
     @property
     def reads(self) -> Reads:
@@ -69,7 +72,9 @@ class Examination:
     @cached_property
     def deviations(self) -> Floats:
         """Standard deviation at enrolment of the slot of each position."""
-        return self.record.measured("deviations", len(self.record.slots)).astype(np.float64)[self.reads.slots]
+        return (
+            self.record.with_unbound().array("deviations", len(self.record.slots)).astype(np.float64)[self.reads.slots]
+        )
 
     def matched(self) -> list[tuple[int, Match]]:
         """Slots of the record whose content was recognised, with their counterparts."""

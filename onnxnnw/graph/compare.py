@@ -11,7 +11,7 @@ from onnxnnw.graph.gauge import row_gains, row_magnitudes
 from onnxnnw.graph.slots import Slot, scaled
 from onnxnnw.graph.stored import Array
 
-__all__ = ["FOLDED", "STORED", "TRANSPOSED", "Anchors", "Content", "Wanted", "agreement"]
+__all__ = ["FOLDED", "STORED", "TRANSPOSED", "Anchors", "Content", "Wanted", "agreement", "agreements"]
 
 FOLDED, TRANSPOSED, STORED = range(3)
 """How anchors were found: in folded values, in the transpose of those, in stored values."""
@@ -50,6 +50,14 @@ class Wanted:
 def agreement(found: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
     """z = atanh(r) sqrt(n - 3) of anchors read against anchors kept; 0 with fewer than 8 readable ones."""
     return float(_agreements(found[None], expected[None])[0])
+
+
+def agreements(found: Sequence[Array], expected: Sequence[Array]) -> NDArray[np.float64]:
+    """``agreement`` of many slots at once; they may have different numbers of anchors."""
+    both = np.full((2, len(found), max((values.size for values in expected), default=0)), np.nan)
+    for row, pair in enumerate(zip(found, expected, strict=True)):
+        both[:, row, : pair[0].size] = pair
+    return _agreements(both[0], both[1])
 
 
 def _agreements(found: Array, expected: Array) -> NDArray[np.float64]:

@@ -48,7 +48,7 @@ class Constants:
 
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
-        self._known: dict[int, Constant | object | None] = {}
+        self._known: dict[int, Constant | object | None] = dict.fromkeys(_computed(flow))
         self._magnitudes: dict[int, tuple[float, float] | None] = {}
         self._examinable = _EXAMINED_TOGETHER
 
@@ -83,7 +83,7 @@ class Constants:
                 known[current] = self._scattered(current)
             elif current in flow.opaque:
                 known[current] = self.UNREADABLE
-            elif node is None or node.bodies or not node.inputs or node.op.startswith("Random"):
+            elif node is None or _is_source(node):
                 known[current] = None
             elif current in entered:
                 parents = [known.get(i) for i in node.inputs if i != ABSENT]
@@ -166,6 +166,21 @@ class Constants:
             return self.UNREADABLE
         # measured by what is stored, not by the parts: growth would add up from step to step
         return result if result.size <= _MAX_GROWTH * result.extent + _SMALL else self.UNREADABLE
+
+
+def _is_source(node: Node) -> bool:
+    """Whether what a node computes is not constant even where its inputs are."""
+    return bool(node.bodies) or not node.inputs or node.op.startswith("Random")
+
+
+def _computed(flow: Flow) -> set[int]:
+    """Values computed from an input, as far as one look at the nodes in the file's order shows: usually all of them."""
+    out = set(flow.inputs)
+    for node in flow.nodes:
+        if not out.isdisjoint(node.inputs) or _is_source(node):
+            out.update(node.outputs)
+    out.discard(ABSENT)
+    return out
 
 
 Rule = Callable[[Node, "list[Any]"], "Constant | None"]

@@ -8,6 +8,7 @@ nodes and the borders of local functions do not count; biases and normalisation 
 import hashlib
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,21 +22,43 @@ from onnxnnw.graph.stored import StoredTensor
 if TYPE_CHECKING:
     from onnxnnw.graph.patch import Edit
 
-__all__ = ["leaf_digest", "network_digest"]
+__all__ = ["Digests", "leaf_digest", "network_digest", "network_digests"]
 
 _DOMAIN = b"onnxnnw/digest/1\0"
 
 
+@dataclass(frozen=True)
+class Digests:
+    """The digest of a network and of what it is made of, in hexadecimal.
+
+    Attributes:
+        network: The canonical digest.
+        tensors: Digest of each stored tensor that a live node reads, by its scoped name.
+    """
+
+    network: str
+    tensors: Mapping[str, str]
+
+
 def network_digest(network: Network, view: SlotView | None = None, edits: "Mapping[int, Edit] | None" = None) -> str:
-    """The canonical digest of a network, in hexadecimal; weights are streamed, on as many cores as there are.
+    """The canonical digest of a network alone; see ``network_digests``."""
+    return network_digests(network, view, edits).network
+
+
+def network_digests(
+    network: Network, view: SlotView | None = None, edits: "Mapping[int, Edit] | None" = None
+) -> Digests:
+    """The canonical digests of a network; weights are streamed, on as many cores as there are.
 
     Args:
         network: An opened network.
         view: Its slots, where they are known already.
-        edits: Changes by ``id`` of the stored tensor: the digest as if they had been written.
+        edits: Changes by ``id`` of the stored tensor: the digests as if they had been written.
     """
     view = view if view is not None else find_slots(network)
-    return _Digest(network, view, edits or {}).hex()
+    digest = _Digest(network, view, edits or {})
+    whole = digest.hex()
+    return Digests(whole, {view.flow.names[value]: digest.values[value].hex() for value in digest.leaves})
 
 
 def leaf_digest(tensor: StoredTensor, edit: "Edit | None" = None) -> bytes:
@@ -45,12 +68,11 @@ def leaf_digest(tensor: StoredTensor, edit: "Edit | None" = None) -> bytes:
     if edit is None:
         for chunk in tensor.raw_chunks():
             hasher.update(chunk)
-    elif edit.positions is None:
-        hasher.update(edit.content)
     else:
         width, start = tensor.itemsize, 0
-        order = np.argsort(edit.positions)
-        places, values = edit.positions[order], np.frombuffer(edit.content, f"V{width}")[order]
+        positions = np.asarray(edit.positions)
+        order = np.argsort(positions)
+        places, values = positions[order], np.frombuffer(edit.content, f"V{width}")[order]
         for chunk in tensor.raw_chunks():
             elements = np.frombuffer(bytearray(chunk), f"V{width}")
             low, high = np.searchsorted(places, (start, start + elements.size))
@@ -69,6 +91,7 @@ class _Digest:
         self.network, self.flow, self.live = network, view.flow, view.live
         self.edits = {edit.tensor.place: edit for edit in edits.values()}
         self.values: dict[int, bytes] = {ABSENT: b"\0" * 32}
+        self.leaves: list[int] = []
 
     def hex(self) -> str:
         flow = self.flow
@@ -98,7 +121,7 @@ class _Digest:
         needed = {v for node in self.live for v in node.inputs if v in flow.tensors}
         needed |= {v for node in self.live for body in node.bodies for v in body.outputs if v in flow.tensors}
         needed |= {v for v in flow.outputs if v in flow.tensors}
-        ordered = sorted(needed)
+        self.leaves = ordered = sorted(needed)
         tensors = [flow.tensors[value] for value in ordered]
         from concurrent.futures import ThreadPoolExecutor  # brings logging: only where something is hashed
 

@@ -101,7 +101,7 @@ class Network:
     def _tensor(self, proto: TensorProto, name: str) -> StoredTensor:
         if len(proto.dims) > MAX_DIMENSIONS:
             raise UnreadableNetwork(f"more than {MAX_DIMENSIONS} dimensions")
-        shape = tuple(proto.dims)
+        shape = tuple(proto.dims[:])
         size = math.prod(shape)
         if (shape and min(shape) < 0) or (not size and not possible(shape)):
             raise UnreadableNetwork(f"impossible shape {list(shape)[:8]}")
@@ -131,7 +131,7 @@ class Network:
 
     def _split_entries(self, proto: TensorProto) -> tuple[list[wire.Cut], dict[str, str]]:
         cuts, entries = [], {}
-        for entry in proto.external_data:
+        for entry in proto.external_data[:]:
             if entry.key == self._key:
                 cuts.append(self._cuts[int(entry.value)])
             elif entry.key in entries:

@@ -53,26 +53,27 @@ class Node:
     op: str
     domain: str
     version: int
-    inputs: list[int]
-    outputs: list[int]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
     conditional: bool = False
-    bodies: list[Body] = field(default_factory=list)
+    bodies: tuple[Body, ...] = ()
     bindings: "dict[str, AttributeProto] | None" = None
 
     def attributes(self) -> dict[str, AttributeProto]:
         """The attributes by name, references to a function's attributes resolved."""
         out: dict[str, AttributeProto] = {}
-        for attribute in self.proto.attribute:
-            if attribute.name in out:
+        for attribute in self.proto.attribute[:]:
+            name, reference = attribute.name, attribute.ref_attr_name
+            if name in out:
                 raise UnreadableNetwork(f"an attribute of {self.op[:80]!r} is given twice; readers would disagree")
-            if type(attribute.name) is not str:
+            if type(name) is not str:
                 raise UnreadableNetwork("an attribute's name is no readable text")
-            if attribute.ref_attr_name:
-                bound = (self.bindings or {}).get(attribute.ref_attr_name)
+            if reference:
+                bound = (self.bindings or {}).get(reference)
                 if bound is not None:
-                    out[attribute.name] = bound
+                    out[name] = bound
             else:
-                out[attribute.name] = attribute
+                out[name] = attribute
         return out
 
     def integer(self, name: str, default: int) -> int:
@@ -241,13 +242,13 @@ class _Tracer:
         self.left -= len(nodes)
         if self.left < 0:
             raise UnreadableNetwork(f"more than {self.limit:,} nodes in a network of this size")
-        nodes = list(nodes)
+        nodes = nodes[:]  # protobuf hands out a copy at half the cost of one element after the other
         if scope.bindings is not None:
             self.unfold(sum(1 + len(proto.input) + len(proto.output) for proto in nodes))
-        produced: list[list[int]] = []
+        produced: list[tuple[int, ...]] = []
         for proto in nodes:  # all names first: the order of nodes is a tool's habit, not a promise
-            outputs = []
-            for name in proto.output:
+            outputs: list[int] = []
+            for name in proto.output[:]:
                 if not name:
                     outputs.append(ABSENT)
                     continue
@@ -256,19 +257,19 @@ class _Tracer:
                 value = names[name] = len(flow.names)
                 flow.names.append(prefix + name)
                 outputs.append(value)
-            produced.append(outputs)
-        for proto, outputs in zip(nodes, produced, strict=True):
-            self.node(proto, outputs, scope, depth)
+            produced.append(tuple(outputs))  # of integers: nothing for the garbage collector to look at
+        for proto, values in zip(nodes, produced, strict=True):
+            self.node(proto, values, scope, depth)
 
-    def node(self, proto: NodeProto, outputs: list[int], scope: _Scope, depth: int) -> None:
-        flow = self.flow
+    def node(self, proto: NodeProto, outputs: tuple[int, ...], scope: _Scope, depth: int) -> None:
+        flow, names = self.flow, scope.names
         inputs: list[int] = []
-        for name in proto.input:
-            value = scope.names.get(name) if name else ABSENT
+        for name in proto.input[:]:
+            value = names.get(name) if name else ABSENT
             if value is None:
                 value = scope.find(name)
                 if value is None:  # a name from nowhere: no runtime loads it, nothing is known of it
-                    value = scope.names[name] = flow.value(scope.prefix + name)
+                    value = names[name] = flow.value(scope.prefix + name)
             inputs.append(value)
         op, domain = proto.op_type, proto.domain
         if type(op) is not str or type(domain) is not str:
@@ -281,22 +282,25 @@ class _Tracer:
                 self.call(function, proto, inputs, outputs, scope, depth)
                 return
         version, conditional = scope.versions.get(domain, 0), scope.level > 0
-        node = Node(proto, op, domain, version, inputs, outputs, conditional, [], scope.bindings)
+        node = Node(proto, op, domain, version, tuple(inputs), outputs, conditional, (), scope.bindings)
         if op == "Constant" and not domain:
             self.constant(node, scope)
             return
         if max(outputs, default=ABSENT) == ABSENT:  # it computes nothing, so nothing depends on it
             return
-        for attribute in proto.attribute:
+        bodies: list[Body] = []
+        for attribute in proto.attribute[:]:
             if attribute.HasField("g"):
-                self.body(node, attribute.name, attribute.g, scope, depth)
-            for graph in attribute.graphs:
-                self.body(node, attribute.name, graph, scope, depth)
+                bodies.append(self.body(node, attribute.name, attribute.g, scope, depth))
+            for graph in attribute.graphs[:]:
+                bodies.append(self.body(node, attribute.name, graph, scope, depth))
+        if bodies:
+            node.bodies = tuple(bodies)
         flow.nodes.append(node)
         for value in outputs:
             flow.producer[value] = node
 
-    def body(self, node: Node, attribute: str, graph: GraphProto, scope: _Scope, depth: int) -> None:
+    def body(self, node: Node, attribute: str, graph: GraphProto, scope: _Scope, depth: int) -> Body:
         inner = _Scope(
             _inside(scope.prefix, f"{node.proto.name or node.op}.{attribute}"),
             scope,
@@ -305,7 +309,7 @@ class _Tracer:
             scope.bindings,
         )
         inputs, outputs = self.graph(graph, inner, depth + 1)
-        node.bodies.append(Body(attribute, inputs, outputs, inner.level))
+        return Body(attribute, inputs, outputs, inner.level)
 
     def call(
         self,
@@ -319,7 +323,7 @@ class _Tracer:
         """Inline a call: the body's nodes with the call's inputs, then one Identity per output."""
         self.unfold(sum(map(len, (function.input, function.output, function.attribute_proto, function.opset_import))))
         attributes = {a.name: a for a in function.attribute_proto}
-        attributes |= Node(proto, function.name, "", 0, [], [], bindings=scope.bindings).attributes()
+        attributes |= Node(proto, function.name, "", 0, (), (), bindings=scope.bindings).attributes()
         prefix = _inside(scope.prefix, proto.name or function.name)
         inner = _Scope(prefix, None, _versions(function.opset_import), scope.level, attributes)
         for index, name in enumerate(function.input):
@@ -331,7 +335,7 @@ class _Tracer:
             source = inner.names.get(function.output[index])
             if source is None:
                 raise UnreadableNetwork(f"the local function {function.name[:80]!r} does not compute its output")
-            alias = Node(proto, "Identity", "", 0, [source], [value], scope.level > 0)
+            alias = Node(proto, "Identity", "", 0, (source,), (value,), scope.level > 0)
             self.flow.nodes.append(alias)
             self.flow.producer[value] = alias
 
@@ -343,7 +347,7 @@ class _Tracer:
         given = node.attributes()
         if len(given) > 1:
             raise UnreadableNetwork(f"the Constant {name[:80]!r} has two values; readers would disagree")
-        kind, attribute = next(iter(given.items()), ("", AttributeProto()))
+        kind, attribute = next(iter(given.items())) if given else ("", AttributeProto())
         if kind == "value" and attribute.HasField("t"):
             self.stored(value, attribute.t, scope)
         elif kind in _LITERALS:

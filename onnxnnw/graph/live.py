@@ -4,11 +4,13 @@ An edge that carries nothing is not followed: the branch that a constant conditi
 Where never picks, a loop that never runs, and a summand that a constant factor makes negligible beside its neighbours.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from onnxnnw.errors import UnreadableNetwork
 from onnxnnw.graph.constants import Constants
-from onnxnnw.graph.flow import ABSENT, Flow, Node
+from onnxnnw.graph.flow import ABSENT, Body, Flow, Node
 
 __all__ = ["NEGLIGIBLE", "live_nodes"]
 
@@ -52,7 +54,7 @@ def live_nodes(flow: Flow, constants: Constants) -> list[Node]:
     return order
 
 
-def _needed(node: Node, flow: Flow, constants: Constants) -> list[int]:
+def _needed(node: Node, flow: Flow, constants: Constants) -> Sequence[int]:
     """The values that reach what the node computes."""
     if node.op in _EDGES and not node.domain:
         return _EDGES[node.op](node, flow, constants)
@@ -61,23 +63,23 @@ def _needed(node: Node, flow: Flow, constants: Constants) -> list[int]:
     return node.inputs
 
 
-def _if(node: Node, flow: Flow, constants: Constants) -> list[int]:
+def _if(node: Node, flow: Flow, constants: Constants) -> Sequence[int]:
     condition = constants.small(node.inputs[0]) if node.inputs else None
-    bodies = node.bodies
+    bodies: Sequence[Body] = node.bodies
     if condition is not None and condition.size == 1:
         taken = "then_branch" if bool(condition.reshape(-1)[0]) else "else_branch"
         bodies = [body for body in bodies if body.attribute == taken]
     return [*node.inputs, *(value for body in bodies for value in body.outputs)]
 
 
-def _loop(node: Node, flow: Flow, constants: Constants) -> list[int]:
+def _loop(node: Node, flow: Flow, constants: Constants) -> Sequence[int]:
     limits = [constants.small(value) for value in node.inputs[:2]]
     if any(limit is not None and limit.size == 1 and limit.reshape(-1)[0] <= 0 for limit in limits):
         return node.inputs[2:]
     return [*node.inputs, *(value for body in node.bodies for value in body.outputs)]
 
 
-def _where(node: Node, flow: Flow, constants: Constants) -> list[int]:
+def _where(node: Node, flow: Flow, constants: Constants) -> Sequence[int]:
     condition = constants.magnitudes(node.inputs[0]) if len(node.inputs) == 3 else None
     if condition is None:
         return node.inputs
@@ -87,7 +89,7 @@ def _where(node: Node, flow: Flow, constants: Constants) -> list[int]:
     return node.inputs if largest > 0 else [node.inputs[2]]
 
 
-def _sum(node: Node, flow: Flow, constants: Constants) -> list[int]:
+def _sum(node: Node, flow: Flow, constants: Constants) -> Sequence[int]:
     dynamic = [v for v in node.inputs if v != ABSENT and constants.status(v) is None]
     if len(dynamic) < 2 and not any(_is_product(v, flow) for v in dynamic):
         return node.inputs
@@ -96,7 +98,7 @@ def _sum(node: Node, flow: Flow, constants: Constants) -> list[int]:
     return [v for v in node.inputs if v not in factors or (factors[v] >= NEGLIGIBLE * largest and factors[v] > 0)]
 
 
-def _product(node: Node, flow: Flow, constants: Constants) -> list[int]:
+def _product(node: Node, flow: Flow, constants: Constants) -> Sequence[int]:
     """A product with zero carries nothing of its other operand."""
     for value in node.inputs:
         constant = constants.of(value) if value != ABSENT else None
@@ -107,7 +109,7 @@ def _product(node: Node, flow: Flow, constants: Constants) -> list[int]:
     return node.inputs
 
 
-def _normalisation(node: Node, flow: Flow, constants: Constants) -> list[int]:
+def _normalisation(node: Node, flow: Flow, constants: Constants) -> Sequence[int]:
     """A normalisation whose gamma is zero carries nothing but its beta."""
     gamma = constants.magnitudes(node.inputs[1]) if len(node.inputs) == 5 else None
     return node.inputs[1:] if gamma == (0.0, 0.0) else node.inputs

@@ -17,20 +17,29 @@ from numpy.typing import NDArray
 from onnxnnw.errors import UnsupportedNetwork, UsageError
 from onnxnnw.graph import wire
 from onnxnnw.graph.file import Network, open_network
-from onnxnnw.graph.stored import Source, StoredTensor, identity_of
+from onnxnnw.graph.stored import Array, Source, StoredTensor, identity_of
 
-__all__ = ["Edit", "atomic_copy", "atomic_file", "write_patched"]
+__all__ = ["Edit", "atomic_copy", "atomic_file", "rewritten", "write_patched"]
 
 _ALIGNMENT = 4096
 _COPY_CHUNK = 2**24
 
 
 class Edit(NamedTuple):
-    """New stored values: at flat stored positions in this order, or of the whole tensor where ``positions`` is None."""
+    """New stored values at flat stored positions, in this order; neighbours, given as a range, are written at once."""
 
     tensor: StoredTensor
-    positions: NDArray[np.int64] | None
+    positions: NDArray[np.int64] | range
     content: bytes
+
+
+def rewritten(tensor: StoredTensor, blocks: Iterable[Array]) -> Iterator[Edit]:
+    """New values of a whole tensor: flat, in order, in blocks of any length."""
+    start = 0
+    for block in blocks:
+        yield Edit(tensor, range(start, start + block.size), tensor.encode(block))
+        start += block.size
+    assert start == tensor.size
 
 
 def write_patched(
@@ -160,17 +169,26 @@ def _write(target: int, content: bytes | memoryview, offset: int) -> None:
 
 
 def _apply(edits: Iterable[Edit], targets: dict[Path, _Target]) -> None:
-    for tensor, positions, content in edits:
-        if tensor.read_only or tensor.source is None:
-            raise UnsupportedNetwork(f"cannot be changed in place: {tensor.read_only}")
-        target = targets[tensor.source.path]
-        start, width = target.place(tensor.offset), tensor.itemsize
-        if positions is None:
-            assert len(content) == tensor.size * width
-            _write(target.descriptor, content, start)
-            continue
-        for index, position in enumerate(positions.tolist()):
-            _write(target.descriptor, content[index * width : (index + 1) * width], start + position * width)
+    for edit in edits:
+        _write_edit(edit, targets)
+        del (
+            edit
+        )  # its bytes would stand where the next edit is computed: in the middle of the memory that was just freed
+
+
+def _write_edit(edit: Edit, targets: dict[Path, _Target]) -> None:
+    tensor, positions, content = edit
+    if tensor.read_only or tensor.source is None:
+        raise UnsupportedNetwork(f"cannot be changed in place: {tensor.read_only}")
+    target = targets[tensor.source.path]
+    start, width = target.place(tensor.offset), tensor.itemsize
+    if isinstance(positions, range):
+        assert positions.step == 1
+        assert len(content) == len(positions) * width
+        _write(target.descriptor, content, start + positions.start * width)
+        return
+    for index, position in enumerate(positions.tolist()):
+        _write(target.descriptor, content[index * width : (index + 1) * width], start + position * width)
 
 
 def _external_bases(sources: list[Source]) -> dict[Path, int]:

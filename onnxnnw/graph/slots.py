@@ -4,7 +4,9 @@ A slot is an index map with a decoder, never a copied array. A stored tensor tha
 use. Weights of dead nodes are no slots at all.
 """
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import NamedTuple
@@ -185,6 +187,19 @@ class SlotView:
         return out
 
 
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """No search for cycles while many objects are made that all stay: it would look at each of them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_without_collector()
 def find_slots(network: Network, min_elements: int = MIN_ELEMENTS) -> SlotView:
     """All slots of a network that an output depends on.
 

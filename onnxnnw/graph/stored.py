@@ -61,11 +61,17 @@ _VALUE_FIELDS = {
     "string_data": {"STRING"},
 }  # every other type is stored in int32_data, one varint per element (or per packed byte)
 _MERGE_GAP = 4096
+_ONE_PIECE = 2**15  # reading that much takes less time than finding out what could be left out
 
 MAX_DIMENSIONS = 32
 """NumPy's limit until its version 2."""
 
 _NAMES = {number: name for name, number in TensorProto.DataType.items()}
+_READABLE = {
+    number
+    for number, name in _NAMES.items()
+    if (number in _NUMPY and not name.startswith("COMPLEX")) or name in PACKED_BITS
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +141,7 @@ class StoredTensor:
     @property
     def readable(self) -> bool:
         """Whether this version can read the elements as numbers."""
-        name = str(_NAMES[self.data_type])
-        return (self.data_type in _NUMPY and not name.startswith("COMPLEX")) or name in PACKED_BITS
+        return self.data_type in _READABLE
 
     @property
     def read_only(self) -> str:
@@ -163,6 +168,10 @@ class StoredTensor:
         assert self.source is not None
         if not flat.size:
             return np.empty(flat.shape, dtype)
+        low, high = int(flat.min()), int(flat.max())
+        if (high - low) * itemsize < _ONE_PIECE:
+            piece = wire.read_exactly(self.source.descriptor, (high - low + 1) * itemsize, self.offset + low * itemsize)
+            return np.frombuffer(piece, dtype)[flat - low]
         order = np.argsort(flat, axis=None, kind="stable")
         ascending = flat.reshape(-1)[order]
         starts = np.concatenate(([0], np.flatnonzero(np.diff(ascending) * itemsize > _MERGE_GAP) + 1))
@@ -182,29 +191,29 @@ class StoredTensor:
 
     def array(self) -> Array:
         """All elements in the stored shape, as numbers; float16 and bfloat16 as float32."""
+        return self._stretch(0, self.size).reshape(self.shape)
+
+    def blocks(self, elements: int = 2**16) -> Iterator[Array]:
+        """The same numbers, flat and in order, in blocks of at most ``elements``, a multiple of 8."""
+        for start in range(0, self.size, elements):
+            yield self._stretch(start, min(start + elements, self.size))
+
+    def _stretch(self, start: int, stop: int) -> Array:
+        """Neighbours as numbers, flat; the first of them begins a byte."""
         bits = PACKED_BITS.get(_NAMES[self.data_type])
+        each = 8 // bits if bits else 1
+        first, last = start // each, -(-stop // each)
         if self.inline is not None:
-            flat = self.inline
+            stored = self.inline[first:last]
         else:
             assert self.source is not None
-            count = byte_length(self.data_type, self.size) if bits else self.size
-            flat = np.empty(count, _NUMPY.get(self.data_type, "u1"))
-            if flat.size:
-                wire.read_into(self.source.descriptor, flat.view("u1").data, self.offset)
+            stored = np.empty(last - first, _NUMPY.get(self.data_type, "u1"))
+            if stored.size:
+                place = self.offset + first * stored.itemsize
+                wire.read_into(self.source.descriptor, stored.view("u1").data, place)
         if bits:
-            return _decode(unpack(flat, bits)[: self.size], self.data_type).reshape(self.shape)
-        return (_decode if self.inline is None else _decode_inline)(flat, self.data_type).reshape(self.shape)
-
-    def blocks(self, elements: int = 2**22) -> Iterator[Array]:
-        """The stored elements in order, undecoded (bfloat16 as its 16 bits), in blocks of at most ``elements``."""
-        if self.source is None or not self.itemsize:
-            assert self.inline is not None
-            yield self.inline.reshape(-1)
-            return
-        for start in range(0, self.size, elements):
-            count = min(elements, self.size - start)
-            raw = wire.read_exactly(self.source.descriptor, count * self.itemsize, self.offset + start * self.itemsize)
-            yield np.frombuffer(raw, _NUMPY[self.data_type])
+            return _decode(unpack(stored, bits)[: stop - start], self.data_type)
+        return (_decode if self.inline is None else _decode_inline)(stored, self.data_type)
 
     def raw_chunks(self, length: int = 2**22) -> Iterator[bytes]:
         """The canonical little-endian bytes, as ``raw_data`` would hold them, in chunks."""

@@ -4,7 +4,8 @@ import importlib
 import inspect
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, starmap
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.errors import UnknownName, UnsupportedNetwork
-from onnxnnw.graph import Edit, Network, StoredTensor, find_slots, open_network, write_patched
+from onnxnnw.graph import Network, StoredTensor, find_slots, open_network, rewritten, write_patched
 from onnxnnw.parameters import between, parameter
 
 __all__ = [
@@ -29,8 +30,8 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
-Changes = Iterator[tuple[StoredTensor, Array]]
-"""Stored tensors with their new values, in the stored shape."""
+Changes = Iterator[tuple[StoredTensor, Iterable[Array]]]
+"""Stored tensors with their new values: flat, in order, in blocks. The blocks of one are used up before the next is asked for."""
 
 
 class Modification(ABC):
@@ -57,15 +58,15 @@ class Modification(ABC):
 
 
 class WeightModification(Modification):
-    """A modification that gives new values to weights, one stored tensor at a time."""
+    """A modification that gives new values to weights, one block of one stored tensor at a time."""
 
     @abstractmethod
     def changed(self, weights: Sequence[StoredTensor], rng: np.random.Generator) -> Changes:
-        """New values, in the stored shape, for each weight that changes."""
+        """New values for each weight that changes."""
 
     def write(self, network: Network, out: Path, rng: np.random.Generator) -> None:
-        edits = (Edit(w, None, w.encode(values.reshape(-1))) for w, values in self.changed(weights_of(network), rng))
-        write_patched(network, out, edits)
+        changes = self.changed(weights_of(network), rng)
+        write_patched(network, out, chain.from_iterable(starmap(rewritten, changes)))
 
 
 def weights_of(network: Network) -> list[StoredTensor]:

@@ -1,15 +1,17 @@
 """Gaussian noise: ``w += N(0, S sigma)`` per layer, sigma the deviation of that layer's weights [NNW-TEC 7.2.6, R]."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from onnxnnw.graph import StoredTensor
-from onnxnnw.modifications.base import Changes, WeightModification, between, parameter
+from onnxnnw.modifications.base import Array, Changes, WeightModification, between, parameter
 
 __all__ = ["GaussianNoise"]
+
+_BLOCK = 2**16
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,32 @@ class GaussianNoise(WeightModification):
 
     def changed(self, weights: Sequence[StoredTensor], rng: np.random.Generator) -> Changes:
         for weight in weights:
-            values = weight.array()
-            wide = np.float64 if values.dtype == np.float64 else np.float32
-            noise = rng.standard_normal(values.shape, dtype=wide)
-            noise *= wide(self.ratio * np.std(values, dtype=np.float64))
+            yield weight, self._noisy(weight, rng)
+
+    def _noisy(self, weight: StoredTensor, rng: np.random.Generator) -> Iterator[Array]:
+        deviation = self.ratio * _deviation(weight)
+        for values in weight.blocks():
+            noise = rng.standard_normal(values.size, dtype=values.dtype)
+            noise *= values.dtype.type(deviation)
             noise += values
-            yield weight, noise
+            yield noise
+
+
+def _deviation(weight: StoredTensor) -> np.float64:
+    """``numpy.std`` in double precision, to the bit, without its copy of the whole tensor in that precision."""
+    values = weight.array()
+    mean = np.mean(values, dtype=np.float64)
+    deviation: np.float64 = np.sqrt(_squares(values.reshape(-1), mean) / values.size)
+    return deviation
+
+
+def _squares(values: Array, mean: np.float64) -> np.float64:
+    """Sum of squared differences from the mean, halved into blocks where NumPy's pairwise summation halves."""
+    if values.size > _BLOCK:
+        half = values.size // 2
+        half -= half % 8
+        return _squares(values[:half], mean) + _squares(values[half:], mean)
+    differences = values - mean
+    differences *= differences
+    total: np.float64 = np.sum(differences)
+    return total

@@ -4,9 +4,9 @@ The standard's text can be read as "smallest of the whole network"; its authors'
 here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,16 +35,12 @@ class MagnitudePruning(WeightModification):
 
     def changed(self, weights: Sequence[StoredTensor], rng: np.random.Generator) -> Changes:
         for weight in weights:
-            values = weight.array().reshape(-1)
-            count = round(values.size * self.percentage / 100)
-            if count == 0:
-                yield weight, values
-                continue
-            magnitudes = np.abs(values)
-            threshold = np.partition(magnitudes, count - 1)[count - 1]
-            below = magnitudes < threshold
-            ties = np.flatnonzero(magnitudes == threshold)[: count - np.count_nonzero(below)]
-            yield weight, _zeroed(values, below, ties)
+            yield weight, self._pruned(weight)
+
+    def _pruned(self, weight: StoredTensor) -> Iterator[Array]:
+        count = round(weight.size * self.percentage / 100)
+        threshold, ties = _smallest(weight, count) if count else (0, 0)
+        return map(_Pruner(np.abs, threshold, ties), weight.blocks())
 
 
 @dataclass(frozen=True)
@@ -63,13 +59,9 @@ class GlobalMagnitudePruning(WeightModification):
 
     def changed(self, weights: Sequence[StoredTensor], rng: np.random.Generator) -> Changes:
         count = round(sum(weight.size for weight in weights) * self.percentage / 100)
-        threshold, left = _select(weights, count) if count else (np.uint64(0), 0)
+        pruner = _Pruner(_keys, *_select(weights, count)) if count else _Pruner(_keys, np.uint64(0), 0)
         for weight in weights:
-            values = weight.array().reshape(-1)
-            keys = _keys(values)
-            ties = np.flatnonzero(keys == threshold)[:left]
-            left -= ties.size
-            yield weight, _zeroed(values, keys < threshold, ties)
+            yield weight, map(pruner, weight.blocks())
 
 
 @dataclass(frozen=True)
@@ -88,20 +80,58 @@ class RandomPruning(WeightModification):
 
     def changed(self, weights: Sequence[StoredTensor], rng: np.random.Generator) -> Changes:
         for weight in weights:
-            values = weight.array().reshape(-1)
-            chosen = rng.choice(values.size, round(values.size * self.percentage / 100), replace=False, shuffle=False)
-            yield weight, _zeroed(values, np.zeros(values.size, np.bool_), chosen)
+            yield weight, self._pruned(weight, rng)
+
+    def _pruned(self, weight: StoredTensor, rng: np.random.Generator) -> Iterator[Array]:
+        count = round(weight.size * self.percentage / 100)
+        chosen = np.zeros(weight.size, np.bool_)
+        chosen[rng.choice(weight.size, count, replace=False, shuffle=False)] = True
+        start = 0
+        for values in weight.blocks():
+            yield _zeroed(values, chosen[start : start + values.size])
+            start += values.size
 
 
-def _zeroed(values: Array, below: NDArray[np.bool_], ties: NDArray[np.int64]) -> Array:
-    out = np.where(below, values.dtype.type(0), values)
-    out[ties] = 0
-    return out
+@dataclass
+class _Pruner:
+    """Zeroes what is smaller than a threshold, and the first values that equal it, over one block after the other.
+
+    Args:
+        order: The magnitudes of values, or anything in their order.
+        threshold: In terms of ``order``.
+        ties: How many of those that equal the threshold are still to become zero.
+    """
+
+    order: Callable[[Array], Array]
+    threshold: Any
+    ties: int
+
+    def __call__(self, values: Array) -> Array:
+        magnitudes = self.order(values)
+        chosen = magnitudes < self.threshold
+        if self.ties:
+            ties = np.flatnonzero(magnitudes == self.threshold)[: self.ties]
+            chosen[ties] = True
+            self.ties -= ties.size
+        return _zeroed(values, chosen)
+
+
+def _zeroed(values: Array, chosen: NDArray[np.bool_]) -> Array:
+    return np.where(chosen, values.dtype.type(0), values)
+
+
+def _smallest(weight: StoredTensor, count: int) -> tuple[Any, int]:
+    """The ``count``-th smallest magnitude, and how many of those equal to it are among the smallest."""
+    magnitudes = weight.array().reshape(-1)
+    np.abs(magnitudes, out=magnitudes)
+    magnitudes.partition(count - 1)
+    threshold = magnitudes[count - 1]
+    return threshold, count - int(np.count_nonzero(magnitudes[:count] < threshold))
 
 
 def _keys(values: Array) -> NDArray[np.uint64]:
     """Unsigned integers in the order of the magnitudes."""
-    return np.abs(values.astype(np.float64)).view(np.uint64)
+    return np.abs(values).astype(np.float64).view(np.uint64)
 
 
 def _select(weights: Sequence[StoredTensor], count: int) -> tuple[np.uint64, int]:
@@ -109,17 +139,15 @@ def _select(weights: Sequence[StoredTensor], count: int) -> tuple[np.uint64, int
 
     Radix selection: one pass over the weights per 16 bits, so memory does not grow with the network.
     """
-    prefix, known, rank = 0, 0, count
+    low, rank = 0, count
     for shift in range(64 - _DIGIT, -1, -_DIGIT):
         histogram = np.zeros(2**_DIGIT, np.int64)
-        for weight in weights:
-            keys = _keys(weight.array().reshape(-1))
-            if known:
-                keys = keys[keys >> np.uint64(shift + _DIGIT) == np.uint64(prefix)]
-            digits = (keys >> np.uint64(shift)) & np.uint64(2**_DIGIT - 1)
-            histogram += np.bincount(digits.astype(np.int64), minlength=2**_DIGIT)
+        for keys in (_keys(values) for weight in weights for values in weight.blocks()):
+            keys -= np.uint64(low)  # what is smaller wraps around and is larger than the span
+            digits = keys[keys <= np.uint64(2 ** (shift + _DIGIT) - 1)] >> np.uint64(shift)
+            histogram += np.bincount(digits.view(np.int64), minlength=2**_DIGIT)
         reached = np.cumsum(histogram)
         digit = int(np.searchsorted(reached, rank))
         rank -= int(reached[digit] - histogram[digit])
-        prefix, known = prefix << _DIGIT | digit, known + _DIGIT
-    return np.uint64(prefix), rank
+        low += digit << shift
+    return np.uint64(low), rank

@@ -1,13 +1,13 @@
 """Quantization: every layer's weights on 2**B evenly spaced levels, stored as they were [NNW-TEC 7.2.6, R]."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from onnxnnw.graph import StoredTensor
-from onnxnnw.modifications.base import Changes, WeightModification, between, parameter
+from onnxnnw.modifications.base import Array, Changes, WeightModification, between, parameter
 
 __all__ = ["Quantization"]
 
@@ -28,16 +28,25 @@ class Quantization(WeightModification):
 
     def changed(self, weights: Sequence[StoredTensor], rng: np.random.Generator) -> Changes:
         for weight in weights:
-            values = weight.array()
-            low, high = values.min(), values.max()
-            if not np.isfinite(high - low) or high == low:
-                yield weight, values
-                continue
-            scale = values.dtype.type((2**self.bits - 1) / (float(high) - float(low)))
+            yield weight, self._quantised(weight)
+
+    def _quantised(self, weight: StoredTensor) -> Iterator[Array]:
+        low, high = _range(weight)
+        if not np.isfinite(high - low) or high == low:
+            yield from weight.blocks()
+            return
+        scale = low.dtype.type((2**self.bits - 1) / (float(high) - float(low)))
+        for values in weight.blocks():
             levels = values - low
             levels *= scale
             np.rint(levels, out=levels)
             np.clip(levels, 0, 2**self.bits - 1, out=levels)
             levels /= scale
             levels += low
-            yield weight, levels
+            yield levels
+
+
+def _range(weight: StoredTensor) -> tuple[Any, Any]:
+    """Smallest and largest value, in the weight's own precision."""
+    values = weight.array()
+    return values.min(), values.max()

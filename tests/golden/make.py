@@ -10,7 +10,12 @@ import numpy as np
 
 from onnxnnw.enrolment import Owner, embed, fingerprint
 from onnxnnw.keys import Key
+from onnxnnw.marking import complete_record
+from onnxnnw.methods.rtw import RtwInsertion
+from onnxnnw.methods.tbw import TbwInsertion
+from onnxnnw.records import save_record
 from tests.calibration import networks
+from tests.methods import marks
 
 SECRETS = {"network": b"golden network, format 1, public", "mark": b"golden mark, format 1, all public"[:32]}
 SECRETS["trace"] = b"golden fingerprint, 1, public..."
@@ -38,6 +43,15 @@ def main(folder: Path) -> None:
     owner = Owner("Golden Tracker", "Tracker", "source 1", "destination 2")
     embed(network, folder / "marked.onnx", folder / "mark-1.json", 256, owner=owner, key=Key(SECRETS["mark"]))
     fingerprint(network, folder / "trace-1.json", 256, owner=owner, key=Key(SECRETS["trace"]))
+    methods_of_training(network, folder)
+
+
+def methods_of_training(network: Path, folder: Path) -> None:
+    """RTW with its marked network, and TBW, whose marked network would be a matter of training."""
+    rtw = marks.drafted(network, RtwInsertion(bits=32, payload="RTW1"), secret=41)
+    save_record(marks.marked_with_rtw(network, folder / "marked-rtw.onnx", rtw), folder / "rtw-1.json")
+    tbw = marks.drafted(network, TbwInsertion(triggers=40, payload="TBW1!"), secret=42)
+    save_record(complete_record(tbw, network), folder / "tbw-1.json")
 
 
 if __name__ == "__main__":

@@ -4,10 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import ModelProto, SparseTensorProto, helper, numpy_helper
 
 from onnxnnw.graph import network_digest, open_network
+from onnxnnw.records import load_record
+from onnxnnw.verification import verify
 from tests.graph.networks import convolutional, dense, externalise, model_of, save, subgraph, tensor, weight
 
 
@@ -210,3 +213,33 @@ def test_which_loop_a_value_comes_from_counts(tmp_path: Path) -> None:
         return model_of([helper.make_node("Loop", ["n", "", "x"], ["y"], body=outer)], [], ["x", "n"])
 
     assert digest(network("in_i"), tmp_path) != digest(network("out_i"), tmp_path)
+
+
+def test_what_differs_is_named(enrolled, tmp_path):
+    """`--full` tells which stored tensors are not as they left, biases included, whatever they are called now."""
+    model = onnx.load(enrolled.marked)
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    for name in ("fc.bias", "block1.conv1.weight"):
+        values = numpy_helper.to_array(tensors[name]).copy()
+        values.flat[0] += 1
+        tensors[name].CopyFrom(numpy_helper.from_array(values, name))
+    onnx.save(onnx.compose.add_prefix(model, "other/"), tmp_path / "changed.onnx")
+    (verdict,) = verify(tmp_path / "changed.onnx", [load_record(enrolled.record)], full=True)
+    assert verdict.decision == "traced"
+    (finding,) = [one for one in verdict.findings if one.name == "tensors differ"]
+    assert set(finding.slots) == {"fc.bias", "block1.conv1.weight"}
+    assert finding.evidence["tensors"] == 2
+    (quick,) = verify(tmp_path / "changed.onnx", [load_record(enrolled.record)])
+    assert not [one for one in quick.findings if one.name == "tensors differ"]
+
+
+def test_another_graph_around_the_same_tensors_is_told(enrolled, tmp_path):
+    """One more operator, and not a bit of any tensor changed."""
+    model = onnx.load(enrolled.marked)
+    (output,) = model.graph.output
+    model.graph.node.append(onnx.helper.make_node("Neg", [output.name], ["negated"]))
+    output.name = "negated"
+    onnx.save(model, tmp_path / "changed.onnx")
+    (verdict,) = verify(tmp_path / "changed.onnx", [load_record(enrolled.record)], full=True)
+    assert verdict.decision == "traced"
+    assert "graph differs" in {finding.name for finding in verdict.findings}

@@ -9,8 +9,9 @@ import pytest
 from onnx import NodeProto, TensorProto, helper
 
 from onnxnnw.graph import Slot, find_slots, match, open_network
+from onnxnnw.graph.compare import Wanted, agreement, agreements
 from onnxnnw.graph.gauge import row_magnitudes
-from onnxnnw.graph.match import Wanted, agreement, match_slots
+from onnxnnw.graph.match import match_slots
 from tests.graph.networks import model_of, save, tensor, weight
 
 
@@ -186,3 +187,15 @@ def test_agreement_knows_scale_offset_and_gaps() -> None:
     assert agreement(np.zeros(32), values) == 0
     assert agreement(np.full(32, 1e300), values) == 0
     assert abs(agreement(rng.normal(size=32), values)) < match.AGREEMENT
+
+
+def test_many_agreements_at_once_are_those_of_each() -> None:
+    """Slots with few anchors stand beside slots with many."""
+    rng = np.random.default_rng(1)
+    expected = [rng.normal(size=size) for size in (32, 5, 0, 9, 32)]
+    found = [values + rng.normal(size=values.size) for values in expected]
+    found[0][3] = np.nan
+    assert agreements(found, expected) == pytest.approx(
+        [agreement(*pair) for pair in zip(found, expected, strict=True)]
+    )
+    assert agreements([], []).size == 0

@@ -296,7 +296,7 @@ def test_values_stored_one_by_one_are_read_only(tmp_path: Path) -> None:
     with open_network(save(model, tmp_path / "m.onnx"), for_writing=True) as network:
         slot = find_slots(network).slots[0]
         assert "variable-length" in slot.read_only
-        edit = Edit(slot.tensor, None, bytes(48 * 48 * 2))
+        edit = Edit(slot.tensor, range(48 * 48), bytes(48 * 48 * 2))
         with pytest.raises(UnsupportedNetwork, match="variable-length"):
             write_patched(network, tmp_path / "out.onnx", [edit])
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from onnxnnw.errors import UnreadableRecord, UsageError
 from onnxnnw.graph import find_slots, open_network
@@ -199,3 +201,46 @@ def test_impossible_records_are_unreadable(change, marked, layer):
     record = replace(marked[1], parameters={**marked[1].parameters, **change})
     with pytest.raises(UnreadableRecord):
         RTW().judge(record, Layer(layer).candidate(), -6.0)
+
+
+def test_signs_that_normalisation_folds_in_are_undone(tmp_path):
+    """BatchNorm with negative factors, folded by onnxruntime into renamed weights: every bit is still read."""
+    rng = np.random.default_rng(3)
+    weight = rng.normal(0, 0.05, (32, 16, 3, 3)).astype(np.float32)
+    scale = (rng.normal(0, 1, 32) + np.where(rng.random(32) < 0.4, -1.5, 1.5)).astype(np.float32)
+    path = tmp_path / "net.onnx"
+    onnx.save(_normalised(weight, scale, rng), path)
+    record = marks.marked_with_rtw(path, tmp_path / "marked.onnx", marks.drafted(path, RtwInsertion(bits=32)))
+    apply(find_modification("runtime-optimization")(), tmp_path / "marked.onnx", tmp_path / "folded.onnx")
+    (verdict,) = verify(tmp_path / "folded.onnx", [record])
+    assert verdict.decision == "traced"
+    assert verdict.standard.retrieved
+    assert verdict.evidence.after_the_fact_trials_log10 is None  # found by anchors that nothing binds
+    (plain,) = verify(tmp_path / "marked.onnx", [record])
+    assert plain.evidence.after_the_fact_trials_log10 == pytest.approx(-plain.log10_p)
+
+
+def _normalised(weight, scale, rng):
+    """Conv, BatchNormalization, Relu, Conv."""
+    arrays = {
+        "weight": weight,
+        "scale": scale,
+        "shift": rng.normal(0, 1, 32).astype(np.float32),
+        "mean": rng.normal(0, 1, 32).astype(np.float32),
+        "variance": rng.uniform(0.2, 4, 32).astype(np.float32),
+        "last": rng.normal(0, 0.1, (8, 32, 1, 1)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["input", "weight"], ["inner"]),
+        helper.make_node("BatchNormalization", ["inner", "scale", "shift", "mean", "variance"], ["normal"]),
+        helper.make_node("Relu", ["normal"], ["positive"]),
+        helper.make_node("Conv", ["positive", "last"], ["output"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "normalised",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 16, 8, 8])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["N", 8, 6, 6])],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)

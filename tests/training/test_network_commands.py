@@ -185,3 +185,59 @@ def test_unknown_cards_list_the_known_ones():
     """A name without a card raises."""
     with pytest.raises(UnknownName, match="no model card named 'resnet9'"):
         find_card("resnet9")
+
+
+def test_train_with_a_method_writes_network_and_record(cifar, tmp_path):
+    """--method and its own parameters; what to keep and what to publish are said."""
+    result = run(
+        *["train", "resnet8", *SMALL, "--data", cifar, "-o", tmp_path / "out.onnx", "--record", tmp_path / "record"],
+        *["--epochs", 1, "--rate", 0.05, "--schedule", "constant", "--threads", 1, "--actor", "ACME"],
+        *["--method", "rtw", "--bits", 24, "--payload", "hi", "--weight", 0.5],
+    )
+    assert result.exit_code == 0, result.output
+    assert "commitment" in result.stdout
+    record = load_record(tmp_path / "record")
+    assert (record.method, record.actor, record.parameters["bits"]) == ("rtw", "ACME", 24)
+    (verdict,) = verify(tmp_path / "out.onnx", [record])
+    assert verdict.method == "rtw"
+    assert "values are" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--method", "odd", "--record", "r"],
+            "no method that is inserted in training named 'odd'; there are nct, rtw, tbw",
+        ),
+        (["--method", "rtw", "--record", "r", "--rho", "1"], "--rho is not one of its parameters; they are: --bits, "),
+        (["--method", "rtw", "--record", "r", "--bits", "x"], "--bits takes a int number, not 'x'"),
+        (["--method", "rtw", "--record", "r", "--mark-at", "1"], "--mark-at belongs to nct"),
+        (["--method", "nct", "--record", "r"], "--method nct needs --mark-at"),
+        (["--method", "rtw"], "go together"),
+        (["--record", "r"], "go together"),
+        (["--nonsense", "1"], "--nonsense is not an option of train"),
+        (["--method", "rtw", "--record", "r", "--layer", "conv9"], "there are stem.weight, block1.conv1.weight"),
+        (
+            ["--method", "rtw", "--record", "r", "--payload", "far too long for T"],
+            "needs 144 bits, but the mark carries 64",
+        ),
+        (["--method", "tbw", "--record", "r", "--triggers", "3"], "that takes 6"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_wrong_use_of_methods_is_told(arguments, message, cifar, tmp_path):
+    """Before anything is trained, with what there is instead."""
+    given = [tmp_path / "r" if argument == "r" else argument for argument in arguments]
+    result = run("train", "resnet8", *SMALL, "--data", cifar, "-o", tmp_path / "o.onnx", "--epochs", 1, *given)
+    assert isinstance(result.exception, UsageError)
+    assert message in str(result.exception)
+    assert not list(tmp_path.iterdir())
+
+
+def test_methods_are_listed_with_their_parameters():
+    """What a user may choose, and the defaults."""
+    result = run("train", "--list-methods")
+    assert result.exit_code == 0
+    for part in ("nct", "rtw", "tbw", "--bits", "T: number of bits (default 64)", "--per-batch"):
+        assert part in result.stdout

@@ -1,0 +1,38 @@
+"""Golden records of RTW and TBW: what they stand for never changes."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from onnxnnw.methods.rtw import mark_of
+from onnxnnw.records import load_record
+from onnxnnw.triggers import Triggers
+from onnxnnw.verification import verify
+
+GOLDEN = Path(__file__).parent
+WANTED = "00100011100000111111111100000000"
+MATRIX = "033a5b5d2506f1ddfeea841a096293ecf17802016408fa76038cd405e4667b32"
+LABELS = "1300638451642032025696672396335180155938"
+IMAGES = "31fc318b07aa8a6d6058828e5b0e0d502ef53fdb73d77fe9c0b7b4761344367d"
+
+
+def test_the_golden_rtw_record_verifies_for_ever():
+    """Key matrix, pad, text and p-value are those of the day it was made."""
+    record = load_record(GOLDEN / "rtw-1.json")
+    mark = mark_of(record)
+    assert "".join(map(str, mark.wanted)) == WANTED
+    assert hashlib.sha256(mark.matrix.tobytes()).hexdigest() == MATRIX
+    (verdict,) = verify(GOLDEN / "marked-rtw.onnx", [record], full=True)
+    assert verdict.decision == "identical"
+    assert verdict.payload.text == "RTW1"
+    assert verdict.log10_p == pytest.approx(-9.3319299, abs=1e-6)  # 2 views of 2**-32
+    (absent,) = verify(GOLDEN / "network.onnx", [record])
+    assert absent.decision == "inconclusive"  # 32 bits are too few to prove absence
+
+
+def test_the_golden_tbw_record_stands_for_the_same_triggers_for_ever():
+    """Labels and the bytes of the images are those of the day it was made."""
+    triggers = Triggers(load_record(GOLDEN / "tbw-1.json"))
+    assert "".join(map(str, triggers.labels)) == LABELS
+    assert hashlib.sha256(triggers.images.tobytes()).hexdigest() == IMAGES
