@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from onnxnnw.graph.arrays import Constant
 from onnxnnw.graph.constants import Constants
+from onnxnnw.graph.decoding import dequantize
 from onnxnnw.graph.flow import ABSENT, Flow, Node
 from onnxnnw.graph.stored import Array
 
@@ -92,6 +94,22 @@ class Downstream:
         if not np.isfinite(walk.gain).all() or (walk.gain == 1).all():
             return None
         return walk.gain
+
+    def dequantised(self, node: Node, table: Constant) -> Constant:
+        """A table of integers as the numbers that are looked up in it, where they are dequantised after the look-up.
+
+        Args:
+            node: The Gather.
+            table: What it looks up in; itself where nothing of that kind follows, or not with one scale for all.
+        """
+        reader = self._only_reader(node.outputs[0])
+        if reader is None or reader.op != "DequantizeLinear" or not _known(reader):
+            return table
+        given = [self._constants.of(value) if value != ABSENT else None for value in reader.inputs[1:3]]
+        scale, zero = given[0], given[1] if len(given) > 1 else None
+        if scale is None or scale.size != 1 or (zero is not None and zero.size != 1):
+            return table
+        return dequantize(table, scale, zero, 0) or table
 
     def _has_barrier(self, node: Node) -> bool:
         """Whether the operator itself does more than multiply and add constants."""

@@ -241,6 +241,8 @@ def find_slots(network: Network, min_elements: int = MIN_ELEMENTS) -> SlotView:
     slots: list[Slot] = []
     for node, index, constant, use, main, start in weights:
         part = regions[main.place] > 1
+        if use.layout == "gather" and not main.is_float:
+            constant = downstream.dequantised(node, constant)
         mixed = "add" in layouts[main.place] and len(layouts[main.place]) > 1
         slots.append(
             Slot(

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnxnnw.graph import Slot, find_slots, open_network
 from onnxnnw.graph.gauge import row_magnitudes
@@ -218,3 +218,28 @@ def test_gains_of_no_finite_number_are_no_gains(tmp_path: Path) -> None:
     parameters[3].CopyFrom(tensor("variance", np.full(OUT, -1, "f4")))
     nodes = [helper.make_node("Conv", ["x", "w"], ["h"]), batch]
     assert only(nodes, [weights_for(nodes), *parameters], tmp_path).row_gain is None
+
+
+def test_a_table_that_is_dequantised_after_the_look_up_is_read_as_its_numbers(tmp_path):
+    """Gather of uint8, then DequantizeLinear: a quantiser's usual order for embeddings."""
+    rng = np.random.default_rng(5)
+    codes = rng.integers(0, 256, (40, 16), dtype=np.uint8)
+    arrays = {"table": codes, "scale": np.float32(0.02), "zero": np.uint8(131)}
+    nodes = [
+        helper.make_node("Gather", ["table", "input"], ["codes"]),
+        helper.make_node("DequantizeLinear", ["codes", "scale", "zero"], ["output"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "embedding",
+        [helper.make_tensor_value_info("input", TensorProto.INT64, ["N"])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["N", 16])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in arrays.items()],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), tmp_path / "table.onnx"
+    )
+    with open_network(tmp_path / "table.onnx") as network:
+        (slot,) = find_slots(network).slots
+        np.testing.assert_allclose(slot.array(), (codes.astype(np.float32) - 131) * np.float32(0.02), rtol=1e-6)
+        assert slot.name == "table"
