@@ -161,7 +161,8 @@ class CanonicalWeights(StoredWeights):
             ratio = self._ratio(match, slot)
         array = scaled(array, ratio)
         if match.columns is not None:
-            array = (array * match.columns).astype(array.dtype)
+            with np.errstate(all="ignore"):
+                array = array * match.columns.astype(array.dtype)
         return array if match.sign > 0 else -array
 
 

@@ -116,8 +116,9 @@ def _with_columns(want: Wanted, match: Match) -> Match:
     own = column_gains(array) if array.shape == (want.rows, want.row_size) else None
     if own is None or own.shape != want.columns.shape:
         return match
-    ratio = want.columns / own
-    scaled = (array * ratio).astype(array.dtype)
+    with np.errstate(all="ignore"):  # a candidate may hold numbers that overflow
+        ratio = want.columns / own
+        scaled = array * ratio.astype(array.dtype)
     z = float(anchors.compare(Content(scaled), want.positions[None], np.zeros(1, np.int64))[0])
     return (
         replace(match, agreement=z, folded=True, columns=ratio)

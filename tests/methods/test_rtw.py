@@ -130,7 +130,7 @@ def test_wrong_keys_toss_coins(matrix, candidate, payload, keys, marked, resnet8
     record = marks.drafted(resnet8, RtwInsertion(payload=payload, matrix=matrix))
     assert_binomial(measure.rtw_matches(record, rows, keys), BITS, 0.5)
     for number in range(20):
-        assert not RTW().judge(replace(record, key=marks.key(number)), Layer(rows).candidate(), -6.0).significant
+        assert not RTW().judge(replace(record, key=marks.key(1000 + number)), Layer(rows).candidate(), -6.0).significant
 
 
 def test_a_candidate_of_zeros_has_no_right_bit(marked, layer):
