@@ -82,6 +82,9 @@ def loops(network: str, size: str, batches: int, threads: int, wanted: tuple[str
 
 
 def _injection(report: Report, options: argparse.Namespace) -> None:
+    peaks = {
+        name: _peak(options, name) for name in LOOPS
+    }  # before torch makes this process, and so its children, large
     found = loops(options.network, options.size, options.batches, options.threads)
     times: dict[str, list[float]] = {one.name: [] for one in found}
     for number in range(options.rounds + 1):
@@ -96,14 +99,13 @@ def _injection(report: Report, options: argparse.Namespace) -> None:
     for name, values in times.items():
         ratio = statistics.median(b / a - 1 for a, b in zip(bare, values, strict=True))
         limit = 1.96 * statistics.stdev(values) / len(values) ** 0.5
-        peak = _peak(options, name)
         rows.append(
             (
                 _LABELS[name],
                 f"{1000 * statistics.median(values):.2f}",
                 f"{1000 * statistics.mean(values):.2f} ± {1000 * limit:.2f}",
                 f"{100 * ratio:+.1f} %",
-                f"{peak:.0f}",
+                f"{peaks[name]:.0f}",
             )
         )
     report.table(
@@ -167,8 +169,8 @@ def main(arguments: list[str]) -> int:
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return 0
     report = Report("cost", arguments, f"cost-{options.network}")
+    _detection(report, options)  # first, for the same reason
     _injection(report, options)
-    _detection(report, options)
     report.publish(options.output)
     sys.stdout.flush()
     return 0
