@@ -95,6 +95,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     except BaseException as error:
         if type(error).__name__ == "Abort":
             return _say("interrupted", INTERRUPTED)
+        if isinstance(error.__context__, BrokenPipeError):
+            raise error.__context__ from None  # typer ends with 1 when the reader leaves, which would read as "no"
         if isinstance(error, SystemExit):
             return error.code if isinstance(error.code, int) else 0
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # typer's own usage errors

@@ -184,3 +184,12 @@ def test_the_demo_ends_well(tmp_path):
     assert "12 of 12 files were judged rightly" in done.stdout
     assert (folder / "tracker.record").exists()
     assert run("demo", "--output", folder).returncode == 2
+
+
+def test_a_reader_that_leaves_is_no_verdict(enrolled):
+    """`verify … | head -1`: exit 3, for 1 would read as "not traced"."""
+    script = (
+        f'PYTHONUNBUFFERED=1 "{sys.executable}" -m onnxnnw verify "{enrolled.original}" --record "{enrolled.record}" | true; '
+        'exit "${PIPESTATUS[0]}"'
+    )
+    assert subprocess.run(["bash", "-c", script], check=False).returncode == 3
