@@ -25,17 +25,14 @@ from onnxnnw.methods.base import find_insertion
 from onnxnnw.modifications.base import apply, find_modification
 from onnxnnw.networks import find_network, measure
 from onnxnnw.recipes import resumed
-from onnxnnw.standard.robustness import PUBLISHED, TABLES
+from onnxnnw.standard.grids import MODIFICATIONS
+from onnxnnw.standard.tables import find_robustness, printed_robustness
 from onnxnnw.tasks.base import Samples, find_task
 from onnxnnw.verdict import Verdict
 from onnxnnw.verification import named_record, verify
 
-GRID: tuple[tuple[str, str, tuple[float, ...]], ...] = (
-    ("gaussian-noise", "ratio", (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0)),
-    ("quantization", "bits", (16, 8, 6, 4, 2)),
-    ("magnitude-pruning", "percentage", (10, 20, 50, 80, 90)),
-)
-FINE_TUNING = (1, 3, 5, 7, 10)
+ON_THE_GRAPH = ("gaussian-noise", "quantization", "magnitude-pruning")
+FINE_TUNING = tuple(int(epochs) for epochs in MODIFICATIONS["fine-tuning"].values)
 MARKS = (1, 2)
 """Further marks by overwriting; each costs as many epochs as the first."""
 
@@ -152,10 +149,10 @@ def overwritten(subject: Subject) -> Iterator[tuple[int, Path]]:
 def rows(subject: Subject) -> Iterator[Row]:
     """Every grid point; the first row is the marked network itself."""
     yield subject.row("none", 0, subject.marked)
-    for name, parameter, values in GRID:
-        for value in values:
+    for name in ON_THE_GRAPH:
+        for value in MODIFICATIONS[name].values:
             path = subject.folder / "modified.onnx"
-            settings: dict[str, Any] = {parameter: value}
+            settings: dict[str, Any] = {MODIFICATIONS[name].parameter: value}
             apply(find_modification(name)(**settings), subject.marked, path)
             yield subject.row(name, value, path)
     if not subject.options.graph_only:
@@ -180,8 +177,8 @@ def tell(report: Report, subject: Subject, found: list[Row], baseline: float) ->
         chosen = [row for row in found if row.modification == name]
         if not chosen:
             continue
-        published = PUBLISHED.get((method, network, name), {})
-        number = TABLES.get((method, name), {}).get(network)
+        published = printed_robustness(method, network, name)
+        table = find_robustness(method, network, name)
         lines = []
         for row in chosen:
             mark, error = published.get(row.value, ("", ""))
@@ -199,7 +196,7 @@ def tell(report: Report, subject: Subject, found: list[Row], baseline: float) ->
                 )
             )
         heads = [title, unit, "standard", "log10 p", "verdict", "error %", f"published {unit}", "published error %"]
-        report.table(f"{network}, {method.upper()}" + (f", Table {number}" if number else ""), heads, lines)
+        report.table(f"{network}, {method.upper()}" + (f", Table {table.number}" if table else ""), heads, lines)
 
 
 def _mark(verdict: Verdict) -> str:

@@ -20,19 +20,22 @@ from onnxnnw.enrolment import embed, fingerprint
 from onnxnnw.keys import Key
 from onnxnnw.modifications.base import apply, find_modification
 from onnxnnw.networks import measure
-from onnxnnw.standard.robustness import PUBLISHED
+from onnxnnw.standard.grids import MODIFICATIONS, Strength
+from onnxnnw.standard.tables import printed_robustness
 from onnxnnw.tasks.base import Samples, find_task
 from onnxnnw.verdict import Verdict
 from onnxnnw.verification import NamedRecord, named_record, verify
 
-GRID: tuple[tuple[str, str, str, tuple[float, ...]], ...] = (
-    ("Table 5, Gaussian noise", "gaussian-noise", "ratio", (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0)),
-    ("Table 9, quantization", "quantization", "bits", (16, 8, 6, 4, 2)),
-    ("Table 11, magnitude pruning per layer", "magnitude-pruning", "percentage", (10, 20, 50, 80, 90)),
-    ("Table 11 read globally", "global-magnitude-pruning", "percentage", (10, 20, 50, 80, 90)),
-    ("random pruning [M]", "random-pruning", "percentage", (1, 5, 10)),
-    ("7.2.6, watermark overwriting", "watermark-overwriting", "marks", (1, 2, 3, 4)),
+# (heading, modification, whose strengths of the standard's), and random pruning, for which the standard prints none
+SECTIONS = (
+    ("Table 5, Gaussian noise", "gaussian-noise", "gaussian-noise"),
+    ("Table 9, quantization", "quantization", "quantization"),
+    ("Table 11, magnitude pruning per layer", "magnitude-pruning", "magnitude-pruning"),
+    ("Table 11 read globally", "global-magnitude-pruning", "magnitude-pruning"),
+    ("random pruning [M]", "random-pruning", ""),
+    ("7.2.6, watermark overwriting", "watermark-overwriting", "watermark-overwriting"),
 )
+RANDOM = Strength("R", "percentage", (1, 5, 10))
 
 
 @dataclass(frozen=True)
@@ -57,15 +60,16 @@ def rows(folder: Path, strength: float, data: Path | None) -> Iterator[Row]:
         baseline = error_of(original, data)
         yield row("unmodified", "", marked, records, data, error_of(marked, data), ("", ""), baseline)
         unmodified = error_of(marked, data)
-    for section, name, parameter, values in GRID:
-        for value in values:
+    for section, name, strengths in SECTIONS:
+        grid = MODIFICATIONS.get(strengths, RANDOM)
+        for value in grid.values:
             out = folder / "out.onnx"
             settings: dict[str, Any] = {
-                parameter: value,
+                grid.parameter: value,
                 **({"strength": strength} if name.startswith("water") else {}),
             }
             apply(find_modification(name)(**settings), marked, out)
-            published = PUBLISHED.get(("nct", "resnet8", name), {}).get(value, ("", ""))
+            published = printed_robustness("nct", "resnet8", name).get(value, ("", ""))
             yield row(section, f"{value:g}", out, records, data, error_of(out, data), published, unmodified)
 
 
