@@ -1,0 +1,1 @@
+"""Trials become tables, figures and one page: read a folder of results, count, render."""

@@ -1,0 +1,158 @@
+"""Trials in, numbers out: counts, shares with exact limits, means with Student's limits, impact and error."""
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from onnxnnw.report.trials import Detection, Numbers, Verdict
+
+__all__ = [
+    "CONFIDENCE",
+    "STANDARD",
+    "STRICT",
+    "Counts",
+    "Decision",
+    "Mean",
+    "Share",
+    "at_most",
+    "counts",
+    "error",
+    "found",
+    "impact",
+    "mean",
+    "relative_change",
+    "share",
+    "symbol_error_rate",
+]
+
+CONFIDENCE = 0.95
+
+Decision = str
+STANDARD: Decision = "standard"
+STRICT: Decision = "strict"
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean with its 95 % confidence limits [NNW-NNT]; one value has none."""
+
+    value: float
+    count: int
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Share:
+    """So many of so many, with the exact 95 % limits of the binomial distribution (Clopper and Pearson)."""
+
+    hits: int
+    count: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        """The share itself."""
+        return self.hits / self.count
+
+
+@dataclass(frozen=True)
+class Counts:
+    """A detector's answers over M (D + 1) networks, M of them unmarked [NNW-NNT]."""
+
+    true_positives: int
+    true_negatives: int
+    false_positives: int
+    false_negatives: int
+
+    @property
+    def networks(self) -> int:
+        """M (D + 1), those that were tested."""
+        return self.true_positives + self.true_negatives + self.false_positives + self.false_negatives
+
+    @property
+    def false_positive_ratio(self) -> float:
+        """FP / (M (D + 1))."""
+        return self.false_positives / self.networks
+
+    @property
+    def false_negative_ratio(self) -> float:
+        """FN / (M (D + 1))."""
+        return self.false_negatives / self.networks
+
+
+def found(verdict: Verdict, decision: Decision) -> bool:
+    """Whether the mark is there: by the standard's decision, or by the strict one."""
+    return verdict.retrieved if decision == STANDARD else verdict.traced
+
+
+def counts(trials: Iterable[Detection], decision: Decision) -> Counts:
+    """Count networks, not trials: a marked one by its own record, an unmarked one as FP where any record finds itself in it.
+
+    Args:
+        trials: Of one mark, one modification and one value; trials with wrong keys are left out.
+    """
+    kept = [trial for trial in trials if trial.key is None]
+    marked = [found(trial.verdict, decision) for trial in kept if trial.truth]
+    unmarked = sorted((t.model, found(t.verdict, decision)) for t in kept if not t.truth)
+    accused = [any(hit for _, hit in asked) for _, asked in groupby(unmarked, key=lambda pair: pair[0])]
+    return Counts(sum(marked), len(accused) - sum(accused), sum(accused), len(marked) - sum(marked))
+
+
+def share(hits: int, count: int) -> Share | None:
+    """A share with exact limits; None of nothing."""
+    if not count:
+        return None
+    from scipy.stats import binomtest
+
+    limits = binomtest(hits, count).proportion_ci(CONFIDENCE, "exact")
+    return Share(hits, count, float(limits.low), float(limits.high))
+
+
+def at_most(trials: Sequence[Detection], level: float) -> tuple[int, int]:
+    """How many p-values are at most ``level``, of how many that were claimed."""
+    claimed = [t.verdict.log10_p for t in trials if t.verdict.log10_p is not None]
+    edge = math.log10(level) + 1e-12
+    return sum(log10_p <= edge for log10_p in claimed), len(claimed)
+
+
+def mean(values: Iterable[float | None]) -> Mean | None:
+    """Mean with Student's 95 % limits; None of nothing, values that are None left out."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    middle = math.fsum(known) / len(known)
+    if len(known) < 2:
+        return Mean(middle, 1, None, None)
+    from scipy.stats import t
+
+    half = float(t.ppf((1 + CONFIDENCE) / 2, len(known) - 1)) * statistics.stdev(known) / math.sqrt(len(known))
+    return Mean(middle, len(known), middle - half, middle + half)
+
+
+def relative_change(changed: Numbers | None, before: Numbers | None, metric: str) -> float | None:
+    """|changed - before| / |before| in %; None where one is not known or the denominator is 0."""
+    if not changed or not before or metric not in changed or not before.get(metric):
+        return None
+    return abs(changed[metric] - before[metric]) / abs(before[metric]) * 100
+
+
+def impact(trial: Detection, metric: str) -> float | None:
+    """Impact of the mark [NNW-TEC Eq. 1, in %]: of an unmodified marked network, against its unmarked counterpart."""
+    if not trial.truth or trial.modification is not None:
+        return None
+    return relative_change(trial.quality, trial.unmarked, metric)
+
+
+def error(trial: Detection, metric: str) -> float | None:
+    """Error of a modification [NNW-TEC Eq. 2, in %]: of a modified network, against the same before."""
+    return None if trial.modification is None else relative_change(trial.quality, trial.unmodified, metric)
+
+
+def symbol_error_rate(trial: Detection) -> float | None:
+    """Differing Symbols over Symbols of the payload [NNW-NNT]; None for a method that decodes none."""
+    verdict = trial.verdict
+    return None if verdict.errors is None or not verdict.symbols else verdict.errors / verdict.symbols

@@ -1,0 +1,178 @@
+"""A table before it is rendered: columns, groups of rows, and entries that know the trials they were computed from."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from onnxnnw.report.counts import Mean, Share
+from onnxnnw.report.trials import Trial
+
+__all__ = [
+    "NOT_MEASURED",
+    "Column",
+    "Entry",
+    "Group",
+    "Sheet",
+    "averaged",
+    "counted",
+    "fixed",
+    "label",
+    "megabytes",
+    "missing",
+    "note",
+    "published",
+    "seconds",
+    "shared",
+]
+
+NOT_MEASURED = "not measured in this campaign"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell of a table.
+
+    Attributes:
+        text: What is shown; limits are beside it.
+        role: ``label``, ``published``, ``measured``, ``missing`` or ``note``.
+        value: The number itself, where it is one.
+        margin: Half the width of the confidence interval of a mean, as shown.
+        low, high: Its confidence limits.
+        trials: What it was computed from.
+    """
+
+    text: str
+    role: str
+    value: float | None = None
+    margin: str = ""
+    low: float | None = None
+    high: float | None = None
+    trials: tuple[Trial, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column; neighbours with the same ``over`` share a heading above."""
+
+    title: str
+    over: str = ""
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows under a heading of their own; an empty title has none."""
+
+    title: str
+    rows: tuple[tuple[Entry, ...], ...]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table.
+
+    Attributes:
+        id: Short and unique: file name and anchor.
+        chapter: The heading it stands under.
+        number: Of the standard's table; None for ours.
+        flags: Contradictions in the standard that touch it; ``cuts``: what the campaign did with less than was asked for.
+        notes: Sentences that say how to read it.
+    """
+
+    id: str
+    chapter: str
+    title: str
+    columns: tuple[Column, ...]
+    groups: tuple[Group, ...]
+    number: int | None = None
+    clause: str = ""
+    flags: tuple[str, ...] = ()
+    cuts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def entries(self) -> Iterable[Entry]:
+        """All cells, row by row."""
+        return (entry for group in self.groups for row in group.rows for entry in row)
+
+    @property
+    def measured(self) -> bool:
+        """Whether anything was measured."""
+        return any(entry.role == "measured" for entry in self.entries)
+
+    @property
+    def heading(self) -> str:
+        """Number and title as in print."""
+        return self.title if self.number is None else f"Table {self.number}. {self.title}"
+
+
+Format = Callable[[float], str]
+
+
+def fixed(digits: int) -> Format:
+    """So many digits behind the point; a minus only where something is left of the number."""
+
+    def text(value: float) -> str:
+        shown = f"{value:.{digits}f}"
+        return shown.removeprefix("-") if float(shown) == 0 else shown
+
+    return text
+
+
+def seconds(value: float) -> str:
+    """Three significant digits."""
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:.{min(digits, 9)}f}"
+
+
+def megabytes(value: float) -> str:
+    """Bytes as MB (10^6)."""
+    return f"{value / 1e6:.1f}"
+
+
+def label(text: str) -> Entry:
+    """What a row is about."""
+    return Entry(text, "label")
+
+
+def published(printed: str) -> Entry:
+    """A figure of the standard, exactly as printed."""
+    return Entry(printed, "published", float(printed))
+
+
+def missing(text: str = NOT_MEASURED) -> Entry:
+    """Something that was not measured."""
+    return Entry(text, "missing")
+
+
+def note(text: str) -> Entry:
+    """A word where a number would mislead."""
+    return Entry(text, "note")
+
+
+def averaged(mean: Mean | None, form: Format, trials: Sequence[Trial], scale: float = 1.0) -> Entry:
+    """A mean with its limits; without one, the entry says that nothing was measured."""
+    if mean is None:
+        return missing()
+    value = mean.value * scale
+    if mean.low is None or mean.high is None:
+        return Entry(form(value), "measured", value, trials=tuple(trials))
+    half = (mean.high - mean.low) / 2 * scale
+    text = form(value)
+    margin = fixed(len(text.partition(".")[2]))(half)
+    return Entry(text, "measured", value, margin, mean.low * scale, mean.high * scale, tuple(trials))
+
+
+def shared(share: Share | None, trials: Sequence[Trial]) -> Entry:
+    """So many of so many; the limits are those of the share."""
+    if share is None:
+        return missing()
+    text = f"{share.hits:,} of {share.count:,}"
+    return Entry(text, "measured", share.value, "", share.low, share.high, tuple(trials))
+
+
+def counted(count: int, trials: Sequence[Trial]) -> Entry:
+    """A bare count."""
+    return Entry(f"{count:,}", "measured", float(count), trials=tuple(trials))
