@@ -3,6 +3,7 @@
 Colours are those of Okabe and Ito, which colour-blind readers can tell apart; every series differs in its marker too.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -59,9 +60,10 @@ def robustness(ax: "Axes", curves: Sequence[Curve], values: Sequence[float], par
     for number, curve in enumerate(curves):
         colour, marker = COLOURS[number % len(COLOURS)], _MARKERS[number % len(_MARKERS)]
         means = [(places[value], mean) for value, mean in sorted(curve.measured.items(), key=lambda i: places[i[0]])]
-        limits = [(x, m.low, m.high) for x, m in means if m.low is not None and m.high is not None]
+        limits = [(float(x), m.low, m.high) for x, m in means if m.low is not None and m.high is not None]
         if limits:
-            ax.fill_between(*zip(*limits, strict=True), color=colour, alpha=0.18, linewidth=0)
+            x, low, high = ([limit[part] for limit in limits] for part in range(3))
+            ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
         if means:
             x, y = [x for x, _ in means], [m.value for _, m in means]
             ax.plot(x, y, color=colour, marker=marker, markersize=4.5, linewidth=1.6, label=curve.name)
@@ -89,7 +91,7 @@ def spearman_threshold(N: int) -> float:
     from scipy.stats import t
 
     quantile = float(t.ppf(1 - SIGNIFICANCE / 2, N - 2))
-    return quantile / float(N - 2 + quantile**2) ** 0.5
+    return quantile / math.sqrt(N - 2 + quantile**2)
 
 
 def sharing(ax: "Axes", marks: Mapping[str, Mapping[float, float]], N: int) -> "Axes":
@@ -115,8 +117,6 @@ def sharing(ax: "Axes", marks: Mapping[str, Mapping[float, float]], N: int) -> "
 
 def scaling(ax: "Axes", insertion: Mapping[int, Mean], detection: Mapping[int, Mean]) -> "Axes":
     """Figure 5: seconds against N, with a line that grows as N log N through the last detection."""
-    import math
-
     for number, (name, means) in enumerate((("insertion", insertion), ("detection", detection))):
         x = sorted(means)
         colour, marker = COLOURS[number], _MARKERS[number]
@@ -129,6 +129,7 @@ def scaling(ax: "Axes", insertion: Mapping[int, Mean], detection: Mapping[int, M
         ax.plot(x, guide, color=INK, linewidth=1.0, linestyle=":", label="N log N")
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.set_xticks(x or [], [f"{N:,}" for N in x])
     ax.set_xlabel("N, Weights in the mark")
     ax.set_ylabel("milliseconds")

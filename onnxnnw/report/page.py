@@ -1,0 +1,117 @@
+"""Results become one HTML page that needs nothing else: no network, no other file, whatever the names in it say."""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from itertools import groupby
+from typing import Any
+
+from onnxnnw.errors import MissingExtra
+from onnxnnw.report.drawing import inline_svg
+from onnxnnw.report.ledger import Ledger
+from onnxnnw.report.plates import Plate
+from onnxnnw.report.results import Results
+from onnxnnw.report.settings import method_name
+from onnxnnw.report.sheets import Sheet
+from onnxnnw.report.summary import Summary
+from onnxnnw.standard.contradictions import CONTRADICTIONS
+
+__all__ = ["Chapter", "chapters", "render_page"]
+
+_TITLES: Mapping[str, str] = {
+    "fingerprints": "Fingerprints: unicity and search",
+    "false positives": "Networks without the mark",
+    "samples": "Samples of the standard (Tables 22 and 23)",
+    "cost": "Computational cost",
+}
+_FIRST = ("nct watermark", "rtw watermark", "tbw watermark")
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A heading with the figures and tables under it."""
+
+    id: str
+    title: str
+    plates: tuple[Plate, ...]
+    sheets: tuple[Sheet, ...]
+
+    @property
+    def measured(self) -> tuple[Sheet, ...]:
+        """Tables with something measured in them, and those that never compare."""
+        return tuple(sheet for sheet in self.sheets if sheet.measured or sheet.number is None)
+
+    @property
+    def published_only(self) -> tuple[Sheet, ...]:
+        """Tables of the standard of which the campaign measured nothing."""
+        return tuple(sheet for sheet in self.sheets if not sheet.measured and sheet.number is not None)
+
+
+def chapters(sheets: Sequence[Sheet], plates: Sequence[Plate]) -> tuple[Chapter, ...]:
+    """Tables and figures under their headings: the standard's methods, other methods, then what concerns all."""
+    names = [
+        name for name in dict.fromkeys([s.chapter for s in sheets] + [p.chapter for p in plates]) if name != "summary"
+    ]
+    methods = [name for name in names if name not in _TITLES]
+    order = [*(n for n in _FIRST if n in methods), *(n for n in methods if n not in _FIRST)]
+    return tuple(
+        Chapter(
+            f"chapter-{number}",
+            _TITLES.get(name) or method_name(*name.rsplit(" ", 1)),
+            tuple(plate for plate in plates if plate.chapter == name),
+            tuple(sheet for sheet in sheets if sheet.chapter == name),
+        )
+        for number, name in enumerate([*order, *(name for name in _TITLES if name in names)], 1)
+    )
+
+
+def render_page(results: Results, summary: Summary, sheets: Sequence[Sheet], plates: Sequence[Plate]) -> str:
+    """The page as text.
+
+    Raises:
+        MissingExtra: jinja2 or matplotlib is not installed.
+    """
+    try:
+        import jinja2
+        from markupsafe import Markup
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "jinja2", "report") from error
+    ledger = Ledger()
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["trials"] = ledger.number
+    environment.filters["svg"] = lambda panel: Markup(inline_svg(panel))
+    script, style = _template("page.js"), _template("page.css")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    body = environment.from_string(_template("body.html")).render(
+        results=results,
+        summary=summary,
+        chapters=chapters(sheets, plates),
+        overview=[plate for plate in plates if plate.chapter == "summary"],
+        contradictions=CONTRADICTIONS,
+        header_of=header_of,
+    )
+    data = ledger.to_json().replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    return environment.from_string(_template("page.html")).render(
+        title=f"Evaluation {results.name}",
+        policy=(
+            f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+        ),
+        style=Markup(style),
+        script=Markup(script),
+        body=Markup(body),
+        data=Markup(data),
+    )
+
+
+def header_of(sheet: Sheet) -> Mapping[str, Any]:
+    """Rows of a table's head: ``over`` as (text, columns) where neighbours share a heading, and whether there is any."""
+    over = [(name, len(list(inner))) for name, inner in groupby(sheet.columns, key=lambda column: column.over)]
+    return {"over": over, "two": any(name for name, _ in over)}
+
+
+def _template(name: str) -> str:
+    return resources.files("onnxnnw.report").joinpath("templates", name).read_text("utf-8")

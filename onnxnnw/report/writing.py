@@ -1,0 +1,100 @@
+"""A folder of results becomes a page, and on demand files of tables and figures: compute once, render many."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnxnnw.errors import UsageError
+from onnxnnw.graph.patch import atomic_file
+from onnxnnw.report import comma_separated, latex, markdown
+from onnxnnw.report.drawing import save_panel
+from onnxnnw.report.others import (
+    cost_sheets,
+    environment_sheet,
+    false_positive_sheet,
+    fingerprint_sheets,
+    sharing_sheets,
+)
+from onnxnnw.report.page import render_page
+from onnxnnw.report.plates import plates
+from onnxnnw.report.results import Results, read_results
+from onnxnnw.report.sheets import Sheet
+from onnxnnw.report.summary import Summary, summarise, trials_of
+from onnxnnw.report.tables import standard_sheets
+from onnxnnw.report.unaided import count_sheets, other_imperceptibility, other_robustness
+
+__all__ = ["Written", "all_sheets", "write_report"]
+
+_RENDERERS: Mapping[str, Callable[[Sheet], str]] = {
+    ".md": markdown.render,
+    ".csv": comma_separated.render,
+    ".tex": latex.render,
+}
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was made of how many trials."""
+
+    page: Path
+    trials: int
+    sheets: int
+    figures: int
+    summary: Summary
+
+
+def all_sheets(results: Results) -> tuple[Sheet, ...]:
+    """The standard's tables, then everything beyond them."""
+    standard = standard_sheets(results)
+    shown = trials_of(standard)
+    return (
+        *standard,
+        *sharing_sheets(results),
+        *other_imperceptibility(results, shown),
+        *other_robustness(results, shown),
+        *count_sheets(results),
+        *fingerprint_sheets(results),
+        *false_positive_sheet(results),
+        *cost_sheets(results),
+        environment_sheet(results),
+    )
+
+
+def write_report(folder: Path, out: Path, tables: Path | None = None, figures: Path | None = None) -> Written:
+    """Write the report of a campaign.
+
+    Args:
+        folder: What ``onnxnnw evaluate`` left.
+        tables: Where every table goes as Markdown, CSV and LaTeX.
+        figures: Where every figure goes as SVG and PNG.
+
+    Raises:
+        UsageError: The page would replace one of the results.
+        MissingData: There is no such folder, or it is incomplete.
+        UnreadableData: A file in it is damaged, hostile, or of an unknown format.
+        MissingExtra: matplotlib or jinja2 is not installed.
+    """
+    if out.resolve() in {(folder / name).resolve() for name in ("results.json", "trials.jsonl", "trials.jsonl.gz")}:
+        raise UsageError(f"{out}: would replace the results; give the page another name")
+    results = read_results(folder)
+    sheets, drawn = all_sheets(results), plates(results)
+    summary = summarise(results, [sheet for sheet in sheets if sheet.number is not None])
+    page = render_page(results, summary, sheets, drawn)
+    if tables is not None:
+        tables.mkdir(parents=True, exist_ok=True)
+        for sheet in sheets:
+            for suffix, render in _RENDERERS.items():
+                _write(tables / f"{sheet.id}{suffix}", render(sheet))
+    if figures is not None:
+        figures.mkdir(parents=True, exist_ok=True)
+        for panel in (panel for plate in drawn for panel in plate.panels):
+            save_panel(panel, figures)
+    _write(out, page)
+    return Written(out, len(results.trials), len(sheets), sum(len(plate.panels) for plate in drawn), summary)
+
+
+def _write(path: Path, text: str) -> None:
+    content = text.encode("utf-8")
+    with atomic_file(path) as descriptor, os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(content)
