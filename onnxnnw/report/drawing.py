@@ -53,6 +53,7 @@ def inline_svg(panel: Panel) -> str:
     text = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r"<svg [^>]*?viewBox=\"([^\"]*)\"[^>]*>", r'<svg viewBox="\1" aria-hidden="true">', text, count=1)
+    text = re.sub(r'<g id="[^"]*">', "<g>", text)
     text = re.sub(r'\bid="', f'id="{panel.id}-', text)
     text = re.sub(r'(xlink:)?href="#', f'href="#{panel.id}-', text)
     text = text.replace("url(#", f"url(#{panel.id}-")

@@ -70,7 +70,17 @@ def false_positive_sheet(results: Results) -> tuple[Sheet, ...]:
         "trials. NCT's standard decision is two-sided at 5 % and positive: nominally 2.5 %.",
     )
     title = "Networks without the mark: unmarked ones asked with right records, and wrong keys"
-    return (Sheet("false-positives", FALSE_POSITIVES, title, columns, tuple(groups), notes=notes),)
+    return (
+        Sheet(
+            "false-positives",
+            FALSE_POSITIVES,
+            title,
+            columns,
+            tuple(groups),
+            "Unmarked networks and wrong keys",
+            notes=notes,
+        ),
+    )
 
 
 def _of_family(trials: Iterable[Detection], family: tuple[str, str]) -> list[Detection]:
@@ -131,7 +141,14 @@ def _unicity(trials: Sequence[Unicity]) -> Iterable[Sheet]:
         "Every record asked of every network. With M networks the share of false pairs is bounded by 3 / (M (M - 1)).",
     )
     yield Sheet(
-        "unicity", "fingerprints", "Unicity: records against networks", columns, (Group("", tuple(rows)),), notes=notes
+        "unicity",
+        "fingerprints",
+        "Unicity: records against networks",
+        columns,
+        (Group("", tuple(rows)),),
+        "Unicity",
+        "unicity",
+        notes=notes,
     )
 
 
@@ -147,7 +164,7 @@ def _search(trials: Sequence[Searched]) -> Iterable[Sheet]:
             rows.append((label(f"{size:,}"), shared(right, kept), cost_entry(kept, "seconds_per_record", seconds)))
         groups.append(Group(_name(setting), tuple(rows)))
     columns = (Column("records"), Column("best match was the right one"), Column("seconds per record"))
-    yield Sheet("search", "fingerprints", "Search: one network among many records", columns, tuple(groups))
+    yield Sheet("search", "fingerprints", "Search: one network among many records", columns, tuple(groups), "Search")
 
 
 # --- Figure 4 ---------------------------------------------------------------------------------------------------------
@@ -179,7 +196,7 @@ def sharing_sheets(results: Results) -> tuple[Sheet, ...]:
         Column("strict decision", "mark found in"),
     )
     title = "Figure 4 in numbers: a mark whose Weights are replaced by another mark"
-    return (Sheet("figure-4", "nct watermark", title, columns, tuple(groups)),)
+    return (Sheet("figure-4", "nct watermark", title, columns, tuple(groups), "Figure 4", "sharing"),)
 
 
 # --- cost -------------------------------------------------------------------------------------------------------------
@@ -231,7 +248,7 @@ def _injection(trials: Sequence[Injection]) -> Iterable[Sheet]:
         *(Column(title, over) for over, title in pairs),
         Column("a batch takes longer by, %"),
     )
-    yield Sheet("injection", COST, "Injection: time and memory", columns, (Group("", tuple(rows)),))
+    yield Sheet("injection", COST, "Injection: time and memory", columns, (Group("", tuple(rows)),), "Injection")
 
 
 def _retrieval(trials: Sequence[Retrieval]) -> Iterable[Sheet]:
@@ -242,7 +259,14 @@ def _retrieval(trials: Sequence[Retrieval]) -> Iterable[Sheet]:
         for setting, own in by_setting(trials).items()
     ]
     columns = (Column("setting", numeric=False), Column("seconds"), Column("memory, MB"))
-    yield Sheet("retrieval", COST, "Detection, decoding, matching: time and memory", columns, (Group("", tuple(rows)),))
+    yield Sheet(
+        "retrieval",
+        COST,
+        "Detection, decoding, matching: time and memory",
+        columns,
+        (Group("", tuple(rows)),),
+        "Retrieval",
+    )
 
 
 def _verification(trials: Sequence[Detection]) -> Iterable[Sheet]:
@@ -277,7 +301,7 @@ def _scaling(trials: Sequence[Scaling]) -> Iterable[Sheet]:
             rows.append((label(f"{N:,}"), insertion, detection))
         groups.append(Group(network_name(*network), tuple(rows)))
     columns = (Column("N"), Column("insertion, seconds"), Column("detection, seconds"))
-    yield Sheet("figure-5", COST, "Figure 5 in numbers: time against N", columns, tuple(groups))
+    yield Sheet("figure-5", COST, "Figure 5 in numbers: time against N", columns, tuple(groups), "Figure 5", "scaling")
 
 
 def environment_sheet(results: Results) -> Sheet:

@@ -14,7 +14,7 @@ from onnxnnw.report.ledger import Ledger
 from onnxnnw.report.plates import Plate
 from onnxnnw.report.results import Results
 from onnxnnw.report.settings import method_name
-from onnxnnw.report.sheets import Sheet
+from onnxnnw.report.sheets import NOT_MEASURED, Entry, Group, Sheet
 from onnxnnw.report.summary import Summary
 from onnxnnw.standard.contradictions import CONTRADICTIONS
 
@@ -26,6 +26,7 @@ _TITLES: Mapping[str, str] = {
     "samples": "Samples of the standard (Tables 22 and 23)",
     "cost": "Computational cost",
 }
+SHORTLY = {NOT_MEASURED: "not measured"}
 _FIRST = ("nct watermark", "rtw watermark", "tbw watermark")
 
 
@@ -42,6 +43,18 @@ class Chapter:
     def measured(self) -> tuple[Sheet, ...]:
         """Tables with something measured in them, and those that never compare."""
         return tuple(sheet for sheet in self.sheets if sheet.measured or sheet.number is None)
+
+    @property
+    def blocks(self) -> tuple[tuple[tuple[Plate, ...], tuple[Sheet, ...]], ...]:
+        """Figures and tables, topic by topic in the order of the tables."""
+        topics = dict.fromkeys([s.topic for s in self.measured] + [p.topic for p in self.plates])
+        return tuple(
+            (
+                tuple(plate for plate in self.plates if plate.topic == topic),
+                tuple(sheet for sheet in self.measured if sheet.topic == topic),
+            )
+            for topic in topics
+        )
 
     @property
     def published_only(self) -> tuple[Sheet, ...]:
@@ -93,6 +106,7 @@ def render_page(results: Results, summary: Summary, sheets: Sequence[Sheet], pla
         overview=[plate for plate in plates if plate.chapter == "summary"],
         contradictions=CONTRADICTIONS,
         header_of=header_of,
+        wordy=wordy,
     )
     data = ledger.to_json().replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     return environment.from_string(_template("page.html")).render(
@@ -111,6 +125,18 @@ def header_of(sheet: Sheet) -> Mapping[str, Any]:
     """Rows of a table's head: ``over`` as (text, columns) where neighbours share a heading, and whether there is any."""
     over = [(name, len(list(inner))) for name, inner in groupby(sheet.columns, key=lambda column: column.over)]
     return {"over": over, "two": any(name for name, _ in over)}
+
+
+def wordy(sheet: Sheet, group: Group, row: Sequence[Entry]) -> Sequence[str]:
+    """What each missing cell says: words once for a row, or for its whole group in the group's heading; dashes then."""
+    said = bool(group.title) and not group.measured and sheet.number is not None
+    partly = any(entry.role == "measured" for entry in row)
+    words = []
+    for entry in row:
+        text = SHORTLY.get(entry.text, entry.text) if entry.role == "missing" else ""
+        words.append("" if said and entry.text in SHORTLY else text)
+        said = said or (entry.role == "missing" and not partly)
+    return words
 
 
 def _template(name: str) -> str:

@@ -14,9 +14,9 @@ from onnxnnw.report.settings import (
     Setting,
     by_setting,
     method_name,
-    modification_name,
     modifications_of,
     network_name,
+    running,
     symbol,
     unit_of,
 )
@@ -45,10 +45,11 @@ class Panel:
 
 @dataclass(frozen=True)
 class Plate:
-    """Panels that stand side by side under one caption."""
+    """Panels that stand side by side under one caption, before the tables of the same topic."""
 
     id: str
     chapter: str
+    topic: str
     caption: str
     panels: tuple[Panel, ...]
 
@@ -74,10 +75,10 @@ def _robustness(marked: Sequence[Detection]) -> Iterable[Plate]:
             panels = _robustness_panels(f"robustness-{number}-{place}", name, settings)
             if panels:
                 caption = (
-                    f"Robustness of {method_name(method, kind)} against {modification_name(name).lower()}. Filled markers: "
+                    f"Robustness of {method_name(method, kind)} against {running(name)}. Filled markers: "
                     "measured, with 95 % confidence limits of the mean; hollow and dashed: published."
                 )
-                yield Plate(f"robustness-{number}-{place}", f"{method} {kind}", caption, panels)
+                yield Plate(f"robustness-{number}-{place}", f"{method} {kind}", name, caption, panels)
 
 
 def _robustness_panels(
@@ -160,7 +161,7 @@ def _sharing(trials: Sequence[Sharing]) -> Iterable[Plate]:
             "5 % threshold (two-sided, Spearman) of the N used; the dotted one is the 0.018 that the standard draws and that fits "
             "none of its N."
         )
-        yield Plate("plate-figure-4", "nct watermark", caption, tuple(panels))
+        yield Plate("plate-figure-4", "nct watermark", "sharing", caption, tuple(panels))
 
 
 def _scaling(trials: Sequence[Scaling]) -> Iterable[Plate]:
@@ -180,7 +181,7 @@ def _scaling(trials: Sequence[Scaling]) -> Iterable[Plate]:
         caption = (
             "Figure 5. Time of insertion and detection against N; the dotted guide grows as N log N [NNW-TEC 7.2.7]."
         )
-        yield Plate("plate-figure-5", "cost", caption, tuple(panels))
+        yield Plate("plate-figure-5", "cost", "scaling", caption, tuple(panels))
 
 
 def _unicity(trials: Sequence[Unicity]) -> Iterable[Plate]:
@@ -198,7 +199,7 @@ def _unicity(trials: Sequence[Unicity]) -> Iterable[Plate]:
         panels.append(Panel(f"unicity-{number}", setting.name, draw))
     if panels:
         caption = "Unicity: −log10 p of every record in every network. A record finds itself in its own network only."
-        yield Plate("plate-unicity", "fingerprints", caption, tuple(panels))
+        yield Plate("plate-unicity", "fingerprints", "unicity", caption, tuple(panels))
 
 
 def _null(trials: Sequence[Detection]) -> Iterable[Plate]:
@@ -214,7 +215,7 @@ def _null(trials: Sequence[Detection]) -> Iterable[Plate]:
         )
         draw = partial(figures.null_distribution, log10_p=kept)
         yield Plate(
-            "plate-null", "false positives", caption, (Panel("null", "unmarked networks and wrong keys", draw),)
+            "plate-null", "false positives", "", caption, (Panel("null", "unmarked networks and wrong keys", draw),)
         )
 
 
@@ -238,7 +239,7 @@ def _trade(trials: Sequence[Detection]) -> Iterable[Plate]:
             "Imperceptibility against robustness: the impact of a mark, and the share of modified networks in which the strict "
             "test still finds it. Best is top left. Shares depend on which modifications were tried."
         )
-        yield Plate("plate-trade", "summary", caption, tuple(panels))
+        yield Plate("plate-trade", "summary", "", caption, tuple(panels))
 
 
 def _by_network(item: tuple[Setting, object]) -> tuple[str, str]:

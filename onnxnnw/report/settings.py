@@ -16,6 +16,7 @@ __all__ = [
     "network_name",
     "number",
     "published_name",
+    "running",
     "setting_of",
     "symbol",
     "unit_of",
@@ -186,6 +187,12 @@ def modification_name(modification: Modified | str | None) -> str:
     if modification.value is None:
         return name
     return f"{name}, {symbol(modification.name, modification.parameter)} = {number(modification.value)}"
+
+
+def running(modification: str) -> str:
+    """A modification's name within a sentence: Gauss keeps his capital."""
+    name = modification_name(modification)
+    return name if name.startswith("Gaussian") else name[:1].lower() + name[1:]
 
 
 def unit_of(quantity: str) -> str:

@@ -66,6 +66,11 @@ class Group:
     title: str
     rows: tuple[tuple[Entry, ...], ...]
 
+    @property
+    def measured(self) -> bool:
+        """Whether anything was measured."""
+        return any(entry.role == "measured" for row in self.rows for entry in row)
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -73,7 +78,8 @@ class Sheet:
 
     Attributes:
         id: Short and unique: file name and anchor.
-        chapter: The heading it stands under.
+        chapter: The heading it stands under; ``topic`` what it stands beside there: a modification, a property.
+        short: For the contents.
         number: Of the standard's table; None for ours.
         flags: Contradictions in the standard that touch it; ``cuts``: what the campaign did with less than was asked for.
         notes: Sentences that say how to read it.
@@ -84,6 +90,8 @@ class Sheet:
     title: str
     columns: tuple[Column, ...]
     groups: tuple[Group, ...]
+    short: str = ""
+    topic: str = ""
     number: int | None = None
     clause: str = ""
     flags: tuple[str, ...] = ()
@@ -98,12 +106,18 @@ class Sheet:
     @property
     def measured(self) -> bool:
         """Whether anything was measured."""
-        return any(entry.role == "measured" for entry in self.entries)
+        return any(group.measured for group in self.groups)
 
     @property
     def heading(self) -> str:
         """Number and title as in print."""
         return self.title if self.number is None else f"Table {self.number}. {self.title}"
+
+    @property
+    def entry(self) -> str:
+        """For the contents."""
+        short = self.short or self.title
+        return short if self.number is None else f"Table {self.number}. {short}"
 
 
 Format = Callable[[float], str]

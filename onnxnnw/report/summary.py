@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from onnxnnw.report import counts
+from onnxnnw.report.measures import found_entries, impact_entry, metrics_of
 from onnxnnw.report.results import Results
 from onnxnnw.report.settings import by_setting, method_name, modification_name, modifications_of, network_name
-from onnxnnw.report.sheets import Entry, Sheet, shared
+from onnxnnw.report.sheets import Column, Entry, Group, Sheet, label, note, shared
 from onnxnnw.report.trials import Detection, Searched, Unicity
 
 __all__ = ["Loss", "Summary", "Tile", "summarise", "trials_of"]
@@ -35,10 +36,12 @@ class Loss:
 class Summary:
     """What stands first on the page."""
 
+    headline: str
     subject: str
     sentences: tuple[str, ...]
     tiles: tuple[Tile, ...]
     losses: tuple[Loss, ...]
+    overview: Sheet | None
     published: int
     compared: int
 
@@ -66,13 +69,54 @@ def summarise(results: Results, sheets: Sequence[Sheet]) -> Summary:
     published = sum(entry.role == "published" for sheet in sheets for entry in sheet.entries)
     compared = sum(_compared(row) for sheet in sheets for group in sheet.groups for row in group.rows)
     return Summary(
+        _headline(watermarks or prints, wrong or unmarked, "wrong keys" if wrong else "questions to unmarked networks"),
         _subject(results, detections),
         tuple(_sentences(watermarks, prints, unmarked, wrong)),
         tuple(tiles),
         _losses(marked),
+        _overview(detections),
         published,
         compared,
     )
+
+
+def _headline(marked: Sequence[Detection], others: Sequence[Detection], what: str) -> str:
+    """The verdict in one sentence; empty where nothing was modified."""
+    if not marked:
+        return ""
+    found = sum(t.verdict.traced for t in marked)
+    watermark = marked[0].mark is None or marked[0].mark.kind == "watermark"
+    said = f"The {'mark' if watermark else 'fingerprint'} was found in {found:,} of {len(marked):,} modified networks"
+    if not others:
+        return f"{said}."
+    return f"{said}; {sum(t.verdict.traced for t in others):,} of {len(others):,} {what} found one."
+
+
+def _overview(trials: Sequence[Detection]) -> Sheet | None:
+    """A row for each setting: what its mark costs, how often it is found, and how often where it is not."""
+    rows = []
+    for setting, own in by_setting(trials).items():
+        marked = [t for t in own if t.truth and t.key is None]
+        modified = [t for t in marked if t.modification is not None]
+        metric = next(iter(metrics_of(marked)), "")
+        impact = impact_entry(marked, metric) if setting.kind == "watermark" else note("none by nature")
+        row = [
+            label(", ".join(p for p in (method_name(setting.method, setting.kind), setting.name, setting.block) if p))
+        ]
+        row += [impact, *found_entries(modified)]
+        for asked in ([t for t in own if not t.truth and t.key is None], [t for t in own if t.key is not None]):
+            row.append(shared(counts.share(sum(t.verdict.traced for t in asked), len(asked)), asked))
+        rows.append(tuple(row))
+    over = "modified networks with the mark found"
+    columns = (
+        Column("setting", numeric=False),
+        Column("impact, %"),
+        Column("standard's decision", over),
+        Column("strict decision", over),
+        Column("unmarked networks", "traced all the same"),
+        Column("wrong keys", "traced all the same"),
+    )
+    return Sheet("overview", "summary", "At a glance", columns, (Group("", tuple(rows)),)) if rows else None
 
 
 def _found(trials: Sequence[Detection], caption: str) -> list[Tile]:
@@ -131,10 +175,10 @@ def _sentences(
             share = counts.share(strict, len(trials))
             limit = f" (at most {100 * share.high:.2g} % with 95 % confidence)" if share else ""
             rates = sorted({t.verdict.rate for t in trials})
-            rate = f"{rates[0]:g}" if len(rates) == 1 else f"{rates[0]:g} to {rates[-1]:g}"
+            rate = " to ".join(dict.fromkeys(f"{r:g}".replace("e-0", "e-") for r in (rates[0], rates[-1])))
             said.append(
-                f"{strict:,} of {len(trials):,} {what} were answered with a mark{limit} at a false-positive rate of {rate}; "
-                f"the standard's decision, nominal at 5 %, answers {nominal:,}."
+                f"{strict:,} of {len(trials):,} {what} found a mark{limit} at a false-positive rate of {rate}; "
+                f"by the standard's decision, nominal at 5 %, {nominal:,} did."
             )
     return said
 

@@ -20,6 +20,7 @@ from onnxnnw.report.settings import (
     Setting,
     by_setting,
     method_name,
+    modification_name,
     network_name,
     number,
     published_name,
@@ -90,6 +91,8 @@ def _sheet(
         id=f"table-{table.number}",
         chapter=chapter,
         title=table.title,
+        short=_short(table),
+        topic=table.modification or table.property,
         columns=tuple(columns),
         groups=tuple(groups),
         number=table.number,
@@ -97,6 +100,14 @@ def _sheet(
         flags=table.flags,
         notes=notes,
     )
+
+
+def _short(table: Table) -> str:
+    """What the title says, for the contents."""
+    if not table.modification:
+        return table.property.capitalize()
+    only = f", {network_name(table.networks[0])}" if len(table.networks) == 1 else ""
+    return f"{modification_name(table.modification)}{only}"
 
 
 def _cases(cells: Iterable[Cell], settings: Iterable[Setting], method: str) -> list[_Case]:

@@ -24,6 +24,7 @@ from onnxnnw.report.settings import (
     modifications_of,
     network_name,
     number,
+    running,
     symbol,
     unit_of,
 )
@@ -71,7 +72,8 @@ def other_imperceptibility(results: Results, shown: Collection[str]) -> tuple[Sh
         )
         title = f"Imperceptibility of {method_name(method, kind)}, beyond the standard's tables"
         sheet_id = f"imperceptibility-{_slug(method)}-{_slug(kind)}"
-        found.append(Sheet(sheet_id, f"{method} {kind}", title, columns, tuple(groups)))
+        short = "Imperceptibility, other settings"
+        found.append(Sheet(sheet_id, f"{method} {kind}", title, columns, tuple(groups), short, "imperceptibility"))
     return tuple(found)
 
 
@@ -111,10 +113,9 @@ def _robustness(method: str, kind: str, name: str, trials: Sequence[Detection]) 
         *(Column(unit_of(metric), "error, %") for metric in metrics),
         *_BOTH,
     )
-    title = f"Robustness of {method_name(method, kind)} against {modification_name(name).lower()}"
-    notes = ("No table of the standard has these trials.",)
+    title = f"Robustness of {method_name(method, kind)} against {running(name)}, beyond the standard's tables"
     sheet_id = f"robustness-{_slug(method)}-{_slug(kind)}-{_slug(name)}"
-    return Sheet(sheet_id, f"{method} {kind}", title, columns, tuple(groups), notes=notes)
+    return Sheet(sheet_id, f"{method} {kind}", title, columns, tuple(groups), modification_name(name), name)
 
 
 def _or_nothing(entry: Entry, trials: Sequence[Detection], metric: str) -> Entry:
@@ -154,7 +155,10 @@ def count_sheets(results: Results) -> tuple[Sheet, ...]:
             "itself in it. Ratios are over all M (D + 1) networks [NNW-NNT].",
         )
         sheet_id = f"detections-{_slug(method)}-{_slug(kind)}"
-        found.append(Sheet(sheet_id, f"{method} {kind}", title, columns, tuple(groups), notes=notes))
+        short = "Detections per modification"
+        found.append(
+            Sheet(sheet_id, f"{method} {kind}", title, columns, tuple(groups), short, "detections", notes=notes)
+        )
     return tuple(found)
 
 
