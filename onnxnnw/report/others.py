@@ -138,7 +138,7 @@ def _unicity(trials: Sequence[Unicity]) -> Iterable[Sheet]:
         Column("largest effect in another"),
     )
     notes = (
-        "Every record asked of every network. With M networks the share of false pairs is bounded by 3 / (M (M - 1)).",
+        "Every record asked of every network. Limits take pairs as independent; pairs that share a network are not quite.",
     )
     yield Sheet(
         "unicity",

@@ -31,6 +31,7 @@ from onnxnnw.report.settings import (
 from onnxnnw.report.sheets import Column, Entry, Group, Sheet, averaged, counted, fixed, label, missing, note
 from onnxnnw.report.tables import RETRIEVED
 from onnxnnw.report.trials import Detection
+from onnxnnw.standard.tables import TABLES
 
 __all__ = ["count_sheets", "other_imperceptibility", "other_robustness"]
 
@@ -70,9 +71,10 @@ def other_imperceptibility(results: Results, shown: Collection[str]) -> tuple[Sh
             *(Column(unit_of(name)) for name in values),
             *_BOTH,
         )
-        title = f"Imperceptibility of {method_name(method, kind)}, beyond the standard's tables"
+        printed = method in {table.method for table in TABLES.values()}
+        title = f"Imperceptibility of {method_name(method, kind)}{', other settings' if printed else ''}"
         sheet_id = f"imperceptibility-{_slug(method)}-{_slug(kind)}"
-        short = "Imperceptibility, other settings"
+        short = "Imperceptibility, other settings" if printed else "Imperceptibility"
         found.append(Sheet(sheet_id, f"{method} {kind}", title, columns, tuple(groups), short, "imperceptibility"))
     return tuple(found)
 
@@ -113,9 +115,11 @@ def _robustness(method: str, kind: str, name: str, trials: Sequence[Detection]) 
         *(Column(unit_of(metric), "error, %") for metric in metrics),
         *_BOTH,
     )
-    title = f"Robustness of {method_name(method, kind)} against {running(name)}, beyond the standard's tables"
+    printed = kind == "watermark" and (method, name) in {(t.method, t.modification) for t in TABLES.values()}
+    short = f"{modification_name(name)}{', other settings' if printed else ''}"
+    title = f"Robustness of {method_name(method, kind)} against {running(name)}{', other settings' if printed else ''}"
     sheet_id = f"robustness-{_slug(method)}-{_slug(kind)}-{_slug(name)}"
-    return Sheet(sheet_id, f"{method} {kind}", title, columns, tuple(groups), modification_name(name), name)
+    return Sheet(sheet_id, f"{method} {kind}", title, columns, tuple(groups), short, name)
 
 
 def _or_nothing(entry: Entry, trials: Sequence[Detection], metric: str) -> Entry:
