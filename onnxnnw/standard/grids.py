@@ -51,7 +51,7 @@ P: tuple[int, ...] = (10, 20, 50, 80, 90)
 """Pruning: percentage of the Weights set to zero, P in [10, 90] [7.2.6, 7.3.5, 7.4.5]; these are printed."""
 
 ROLES: tuple[str, ...] = ("Architect", "Trainer", "Tracker", "Distributor", "Generic user")
-"""The Actors whom the five marks can be associated with, in this order [7.2.6]."""
+"""The Actors who may own a mark [5.2.2], in the order of the five marks that can be associated with them [7.2.6]."""
 
 MARKS: tuple[int, ...] = (1, 2, 3, 4, 5)
 """First to fifth mark of Watermark Overwriting and Figure 4 [7.2.6]."""
