@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.errors import MissingData, UnreadableData
+from onnxnnw.standard.grids import SSIM_C1, SSIM_C2
 
 __all__ = [
     "CityscapesPair",
@@ -28,9 +29,6 @@ Array = NDArray[Any]
 
 MAX_PIXELS = 64 * 2**20
 """Larger images are refused: a few hundred bytes of PNG can claim to be gigabytes of pixels."""
-
-SSIM_C1, SSIM_C2 = 6.5025, 58.5225
-"""Constants of SSIM for values of 0 to 255 [NNW-TEC 3]."""
 
 
 def find(directory: Path, candidates: Iterable[Path | str], what: str, source: str) -> Path:

@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 
 from onnxnnw.errors import UnreadableRecord, UsageError
 from onnxnnw.keys import SECRET_BYTES, Key
+from onnxnnw.standard.grids import ROLES
 
 __all__ = ["FORMAT", "ROLES", "Record", "SlotEntry", "commitment_of", "load_record", "save_record"]
 
 FORMAT = "onnxnnw/record/1"
-ROLES = ("Architect", "Trainer", "Tracker", "Distributor", "Generic user")
-"""The Actors of NNW-TEC 5.2.2 who may own a mark."""
 
 MAX_BYTES = 64 * 2**20
 MAX_POSITIONS = 2**24

@@ -84,7 +84,8 @@ def train(
     ] = None,
     record: Annotated[Path | None, typer.Option("--record", help="Where the watermark's record goes.")] = None,
     method: Annotated[
-        str | None, typer.Option("--method", help="Mark while training: nct, rtw or tbw; its parameters follow.")
+        str | None,
+        typer.Option("--method", help="Mark while training: nct, or another of --list-methods; its parameters follow."),
     ] = None,
     list_methods: Annotated[
         bool,

@@ -16,6 +16,7 @@ from onnxnnw.graph.stored import round_to
 from onnxnnw.methods.base import Candidate, Floats, Judgement, Method, Positions, Reads, Standard, Weights
 from onnxnnw.placement import Plan, control_positions, plan_of
 from onnxnnw.records import Record
+from onnxnnw.standard.grids import SIGNIFICANCE
 from onnxnnw.statistics import (
     Association,
     associate_fingerprint,
@@ -30,7 +31,6 @@ __all__ = ["NCT", "mark", "mark_values", "read_with_controls", "views"]
 MIN_EFFECT = 0.25
 _IDENTICAL, _IDENTICAL_READS = 0.98, 8
 _VIEWS = 2  # raw and gauge
-_SIGNIFICANCE = 0.05  # NNW-TEC 3, "Rho Spearman Value"
 
 
 def mark_values(record: Record, plan: Plan) -> Floats:
@@ -137,7 +137,7 @@ def _judgement(
 ) -> Judgement:
     """The judgement, with the standard's own decision beside it [NNW-TEC 7.2.3]."""
     found = correlations(reads.found, reads.enrolled)
-    retrieved = found.retrieved(_SIGNIFICANCE)
+    retrieved = found.retrieved(SIGNIFICANCE)
     decision = "retrieved" if retrieved else "not retrieved"
     standard = Standard(
         retrieved,

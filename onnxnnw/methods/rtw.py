@@ -33,12 +33,13 @@ from onnxnnw.parameters import between, parameter
 from onnxnnw.payload import decode_text, encode_text
 from onnxnnw.placement import anchors_of
 from onnxnnw.records import Record
+from onnxnnw.standard.grids import BOLD
 from onnxnnw.statistics import Association, log10_binomial_tail, log10_of_either, required_symbols
 
 __all__ = ["FORMS", "MATRICES", "RTW", "RtwInsertion", "choose_layer", "project"]
 
 DEFAULT_BITS = 64  # [R: notes]
-DEFAULT_WEIGHT = 0.01  # lambda [NNW-TEC 7.3.3]
+DEFAULT_WEIGHT = BOLD["rtw"]["lambda"]
 MAX_BITS = 4096
 SAFE_SHARE = 4
 """T up to M / 4 was inserted reliably; beyond, projections constrain each other (measured, docs/networks.md)."""

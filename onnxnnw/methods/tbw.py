@@ -22,14 +22,14 @@ from onnxnnw.methods.base import Acts, Candidate, Decoded, Draft, Insertion, Jud
 from onnxnnw.parameters import between, parameter
 from onnxnnw.payload import decode_text, encode_text
 from onnxnnw.records import Record
+from onnxnnw.standard.grids import BOLD, TRIGGERS_RETRIEVED_ABOVE
 from onnxnnw.statistics import Association, log10_binomial_tail, required_symbols
 from onnxnnw.triggers import MAX_TRIGGERS, Triggers, own_images
 
 __all__ = ["TBW", "TbwInsertion"]
 
 DEFAULT_TRIGGERS = 100  # [R: notes]
-DEFAULT_PER_BATCH = 10  # rho [NNW-TEC 7.4.5]
-RETRIEVED = 40.0  # percent [NNW-TEC 7.4.4]
+DEFAULT_PER_BATCH = int(BOLD["tbw"]["rho"])
 DEFAULT_RATE = 1e-6
 
 Array = NDArray[Any]
@@ -58,11 +58,11 @@ class TBW(Method):
         chance = 1 / triggers.classes
         effect = (matches / count - chance) / (1 - chance)
         percent = 100 * matches / count
-        decision = "retrieved" if percent > RETRIEVED else "not retrieved"
+        decision = "retrieved" if percent > TRIGGERS_RETRIEVED_ABOVE else "not retrieved"
         standard = Standard(
-            percent > RETRIEVED,
+            percent > TRIGGERS_RETRIEVED_ABOVE,
             {"percent": percent},
-            f"{decision}: {percent:.0f} % of the triggers answered as trained (above {RETRIEVED:.0f} % decides)",
+            f"{decision}: {percent:.0f} % of the triggers answered as trained (above {TRIGGERS_RETRIEVED_ABOVE} % decides)",
         )
         if triggers.chosen_by_hand:
             notes = ("labels chosen by hand have no probability: only the standard's decision can be given",)

@@ -1,4 +1,4 @@
-"""Watermark overwriting by training: more independent RTW or TBW marks of the same size on top [NNW-TEC 3, 7.3.5, 7.4.5]."""
+"""Watermark overwriting by training: more independent marks of the same size on top [NNW-TEC 3, 7.3.5, 7.4.5]."""
 
 import tempfile
 from dataclasses import dataclass
@@ -23,7 +23,9 @@ class OverwritingInTraining(Modification):
     """
 
     name: ClassVar[str] = "overwriting-in-training"
-    method: str = parameter("method of the further marks: rtw or tbw")
+    method: str = parameter(
+        "method of the further marks, which lives in training: rtw, tbw, ... (train --list-methods)"
+    )
     network: str = parameter("name of the reference network, e.g. resnet8")
     data: str = parameter("directory of the training data")
     marks: int = parameter("W: number of further marks", 1)

@@ -14,6 +14,8 @@ __all__ = [
     "ROLES",
     "SHARED_LEVEL",
     "SIGNIFICANCE",
+    "SSIM_C1",
+    "SSIM_C2",
     "TASKS",
     "TRIGGERS_RETRIEVED_ABOVE",
     "B",
@@ -51,7 +53,7 @@ P: tuple[int, ...] = (10, 20, 50, 80, 90)
 """Pruning: percentage of the Weights set to zero, P in [10, 90] [7.2.6, 7.3.5, 7.4.5]; these are printed."""
 
 ROLES: tuple[str, ...] = ("Architect", "Trainer", "Tracker", "Distributor", "Generic user")
-"""The Actors whom the five marks can be associated with, in this order [7.2.6]."""
+"""The Actors who may own a mark [5.2.2], in the order of the five marks that can be associated with them [7.2.6]."""
 
 MARKS: tuple[int, ...] = (1, 2, 3, 4, 5)
 """First to fifth mark of Watermark Overwriting and Figure 4 [7.2.6]."""
@@ -73,6 +75,8 @@ CLAUSES: Mapping[str, str] = {
     "W": "7.2.6",
     "BOLD": "7.2.6, 7.3.3, 7.4.5",
     "SIGNIFICANCE": "3",
+    "SSIM_C1": "3",
+    "SSIM_C2": "3",
     "SHARED_LEVEL": "7.2.6",
     "TRIGGERS_RETRIEVED_ABOVE": "7.4.4",
     "TASKS": "6.1",
@@ -106,6 +110,9 @@ SIGNIFICANCE = 0.05
 
 SHARED_LEVEL = 0.018
 """The line of Figure 4, "the threshold of detection at 5 % significance level" [7.2.6]; it fits none of the printed N."""
+
+SSIM_C1, SSIM_C2 = 6.5025, 58.5225
+"""Constants of the structural similarity, for values of 0 to 255 [3, "SSIM"]."""
 
 TRIGGERS_RETRIEVED_ABOVE = 40
 """Percentage of the triggers above which a TBW mark counts as retrieved [7.4.4]."""

@@ -12,6 +12,8 @@ from onnxnnw.standard.grids import (
     MODIFICATIONS,
     SHARED_LEVEL,
     SIGNIFICANCE,
+    SSIM_C1,
+    SSIM_C2,
     TASKS,
     TRIGGERS_RETRIEVED_ABOVE,
     N,
@@ -171,12 +173,14 @@ def test_strengths_are_those_of_the_text(symbol, text):
 
 
 def test_thresholds_are_those_of_the_text(text):
-    """0.05, 40 and the line of Figure 4; N = 512."""
+    """0.05, 40 and the line of Figure 4; N = 512; the constants of SSIM."""
     assert f"with a {SIGNIFICANCE} significance level" in text
     assert f"retrieved if % is superior to {TRIGGERS_RETRIEVED_ABOVE}" in text
     assert f"The $y={SHARED_LEVEL}$ corresponds to the threshold of detection" in text
     assert f"$N$ is fixed to {BOLD['nct']['N']}" in text
     assert BOLD["nct"]["N"] in N
+    for name, value in (("C_1", SSIM_C1), ("C_2", SSIM_C2)):
+        assert f"<math>{name} = {value}</math>" in text
 
 
 @pytest.mark.parametrize("method", INJECTION)

@@ -184,6 +184,6 @@ def test_watching_stops_when_the_mark_is_in():
 
 def test_every_method_in_training_is_found():
     """A new one is one new file with one Insertion."""
-    assert insertion_names() == ["rtw", "tbw"]
+    assert {"rtw", "tbw"} <= set(insertion_names())
     for name in insertion_names():
         assert find_insertion(name).method == name

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from conftest import write_classes
 
 from onnxnnw.enrolment import embed
 from onnxnnw.errors import MissingData, UnsupportedNetwork, UsageError
@@ -13,6 +12,7 @@ from onnxnnw.records import load_record
 from onnxnnw.runtime import open_runtime
 from onnxnnw.tasks.classification import Classification
 from onnxnnw.verification import verify
+from tests.images import write_classes
 
 SMALL = {"network": "resnet8", "size": "small", "threads": 1}
 
