@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from onnxnnw.report.trials import Detection, Numbers, Verdict
+from onnxnnw.report.fields import Numbers
+from onnxnnw.report.trials import Detection, Verdict
 
 __all__ = [
     "CONFIDENCE",

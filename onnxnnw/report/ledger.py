@@ -4,9 +4,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from onnxnnw.report.fields import Numbers
 from onnxnnw.report.settings import method_name, modification_name, setting_of
 from onnxnnw.report.sheets import Entry
-from onnxnnw.report.trials import Detection, Injection, Numbers, Scaling, Searched, Sharing, Trial, Unicity, Verdict
+from onnxnnw.report.trials import Detection, Injection, Scaling, Searched, Sharing, Trial, Unicity, Verdict
 
 __all__ = ["Ledger"]
 
@@ -86,7 +87,7 @@ def _row(trial: Trial) -> list[Any]:
         ("" if truth is None else "yes" if truth else "no",),
         ("" if verdict is None else f"{verdict.decision}; {'' if verdict.retrieved else 'not '}retrieved",),
         None if verdict is None or verdict.log10_p is None else round(verdict.log10_p, 2),
-        (_numbers(verdict.values if verdict else {}, skip=("log10_p",)),),
+        (_numbers(verdict.values if verdict else getattr(trial, "values", {}), skip=("log10_p",)),),
         (_quality(trial),),
         (_numbers(trial.cost),),
     ]

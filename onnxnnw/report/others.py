@@ -181,19 +181,23 @@ def sharing_sheets(results: Results) -> tuple[Sheet, ...]:
         rows = []
         for share in sorted({trial.share for trial in own}):
             kept = [trial for trial in own if trial.share == share]
-            hits = [sum(counts.found(t.verdict, d) for t in kept) for d in (counts.STANDARD, counts.STRICT)]
             values = [
-                averaged(counts.mean(t.verdict.values.get(name) for t in kept), fixed(3), kept)
+                averaged(counts.mean(t.values.get(name) for t in kept), fixed(3), kept)
                 for name in ("spearman", "pearson")
             ]
-            rows.append((label(f"{share:.0%}"), *values, *(shared(counts.share(h, len(kept)), kept) for h in hits)))
+            rows.append(
+                (
+                    label(f"{100 * share:.4g} %"),
+                    *values,
+                    shared(counts.share(sum(t.retrieved for t in kept), len(kept)), kept),
+                )
+            )
         groups.append(Group(f"Mark {mark}{f', {role}' if role else ''}, N = {N}", tuple(rows)))
     columns = (
         Column("replaced"),
         Column("Spearman"),
         Column("Pearson"),
-        Column("standard's decision", "mark found in"),
-        Column("strict decision", "mark found in"),
+        Column("retrieved, standard's decision"),
     )
     title = "Figure 4 in numbers: a mark whose Weights are replaced by another mark"
     return (Sheet("figure-4", "nct watermark", title, columns, tuple(groups), "Figure 4", "sharing"),)
@@ -255,10 +259,20 @@ def _retrieval(trials: Sequence[Retrieval]) -> Iterable[Sheet]:
     if not trials:
         return
     rows = [
-        (label(_name(setting)), cost_entry(own, "seconds", seconds), cost_entry(own, "memory_bytes", megabytes))
+        (
+            label(_name(setting)),
+            cost_entry(own, "seconds", seconds),
+            cost_entry(own, "command_seconds", seconds),
+            cost_entry(own, "memory_bytes", megabytes),
+        )
         for setting, own in by_setting(trials).items()
     ]
-    columns = (Column("setting", numeric=False), Column("seconds"), Column("memory, MB"))
+    columns = (
+        Column("setting", numeric=False),
+        Column("seconds"),
+        Column("as a command, seconds"),
+        Column("peak memory, MB"),
+    )
     yield Sheet(
         "retrieval",
         COST,

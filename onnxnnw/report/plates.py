@@ -150,7 +150,7 @@ def _sharing(trials: Sequence[Sharing]) -> Iterable[Plate]:
         for (number, role), inner in groupby(own, key=lambda t: (t.number, t.role)):
             points = {}
             for share, same in groupby(inner, key=lambda t: t.share):
-                mean = counts.mean(trial.verdict.values.get("spearman") for trial in same)
+                mean = counts.mean(trial.values.get("spearman") for trial in same)
                 if mean is not None:
                     points[share] = mean.value
             marks[f"mark {number}{f', {role}' if role else ''}"] = points

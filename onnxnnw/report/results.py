@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from onnxnnw.errors import MissingData, UnreadableData
-from onnxnnw.report.trials import Fields, Trial, read_trial, visible
+from onnxnnw.report.fields import Fields, visible
+from onnxnnw.report.trials import Trial, read_trial
 
 __all__ = ["RESULTS_FORMAT", "Cut", "Results", "Steps", "read_results"]
 
