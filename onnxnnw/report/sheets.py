@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from onnxnnw.report.counts import Mean, Share
 from onnxnnw.report.trials import Trial
+from onnxnnw.standard.tables import Cell
 
 __all__ = [
     "NOT_MEASURED",
@@ -39,6 +40,7 @@ class Entry:
         margin: Half the width of the confidence interval of a mean, as shown.
         low, high: Its confidence limits.
         trials: What it was computed from.
+        cell: Of the standard, where it is a published figure.
     """
 
     text: str
@@ -48,6 +50,7 @@ class Entry:
     low: float | None = None
     high: float | None = None
     trials: tuple[Trial, ...] = field(default=(), repr=False)
+    cell: Cell | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -151,9 +154,9 @@ def label(text: str) -> Entry:
     return Entry(text, "label")
 
 
-def published(printed: str) -> Entry:
+def published(cell: Cell) -> Entry:
     """A figure of the standard, exactly as printed."""
-    return Entry(printed, "published", float(printed))
+    return Entry(cell.printed, "published", cell.number, cell=cell)
 
 
 def missing(text: str = NOT_MEASURED) -> Entry:

@@ -66,8 +66,9 @@ def summarise(results: Results, sheets: Sequence[Sheet]) -> Summary:
         *_accused([t for t in results.of(Unicity) if not t.truth], "fingerprints took another network for theirs"),
         *_search(results.of(Searched)),
     ]
-    published = sum(entry.role == "published" for sheet in sheets for entry in sheet.entries)
-    compared = sum(_compared(row) for sheet in sheets for group in sheet.groups for row in group.rows)
+    rows = [row for sheet in sheets for group in sheet.groups for row in group.rows]
+    published = {id(entry.cell) for row in rows for entry in row if entry.cell is not None}
+    compared = {place for row in rows for place in _compared(row)}
     return Summary(
         _headline(watermarks or prints, wrong or unmarked, "wrong keys" if wrong else "questions to unmarked networks"),
         _subject(results, detections),
@@ -75,8 +76,8 @@ def summarise(results: Results, sheets: Sequence[Sheet]) -> Summary:
         tuple(tiles),
         _losses(marked),
         _overview(detections),
-        published,
-        compared,
+        len(published),
+        len(compared),
     )
 
 
@@ -135,9 +136,9 @@ def _search(trials: Sequence[Searched]) -> list[Tile]:
     return [] if share is None else [Tile(shared(share, trials), "searches found the right record first")]
 
 
-def _compared(row: Sequence[Entry]) -> int:
+def _compared(row: Sequence[Entry]) -> set[int]:
     """Published figures of a row beside which something was measured: the entry to the right says it."""
-    return sum(left.role == "published" and right.role in ("measured", "note") for left, right in pairwise(row))
+    return {id(left.cell) for left, right in pairwise(row) if left.cell and right.role in ("measured", "note")}
 
 
 def _subject(results: Results, detections: Sequence[Detection]) -> str:

@@ -126,7 +126,7 @@ def _printed(cells: Iterable[Cell], case: _Case, quantity: str, value: float | N
     for cell in cells:
         same = (cell.quantity, cell.value, dict(cell.published)) == (quantity, value, dict(case.published))
         if same and cell.network in ("", case.network) and metric in ("", cell.metric):
-            return published(cell.printed)
+            return published(cell)
     return note("not printed")
 
 

@@ -1,0 +1,227 @@
+"""The standard's tables as printed, what was measured beside them, and tables for whatever the standard does not know."""
+
+import statistics
+
+import pytest
+
+from onnxnnw.report.counts import STRICT, counts
+from onnxnnw.report.results import read_results
+from onnxnnw.report.sheets import NOT_MEASURED, Sheet
+from onnxnnw.report.summary import summarise
+from onnxnnw.report.tables import standard_sheets
+from onnxnnw.report.trials import Detection
+from onnxnnw.report.writing import all_sheets
+from onnxnnw.standard.tables import TABLES
+from tests.report import made
+
+
+@pytest.fixture(scope="module")
+def sheets(results) -> dict[str, Sheet]:
+    """All tables of the made campaign by their name."""
+    return {sheet.id: sheet for sheet in all_sheets(results)}
+
+
+def rows_of(sheet: Sheet, group: str) -> list[list[str]]:
+    """The texts of a group of rows."""
+    (found,) = [one for one in sheet.groups if one.title == group]
+    return [[entry.text for entry in row] for row in found.rows]
+
+
+def column(sheet: Sheet, over: str, title: str) -> int:
+    """The place of a column."""
+    (place,) = [n for n, one in enumerate(sheet.columns) if (one.over, one.title) == (over, title)]
+    return place
+
+
+def test_all_tables_of_results_are_there(results):
+    """2 to 23, in the order of print."""
+    assert [sheet.number for sheet in standard_sheets(results)] == list(range(2, 24))
+
+
+@pytest.mark.parametrize("number", TABLES)
+def test_every_figure_stands_as_printed(number, tmp_path):
+    """Each printed cell once, character for character, whatever was measured; nothing was, and each cell says so."""
+    empty = read_results(made.write(tmp_path, []))
+    sheet = {sheet.number: sheet for sheet in standard_sheets(empty)}[number]
+    shown = [entry.text for entry in sheet.entries if entry.role == "published"]
+    assert sorted(shown) == sorted(cell.printed for cell in TABLES[number].cells)
+    assert not sheet.measured
+    assert {entry.text for entry in sheet.entries if entry.role == "missing"} == {NOT_MEASURED}
+    assert sheet.flags == TABLES[number].flags
+
+
+def test_rows_are_as_wide_as_their_headings(sheets):
+    """In every table."""
+    for sheet in sheets.values():
+        assert {len(row) for group in sheet.groups for row in group.rows} <= {len(sheet.columns)}, sheet.id
+
+
+def test_ids_are_unique(results):
+    """They are file names and anchors."""
+    ids = [sheet.id for sheet in all_sheets(results)]
+    assert len(ids) == len(set(ids))
+
+
+def test_table_5_beside_the_trials(sheets, folder):
+    """A row recomputed from the lines of the file: alpha = 90, S = 0.5."""
+    import json
+
+    lines = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+    own = [
+        line
+        for line in lines
+        if line["study"] == "detection"
+        and line["truth"]
+        and (line["mark"]["kind"], line["mark"]["published"]) == ("watermark", {"alpha": 90, "N": 512})
+        and line["modification"] == {"name": "gaussian-noise", "parameter": "ratio", "value": 0.5}
+    ]
+    assert len(own) == made.M * made.D
+    (row,) = [row for row in rows_of(sheets["table-5"], "ResNet8, α = 90, N = 512") if row[0] == "0.5"]
+    sheet = sheets["table-5"]
+    pearson = statistics.fmean(line["verdict"]["values"]["pearson"] for line in own)
+    error = statistics.fmean(
+        100 * abs(a["classification-error"] - b["classification-error"]) / b["classification-error"]
+        for a, b in ((line["quality"], line["unmodified"]) for line in own)
+    )
+    assert row[column(sheet, "corr", "published")] == "0.979"
+    assert row[column(sheet, "corr", "Pearson")] == f"{pearson:.3f}"
+    assert row[column(sheet, "error, %", "measured")] == f"{error:.2f}"
+    found = sum(line["verdict"]["decision"] == "traced" for line in own)
+    assert row[column(sheet, "mark found in", "strict decision")] == f"{found} of 6"
+
+
+def test_table_12_gives_ber_and_impact(sheets):
+    """Both of lambda = 0.01, and the published pair beside them."""
+    (row,) = [row for row in rows_of(sheets["table-12"], "ResNet8") if row[0] == "ResNet8, λ = 0.01"]
+    sheet = sheets["table-12"]
+    assert row[column(sheet, "impact, %", "published")] == "5"
+    assert row[column(sheet, "impact, %", "measured")] == "6.00"
+    assert row[column(sheet, "BER", "published")] == "0"
+    assert float(row[column(sheet, "BER", "measured")]) < 0.05
+
+
+def test_table_23_compares_iterations_and_time(sheets):
+    """RTW's 500 iterations and 16.64 % beside those measured; NCT's zeros too."""
+    (row,) = rows_of(sheets["table-23"], "RTW")
+    assert row[1:] == ["500", "480", "16.64", "17.0"]
+    assert [row[1:] for row in rows_of(sheets["table-23"], "NCT")] == [["0", "0", "0", "0.0"]] * 2
+
+
+def test_two_blocks_of_one_configuration_stay_apart(tmp_path):
+    """Averages over different things would compare with nothing."""
+    lines = [
+        made.line(
+            "detection",
+            number,
+            truth=True,
+            mark=made.mark(block=block),
+            modification={"name": "gaussian-noise", "parameter": "ratio", "value": 0.1},
+            quality=made.quality(13.0),
+            unmodified=made.quality(12.0),
+            unmarked=made.quality(11.0),
+            verdict=made.verdict(-50, {"pearson": value}, True),
+        )
+        for number, (block, value) in enumerate([("strong", 0.9), ("weak", 0.5)])
+    ]
+    sheet = {s.number: s for s in standard_sheets(read_results(made.write(tmp_path, lines)))}[5]
+    for block, value in (("strong", "0.900"), ("weak", "0.500")):
+        rows = rows_of(sheet, f"ResNet8, α = 90, N = 512, {block}")
+        assert [row[2] for row in rows if row[0] == "0.1"] == [value]
+
+
+def test_a_small_network_is_named_as_such(tmp_path):
+    """Figures of a small size stand under a heading that says it."""
+    line = made.line(
+        "detection", 0, size="small", truth=True, mark=made.mark(), quality={}, verdict=made.verdict(-9, {}, True)
+    )
+    found = all_sheets(read_results(made.write(tmp_path, [line])))
+    names = [entry.text for sheet in found if sheet.number == 2 for entry in sheet.entries if "small" in entry.text]
+    assert names == ["ResNet8 (small), α = 90, N = 512"]
+
+
+def test_cuts_stand_beside_their_tables(sheets, results):
+    """And beside no other."""
+    (cut,) = results.cuts
+    touched = {sheet.number for sheet in sheets.values() if cut.sentence in sheet.cuts}
+    assert touched == set(cut.tables)
+
+
+def test_a_method_that_the_standard_does_not_know(sheets):
+    """Imperceptibility, robustness per modification and detections, unaided, with its own numbers."""
+    own = {sheet.id for sheet in sheets.values() if sheet.chapter == "spread watermark"}
+    assert own == {
+        "imperceptibility-spread-watermark",
+        "detections-spread-watermark",
+        *(
+            f"robustness-spread-watermark-{name}"
+            for name in made.MODIFICATIONS
+            if name not in ("fine-tuning", "magnitude-pruning")
+        ),
+    }
+    titles = [one.title for one in sheets["robustness-spread-watermark-gaussian-noise"].columns]
+    assert titles[:3] == ["S", "likelihood", "SER"]
+
+
+def test_no_trial_of_a_marked_network_is_left_out(sheets, results):
+    """Every one stands behind some number."""
+    shown = {trial.id for sheet in sheets.values() for entry in sheet.entries for trial in entry.trials}
+    assert {trial.id for trial in results.trials} <= shown
+
+
+def test_detections_agree_with_the_counts(sheets, results):
+    """The strict counts of one modification, network by network."""
+    own = [
+        trial
+        for trial in results.of(Detection)
+        if trial.key is None
+        and trial.mark
+        and (trial.mark.method, trial.mark.published) == ("tbw", (("rho", 10.0),))
+        and trial.modification is not None
+        and (trial.modification.name, trial.modification.value) == ("gaussian-noise", 1.0)
+    ]
+    expected = counts(own, STRICT)
+    (group,) = sheets["detections-tbw-watermark"].groups
+    (row,) = [row for row in group.rows if row[0].text == "Gaussian noise addition, S = 1"]
+    assert [entry.text for entry in row[8:12]] == [
+        str(expected.true_positives),
+        str(expected.true_negatives),
+        str(expected.false_positives),
+        str(expected.false_negatives),
+    ]
+    assert row[1].text == str(made.M * (made.D + 1))
+
+
+def test_false_positives_are_those_of_all_trials_without_the_mark(sheets, results):
+    """The first row is about all of them, with exact limits."""
+    absent = [trial for trial in results.of(Detection) if not trial.truth]
+    row = sheets["false-positives"].groups[0].rows[0]
+    assert row[1].text == f"{len(absent):,}"
+    assert row[2].text == f"{sum(trial.verdict.traced for trial in absent):,} of {len(absent):,}"
+    assert row[2].high == pytest.approx(1 - 0.025 ** (1 / len(absent)))
+
+
+def test_the_summary_says_what_the_trials_say(results):
+    """Found in so many of so many, wrong keys, and how many published figures have a measured one beside them."""
+    sheets = standard_sheets(results)
+    summary = summarise(results, sheets)
+    marked = [t for t in results.of(Detection) if t.truth and t.modification and t.mark and t.mark.kind == "watermark"]
+    found = sum(trial.verdict.traced for trial in marked)
+    keys = sum(t.key is not None for t in results.of(Detection))
+    assert summary.headline == (
+        f"The mark was found in {found:,} of {len(marked):,} modified networks; 0 of {keys:,} wrong keys found one."
+    )
+    assert summary.published == sum(len(table.cells) for table in TABLES.values())
+    assert 0 < summary.compared < summary.published
+
+
+def test_a_summary_of_nothing(tmp_path):
+    """No trials: nothing is claimed."""
+    empty = read_results(made.write(tmp_path, []))
+    summary = summarise(empty, standard_sheets(empty))
+    assert (summary.headline, summary.tiles, summary.losses, summary.overview, summary.compared) == (
+        "",
+        (),
+        (),
+        None,
+        0,
+    )
