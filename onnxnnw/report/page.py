@@ -107,6 +107,7 @@ def render_page(results: Results, summary: Summary, sheets: Sequence[Sheet], pla
         contradictions=CONTRADICTIONS,
         header_of=header_of,
         wordy=wordy,
+        rows_of=lambda sheet: sum(len(group.rows) for group in sheet.groups),
     )
     data = ledger.to_json().replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     return environment.from_string(_template("page.html")).render(

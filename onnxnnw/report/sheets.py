@@ -26,6 +26,7 @@ __all__ = [
     "shared",
 ]
 
+LONG = 30
 NOT_MEASURED = "not measured in this campaign"
 
 
@@ -110,6 +111,11 @@ class Sheet:
     def measured(self) -> bool:
         """Whether anything was measured."""
         return any(group.measured for group in self.groups)
+
+    @property
+    def folded(self) -> bool:
+        """Whether a page shows it behind its heading only: long, and none of the standard's."""
+        return self.number is None and sum(len(group.rows) for group in self.groups) > LONG
 
     @property
     def heading(self) -> str:

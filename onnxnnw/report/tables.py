@@ -55,6 +55,13 @@ class _Case:
         return ", ".join(part for part in (network, self.parameters, block) if part)
 
     @property
+    def within(self) -> str:
+        """The same under a heading that names the network."""
+        size = self.setting.size if self.setting and self.setting.size != "reference" else ""
+        block = "" if self.alone or not self.setting else self.setting.block
+        return ", ".join(part for part in (self.parameters, size, block) if part)
+
+    @property
     def parameters(self) -> str:
         """Of the setting where there is one; printed ones may be incomplete."""
         return published_name(dict(self.setting.published) if self.setting else self.published)
@@ -185,7 +192,7 @@ def _imperceptibility(table: Table, marked: Mapping[Setting, list[Detection]]) -
             trials = [t for t in marked.get(case.setting, []) if t.modification is None] if case.setting else []
             printed = {cell.metric for cell in own if (cell.network, cell.quantity) == (case.network, "impact")}
             for metric in (metric for metric in metrics if metric in printed):
-                row = [label(case.name)]
+                row = [label(case.within if table.method else case.name)]
                 row += [label(unit_of(metric))] if len(metrics) > 1 else []
                 row += [_printed(own, case, "impact", None, metric), impact_entry(trials, metric)]
                 row += [quality_entry(trials, metric, "unmarked"), quality_entry(trials, metric)]

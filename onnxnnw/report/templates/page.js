@@ -41,7 +41,7 @@
   if (window.matchMedia("(max-width: 70rem)").matches) contents.open = false;
   const reveal = () => {
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    const closed = target && target.closest("details");
+    const closed = target && (target.closest("main details") || target.querySelector("details.folded"));
     if (closed) { closed.open = true; target.scrollIntoView(); }
   };
   window.addEventListener("hashchange", reveal);
