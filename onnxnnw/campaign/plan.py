@@ -19,6 +19,7 @@ from onnxnnw.campaign.trajectories import Insert, Moment, Schedule, Settings, Te
 from onnxnnw.errors import UnknownName, UsageError
 from onnxnnw.methods.base import insertion_names, method_names
 from onnxnnw.modifications.base import find_modification
+from onnxnnw.networks import find_network
 from onnxnnw.standard.grids import ALPHA, ROLES
 
 __all__ = ["TRIAL_FORMAT", "Found", "Plan", "Trial", "planned"]
@@ -113,7 +114,10 @@ def planned(campaign: Campaign, data: str = "") -> Plan:
     Raises:
         UnknownName: A network, method, modification or parameter that does not exist.
         UsageError: A value that one of them refuses.
+        MissingExtra: torch is not installed.
     """
+    for network in campaign.networks:
+        find_network(network.name, network.size)
     planner = _Planner(campaign, data)
     trials = {trial.address: trial for trial in planner.trials()}
     return Plan(campaign, tuple(trials.values()))

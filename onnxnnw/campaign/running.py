@@ -23,8 +23,12 @@ from onnxnnw.errors import CannotLook, MissingData, TraceabilityError
 __all__ = ["Progress", "Ran", "Silent", "evaluate", "identity_of", "run"]
 
 _DEATHS = ("KilledWorker", "FutureCancelledError", "CancelledError")
+
 ATTEMPTS = 3
 """How often a step is tried whose worker died, or whose input turned out to be damaged."""
+
+SUSPECTED = ATTEMPTS - 1
+"""After so many a step is tried alone: the innocent beside it are not blamed for a third death."""
 
 
 class Progress(Protocol):
@@ -225,8 +229,8 @@ class _Run:
     def _work(self) -> None:
         board = self.board
         while board.waiting:
-            while board.ready and len(board.running) < self.workers.count():
-                self._submit(max(board.ready, key=lambda one: (self.weight.get(one, 0.0), one)))
+            while (chosen := self._next()) is not None:
+                self._submit(chosen)
             if not board.running:
                 break  # what still waits, waits for what failed
             finished, _ = wait(board.running, return_when=FIRST_COMPLETED)
@@ -235,6 +239,16 @@ class _Run:
                     self._collect(future)
         for address in list(board.waiting):
             self._fail(address, "something that it is made from failed")
+
+    def _next(self) -> str | None:
+        """What is handed out now: nothing beside a step that two workers died of, and that one when it is alone."""
+        board = self.board
+        if not board.ready or len(board.running) >= self.workers.count():
+            return None
+        if any(board.attempts.get(one, 0) >= SUSPECTED for one in board.running.values()):
+            return None
+        chosen = max(board.ready, key=lambda one: (-board.attempts.get(one, 0), self.weight.get(one, 0.0), one))
+        return None if board.running and board.attempts.get(chosen, 0) >= SUSPECTED else chosen
 
     def _submit(self, address: str) -> None:
         step = self.steps[address]
@@ -296,9 +310,10 @@ class _Run:
     def _restart(self) -> None:
         """All processes of a pool die with one of them; what they did is begun again, from where it was on the disk."""
         self.progress.noticed("a worker died; its step begins again")
-        for address in self.board.running.values():
-            self.board.ready.add(address)
+        running = list(self.board.running.values())
         self.board.running.clear()
+        for address in running:  # nobody can tell whose worker it was
+            self._again(address, "its worker died")
         self.workers.restart()
 
     def _fail(self, address: str, reason: str) -> None:

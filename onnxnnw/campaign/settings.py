@@ -3,12 +3,13 @@
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
 from onnxnnw.errors import UnknownName, UsageError
+from onnxnnw.parameters import type_name
 
 __all__ = [
     "CAMPAIGN_FORMAT",
@@ -281,26 +282,25 @@ def _built(kind: type[Kind], entry: Any, where: str) -> Kind:
     for name, value in entry.items():
         if name not in known:
             raise UnknownName(f"entry of {where}", name, known)
-        values[name] = _fitting(str(known[name].type), value, f"{where}: {name}")
+        values[name] = _fitting(known[name], value, f"{where}: {name}")
     missing = [n for n, f in known.items() if n not in values and f.default is MISSING and f.default_factory is MISSING]
     if missing:
         raise UsageError(f"{where} lacks {', '.join(missing)}")
     return kind(**values)
 
 
-def _fitting(form: str, value: Any, where: str) -> Any:
-    if form.startswith("Mapping[str, tuple["):
+def _fitting(entry: "Field[Any]", value: Any, where: str) -> Any:
+    form, whole = type_name(entry), str(entry.type)
+    if whole.startswith("collections.abc.Mapping[str, tuple["):
         return _listed(value, where)
-    if form.startswith("tuple["):
-        inner = _FORMS.get(form.removeprefix("tuple[").partition(",")[0])
+    if whole.startswith("tuple["):
         values = tuple(value) if isinstance(value, list | tuple) else (value,)
-        if inner is not None and not all(_is(part, inner) for part in values):
-            raise UsageError(
-                f"{where} is a list of {form.removeprefix('tuple[').partition(',')[0]} values, not {value!r}"
-            )
+        inner = whole.removeprefix("tuple[").partition(",")[0]
+        if inner in _FORMS and not all(_is(part, _FORMS[inner]) for part in values):
+            raise UsageError(f"{where} is a list of {inner} values, not {value!r}")
         return values
     if form in _FORMS and not _is(value, _FORMS[form]):
-        raise UsageError(f"{where} is a {form}, not {value!r}")
+        raise UsageError(f"{where} is {'an' if form == 'int' else 'a'} {form}, not {value!r}")
     return value
 
 

@@ -9,6 +9,7 @@ from onnxnnw.campaign.bench import Bench
 from onnxnnw.campaign.environment import Memory
 from onnxnnw.campaign.step import NETWORK, RECORD, Outcome, Place, Step, Work, key_of
 from onnxnnw.errors import UnknownName, UsageError
+from onnxnnw.parameters import type_name
 from onnxnnw.recipes import adjusted, resumed
 
 if TYPE_CHECKING:
@@ -246,7 +247,7 @@ def inserted_as(method: str, parameters: "Mapping[str, int | float | str]") -> "
     from onnxnnw.methods.base import find_insertion
 
     kind: Any = find_insertion(method)
-    known = {f.name: str(f.type).partition(" | ")[0] for f in fields(kind)}
+    known = {f.name: type_name(f) for f in fields(kind)}
     for name, value in parameters.items():
         if name not in known:
             raise UnknownName(f"parameter of {method}", name, known)

@@ -17,17 +17,28 @@ from onnxnnw.errors import CannotLook, MissingExtra, UsageError
 __all__ = ["Workers", "here", "on_cluster", "on_this_machine"]
 
 
+ANSWER_S = 10.0
+"""Seconds within which a cluster's scheduler has to answer."""
+
+
 class Workers:
     """An executor, how many steps it does at once, and how to get a new one when its processes die.
 
     Args:
         start: Makes the executor.
+        stop: Ends it, whatever it is doing: what its steps had done is on the disk.
         count: Steps at once; asked again whenever steps are handed out, as a cluster may grow.
         inline: Whether steps are done by whoever submits them.
     """
 
-    def __init__(self, start: Callable[[], Executor], count: Callable[[], int], inline: bool = False) -> None:
-        self._start, self.count, self.inline = start, count, inline
+    def __init__(
+        self,
+        start: Callable[[], Executor],
+        stop: Callable[[Executor], None],
+        count: Callable[[], int],
+        inline: bool = False,
+    ) -> None:
+        self._start, self._stop, self.count, self.inline = start, stop, count, inline
         self.executor = start()
 
     def restart(self) -> None:
@@ -36,8 +47,8 @@ class Workers:
         self.executor = self._start()
 
     def stop(self) -> None:
-        """Give back what was taken, without waiting for steps."""
-        self.executor.shutdown(wait=False, cancel_futures=True)
+        """Without waiting for steps."""
+        self._stop(self.executor)
 
 
 class _Here(Executor):
@@ -55,7 +66,7 @@ class _Here(Executor):
 @contextmanager
 def here() -> Iterator[Workers]:
     """This process alone."""
-    yield Workers(_Here, lambda: 1, inline=True)
+    yield Workers(_Here, lambda executor: None, lambda: 1, inline=True)
 
 
 @contextmanager
@@ -77,11 +88,20 @@ def on_this_machine(jobs: int) -> Iterator[Workers]:
         from joblib.externals.loky import ProcessPoolExecutor
     except ModuleNotFoundError as error:
         raise MissingExtra("joblib", "cluster") from error
-    workers = Workers(lambda: ProcessPoolExecutor(count, initializer=_alone), lambda: count)
+    workers = Workers(
+        lambda: ProcessPoolExecutor(count, initializer=_alone),
+        _ended,
+        lambda: count,
+    )
     try:
         yield workers
     finally:
-        _kill(workers.executor)
+        workers.stop()
+
+
+def _ended(executor: Any) -> None:
+    """loky's own way to end processes that are in the middle of something."""
+    executor.shutdown(wait=False, kill_workers=True)
 
 
 def _alone() -> None:
@@ -91,11 +111,6 @@ def _alone() -> None:
         import ctypes
 
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-
-def _kill(executor: Executor) -> None:
-    """Workers in the middle of hours of training are not waited for; what they had is on the disk."""
-    executor.shutdown(wait=False, **({"kill_workers": True} if hasattr(executor, "_executor_manager_thread") else {}))
 
 
 @contextmanager
@@ -112,12 +127,19 @@ def on_cluster(address: str) -> Iterator[Workers]:
     except ModuleNotFoundError as error:
         raise MissingExtra("dask", "cluster") from error
     try:
-        client: Any = Client(address, timeout=20, set_as_default=False)
+        client: Any = Client(address, timeout=ANSWER_S, set_as_default=False)
     except ValueError as error:
         raise UsageError(f"{address!r} is no address of a Dask scheduler: {error}") from None
     except OSError as error:
         raise CannotLook(f"no Dask scheduler answers at {address}: {error}") from None
     with client:
-        # pure: an address is done once; the cache says so again, whatever Dask remembers
-        start = lambda: client.get_executor(pure=False)  # noqa: E731
-        yield Workers(start, lambda: max(1, sum(client.nthreads().values())))
+        # not pure: Dask would remember the result of a step whose files are gone meanwhile
+        workers = Workers(
+            lambda: client.get_executor(pure=False),
+            lambda executor: executor.shutdown(wait=False),
+            lambda: max(1, sum(client.nthreads().values())),
+        )
+        try:
+            yield workers
+        finally:
+            workers.stop()
