@@ -22,6 +22,7 @@ _SIZE = (4.7, 3.3)
 _LONGEST = 48
 _SETTINGS: dict[Any, Any] = {
     "axes.edgecolor": INK,
+    "axes.formatter.useoffset": False,
     "axes.labelcolor": INK,
     "axes.linewidth": 0.8,
     "axes.titlesize": 10,

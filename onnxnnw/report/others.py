@@ -1,6 +1,6 @@
 """What the standard asks for without a table, and what it does not ask for: wrong keys, unicity, search, cost, environment."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from onnxnnw.report import counts
 from onnxnnw.report.results import Results
@@ -8,14 +8,12 @@ from onnxnnw.report.settings import Setting, by_setting, method_name, modificati
 from onnxnnw.report.sheets import (
     Column,
     Entry,
-    Format,
     Group,
     Sheet,
     averaged,
     counted,
     fixed,
     label,
-    megabytes,
     missing,
     seconds,
     shared,
@@ -161,7 +159,7 @@ def _search(trials: Sequence[Searched]) -> Iterable[Sheet]:
         for size in sorted({trial.records for trial in own}):
             kept = [trial for trial in own if trial.records == size]
             right = counts.share(sum(trial.right for trial in kept), len(kept))
-            rows.append((label(f"{size:,}"), shared(right, kept), cost_entry(kept, "seconds_per_record", seconds)))
+            rows.append((label(f"{size:,}"), shared(right, kept), cost_entry(kept, "seconds_per_record")))
         groups.append(Group(_name(setting), tuple(rows)))
     columns = (Column("records"), Column("best match was the right one"), Column("seconds per record"))
     yield Sheet("search", "fingerprints", "Search: one network among many records", columns, tuple(groups), "Search")
@@ -206,20 +204,21 @@ def sharing_sheets(results: Results) -> tuple[Sheet, ...]:
 # --- cost -------------------------------------------------------------------------------------------------------------
 
 
-def cost_entry(trials: Sequence[Trial], name: str, form: Format) -> Entry:
-    """Mean of one duration or memory figure."""
+def cost_entry(trials: Sequence[Trial], name: str) -> Entry:
+    """Mean of one duration in seconds, or of one memory figure in MB (10^6 bytes)."""
     kept = [trial for trial in trials if name in trial.cost]
-    return averaged(counts.mean(trial.cost[name] for trial in kept), form, kept)
+    form, scale = (fixed(1), 1e-6) if name.endswith("_bytes") else (seconds, 1.0)
+    return averaged(counts.mean(trial.cost[name] for trial in kept), form, kept, scale)
 
 
-_INJECTION: Mapping[str, tuple[str, Format]] = {
-    "seconds_per_batch": ("marked", seconds),
-    "unmarked_seconds_per_batch": ("unmarked", seconds),
-    "peak_memory_bytes": ("marked", megabytes),
-    "unmarked_peak_memory_bytes": ("unmarked", megabytes),
-    "inference_seconds": ("marked", seconds),
-    "unmarked_inference_seconds": ("unmarked", seconds),
-}
+_INJECTION = (
+    "seconds_per_batch",
+    "unmarked_seconds_per_batch",
+    "peak_memory_bytes",
+    "unmarked_peak_memory_bytes",
+    "inference_seconds",
+    "unmarked_inference_seconds",
+)
 
 
 def cost_sheets(results: Results) -> tuple[Sheet, ...]:
@@ -239,7 +238,7 @@ def _injection(trials: Sequence[Injection]) -> Iterable[Sheet]:
         (
             label(_name(setting)),
             iterations_entry(own),
-            *(cost_entry(own, name, form) for name, (_, form) in _INJECTION.items()),
+            *(cost_entry(own, name) for name in _INJECTION),
             increase_entry(own),
         )
         for setting, own in by_setting(trials).items()
@@ -261,9 +260,9 @@ def _retrieval(trials: Sequence[Retrieval]) -> Iterable[Sheet]:
     rows = [
         (
             label(_name(setting)),
-            cost_entry(own, "seconds", seconds),
-            cost_entry(own, "command_seconds", seconds),
-            cost_entry(own, "memory_bytes", megabytes),
+            cost_entry(own, "seconds"),
+            cost_entry(own, "command_seconds"),
+            cost_entry(own, "memory_bytes"),
         )
         for setting, own in by_setting(trials).items()
     ]
@@ -289,7 +288,7 @@ def _verification(trials: Sequence[Detection]) -> Iterable[Sheet]:
     if not timed:
         return
     rows = [
-        (label(_name(setting)), counted(len(own), own), *(cost_entry(own, name, seconds) for name in names))
+        (label(_name(setting)), counted(len(own), own), *(cost_entry(own, name) for name in names))
         for setting, own in by_setting(timed).items()
     ]
     columns = (
@@ -311,7 +310,7 @@ def _scaling(trials: Sequence[Scaling]) -> Iterable[Sheet]:
         rows = []
         for N in sorted({trial.N for trial in own}):
             kept = [trial for trial in own if trial.N == N]
-            insertion, detection = (cost_entry(kept, n, seconds) for n in ("insertion_seconds", "detection_seconds"))
+            insertion, detection = (cost_entry(kept, n) for n in ("insertion_seconds", "detection_seconds"))
             rows.append((label(f"{N:,}"), insertion, detection))
         groups.append(Group(network_name(*network), tuple(rows)))
     columns = (Column("N"), Column("insertion, seconds"), Column("detection, seconds"))

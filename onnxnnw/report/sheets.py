@@ -18,7 +18,6 @@ __all__ = [
     "counted",
     "fixed",
     "label",
-    "megabytes",
     "missing",
     "note",
     "published",
@@ -27,6 +26,8 @@ __all__ = [
 ]
 
 LONG = 30
+RETOLD = ("detections", "sharing", "scaling")
+"""Topics that a table above or a figure tells already."""
 NOT_MEASURED = "not measured in this campaign"
 
 
@@ -114,8 +115,8 @@ class Sheet:
 
     @property
     def folded(self) -> bool:
-        """Whether a page shows it behind its heading only: long, and none of the standard's."""
-        return self.number is None and sum(len(group.rows) for group in self.groups) > LONG
+        """Whether a page shows it behind its heading only: long, and said before in fewer numbers."""
+        return self.topic in RETOLD and sum(len(group.rows) for group in self.groups) > LONG
 
     @property
     def heading(self) -> str:
@@ -148,11 +149,6 @@ def seconds(value: float) -> str:
         return "0"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
     return f"{value:.{min(digits, 9)}f}"
-
-
-def megabytes(value: float) -> str:
-    """Bytes as MB (10^6)."""
-    return f"{value / 1e6:.1f}"
 
 
 def label(text: str) -> Entry:

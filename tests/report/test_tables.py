@@ -225,3 +225,16 @@ def test_a_summary_of_nothing(tmp_path):
         None,
         0,
     )
+
+
+def test_memory_and_its_margin_are_in_the_same_unit(sheets, results):
+    """Two figures in bytes: mean and half the interval in MB, by hand."""
+    from onnxnnw.report.trials import Retrieval
+
+    rows = [row for group in sheets["retrieval"].groups for row in group.rows]
+    bytes_ = {trial.cost["memory_bytes"] for trial in results.of(Retrieval)}
+    assert bytes_ == {61_000_000, 61_000_001}
+    assert {(row[3].text, row[3].margin) for row in rows} == {("61.0", "0.0")}
+    assert rows[0][3].value == pytest.approx(61.0000005)
+    half = 12.7062047 * 2**-0.5 / 2**0.5 * 1e-6  # Student's t of one degree of freedom, deviation over the root of two
+    assert rows[0][3].high - rows[0][3].value == pytest.approx(half, rel=1e-3)
