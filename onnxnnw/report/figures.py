@@ -172,9 +172,10 @@ def unicity(
     import numpy as np
 
     strength = np.array([[np.nan if p is None else max(0.0, -p) for p in row] for row in log10_p], float)
+    if not strength.size:
+        return ax
     top = float(np.nanmax(strength, initial=1.0))
-    if strength.size:
-        ax.pcolormesh(strength, cmap="cividis", vmin=0, vmax=top, edgecolors="none", rasterized=False)
+    ax.pcolormesh(strength, cmap="cividis", vmin=0, vmax=top, edgecolors="none", rasterized=False)
     if strength.size <= 400:
         for (row, column), value in np.ndenumerate(strength):
             text = "–" if np.isnan(value) else f"{value:.0f}" if value >= 10 else f"{value:.1f}"
