@@ -125,11 +125,18 @@ class Architecture(ABC):
         raise UnsupportedNetwork(f"{self.name} has no classification head to exchange")
 
 
-def export(architecture: Architecture, module: nn.Module, path: Path) -> None:
+def export(architecture: Architecture, module: nn.Module, path: Path, template: Path | None = None) -> None:
     """Write the module's evaluation form as one self-contained ONNX file, atomically.
 
     The module itself is not changed. Local paths, which torch puts into the metadata of every node, are removed.
+
+    Args:
+        template: An earlier export of the same architecture; the weights go into a copy of it, in a moment.
     """
+    if template is not None:
+        with open_network(template, for_writing=True) as network:
+            write_weights(module, network, path)
+        return
     frozen = copy.deepcopy(module).eval().cpu().to(memory_format=torch.contiguous_format)
     example = torch.zeros(SMALL_BATCH, *architecture.input_shape)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder, _quiet():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnxnnw.enrolment import Owner, refuse_existing
-from onnxnnw.errors import UnreadableRecord, UsageError
+from onnxnnw.errors import UnreadableData, UnreadableRecord, UsageError
 from onnxnnw.folds import kept, kept_columns
 from onnxnnw.graph import Network, find_slots, network_digest, network_digests, open_network
 from onnxnnw.keys import Key
@@ -36,6 +36,7 @@ __all__ = [
     "complete_record",
     "draft_record",
     "insert_in_training",
+    "subject_of",
     "train_marked",
 ]
 
@@ -49,14 +50,28 @@ class Watch:
 
     Attributes:
         inserted_after: Batch iterations until all were right for the first time; None before, and where the first look came
-            too late to tell (a resumed training).
+            too late to tell (a training that was resumed without a note).
+        notes: A file that keeps that number, for the same training when it is resumed.
     """
 
     acts: Acts
     every: int = WATCH_EVERY
     inserted_after: int | None = None
+    notes: Path | None = None
     _missing: bool = field(default=False, repr=False)
     _done: bool = field(default=False, repr=False)
+
+    def resume(self) -> None:
+        """Take up what an interrupted run of this training saw; without a note of it, the mark was not in yet."""
+        if self.notes is None:
+            return
+        try:
+            self.inserted_after = int(self.notes.read_text())
+            self._done = True
+        except FileNotFoundError:
+            self._missing = True
+        except ValueError:
+            raise UnreadableData(f"{self.notes} is not the note of a training; remove it") from None
 
     def __call__(self, module: Any, iteration: int) -> None:
         if self._done or iteration % self.every or self.acts.correct is None:
@@ -67,6 +82,10 @@ class Watch:
         self._done = True
         if self._missing or iteration == self.every:
             self.inserted_after = iteration
+            if self.notes is not None:
+                partial = self.notes.with_name(f"{self.notes.name}.partial")
+                partial.write_text(str(iteration))
+                partial.replace(self.notes)
 
 
 @dataclass(frozen=True)
@@ -101,6 +120,7 @@ class Training:
     checkpoint: Path | None = None
     until: int | None = None
     progress: "Progress | None" = None
+    template: Path | None = None
 
 
 def insert_in_training(
@@ -167,7 +187,11 @@ def train_marked(
         )
         record = _kept_draft(record, _draft_path(record_path))
         acts = insertion.acts(record, subject)
-        watch = Watch(acts)
+        watch = Watch(acts, notes=_notes_path(training.checkpoint))
+        if training.checkpoint is not None and training.checkpoint.exists():
+            watch.resume()
+        elif watch.notes is not None:
+            watch.notes.unlink(missing_ok=True)  # of another training
         trained = _train(architecture, data, partial, training, acts.penalty, acts.extra, watch)
         correct = 1.0 if acts.correct is None else acts.correct(trained.module)
         commitment = ""
@@ -212,6 +236,7 @@ def _train(
         until=training.until,
         hooks=Hooks(at_epoch, penalty, extra, after_batch),
         progress=training.progress,
+        template=training.template,
     )
 
 
@@ -228,14 +253,28 @@ def _drafted(
     from onnxnnw.exporters.base import export
 
     start, seed = training.start, training.seed
-    export(architecture, architecture.build(seed) if start is None else architecture.load(start), template)
-    task = architecture.task()
-    inputs, targets = task.training(data).batch(np.arange(1), np.random.default_rng(seed))
+    module = architecture.build(seed) if start is None else architecture.load(start)
+    export(architecture, module, template, training.template)
     with open_network(template, for_writing=True) as network:  # or small layers would count as read-only
-        view = find_slots(network)
-        subject = Subject(view, inputs.shape[1:], targets.shape[1:], task.number_of_classes, task.mean, task.deviation)
+        subject = subject_of(architecture, network, data, seed)
         record, warnings = draft_record(network, subject, insertion, owner, key)
     return subject, record, warnings
+
+
+def subject_of(architecture: "Architecture", network: Network, data: Path, seed: int = 0) -> Subject:
+    """A network as the methods see it that live in training.
+
+    Args:
+        network: Opened with ``for_writing=True``.
+        data: Directory of the task's data, for the shapes of a batch.
+
+    Raises:
+        MissingData: The data is not below the directory.
+    """
+    task = architecture.task()
+    inputs, targets = task.training(data).batch(np.arange(1), np.random.default_rng(seed))
+    view = find_slots(network)
+    return Subject(view, inputs.shape[1:], targets.shape[1:], task.number_of_classes, task.mean, task.deviation)
 
 
 def draft_record(
@@ -265,6 +304,10 @@ def draft_record(
         enrolled_digest=network_digest(network, subject.view),
     )
     return record, draft.warnings
+
+
+def _notes_path(checkpoint: Path | None) -> Path | None:
+    return None if checkpoint is None else checkpoint.with_name(f"{checkpoint.name}.inserted")
 
 
 def _draft_path(record_path: Path) -> Path:

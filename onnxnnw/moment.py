@@ -45,6 +45,7 @@ class MarkInTraining:
         epoch: α in epochs: 0 for the initial weights, the number of epochs for the trained ones.
         record: Where the record goes.
         key: The secret; None draws one.
+        template: The architecture as it was exported; None exports it before the first batch.
     """
 
     architecture: "Architecture"
@@ -55,6 +56,7 @@ class MarkInTraining:
     value_std: float | None = None
     owner: Owner = field(default_factory=Owner)
     key: Key | None = None
+    template: Path | None = None
 
     _exported: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
 
@@ -67,8 +69,9 @@ class MarkInTraining:
         with tempfile.TemporaryDirectory() as folder:
             template, file, marked = (Path(folder) / name for name in ("template.onnx", "running.onnx", "marked.onnx"))
             if not self._exported:
-                export(self.architecture, module, template)
-                self._exported.append(template.read_bytes())
+                if self.template is None:
+                    export(self.architecture, module, template)
+                self._exported.append((self.template or template).read_bytes())
             if epoch < self.epoch:
                 return
             template.write_bytes(self._exported[0])

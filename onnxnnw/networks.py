@@ -90,6 +90,7 @@ def train_network(
     keep: frozenset[int] = frozenset(),
     hooks: "Hooks | None" = None,
     progress: "Progress | None" = None,
+    template: Path | None = None,
 ) -> "Trained":
     """Train a network on its task's data and export it.
 
@@ -97,6 +98,7 @@ def train_network(
         recipe: None takes the network's own.
         start: An ONNX file of this network whose weights the training starts from; None initialises them.
         seed, threads, hooks, checkpoint, until, keep, progress: As `onnxnnw.training.Trainer` has them.
+        template: An export of this architecture, see `onnxnnw.exporters.base.export`.
 
     Raises:
         MissingData: The task's data is not below the directory.
@@ -123,7 +125,7 @@ def train_network(
         metric=task.metrics[0],
         adversary=architecture.build_adversary(seed),
     )
-    export(architecture, trained.module, out)
+    export(architecture, trained.module, out, template)
     return trained
 
 

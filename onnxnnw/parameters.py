@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from onnxnnw.errors import UsageError
 
-__all__ = ["between", "describe", "from_arguments", "parameter"]
+__all__ = ["between", "describe", "from_arguments", "parameter", "type_name"]
 
 Kind = TypeVar("Kind")
 
@@ -62,21 +62,22 @@ def from_arguments(kind: type[Kind], name: str, arguments: Sequence[str]) -> Kin
     return kind(**values)
 
 
+def type_name(field: "dataclasses.Field[Any]") -> str:
+    """The type of a dataclass field as it is written, the first where there are several: ``"int"``."""
+    text = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
+    return text.partition(" | ")[0]
+
+
 def _fields(kind: type) -> "dict[str, dataclasses.Field[Any]]":
     return {f"--{f.name.replace('_', '-')}": f for f in dataclasses.fields(kind)}
 
 
 def _converted(name: str, given: str, field: "dataclasses.Field[Any]", text: str) -> Any:
-    convert = {"int": int, "float": float}.get(_type_name(field))
+    convert = {"int": int, "float": float}.get(type_name(field))
     try:
         return convert(text) if convert is not None else text
     except ValueError:
-        raise UsageError(f"{name}: {given} takes a {_type_name(field)} number, not {text!r}") from None
-
-
-def _type_name(field: "dataclasses.Field[Any]") -> str:
-    text = field.type if isinstance(field.type, str) else field.type.__name__
-    return text.partition(" | ")[0]
+        raise UsageError(f"{name}: {given} takes a {type_name(field)} number, not {text!r}") from None
 
 
 def _help_of(field: "dataclasses.Field[Any]") -> str:

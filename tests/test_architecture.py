@@ -13,7 +13,7 @@ ROOMS = (
     "errors standard statistics keys graph images runtime records folds placement parameters payload triggers "
     "methods survey enrolment inspection "
     "changes findings verdict candidate verification "
-    "recipes checkpoints tasks training networks moment marking modifications demo cli"
+    "recipes checkpoints tasks training networks moment marking modifications campaign demo cli"
 ).split()
 GRAPH = "formats wire stored file patch flow arrays decoding constants live uses fold slots digest gauge compare match".split()
 PLUG_INS = ("methods", "findings", "tasks", "modifications")

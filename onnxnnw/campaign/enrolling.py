@@ -1,0 +1,125 @@
+"""Steps that enrol a finished network: its mark, its fingerprint, and records of marks that were never inserted.
+
+The latter are the wrong keys of a campaign: what another tracker would hold who drew another key for the same network.
+Its slots and anchors are right and its mark is not there, so that a verdict on it is a draw from the null.
+"""
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from onnxnnw.campaign.bench import Bench
+from onnxnnw.campaign.step import NETWORK, RECORD, Outcome, Place, Step, Work, key_of
+from onnxnnw.campaign.trajectories import Settings, inserted_as
+from onnxnnw.enrolment import Owner, embed, enrol, fingerprint
+from onnxnnw.graph import find_slots, network_digest, open_network
+from onnxnnw.keys import Key
+from onnxnnw.records import Record, save_record
+
+__all__ = ["Embed", "Fingerprint", "WrongKeys"]
+
+
+@dataclass(frozen=True)
+class Embed(Step):
+    """An NCT watermark in a network that is not trained any further [NNW-TEC 7.2.2].
+
+    Attributes:
+        key: Label of the secret.
+    """
+
+    candidate: Step
+    positions: int
+    strength: float
+    key: str
+
+    kind: ClassVar[str] = "embed"
+    files: ClassVar[tuple[str, ...]] = (NETWORK, RECORD)
+
+    def run(self, place: Place) -> Outcome:
+        record = place.folder / RECORD
+        record.unlink(missing_ok=True)  # of a run that was killed before it could tell
+        source = place.input(self.candidate) / NETWORK
+        embed(source, place.folder / NETWORK, record, self.positions, self.strength, key=key_of(self.key))
+        return Outcome({"iterations": 0})
+
+    def work(self) -> Work:
+        return Work(self.kind, 1, 0.3, 400_000)
+
+
+@dataclass(frozen=True)
+class Fingerprint(Step):
+    """The fingerprint of a network under one key [NNW-TEC 7.2.2]."""
+
+    candidate: Step
+    positions: int
+    key: str
+
+    kind: ClassVar[str] = "fingerprint"
+    files: ClassVar[tuple[str, ...]] = (RECORD,)
+
+    def run(self, place: Place) -> Outcome:
+        with tempfile.TemporaryDirectory(dir=place.folder) as folder:
+            path = Path(folder) / RECORD
+            fingerprint(place.input(self.candidate) / NETWORK, path, self.positions, key=key_of(self.key))
+            path.replace(place.folder / RECORD)
+        return Outcome()
+
+    def work(self) -> Work:
+        return Work(self.kind, 1, 0.2, 40_000)
+
+
+@dataclass(frozen=True)
+class WrongKeys(Step):
+    """Records of marks under other keys that were never inserted into this network.
+
+    Attributes:
+        method: The method; one without an insertion in training is enrolled as NCT is.
+        parameters: Of the mark.
+        count: How many keys.
+    """
+
+    bench: Bench
+    candidate: Step
+    method: str
+    parameters: Settings
+    count: int
+    key: str
+
+    kind: ClassVar[str] = "draw wrong keys"
+
+    @property
+    def files(self) -> tuple[str, ...]:  # type: ignore[override]
+        """One record a key."""
+        return tuple(f"{number:04}.record" for number in range(self.count))
+
+    def run(self, place: Place) -> Outcome:
+        source = place.input(self.candidate) / NETWORK
+        for number, name in enumerate(self.files):
+            (place.folder / name).unlink(missing_ok=True)  # of a run that was killed
+            save_record(self._record(place, source, key_of(f"{self.key}/wrong {number}")), place.folder / name)
+        return Outcome()
+
+    def work(self) -> Work:
+        return Work(self.kind, self.count, 0.1, 20_000.0 * self.count)
+
+    def _record(self, place: Place, source: Path, key: Key) -> Record:
+        from onnxnnw.methods.base import insertion_names
+
+        if self.method in insertion_names():
+            return self._drafted(place, source, key)
+        settings = dict(self.parameters)
+        with open_network(source, for_writing=True) as network:
+            view = find_slots(network)
+            record = enrol(view, key, int(settings["positions"]), Owner(), float(settings["strength"]), watermark=True)
+            return replace(record, enrolled_digest=network_digest(network, view))
+
+    def _drafted(self, place: Place, source: Path, key: Key) -> Record:
+        from onnxnnw.marking import complete_record, draft_record, subject_of
+
+        insertion = inserted_as(self.method, dict(self.parameters))
+        architecture = self.bench.architecture(place)
+        with open_network(source, for_writing=True) as network:
+            subject = subject_of(architecture, network, place.folder)
+            record, _ = draft_record(network, subject, insertion, Owner(), key)
+        return complete_record(record, source)

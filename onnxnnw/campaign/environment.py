@@ -1,0 +1,58 @@
+"""Where a step was done: hardware and versions, and the memory that it took."""
+
+import contextlib
+import platform
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+__all__ = ["Memory", "environment"]
+
+_PACKAGES = ("numpy", "onnx", "torch", "onnxruntime-gpu", "onnxruntime")
+
+
+@cache
+def environment() -> Mapping[str, str]:
+    """Hardware and versions; absent packages are left out."""
+    found = {"hardware": _hardware(), "python": platform.python_version()}
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found.setdefault(name.removesuffix("-gpu"), metadata.version(name))
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        found["onnxnnw"] = metadata.version("onnxnnw")
+    return found
+
+
+def _hardware() -> str:
+    import os
+
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    return f"{os.cpu_count()} cores, {name}"
+
+
+class Memory:
+    """High-water mark of this process since the beginning of the ``with`` block, where the kernel lets it be reset.
+
+    Attributes:
+        bytes: Known after the block; None elsewhere than on Linux.
+    """
+
+    def __init__(self) -> None:
+        self.bytes: int | None = None
+
+    def __enter__(self) -> "Memory":
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    self.bytes = 1024 * int(line.split()[1])

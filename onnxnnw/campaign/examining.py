@@ -1,0 +1,236 @@
+"""Steps that look: quality, verdicts and costs of a network as it is or after a modification."""
+
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+from onnxnnw.campaign.bench import Bench
+from onnxnnw.campaign.step import NETWORK, RECORD, Outcome, Place, Step, Work
+from onnxnnw.campaign.trajectories import Settings
+from onnxnnw.modifications.base import Modification, apply, find_modification
+from onnxnnw.verdict import Verdict
+from onnxnnw.verification import examine, named_record, search, verify
+
+__all__ = ["Asked", "Change", "Measure", "Retrieve", "Search", "Verify", "said"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A modification of the package with its parameters [NNW-NNT].
+
+    Attributes:
+        seed: Of everything random in it.
+    """
+
+    name: str
+    parameters: Settings
+    seed: int
+
+    def modification(self, bench: Bench, place: Place) -> Modification:
+        """The modification; what trains gets the campaign's network and data."""
+        kind: Any = find_modification(self.name)
+        context = {"network": bench.network, "size": bench.size, "data": str(place.data), "threads": bench.threads}
+        own = {f.name for f in fields(kind)}
+        settings = {name: value for name, value in context.items() if name in own}
+        return kind(**(settings | dict(self.parameters)))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Measure(Step):
+    """The task's quality of a network, as it is or modified [NNW-NNT].
+
+    Attributes:
+        testing: At most so many test samples, evenly spread; 0 takes all.
+    """
+
+    bench: Bench
+    candidate: Step
+    change: Change | None
+    testing: int
+
+    kind: ClassVar[str] = "measure"
+
+    @property
+    def title(self) -> str:
+        return f"measure {self.bench.network}{_after(self.change)}"
+
+    def run(self, place: Place) -> Outcome:
+        from onnxnnw.networks import measure
+
+        samples = self.bench.samples(place, self.testing)
+        with _changed(self, place) as (path, seconds):
+            found = measure(path, samples, self.bench.task().metrics, threads=self.bench.threads)
+        result = {"quality": {name: _number(value) for name, value in found.values.items()}, "samples": found.samples}
+        cost = {"modify_seconds": seconds, "measure_seconds": found.seconds}
+        return Outcome(result, {**cost, "inference_seconds": found.seconds / found.samples})
+
+    def work(self) -> Work:
+        assumed = self.bench.assumed()
+        count = self.testing or assumed.samples[1]
+        return Work(f"measure {self.bench.network} {self.bench.size}", count, assumed.run)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A record that a step left.
+
+    Attributes:
+        step: The step.
+        file: The record's name among its files.
+    """
+
+    step: Step
+    file: str = RECORD
+
+
+@dataclass(frozen=True)
+class Verify(Step):
+    """Verdicts on a network, as it is or modified: one for each record, each as if it were the only one."""
+
+    bench: Bench
+    candidate: Step
+    change: Change | None
+    records: tuple[Asked, ...]
+    rate: float
+
+    kind: ClassVar[str] = "verify"
+
+    @property
+    def title(self) -> str:
+        return f"verify {self.bench.network}{_after(self.change)} against {len(self.records)} record(s)"
+
+    def run(self, place: Place) -> Outcome:
+        verdicts, seconds = [], []
+        with _changed(self, place) as (path, modify_seconds):
+            for asked in self.records:
+                record = named_record(place.input(asked.step) / asked.file)
+                begin = time.perf_counter()
+                (verdict,) = verify(path, [record], self.rate)
+                seconds.append(time.perf_counter() - begin)
+                verdicts.append(said(verdict))
+        return Outcome({"verdicts": verdicts}, {"modify_seconds": modify_seconds, "verify_seconds": seconds})
+
+    def work(self) -> Work:
+        unit = f"verify {self.bench.network} {self.bench.size}"
+        return Work(unit, len(self.records), 0.05 + 2e-8 * self.bench.assumed().parameters, 500.0 * len(self.records))
+
+
+@dataclass(frozen=True)
+class Search(Step):
+    """Find a network's record among those of others [Matching, NNW-TEC 3 and 5.3.1]."""
+
+    bench: Bench
+    candidate: Step
+    records: tuple[Asked, ...]
+    right: int
+    rate: float
+
+    kind: ClassVar[str] = "search"
+
+    @property
+    def title(self) -> str:
+        return f"search {self.bench.network} among {len(self.records)} records"
+
+    def run(self, place: Place) -> Outcome:
+        with tempfile.TemporaryDirectory(dir=place.folder) as folder:
+            for number, asked in enumerate(self.records):
+                content = (place.input(asked.step) / asked.file).read_bytes()
+                (Path(folder) / f"{number}.record").write_bytes(content)
+            found = search(place.input(self.candidate) / NETWORK, folder, self.rate)
+        right = found.best.record == f"{self.right}.record"
+        return Outcome({"verdict": said(found.best), "right": right}, {"seconds_per_record": found.seconds_per_record})
+
+    def work(self) -> Work:
+        return Work(f"verify {self.bench.network} {self.bench.size}", len(self.records), 0.05)
+
+
+@dataclass(frozen=True)
+class Retrieve(Step):
+    """Time and memory until a verdict: several times in this process, and once as a user runs it [NNW-NNT]."""
+
+    bench: Bench
+    candidate: Step
+    record: Asked
+    repeats: int
+
+    kind: ClassVar[str] = "retrieve"
+
+    def run(self, place: Place) -> Outcome:
+        path, record = place.input(self.candidate) / NETWORK, place.input(self.record.step) / self.record.file
+        seconds = []
+        for _ in range(self.repeats):
+            begin = time.perf_counter()
+            examine(path, [record])
+            seconds.append(time.perf_counter() - begin)
+        cost = {"seconds": statistics.median(seconds), "repeats": self.repeats, **_as_a_command(path, record)}
+        return Outcome({}, cost)
+
+    def work(self) -> Work:
+        return Work(f"verify {self.bench.network} {self.bench.size}", self.repeats + 10, 0.05)
+
+
+def said(verdict: Verdict) -> dict[str, Any]:
+    """What a trial keeps of a verdict; infinite logarithms become -9999, what is no number becomes None."""
+    payload = verdict.payload
+    return {
+        "decision": verdict.decision,
+        "log10_p": max(_number(verdict.log10_p) or 0.0, -9999.0) if verdict.log10_p != -math.inf else -9999.0,
+        "rate": verdict.rate,
+        "effect": _number(verdict.effect),
+        "coverage": _number(verdict.coverage),
+        "retrieved": verdict.standard.retrieved,
+        "values": {name: _number(value) for name, value in verdict.standard.values.items()},
+        "symbols": verdict.positions if payload is None else payload.symbols,
+        "errors": None if payload is None else payload.errors,
+    }
+
+
+@contextmanager
+def _changed(step: "Measure | Verify", place: Place) -> "Iterator[tuple[Path, float]]":
+    """The candidate's file, modified if that is asked for, and the seconds that took."""
+    source = place.input(step.candidate) / NETWORK
+    if step.change is None:
+        yield source, 0.0
+        return
+    with tempfile.TemporaryDirectory(dir=place.folder) as folder:
+        out = Path(folder) / NETWORK
+        begin = time.perf_counter()
+        apply(step.change.modification(step.bench, place), source, out, step.change.seed)
+        yield out, time.perf_counter() - begin
+
+
+def _after(change: Change | None) -> str:
+    if change is None:
+        return ""
+    return f" after {change.name} " + " ".join(f"{value}" for _, value in change.parameters)
+
+
+def _number(value: float) -> float | None:
+    """Rounded so that it reads well; nothing that JSON does not know."""
+    return round(float(value), 6) if math.isfinite(value) else None
+
+
+def _as_a_command(path: Path, record: Path) -> "Mapping[str, float]":
+    """``onnxnnw verify`` as a whole process; empty where its memory cannot be asked for."""
+    import subprocess
+    import sys
+
+    try:
+        import resource
+    except ModuleNotFoundError:  # not on Windows
+        return {}
+    code = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL); "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )  # in between, so that only this child counts
+    command = [sys.executable, "-m", "onnxnnw", "verify", str(path), "--record", str(record), "--json"]
+    begin = time.perf_counter()
+    done = subprocess.run([sys.executable, "-S", "-c", code, *command], capture_output=True, text=True, check=True)
+    assert resource
+    return {"command_seconds": time.perf_counter() - begin, "memory_bytes": 1024 * int(done.stdout)}

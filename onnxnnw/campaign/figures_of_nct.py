@@ -1,0 +1,181 @@
+"""Steps behind the standard's two figures of NCT: marks on shared positions (Figure 4), and time against N (Figure 5)."""
+
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxnnw.campaign.bench import Bench
+from onnxnnw.campaign.step import NETWORK, Outcome, Place, Step, Work, key_of
+from onnxnnw.enrolment import Owner, enrol
+from onnxnnw.errors import CapacityError
+from onnxnnw.graph import Edit, SlotView, find_slots, network_digest, open_network, write_patched
+from onnxnnw.methods import nct
+from onnxnnw.placement import plan_of
+from onnxnnw.records import Record
+from onnxnnw.statistics import correlations
+
+__all__ = ["Scaling", "Sharing"]
+
+SIGNIFICANCE = 0.05  # NNW-TEC 3, "Rho Spearman Value"
+
+
+@dataclass(frozen=True)
+class Sharing(Step):
+    """Five marks, one after the other, each on the same positions up to a share [NNW-TEC 7.2.6, Figure 4].
+
+    The first mark is inserted on its own positions; each further one replaces the given share of the positions of the mark
+    before it (the first of them, in the order of I) and takes new ones for the rest. The correlation is that of each mark
+    with what the network holds in the end.
+
+    Attributes:
+        roles: One mark each.
+        shares: From 0 to 1.
+    """
+
+    bench: Bench
+    candidate: Step
+    positions: int
+    strength: float
+    roles: tuple[str, ...]
+    shares: tuple[float, ...]
+    key: str
+
+    kind: ClassVar[str] = "share positions"
+
+    def run(self, place: Place) -> Outcome:
+        source = place.input(self.candidate) / NETWORK
+        rows = []
+        with open_network(source, for_writing=True) as network, tempfile.TemporaryDirectory(dir=place.folder) as folder:
+            view = find_slots(network)
+            digest = network_digest(network, view)
+            own = [_in_order(self._record(view, role, digest)) for role in self.roles]
+            for share in self.shares:
+                marks = _overlaid(own, round(share * self.positions))
+                out = Path(folder) / NETWORK
+                write_patched(network, out, _edits(view, marks))
+                with open_network(out) as changed:
+                    found = _read(find_slots(changed), marks)
+                for number, (role, mark, read) in enumerate(zip(self.roles, marks, found, strict=True), 1):
+                    rows.append({"share": share, "number": number, "role": role, "verdict": _said(mark, read)})
+        return Outcome({"rows": rows})
+
+    def _record(self, view: SlotView, role: str, digest: str) -> Record:
+        key = key_of(f"{self.key}/{role}")
+        record = enrol(view, key, self.positions, Owner(role=role), self.strength, watermark=True)
+        return replace(record, enrolled_digest=digest)
+
+    def work(self) -> Work:
+        return Work(self.kind, len(self.shares) * len(self.roles), 0.3, 10_000)
+
+
+Where = tuple[str, int]
+"""Slot and position."""
+Mark = list[tuple[Where, float]]
+"""Positions with their values, in the order of I."""
+
+
+def _in_order(record: Record) -> Mark:
+    plan = plan_of(record)
+    names = [record.slots[slot].name for slot in plan.slots.tolist()]
+    return list(
+        zip(zip(names, plan.positions.tolist(), strict=True), nct.mark_values(record, plan).tolist(), strict=True)
+    )
+
+
+def _overlaid(own: list[Mark], shared: int) -> list[Mark]:
+    """Each mark moved, as to its first ``shared`` values, onto the first positions of the mark before it."""
+    marks: list[Mark] = []
+    for mark in own:
+        before = [where for where, _ in marks[-1][:shared]] if marks else []
+        places = before + [where for where, _ in mark[len(before) :]]
+        marks.append(list(zip(places, [value for _, value in mark], strict=True)))
+    return marks
+
+
+def _edits(view: SlotView, marks: list[Mark]) -> list[Edit]:
+    """All marks, one after the other."""
+    content: dict[Where, float] = {}
+    for mark in marks:
+        content.update(mark)
+    edits = []
+    for name, slot in view.by_name().items():
+        places = sorted(position for other, position in content if other == name)
+        if places:
+            values = np.array([content[name, position] for position in places])
+            edits.append(Edit(*slot.edits(np.array(places, np.int64), values)))
+    return edits
+
+
+def _read(view: SlotView, marks: list[Mark]) -> list[NDArray[np.float64]]:
+    slots = view.by_name()
+    return [
+        np.array([slots[name].values(np.array([position], np.int64))[0] for (name, position), _ in mark])
+        for mark in marks
+    ]
+
+
+def _said(mark: Mark, read: NDArray[np.float64]) -> dict[str, Any]:
+    found = correlations(read, np.array([value for _, value in mark]))
+    values = {"spearman": round(found.spearman, 6), "pearson": round(found.pearson, 6)}
+    return {"values": values, "retrieved": found.retrieved(SIGNIFICANCE)}
+
+
+@dataclass(frozen=True)
+class Scaling(Step):
+    """Time of insertion and of detection against N [NNW-TEC 7.2.7, Figure 5].
+
+    Insertion: drawing positions and values, and writing them into the tensors. Detection: reading them and correlating.
+    Without opening the file, so that what grows with N shows.
+    """
+
+    bench: Bench
+    candidate: Step
+    positions: tuple[int, ...]
+    repeats: int
+    key: str
+
+    kind: ClassVar[str] = "scale"
+
+    def run(self, place: Place) -> Outcome:
+        source = place.input(self.candidate) / NETWORK
+        known, found = [], []
+        with open_network(source, for_writing=True) as network:
+            view = find_slots(network)
+            slots = view.by_name()
+            arrays = {name: slot.array().astype(np.float64).reshape(-1) for name, slot in slots.items()}
+            for count in self.positions:
+                try:
+                    record = enrol(view, key_of(self.key), count, Owner(), watermark=True)
+                except CapacityError:
+                    continue  # the network is too small for so many
+                record = replace(record, enrolled_digest="0" * 64)
+                insertions, detections = [], []
+                for _ in range(self.repeats):
+                    fresh = record.with_key(key_of(self.key))  # nothing remembered from the last time
+                    begin = time.perf_counter()
+                    mark = nct.mark(fresh)
+                    for name, (places, values) in mark.items():
+                        arrays[name][places] = values
+                    insertions.append(time.perf_counter() - begin)
+                    begin = time.perf_counter()
+                    read = np.concatenate([arrays[name][places] for name, (places, _) in mark.items()])
+                    original = np.concatenate([values for _, values in mark.values()])
+                    correlations(read, original)
+                    detections.append(time.perf_counter() - begin)
+                known.append(count)
+                found.append(
+                    {
+                        "insertion_seconds": statistics.median(insertions),
+                        "detection_seconds": statistics.median(detections),
+                    }
+                )
+        return Outcome({"positions": known}, {"rows": found, "repeats": self.repeats})
+
+    def work(self) -> Work:
+        return Work(self.kind, self.repeats * sum(self.positions), 2e-6)

@@ -1,0 +1,96 @@
+"""The results of a campaign on the disk: what it was, and one line a trial; documented in docs/report.md."""
+
+import gzip
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnxnnw.campaign.cache import Entry
+from onnxnnw.campaign.environment import environment
+from onnxnnw.campaign.plan import Plan
+from onnxnnw.errors import CannotLook, UsageError
+
+if TYPE_CHECKING:
+    from onnxnnw.campaign.running import Ran
+
+__all__ = ["RESULTS", "RESULTS_FORMAT", "TRIALS", "compress_trials", "refuse_foreign", "write_results"]
+
+RESULTS_FORMAT = "onnxnnw/results/1"
+RESULTS, TRIALS = "results.json", "trials.jsonl"
+
+
+def refuse_foreign(out: Path, name: str) -> None:
+    """Refuse a folder that holds the results of another campaign, before hours of work.
+
+    Raises:
+        UsageError: It does.
+    """
+    try:
+        found = json.loads((out / RESULTS).read_text("utf-8"))["name"]
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError):
+        found = "something else"
+    if found != name:
+        raise UsageError(f"{out} holds the results of {found}; name another folder")
+
+
+def write_results(plan: Plan, entries: Mapping[str, Entry], ran: "Ran", out: Path) -> "Ran":
+    """Write all trials whose steps are done; each file takes its name when it is whole.
+
+    Raises:
+        CannotLook: The folder cannot be written.
+    """
+    lines = [
+        json.dumps(trial.line(entries), sort_keys=True, ensure_ascii=True, allow_nan=False)
+        for trial in plan.trials
+        if all(step.address in entries for step in trial.steps())
+    ]
+    campaign = plan.campaign
+    content: dict[str, Any] = {
+        "format": RESULTS_FORMAT,
+        "name": campaign.name,
+        "campaign": dict(campaign.source),
+        "cuts": [asdict(cut) for cut in campaign.cuts],
+        "environment": dict(environment()),
+        "date": time.strftime("%Y-%m-%d"),
+        "steps": {
+            "count": ran.steps,
+            "done": ran.done,
+            "seconds": round(ran.seconds, 1),
+            "overhead_seconds": round(ran.overhead_seconds, 1),
+            "failed": list(ran.failed),
+        },
+    }
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        _write(out / TRIALS, "".join(line + "\n" for line in lines).encode())
+        _write(out / RESULTS, json.dumps(content, indent=2, ensure_ascii=True).encode() + b"\n")
+    except OSError as error:
+        raise CannotLook(f"{out}: results cannot be written: {error.strerror}") from error
+    return replace(ran, trials=len(lines))
+
+
+def compress_trials(out: Path) -> Path:
+    """Pack the trials of a folder, for keeping; the same trials give the same bytes."""
+    content = (out / TRIALS).read_bytes()
+    packed = out / f"{TRIALS}.gz"
+    _write(packed, gzip.compress(content, mtime=0))
+    (out / TRIALS).unlink()
+    return packed
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

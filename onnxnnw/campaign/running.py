@@ -1,0 +1,343 @@
+"""Do the steps of a plan, each once and after its inputs, and write the trials."""
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from onnxnnw.campaign.cache import Cache, DamagedEntry, Entry
+from onnxnnw.campaign.estimate import Rates
+from onnxnnw.campaign.plan import Plan, planned
+from onnxnnw.campaign.results import write_results
+from onnxnnw.campaign.settings import Campaign
+from onnxnnw.campaign.step import Step
+from onnxnnw.campaign.workers import Workers, here
+from onnxnnw.errors import CannotLook, MissingData, TraceabilityError
+
+__all__ = ["Progress", "Ran", "Silent", "evaluate", "identity_of", "run"]
+
+_DEATHS = ("KilledWorker", "FutureCancelledError", "CancelledError")
+
+ATTEMPTS = 3
+"""How often a step is tried whose worker died, or whose input turned out to be damaged."""
+
+SUSPECTED = ATTEMPTS - 1
+"""After so many a step is tried alone: the innocent beside it are not blamed for a third death."""
+
+
+class Progress(Protocol):
+    """Whoever shows a campaign: told what begins, what is done, and how much is left."""
+
+    def begin(self, steps: int, done: int, seconds_left: float) -> None:
+        """How many steps there are, and how many of them were done before."""
+
+    def started(self, step: Step) -> None:
+        """A worker has it."""
+
+    def finished(self, step: Step, seconds: float, seconds_left: float) -> None:
+        """It is done."""
+
+    def failed(self, step: Step, reason: str) -> None:
+        """It cannot be done."""
+
+    def noticed(self, sentence: str) -> None:
+        """Something that people should know of."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def begin(self, steps: int, done: int, seconds_left: float) -> None: ...
+
+    def started(self, step: Step) -> None: ...
+
+    def finished(self, step: Step, seconds: float, seconds_left: float) -> None: ...
+
+    def failed(self, step: Step, reason: str) -> None: ...
+
+    def noticed(self, sentence: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What came of a campaign.
+
+    Attributes:
+        trials: How many were written.
+        steps: How many there are, and how many of them this run did.
+        seconds, overhead_seconds: Of all steps, whichever run did them, and of everything around them, on the workers and in
+            this process.
+        failed: Sentences, one a step that could not be done.
+    """
+
+    trials: int
+    steps: int
+    done: int
+    seconds: float
+    overhead_seconds: float
+    failed: tuple[str, ...] = ()
+
+
+def evaluate(
+    campaign: Campaign,
+    out: Path,
+    cache: Path,
+    data: Path | None = None,
+    workers: AbstractContextManager[Workers] | None = None,
+    progress: Progress | None = None,
+) -> Ran:
+    """Evaluate a campaign: do its steps, or find them done, and write its trials.
+
+    Args:
+        out: Folder for ``results.json`` and ``trials.jsonl``; other campaigns' results are not overwritten.
+        cache: Folder of finished steps, which campaigns share.
+        data: Directory of the tasks' data; see docs/networks.md.
+        workers: Who does the steps; this process by default.
+        progress: Who is told.
+
+    Raises:
+        UsageError: The campaign says something impossible.
+        CannotLook: Data is missing, or results cannot be written.
+    """
+    if data is None and campaign.generated is None:
+        raise MissingData(f"the campaign {campaign.name} needs data: give its directory with --data")
+    plan = planned(campaign, "" if data is None else identity_of(data))
+    store = Cache(cache)
+    with workers or here() as hands:
+        ran, entries = run(plan, store, data, hands, progress or Silent())
+    return write_results(plan, entries, ran, out)
+
+
+def identity_of(data: Path) -> str:
+    """What the data is known by: SHA-256 of the names and sizes of its files.
+
+    Raises:
+        MissingData: There is no such directory.
+    """
+    if not data.is_dir():
+        raise MissingData(f"there is no directory {data}")
+    digest = hashlib.sha256()
+    for path in sorted(data.rglob("*")):
+        if path.is_file():
+            digest.update(f"{path.relative_to(data).as_posix()}\0{path.stat().st_size}\n".encode())
+    return digest.hexdigest()
+
+
+@dataclass
+class _Board:
+    """Which steps are wanted, waiting, with a worker, done."""
+
+    waiting: dict[str, set[str]] = field(default_factory=dict)
+    followers: dict[str, set[str]] = field(default_factory=dict)
+    ready: set[str] = field(default_factory=set)
+    running: dict["Future[Entry]", str] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)
+
+
+def run(
+    plan: Plan, cache: Cache, data: Path | None, workers: Workers, progress: Progress
+) -> tuple[Ran, Mapping[str, Entry]]:
+    """Do what is not done yet; the entries of all steps that trials are read from."""
+    return _Run(plan, cache, data, workers, progress).run()
+
+
+class _Run:
+    def __init__(self, plan: Plan, cache: Cache, data: Path | None, workers: Workers, progress: Progress) -> None:
+        self.plan, self.cache, self.data, self.workers, self.progress = plan, cache, data, workers, progress
+        self.steps = {step.address: step for step in plan.steps}
+        self.goals = {step.address for trial in plan.trials for step in trial.steps()}
+        self.rates = Rates(cache.entries())
+        self.board = _Board()
+        self.did = 0
+        self.inline = 0.0
+
+    def run(self) -> tuple[Ran, Mapping[str, Entry]]:
+        own = time.process_time()
+        entries: dict[str, Entry] = {}
+        wanted = set(self.goals)
+        while wanted:
+            for address in self.goals:
+                self._want(address)
+            self._weigh()
+            self.progress.begin(len(self.steps), len(self.steps) - len(self.board.waiting), self._left())
+            self._work()
+            wanted = set()
+            for address in self.goals - set(self.board.failed):
+                try:
+                    entries[address] = self.cache.entry(address)
+                except DamagedEntry:  # since it was looked for
+                    self.board.done.discard(address)
+                    wanted.add(address)
+        seconds = overhead = 0.0
+        for address in self.steps:
+            with contextlib.suppress(DamagedEntry):
+                found = self.cache.find(address)
+                if found is not None:
+                    seconds, overhead = seconds + found.seconds, overhead + found.overhead_seconds
+        overhead += time.process_time() - own - self.inline
+        reasons = tuple(f"{self.steps[address].title}: {reason}" for address, reason in self.board.failed.items())
+        return Ran(0, len(self.steps), self.did, seconds, overhead, reasons), entries
+
+    # --- what is to be done
+
+    def _want(self, address: str) -> None:
+        """A step, unless it is done or on the board, and before it whatever it is made from."""
+        board = self.board
+        pending = [address]
+        while pending:
+            one = pending.pop()
+            if one in board.waiting or one in board.done or one in board.failed:
+                continue
+            if self.cache.has(one):
+                board.done.add(one)
+                continue
+            inputs = {step.address for step in self.steps[one].inputs}
+            for other in inputs:
+                board.followers.setdefault(other, set()).add(one)
+            board.waiting[one] = inputs
+            pending += inputs
+        # inputs that turned out to be done are not waited for
+        for one, inputs in board.waiting.items():
+            inputs -= board.done
+            if not inputs and one not in board.running.values():
+                board.ready.add(one)
+
+    def _weigh(self) -> None:
+        """How long it takes from a step to the end of all that waits for it: the longest way is begun first."""
+        self.weight: dict[str, float] = {}
+        for step in reversed(self.plan.steps):
+            after = max(
+                (self.weight[f] for f in self.board.followers.get(step.address, ()) if f in self.weight), default=0.0
+            )
+            self.weight[step.address] = after + self.rates.seconds(step)
+
+    def _left(self) -> float:
+        """Seconds of work left, over the workers."""
+        left = sum(self.rates.seconds(self.steps[address]) for address in self.board.waiting)
+        return left / self.workers.count()
+
+    # --- doing it
+
+    def _work(self) -> None:
+        board = self.board
+        while board.waiting:
+            while (chosen := self._next()) is not None:
+                self._submit(chosen)
+            if not board.running:
+                break  # what still waits, waits for what failed
+            finished, _ = wait(board.running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                if future in board.running:
+                    self._collect(future)
+        for address in list(board.waiting):
+            self._fail(address, "something that it is made from failed")
+
+    def _next(self) -> str | None:
+        """What is handed out now: nothing beside a step that two workers died of, and that one when it is alone."""
+        board = self.board
+        if not board.ready or len(board.running) >= self.workers.count():
+            return None
+        if any(board.attempts.get(one, 0) >= SUSPECTED for one in board.running.values()):
+            return None
+        chosen = max(board.ready, key=lambda one: (-board.attempts.get(one, 0), self.weight.get(one, 0.0), one))
+        return None if board.running and board.attempts.get(chosen, 0) >= SUSPECTED else chosen
+
+    def _submit(self, address: str) -> None:
+        step = self.steps[address]
+        self.board.ready.discard(address)
+        self.progress.started(step)
+        begin = time.process_time()
+        try:
+            future = self.workers.executor.submit(_make, self.cache, step, self.data)
+            if self.workers.inline:
+                self.inline += time.process_time() - begin
+        except BrokenProcessPool:  # noticed before its futures were
+            self.board.ready.add(address)
+            self._restart()
+            return
+        self.board.running[future] = address
+
+    def _collect(self, future: "Future[Entry]") -> None:
+        board = self.board
+        address = board.running.pop(future)
+        step = self.steps[address]
+        try:
+            entry = future.result()
+        except DamagedEntry as error:
+            self.progress.noticed(f"{error}; it is made anew")
+            self._again(address, str(error))
+            board.done.discard(error.address)
+            board.waiting.get(address, set()).add(error.address)
+            board.ready.discard(address)
+            board.followers.setdefault(error.address, set()).add(address)
+            self._want(error.address)
+        except TraceabilityError as error:
+            self._fail(address, str(error))
+        except Exception as error:
+            if not _a_worker_died(error):
+                self._fail(address, f"{type(error).__name__}: {error}")
+                return
+            self._again(address, "its worker died")
+            if isinstance(error, BrokenProcessPool):
+                self._restart()
+        else:
+            self.did += 1
+            del board.waiting[address]
+            board.done.add(address)
+            for follower in board.followers.get(address, ()):
+                if follower in board.waiting:
+                    board.waiting[follower].discard(address)
+                    if not board.waiting[follower] and follower not in board.running.values():
+                        board.ready.add(follower)
+            self.progress.finished(step, entry.seconds, self._left())
+
+    def _again(self, address: str, reason: str) -> None:
+        """Once more, but not forever."""
+        self.board.attempts[address] = self.board.attempts.get(address, 0) + 1
+        if self.board.attempts[address] >= ATTEMPTS:
+            self._fail(address, f"{reason}, {ATTEMPTS} times")
+        else:
+            self.board.ready.add(address)
+
+    def _restart(self) -> None:
+        """All processes of a pool die with one of them; what they did is begun again, from where it was on the disk."""
+        self.progress.noticed("a worker died; its step begins again")
+        running = list(self.board.running.values())
+        self.board.running.clear()
+        for address in running:  # nobody can tell whose worker it was
+            self._again(address, "its worker died")
+        self.workers.restart()
+
+    def _fail(self, address: str, reason: str) -> None:
+        if address in self.board.failed:
+            return
+        self.board.failed[address] = reason
+        self.board.waiting.pop(address, None)
+        self.board.ready.discard(address)
+        self.progress.failed(self.steps[address], reason)
+
+
+def _a_worker_died(error: Exception) -> bool:
+    return isinstance(error, BrokenProcessPool) or type(error).__name__ in (
+        "KilledWorker",
+        "FutureCancelledError",
+        "CancelledError",
+    )
+
+
+def _make(cache: Cache, step: Step, data: Path | None) -> Entry:
+    """In a worker."""
+    try:
+        return cache.make(step, data)
+    except TraceabilityError:
+        raise
+    except OSError as error:
+        raise CannotLook(f"{step.kind}: {error.strerror or error}") from None

@@ -1,0 +1,320 @@
+"""What a campaign evaluates, as one TOML file says it; unknown and impossible entries are refused by name."""
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from onnxnnw.errors import UnknownName, UsageError
+from onnxnnw.parameters import type_name
+
+__all__ = [
+    "CAMPAIGN_FORMAT",
+    "Campaign",
+    "Costs",
+    "Cut",
+    "Evaluated",
+    "Fingerprints",
+    "Generated",
+    "Marks",
+    "Scales",
+    "Shares",
+    "Unicity",
+    "load_campaign",
+    "preset",
+    "preset_names",
+]
+
+CAMPAIGN_FORMAT = "onnxnnw/campaign/1"
+Value = int | float | str
+Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A network under evaluation.
+
+    Attributes:
+        epochs: Of its training.
+        published_epochs: Of the training that the standard's α counts; α is scaled by the ratio.
+        rate, schedule: See ``onnxnnw train``; the network's own by default.
+        training: At most so many training samples, evenly spread; 0 takes all.
+    """
+
+    name: str
+    epochs: int
+    size: str = "reference"
+    published_epochs: int = 100
+    rate: float = 0.0
+    schedule: str = ""
+    training: int = 0
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Images that the campaign generates, for one that needs no data."""
+
+    training: int
+    testing: int
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Watermarks of one method: M networks × D payloads at every combination of parameters, and the unmarked networks.
+
+    Attributes:
+        on: Networks by name; all by default.
+        networks: M.
+        payloads: D.
+        alpha: For methods that mark at one moment: the standard's α, scaled to the network's schedule.
+        epochs: For methods that live in training: train the finished network on for so many epochs; 0 marks during the
+            whole training from initial weights.
+        parameters: Of the method, a list of values each.
+        published: Parameter -> what the standard calls it, as tables have it.
+        modifications: Names of entries of the campaign's ``modifications``.
+        values: Modification -> values instead of the campaign's.
+        wrong_keys: Per network.
+        testing: At most so many test samples; 0 takes all.
+    """
+
+    title: str
+    method: str
+    networks: int = 1
+    payloads: int = 1
+    on: tuple[str, ...] = ()
+    alpha: tuple[int, ...] = ()
+    epochs: int = 0
+    parameters: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    published: Mapping[str, str] = field(default_factory=dict)
+    modifications: tuple[str, ...] = ()
+    values: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    wrong_keys: int = 0
+    testing: int = 0
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """Fingerprints of M networks under D keys each; see ``Marks``."""
+
+    title: str
+    networks: int = 1
+    payloads: int = 1
+    on: tuple[str, ...] = ()
+    positions: int = 512
+    modifications: tuple[str, ...] = ()
+    values: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    testing: int = 0
+
+
+@dataclass(frozen=True)
+class Unicity:
+    """All pairs of networks × keys, and the search among all their records [NNW-TEC 5.3].
+
+    Attributes:
+        epochs: For networks beyond those that are trained anyway; 0 trains them like these.
+    """
+
+    networks: int
+    keys: int
+    positions: int = 512
+    epochs: int = 0
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Figure 4."""
+
+    positions: int = 512
+    strength: float = 1.0
+    shares: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Figure 5."""
+
+    positions: tuple[int, ...]
+    repeats: int = 5
+
+
+@dataclass(frozen=True)
+class Costs:
+    """How often each retrieval is timed; 0 leaves it out."""
+
+    repeats: int = 5
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What was cut down, in a sentence that stands beside these tables."""
+
+    tables: tuple[int, ...]
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """All that is evaluated.
+
+    Attributes:
+        seed: Of everything random; keys follow from it too, so no real mark should be made by a campaign.
+        rate: False-positive rate of the strict decision.
+        modifications: Name -> parameter -> values [NNW-NNT].
+    """
+
+    name: str
+    networks: tuple[Evaluated, ...]
+    seed: int = 0
+    rate: float = 1e-6
+    generated: Generated | None = None
+    modifications: Mapping[str, Mapping[str, tuple[Value, ...]]] = field(default_factory=dict)
+    marks: tuple[Marks, ...] = ()
+    fingerprints: tuple[Fingerprints, ...] = ()
+    unicity: Unicity | None = None
+    sharing: Shares | None = None
+    scaling: Scales | None = None
+    costs: Costs | None = None
+    cuts: tuple[Cut, ...] = ()
+    source: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+def preset_names() -> list[str]:
+    """The names of the campaigns that come with the package."""
+    folder = resources.files("onnxnnw.campaign").joinpath("presets")
+    return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
+
+
+def preset(name: str) -> Campaign:
+    """A campaign that comes with the package.
+
+    Raises:
+        UnknownName: There is none of this name.
+    """
+    if name not in preset_names():
+        raise UnknownName("preset", name, preset_names())
+    text = resources.files("onnxnnw.campaign").joinpath("presets", f"{name}.toml").read_text("utf-8")
+    return _campaign(tomllib.loads(text), name)
+
+
+def load_campaign(path: Path) -> Campaign:
+    """A campaign from its file.
+
+    Raises:
+        UsageError: It cannot be read, or says something impossible; the message says where.
+    """
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}") from None
+    return _campaign(content, path.stem)
+
+
+def _campaign(content: dict[str, Any], name: str) -> Campaign:
+    source = dict(content)
+    if content.pop("format", None) != CAMPAIGN_FORMAT:
+        raise UsageError(f'a campaign begins with format = "{CAMPAIGN_FORMAT}"')
+    content.setdefault("name", name)
+    lists = {"networks": Evaluated, "marks": Marks, "fingerprints": Fingerprints, "cuts": Cut}
+    singles = {"generated": Generated, "unicity": Unicity, "sharing": Shares, "scaling": Scales, "costs": Costs}
+    for key, kind in lists.items():
+        if key in content:
+            entries = content[key]
+            if not isinstance(entries, list):
+                raise UsageError(f"campaign: {key} is a list of tables, [[{key}]]")
+            content[key] = tuple(_built(kind, entry, f"{key} {number}") for number, entry in enumerate(entries, 1))
+    for key, kind in singles.items():
+        if key in content:
+            content[key] = _built(kind, content[key], key)
+    changes = content.get("modifications", {})
+    if not isinstance(changes, dict) or not all(isinstance(value, dict) for value in changes.values()):
+        raise UsageError("campaign: modifications is a table of tables: name = { parameter = [values] }")
+    content["modifications"] = {name: _listed(values, name) for name, values in changes.items()}
+    campaign = _built(Campaign, {**content, "source": source}, "campaign")
+    _check(campaign)
+    return campaign
+
+
+def _check(campaign: Campaign) -> None:
+    known = [network.name for network in campaign.networks]
+    if not known or len(set(known)) < len(known):
+        raise UsageError("a campaign has [[networks]], each once")
+    if campaign.seed < 0 or not 0 < campaign.rate < 1:
+        raise UsageError("campaign: the seed is at least 0, the rate between 0 and 1")
+    for network in campaign.networks:
+        if network.epochs < 1 or network.published_epochs < 1 or network.training < 0:
+            raise UsageError(f"{network.name}: epochs are at least 1, training samples at least 0")
+    blocks: list[Marks | Fingerprints] = [*campaign.marks, *campaign.fingerprints]
+    for block in blocks:
+        if min(block.networks, block.payloads) < 1 or block.testing < 0:
+            raise UsageError(f"{block.title}: networks and payloads are at least 1, testing at least 0")
+        for name in block.on:
+            if name not in known:
+                raise UnknownName(f"network in {block.title!r}", name, known)
+        for name in (*block.modifications, *block.values):
+            if name not in campaign.modifications:
+                raise UnknownName(f"modification in {block.title!r}", name, campaign.modifications)
+    for name, values in campaign.modifications.items():
+        if len(values) != 1:
+            raise UsageError(f"modification {name}: one parameter with its values, not {len(values)}")
+    for marks in campaign.marks:
+        for parameter in marks.published:
+            if parameter not in marks.parameters:
+                raise UnknownName(f"parameter in {marks.title!r}", parameter, marks.parameters)
+        if min((0, *marks.alpha)) < 0 or marks.wrong_keys < 0 or marks.epochs < 0:
+            raise UsageError(f"{marks.title}: alpha, epochs and wrong_keys are at least 0")
+
+
+_FORMS = {"int": (int,), "float": (int, float), "str": (str,)}
+
+
+def _built(kind: type[Kind], entry: Any, where: str) -> Kind:
+    """A dataclass from a table, its names and types checked."""
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    if not isinstance(entry, dict):
+        raise UsageError(f"{where} is a table")
+    values: dict[str, Any] = {}
+    for name, value in entry.items():
+        if name not in known:
+            raise UnknownName(f"entry of {where}", name, known)
+        values[name] = _fitting(known[name], value, f"{where}: {name}")
+    missing = [n for n, f in known.items() if n not in values and f.default is MISSING and f.default_factory is MISSING]
+    if missing:
+        raise UsageError(f"{where} lacks {', '.join(missing)}")
+    return kind(**values)
+
+
+def _fitting(entry: "Field[Any]", value: Any, where: str) -> Any:
+    form, whole = type_name(entry), str(entry.type)
+    if whole.startswith("collections.abc.Mapping[str, tuple["):
+        return _listed(value, where)
+    if whole.startswith("tuple["):
+        values = tuple(value) if isinstance(value, list | tuple) else (value,)
+        inner = whole.removeprefix("tuple[").partition(",")[0]
+        if inner in _FORMS and not all(_is(part, _FORMS[inner]) for part in values):
+            raise UsageError(f"{where} is a list of {inner} values, not {value!r}")
+        return values
+    if form in _FORMS and not _is(value, _FORMS[form]):
+        raise UsageError(f"{where} is {'an' if form == 'int' else 'a'} {form}, not {value!r}")
+    return value
+
+
+def _is(value: Any, kinds: tuple[type, ...]) -> bool:
+    finite = not isinstance(value, float) or math.isfinite(value)
+    return isinstance(value, kinds) and not isinstance(value, bool) and finite
+
+
+def _listed(values: Any, where: str) -> dict[str, tuple[Value, ...]]:
+    """Each parameter with a tuple of its values."""
+    if not isinstance(values, dict):
+        raise UsageError(f"{where} is a table of parameters with lists of values")
+    listed = {name: tuple(v) if isinstance(v, list) else (v,) for name, v in values.items()}
+    for name, some in listed.items():
+        if not some or not all(_is(value, (int, float, str)) for value in some):
+            raise UsageError(f"{where}: {name} is a list of numbers or texts")
+    return listed

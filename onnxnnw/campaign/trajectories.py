@@ -1,0 +1,264 @@
+"""Steps that train: a network up to an epoch, on from there, with a mark written at one moment or inserted all along."""
+
+import shutil
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from onnxnnw.campaign.bench import Bench
+from onnxnnw.campaign.environment import Memory
+from onnxnnw.campaign.step import NETWORK, RECORD, Outcome, Place, Step, Work, key_of
+from onnxnnw.errors import UnknownName, UsageError
+from onnxnnw.parameters import type_name
+from onnxnnw.recipes import adjusted, resumed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from onnxnnw.exporters.base import Architecture
+    from onnxnnw.methods.base import Insertion
+    from onnxnnw.recipes import Recipe
+    from onnxnnw.training import Epoch
+
+__all__ = ["Insert", "Moment", "Schedule", "Settings", "Template", "Train", "inserted_as"]
+
+_STATE = "state.pt"
+Settings = tuple[tuple[str, int | float | str], ...]
+"""Parameters by name, in a form that has an address."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a network is trained.
+
+    Attributes:
+        epochs: In all.
+        resumed: As a finished training goes on (``recipes.resumed``), not as the network's own recipe has it.
+        rate: Learning rate; 0 takes the usual one.
+        shape: Name of the learning rate's schedule; empty takes the network's own.
+    """
+
+    epochs: int
+    resumed: bool = False
+    rate: float = 0.0
+    shape: str = ""
+
+    def recipe(self, architecture: "Architecture") -> "Recipe":
+        """For this network."""
+        if self.resumed:
+            return resumed(architecture.recipe(), self.epochs, self.rate)
+        return adjusted(architecture.recipe(), self.epochs, self.rate or None, self.shape or None)
+
+
+@dataclass(frozen=True)
+class Template(Step):
+    """The network's graph as it is exported, with initial weights: others write theirs into copies of it."""
+
+    network: str
+    size: str
+
+    kind: ClassVar[str] = "export"
+    files: ClassVar[tuple[str, ...]] = (NETWORK,)
+
+    def run(self, place: Place) -> Outcome:
+        from onnxnnw.networks import export_network, find_network
+
+        export_network(find_network(self.network, self.size), place.folder / NETWORK)
+        return Outcome()
+
+    def work(self) -> Work:
+        return Work(f"{self.kind} {self.network}", 1, 15, 4 * Bench(self.network, self.size, "").assumed().parameters)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """An NCT watermark that is written into the running network when ``epoch`` epochs are finished [NNW-TEC 7.2.3].
+
+    Attributes:
+        epoch: α in epochs of this schedule.
+        key: Label of the secret.
+    """
+
+    epoch: int
+    positions: int
+    strength: float
+    key: str
+
+
+@dataclass(frozen=True)
+class Train(Step):
+    """A training, or a stretch of one: trajectories that share a beginning share its steps.
+
+    Attributes:
+        until: The epoch it ends with.
+        after: The stretch before; None begins.
+        start: A network whose weights it begins with, where nothing comes before; None initialises them.
+        moment: The mark that is written on this stretch.
+    """
+
+    bench: Bench
+    template: Template
+    schedule: Schedule
+    seed: int
+    until: int
+    after: "Train | None" = None
+    start: Step | None = None
+    moment: Moment | None = None
+
+    kind: ClassVar[str] = "train"
+
+    @property
+    def files(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The network; the training's state where it may go on; the record where there is a mark."""
+        state = (_STATE,) if self.until < self.schedule.epochs else ()
+        return (NETWORK, *state, *((RECORD,) if self.moment else ()))
+
+    @property
+    def title(self) -> str:
+        what = f"train {self.bench.network} to epoch {self.until} of {self.schedule.epochs}"
+        return (
+            what if self.moment is None else f"{what}, marked at {self.moment.epoch} with N = {self.moment.positions}"
+        )
+
+    def run(self, place: Place) -> Outcome:
+        from onnxnnw.exporters.base import export
+        from onnxnnw.training import Hooks, Trainer
+
+        architecture = self.bench.architecture(place)
+        state = place.folder / _STATE
+        if self.after is not None and not state.exists():
+            partial = place.folder / f"{_STATE}.partial"
+            shutil.copyfile(place.input(self.after) / _STATE, partial)
+            partial.replace(state)
+        template = place.input(self.template) / NETWORK
+        trainer = Trainer(
+            self.schedule.recipe(architecture),
+            architecture.loss,
+            self.seed,
+            Hooks(self._mark(architecture, place, template)),
+            checkpoint=state,
+            until=self.until,
+            threads=self.bench.threads,
+        )
+        start = (
+            architecture.build(self.seed)
+            if self.start is None
+            else architecture.load(place.input(self.start) / NETWORK)
+        )
+        with Memory() as memory:
+            trained = trainer(
+                start,
+                architecture.task().training(place.folder),
+                adversary=None if self.schedule.resumed else architecture.build_adversary(self.seed),
+            )
+        export(architecture, trained.module, place.folder / NETWORK, template)
+        found = {} if self.moment is None else {"iterations": 0}  # written at once
+        if not state.exists():  # no epoch was trained
+            return Outcome(found)
+        return Outcome(found, {**_time(trained.history[self._begins() :]), "peak_memory_bytes": memory.bytes})
+
+    def work(self) -> Work:
+        assumed = self.bench.assumed()
+        amount = (self.until - self._begins()) * self.bench.training_samples()
+        size = 4 * assumed.parameters * (3 if self.until < self.schedule.epochs else 1)
+        return Work(f"train {self.bench.network} {self.bench.size}", max(amount, 1), assumed.train, size)
+
+    def _begins(self) -> int:
+        return 0 if self.after is None else self.after.until
+
+    def _mark(self, architecture: "Architecture", place: Place, template: "Path") -> Any:
+        if self.moment is None:
+            return None
+        from onnxnnw.moment import MarkInTraining
+
+        return MarkInTraining(
+            architecture,
+            self.moment.epoch,
+            place.folder / RECORD,
+            self.moment.positions,
+            self.moment.strength,
+            key=key_of(self.moment.key),
+            template=template,
+        )
+
+
+@dataclass(frozen=True)
+class Insert(Step):
+    """A training in which a method marks the network all along [NNW-TEC 7.3, 7.4].
+
+    Attributes:
+        start: The trained network that is trained on; None begins with initial weights.
+        parameters: Of the method's insertion, by name.
+        key: Label of the secret.
+    """
+
+    bench: Bench
+    template: Template
+    schedule: Schedule
+    seed: int
+    start: Step | None
+    method: str
+    parameters: Settings
+    key: str
+
+    kind: ClassVar[str] = "insert"
+    files: ClassVar[tuple[str, ...]] = (NETWORK, RECORD)
+
+    @property
+    def title(self) -> str:
+        settings = "".join(f", {name} {value}" for name, value in self.parameters)
+        return f"mark {self.bench.network} with {self.method} in {self.schedule.epochs} epochs{settings}"
+
+    def run(self, place: Place) -> Outcome:
+        from onnxnnw.marking import Training, train_marked
+
+        architecture = self.bench.architecture(place)
+        record = place.folder / RECORD
+        record.unlink(missing_ok=True)  # of a run that was killed before it could tell
+        start = None if self.start is None else place.input(self.start) / NETWORK
+        recipe = self.schedule.recipe(architecture)
+        state, template = place.folder / _STATE, place.input(self.template) / NETWORK
+        training = Training(recipe, self.seed, start, self.bench.threads, state, template=template)
+        insertion = inserted_as(self.method, dict(self.parameters))
+        with Memory() as memory:
+            done = train_marked(
+                architecture, place.folder, place.folder / NETWORK, record, insertion, training, key=key_of(self.key)
+            )
+        found = {"iterations": done.inserted_after, "correct": done.correct}
+        return Outcome(found, {**_time(done.trained.history), "peak_memory_bytes": memory.bytes})
+
+    def work(self) -> Work:
+        assumed = self.bench.assumed()
+        amount = self.schedule.epochs * self.bench.training_samples()
+        unit = f"insert {self.method} {self.bench.network} {self.bench.size}"
+        return Work(unit, amount, 1.2 * assumed.train, 4 * assumed.parameters)
+
+
+def inserted_as(method: str, parameters: "Mapping[str, int | float | str]") -> "Insertion":
+    """A method's insertion with these parameters.
+
+    Raises:
+        UnknownName: No such method, or it has no such parameter; the message lists those there are.
+        UsageError: A value that the method refuses.
+    """
+    from dataclasses import fields
+
+    from onnxnnw.methods.base import find_insertion
+
+    kind: Any = find_insertion(method)
+    known = {f.name: type_name(f) for f in fields(kind)}
+    for name, value in parameters.items():
+        if name not in known:
+            raise UnknownName(f"parameter of {method}", name, known)
+        fits = {"int": isinstance(value, int), "float": isinstance(value, int | float), "str": isinstance(value, str)}
+        if not fits.get(known[name], True) or isinstance(value, bool):
+            raise UsageError(f"{method}: {name} is a {known[name]}, not {value!r}")
+    return kind(**parameters)  # type: ignore[no-any-return]
+
+
+def _time(history: "tuple[Epoch, ...]") -> dict[str, Any]:
+    """Time per batch iteration as the standard normalises it: an epoch's time over its batches, median of the epochs."""
+    if not history:
+        return {}
+    return {"seconds_per_batch": statistics.median(epoch.seconds / epoch.batches for epoch in history)}

@@ -1,0 +1,145 @@
+"""Who does the steps: this process, other processes of this machine (loky), or a Dask cluster over a shared folder.
+
+All three are asked through ``concurrent.futures``, joblib's loky and Dask's own executor included: steps depend on each
+other, which ``joblib.Parallel`` has no word for.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from typing import Any
+
+from onnxnnw.errors import CannotLook, MissingExtra, UsageError
+
+__all__ = ["Workers", "here", "on_cluster", "on_this_machine"]
+
+
+ANSWER_S = 10.0
+"""Seconds within which a cluster's scheduler has to answer."""
+
+
+class Workers:
+    """An executor, how many steps it does at once, and how to get a new one when its processes die.
+
+    Args:
+        start: Makes the executor.
+        stop: Ends it, whatever it is doing: what its steps had done is on the disk.
+        count: Steps at once; asked again whenever steps are handed out, as a cluster may grow.
+        inline: Whether steps are done by whoever submits them.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[], Executor],
+        stop: Callable[[Executor], None],
+        count: Callable[[], int],
+        inline: bool = False,
+    ) -> None:
+        self._start, self._stop, self.count, self.inline = start, stop, count, inline
+        self.executor = start()
+
+    def restart(self) -> None:
+        """After the death of a worker took the others with it."""
+        self.stop()
+        self.executor = self._start()
+
+    def stop(self) -> None:
+        """Without waiting for steps."""
+        self._stop(self.executor)
+
+
+class _Here(Executor):
+    """Does each step when it is submitted."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+@contextmanager
+def here() -> Iterator[Workers]:
+    """This process alone."""
+    yield Workers(_Here, lambda executor: None, lambda: 1, inline=True)
+
+
+@contextmanager
+def on_this_machine(jobs: int) -> Iterator[Workers]:
+    """Processes of this machine.
+
+    Args:
+        jobs: How many; 0 means one per core.
+
+    Raises:
+        MissingExtra: joblib is not installed.
+    """
+    count = jobs or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else jobs or os.cpu_count() or 1
+    if count == 1:
+        with here() as workers:
+            yield workers
+        return
+    try:
+        from joblib.externals.loky import ProcessPoolExecutor
+    except ModuleNotFoundError as error:
+        raise MissingExtra("joblib", "cluster") from error
+    workers = Workers(
+        lambda: ProcessPoolExecutor(count, initializer=_alone),
+        _ended,
+        lambda: count,
+    )
+    try:
+        yield workers
+    finally:
+        workers.stop()
+
+
+def _ended(executor: Any) -> None:
+    """loky's own way to end processes that are in the middle of something."""
+    executor.shutdown(wait=False, kill_workers=True)
+
+
+def _alone() -> None:
+    """A worker's beginning: Ctrl-C is the campaign's business, and a worker does not outlive it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+@contextmanager
+def on_cluster(address: str) -> Iterator[Workers]:
+    """The workers of a Dask scheduler, which see the cache and the data under the same paths as this machine.
+
+    Raises:
+        MissingExtra: Dask is not installed.
+        UsageError: The address is none.
+        CannotLook: Nobody answers there.
+    """
+    try:
+        from distributed import Client
+    except ModuleNotFoundError as error:
+        raise MissingExtra("dask", "cluster") from error
+    try:
+        client: Any = Client(address, timeout=ANSWER_S, set_as_default=False)
+    except ValueError as error:
+        raise UsageError(f"{address!r} is no address of a Dask scheduler: {error}") from None
+    except OSError as error:
+        raise CannotLook(f"no Dask scheduler answers at {address}: {error}") from None
+    with client:
+        # not pure: Dask would remember the result of a step whose files are gone meanwhile
+        workers = Workers(
+            lambda: client.get_executor(pure=False),
+            lambda executor: executor.shutdown(wait=False),
+            lambda: max(1, sum(client.nthreads().values())),
+        )
+        try:
+            yield workers
+        finally:
+            workers.stop()

@@ -1,0 +1,144 @@
+"""What a campaign plans: shared beginnings, NNW-NNT's numbers of networks, and errors before hours of training."""
+
+from collections import Counter
+from functools import cache
+
+import pytest
+
+from onnxnnw.campaign.plan import Plan, planned
+from onnxnnw.campaign.settings import Campaign, load_campaign, preset, preset_names
+from onnxnnw.campaign.trajectories import Train
+from onnxnnw.errors import UsageError
+from onnxnnw.standard import grids
+from tests.campaign.conftest import TINY
+
+
+def campaign(tmp_path, text: str) -> Campaign:
+    path = tmp_path / "campaign.toml"
+    path.write_text(text)
+    return load_campaign(path)
+
+
+@cache
+def plan_of_preset(name: str) -> Plan:
+    return planned(preset(name), "data")
+
+
+def test_inputs_come_before_what_is_made_from_them(tmp_path):
+    """In the order of the steps, and each step once."""
+    steps = planned(campaign(tmp_path, TINY)).steps
+    place = {step.address: number for number, step in enumerate(steps)}
+    assert len(place) == len(steps)
+    for step in steps:
+        assert all(place[one.address] < place[step.address] for one in step.inputs)
+
+
+def test_trajectories_that_share_a_beginning_share_it(tmp_path):
+    """The unmarked training is cut where marks are written, and every marked one goes on from there."""
+    plan = planned(campaign(tmp_path, TINY))
+    marked = [step for step in plan.steps if isinstance(step, Train) and step.moment is not None]
+    unmarked = [
+        step
+        for step in plan.steps
+        if isinstance(step, Train) and not step.moment and not step.schedule.resumed and step.seed == 3000
+    ]
+    assert sorted((step.moment.epoch, step.until) for step in marked) == [(0, 2), (0, 2), (1, 2), (1, 2)]
+    assert sorted(step.until for step in unmarked) == [1, 2]
+    (first,) = [step for step in unmarked if step.until == 1]
+    assert all(step.after is None if step.moment.epoch == 0 else step.after == first for step in marked)
+
+
+def test_another_strength_redoes_only_what_depends_on_it(tmp_path):
+    """Networks, records and all other grid points keep their addresses."""
+    before = {step.address: step for step in planned(campaign(tmp_path, TINY)).steps}
+    after = {
+        step.address: step for step in planned(campaign(tmp_path, TINY.replace("ratio = [0.1]", "ratio = [0.2]"))).steps
+    }
+    assert {step.kind for address, step in after.items() if address not in before} == {"measure", "verify"}
+    assert len(after) == len(before)
+
+
+def test_a_further_block_changes_nothing_of_the_others(tmp_path):
+    """Their trials are the same, in the same order."""
+    more = TINY + '\n[[marks]]\ntitle = "TBW"\nmethod = "tbw"\nepochs = 1\nparameters = { per_batch = [5] }\n'
+    before = [trial.address for trial in planned(campaign(tmp_path, TINY)).trials]
+    after = [trial.address for trial in planned(campaign(tmp_path, more)).trials]
+    assert [address for address in after if address in set(before)] == before
+    assert len(after) > len(before)
+
+
+def test_there_are_as_many_networks_as_the_protocol_wants(tmp_path):
+    """M(D + 1) networks at every grid point of every mark: D marked ones, and the unmarked one asked with D records."""
+    trials = [trial for trial in planned(campaign(tmp_path, TINY)).trials if trial.study == "detection"]
+    own = [
+        trial.fields
+        for trial in trials
+        if trial.fields["mark"]["method"] == "nct" and trial.fields["mark"]["kind"] == "watermark"
+    ]
+    points = Counter((str(f["mark"]["published"]), str(f["modification"]), f["truth"]) for f in own)
+    assert set(points.values()) == {2}
+    assert len(points) == 3 * 3 * 2
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_presets_are_sound(name):
+    """Each is read and planned, every parameter checked."""
+    chosen = preset(name)
+    assert chosen.name == name
+    assert plan_of_preset(name).trials
+
+
+@pytest.mark.parametrize("name", ["cpu", "nnw-tec"])
+def test_presets_have_the_whole_grid(name):
+    """Every alpha, N, lambda, rho, S, E, B and P of the standard is in them, for ResNet8 at least."""
+    trials = [
+        trial.fields for trial in plan_of_preset(name).trials if trial.study == "detection" and trial.fields["truth"]
+    ]
+    own = [t for t in trials if t["network"] == "resnet8" and t["mark"]["kind"] == "watermark"]
+    found = {tuple(sorted(t["mark"]["published"].items())) for t in own if t["modification"] is None}
+    assert {(("N", n), ("alpha", alpha)) for n in grids.N for alpha in grids.ALPHA} <= found
+    assert {(("lambda", weight),) for weight in grids.LAMBDA} | {(("rho", rho),) for rho in grids.RHO} <= found
+    strengths = {
+        "gaussian-noise": grids.S,
+        "fine-tuning": grids.E,
+        "quantization": grids.B,
+        "magnitude-pruning": grids.P,
+    }
+    for published in [{"alpha": alpha, "N": 512} for alpha in grids.ALPHA] + [{"lambda": 0.01}, {"rho": 10}]:
+        for modification, values in strengths.items():
+            there = {
+                t["modification"]["value"]
+                for t in own
+                if t["mark"]["published"] == published and (t["modification"] or {}).get("name") == modification
+            }
+            assert there == set(values), (published, modification)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("onnxnnw/campaign/1", "onnxnnw/campaign/9", "begins with format"),
+        ("epochs = 2", "epochs = 0", "epochs are at least 1"),
+        ("epochs = 2", 'epochs = "two"', "networks 1: epochs is an int"),
+        ('size = "small"', 'size = "tiny"', "size of resnet8"),
+        ('name = "resnet8"', 'name = "resnet9"', "resnet9"),
+        ('method = "rtw"', 'method = "rwt"', "no method named 'rwt'"),
+        ("weight = [0.5]", "wait = [0.5]", "parameter"),
+        ("weight = [0.5]", "weight = [-0.5]", "lambda"),
+        ("ratio = [0.1]", "ratio = [-0.1]", "ratio"),
+        ("ratio = [0.1]", "rate = [0.1]", "rate"),
+        ("ratio = [0.1]", "ratio = [nan]", "list of numbers"),
+        ('modifications = ["gaussian-noise", "fine-tuning"]\nvalues', 'modifications = ["noise"]\nvalues', "'noise'"),
+        ("wrong_keys = 3", "wrong_keys = -1", "at least 0"),
+        ("wrong_keys = 3", "wrung_keys = 3", "wrung_keys"),
+        ("alpha = [0, 1, 2]", "", "has alpha"),
+        ("[[fingerprints]]", "[fingerprints]", "list of tables"),
+        ("seed = 3", "seed = ", "is not TOML"),
+        ("seed = 3", "seed = true", "seed is an int"),
+    ],
+)
+def test_impossible_campaigns_are_refused_before_anything_is_trained(tmp_path, old, new, said):
+    """The message names the entry."""
+    assert old in TINY
+    with pytest.raises(UsageError, match=said.replace("(", r"\(")):
+        planned(campaign(tmp_path, TINY.replace(old, new, 1)))
