@@ -21,7 +21,7 @@ from onnxnnw.findings.base import Examination, Finding, collect_findings
 from onnxnnw.graph import Network, find_slots, network_digests, open_network
 from onnxnnw.graph.match import Match, match_slots
 from onnxnnw.methods.base import Candidate, Judgement, Method, Reads, find_method
-from onnxnnw.records import Record, commitment_of, load_record
+from onnxnnw.records import Record, load_record
 from onnxnnw.runtime import Runtime, open_runtime
 from onnxnnw.statistics import log10_of_either, required_reads
 from onnxnnw.verdict import Evidence, Search, Verdict
@@ -76,7 +76,7 @@ def named_record(path: Path | str, commitment: str | None = None) -> NamedRecord
         UnreadableRecord: See ``records.load_record``.
     """
     record = load_record(path, commitment)
-    return NamedRecord(record, Path(path).name, commitment_of(record.to_bytes()))
+    return NamedRecord(record, Path(path).name, record.commitment)
 
 
 def verify(
@@ -100,9 +100,7 @@ def verify(
     if not records:
         raise UsageError("no record to verify against")
     required_reads(rate)  # refuses an impossible rate before anything is read
-    named = [
-        r if isinstance(r, NamedRecord) else NamedRecord(r, "record", commitment_of(r.to_bytes())) for r in records
-    ]
+    named = [r if isinstance(r, NamedRecord) else NamedRecord(r, "record", r.commitment) for r in records]
     with open_network(candidate) as network:
         examiner = _Examiner(network, named, rate, full)
         verdicts = [examiner.verdict(one) for one in named]
