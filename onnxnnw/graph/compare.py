@@ -32,7 +32,8 @@ class Wanted:
         shape: Canonical shape.
         folds: What multiplied each anchor's row downstream; None in records that do not say it.
         gains: Root mean square of each anchor's folded row; None in records that do not say it.
-        columns: Balanced magnitude of each column, see ``gauge.column_gains``; None in records that do not say it.
+        columns: Balanced magnitude of each column, or of each channel's (row_size is a multiple of their number), see
+            ``gauge.column_gains``; None in records that do not say it.
     """
 
     name: str
