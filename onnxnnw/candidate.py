@@ -193,7 +193,7 @@ def _touched(reads: Sequence[Floats], values: Sequence[Floats]) -> list[int]:
     """How many anchors of each slot do not hold what was kept; all slots at once, for there may be hundreds."""
     differ = _as_kept(np.concatenate([*reads, np.empty(0)])) != np.concatenate([*values, np.empty(0)])
     ends = np.cumsum([0, *(each.size for each in values)])
-    counts: list[int] = np.diff(np.cumsum([0, *differ.tolist()])[ends]).tolist()
+    counts: list[int] = np.diff(np.append(0, np.cumsum(differ))[ends]).tolist()
     return counts
 
 

@@ -125,7 +125,7 @@ class Record:
     @cached_property
     def values_context(self) -> bytes:
         """c2: what mark values depend on, which is everything that verification uses."""
-        return hashlib.sha256(self._bound_bytes).digest()
+        return hashlib.sha256(self._bound_bytes()).digest()
 
     @property
     def number_of_positions(self) -> int:
@@ -190,7 +190,6 @@ class Record:
         """The same record with more derived entries."""
         return replace(self, derived={**self.derived, **derived})
 
-    @cached_property
     def _bound_bytes(self) -> bytes:
         """Canonical JSON of the bound part. Its arrays are megabytes for many layers: they are put in as they are."""
         others = {
@@ -226,7 +225,7 @@ class Record:
             "derived": dict(self.derived),
             "unbound": dict(self.unbound),
         }
-        return b'{"bound":', self._bound_bytes, b"," + _canonical(others)[1:] + b"\n"
+        return b'{"bound":', self._bound_bytes(), b"," + _canonical(others)[1:] + b"\n"
 
     def with_digests(self, network: str, tensors: Mapping[str, str]) -> "Record":
         """The same record with the digests of the network as it left.
@@ -256,13 +255,10 @@ class Record:
         """The file's content."""
         return b"".join(self._parts())
 
-    @property
+    @cached_property
     def commitment(self) -> str:
         """SHA-256 of the file's content, to be published before the network is released."""
-        digest = hashlib.sha256()
-        for part in self._parts():
-            digest.update(part)
-        return digest.hexdigest()
+        return commitment_of(self.to_bytes())
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Record":
@@ -281,6 +277,8 @@ class Record:
                 or not content.endswith(after)
             ):
                 raise UnreadableRecord("not in canonical form, so not as it was written")
+            # Both are asked for later, when nobody has these bytes any more; nor need they be written again.
+            vars(record).update(values_context=hashlib.sha256(bound).digest(), commitment=commitment_of(content))
             return record
         except UnreadableRecord:
             raise

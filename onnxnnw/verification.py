@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,11 @@ from onnxnnw.graph import Network, find_slots, network_digests, open_network
 from onnxnnw.graph.match import Match, match_slots
 from onnxnnw.methods.base import Candidate, Judgement, Method, Reads, find_method
 from onnxnnw.records import Record, load_record
-from onnxnnw.runtime import Runtime, open_runtime
-from onnxnnw.statistics import log10_of_either, required_reads
+from onnxnnw.statistics import log10_of_either, refuse_impossible_rate
 from onnxnnw.verdict import Evidence, Search, Verdict
+
+if TYPE_CHECKING:
+    from onnxnnw.runtime import Runtime
 
 __all__ = ["DEFAULT_RATE", "NamedRecord", "examine", "load_records", "named_record", "search", "verify"]
 
@@ -99,7 +101,7 @@ def verify(
     """
     if not records:
         raise UsageError("no record to verify against")
-    required_reads(rate)  # refuses an impossible rate before anything is read
+    refuse_impossible_rate(rate)  # before anything is read
     named = [r if isinstance(r, NamedRecord) else NamedRecord(r, "record", r.commitment) for r in records]
     with open_network(candidate) as network:
         examiner = _Examiner(network, named, rate, full)
@@ -198,6 +200,8 @@ class _Examiner:
     def _predict(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """The candidate's answers; the only place where it is run."""
         if self.runtime is None:
+            from onnxnnw.runtime import open_runtime
+
             self.runtime = open_runtime(self.network.path, limit_s=ANSWER_LIMIT_S)
         return self.runtime.predict(inputs)
 
