@@ -22,7 +22,7 @@ SIZES = "1MB,10MB,100MB,500MB,1.9GB"
 def main(arguments: list[str]) -> int:
     """Measure and print the table."""
     options = options_of("embed", __doc__, arguments, sizes=SIZES)
-    report = Report("embed", arguments)
+    report = Report("embed", arguments, options.section)
     rows = []
     with workplace(options.folder) as work:
         for size in map(parse_size, options.sizes.split(",")):

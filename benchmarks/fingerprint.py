@@ -20,7 +20,7 @@ SIZES = "1MB,10MB,100MB,500MB,1.9GB"
 def main(arguments: list[str]) -> int:
     """Measure and print the table."""
     options = options_of("fingerprint", __doc__, arguments, sizes=SIZES)
-    report = Report("fingerprint", arguments)
+    report = Report("fingerprint", arguments, options.section)
     rows = []
     with workplace(options.folder) as work:
         for size in map(parse_size, options.sizes.split(",")):

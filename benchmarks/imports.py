@@ -24,7 +24,7 @@ BUDGET = 0.02
 def main(arguments: list[str]) -> int:
     """Measure and print the table."""
     options = options_of("imports", __doc__, arguments)
-    report = Report("imports", arguments)
+    report = Report("imports", arguments, options.section)
     with workplace(options.folder):
         found = machine.compare([Contender(s, python("-c", s)) for s in STATEMENTS], options.repeats)
     rows = [(f"`{s}`", seconds(found[s]), f"{found[s].cpu_seconds:.3f}", megabytes(found[s])) for s in STATEMENTS]

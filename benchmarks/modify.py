@@ -32,7 +32,7 @@ MODIFICATIONS = {
 def main(arguments: list[str]) -> int:
     """Measure and print the table."""
     options = options_of("modify", __doc__, arguments, sizes=SIZES, layers=LAYERS, names=",".join(MODIFICATIONS))
-    report = Report("modify", arguments)
+    report = Report("modify", arguments, options.section)
     rows: list[tuple[str, ...]] = []
     base = float("nan")
     with workplace(options.folder) as work:

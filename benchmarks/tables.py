@@ -55,15 +55,17 @@ class Report:
             self.lines += [text, ""]
 
     def table(self, title: str, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Add a table."""
-        self.lines += [f"**{title}**", "", f"| {' | '.join(headers)} |", f"|{'---|' * len(headers)}"]
-        self.lines += [f"| {' | '.join(row)} |" for row in rows]
-        self.lines.append("")
+        """Add a table, in the place of one of this title that there was before: tables grow while they are measured."""
+        lines = [f"**{title}**", "", f"| {' | '.join(headers)} |", f"|{'---|' * len(headers)}"]
+        lines += [*(f"| {' | '.join(row)} |" for row in rows), ""]
+        start = self.lines.index(lines[0]) if lines[0] in self.lines else len(self.lines)
+        end = self.lines.index("", start + 2) + 1 if start < len(self.lines) else start
+        self.lines[start:end] = lines
 
     def publish(self, output: Path | None) -> None:
         """Print the report, and put it between its markers in a page (or at the end of it) where one is given."""
         text = "\n".join(self.lines).strip()
-        print(text)
+        print(text, flush=True)
         if output is None:
             return
         section = self.section or self.name
@@ -78,7 +80,7 @@ class Report:
 
 def _is_place(arguments: Sequence[str], index: int) -> bool:
     """Whether an argument only says where files lie: a page for everybody does not repeat it."""
-    places = ("--output", "--folder")
+    places = ("--output", "--folder", "--section")
     return arguments[index] in places or (index > 0 and arguments[index - 1] in places)
 
 
@@ -121,6 +123,7 @@ def options_of(name: str, description: str | None, arguments: list[str], **defau
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks {name}", description=description)
     parser.add_argument("--repeats", type=int, default=5, help="counted rounds; medians are shown (default 5)")
     parser.add_argument("--output", type=Path, help="a Markdown page that the report is put into, between its markers")
+    parser.add_argument("--section", default=name, help="its markers there, so that one row can be measured alone")
     parser.add_argument("--folder", type=Path, help="where large files may lie for the time of the measurement")
     for key, default in defaults.items():
         parser.add_argument(f"--{key}", default=default, help=f"separated by commas (default {default or 'none'})")

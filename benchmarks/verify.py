@@ -45,7 +45,7 @@ RSS_BUDGET, IMPORTS_BUDGET = 80.0, 1.5
 def main(arguments: list[str]) -> int:
     """Measure and print the tables."""
     options = options_of("verify", __doc__, arguments, sizes=SIZES, nodes=NODES, thorough=THOROUGH)
-    report = Report("verify", arguments)
+    report = Report("verify", arguments, options.section)
     with workplace(options.folder) as work:
         if options.sizes:
             _sizes(report, work, options)
@@ -53,7 +53,6 @@ def main(arguments: list[str]) -> int:
             _nodes(report, work, options)
         if options.thorough:
             _thorough(report, work, options)
-    report.publish(options.output)
     return 0
 
 
@@ -62,18 +61,26 @@ def _listed(text: str) -> list[str]:
 
 
 def _sizes(report: Report, work: Workplace, options: argparse.Namespace) -> None:
-    warm_rows, cold_rows = [], []
+    warm_rows: list[tuple[str, ...]] = []
+    cold_rows: list[tuple[str, ...]] = []
     for size in map(parse_size, _listed(options.sizes)):
         progress(f"verify: {size_text(size)}")
         sparse = size > EMBEDDED
         with work.room("network", int(FILLED * size) + LARGE_LAYER if sparse else 2 * size) as room:
             if room is None:
                 warm_rows.append((size_text(size), "skipped: the disk is too small", *[""] * 8))
-                continue
-            warm, cold = _one_size(room, size, sparse, options.repeats)
-            where = "external, sparse" if sparse else "embedded"
-            warm_rows.append((size_text(size), where, *_warm_cells(warm)))
-            cold_rows.append((size_text(size), *_cold_cells(cold)))
+            else:
+                warm, cold = _one_size(room, size, sparse, options.repeats)
+                where = "external, sparse" if sparse else "embedded"
+                warm_rows.append((size_text(size), where, *_warm_cells(warm)))
+                cold_rows.append((size_text(size), *_cold_cells(cold)))
+        _publish_sizes(report, warm_rows, cold_rows, options.output)
+
+
+def _publish_sizes(
+    report: Report, warm_rows: list[tuple[str, ...]], cold_rows: list[tuple[str, ...]], output: Path | None
+) -> None:
+    """The report with what was measured so far: the largest sizes take long, and a run may be stopped."""
     report.table(
         "verify, fast path, N = 512 (file in the page cache), seconds",
         [
@@ -95,6 +102,7 @@ def _sizes(report: Report, work: Workplace, options: argparse.Namespace) -> None
         ["weights", "verify, watermark", "verify, fingerprint", "onnx.load", "sha256sum", "model_signing verify"],
         cold_rows,
     )
+    report.publish(output)
 
 
 def _one_size(room: Path, size: int, sparse: bool, repeats: int) -> tuple[dict[str, Measured], dict[str, Measured]]:
@@ -180,6 +188,7 @@ def _nodes(report: Report, work: Workplace, options: argparse.Namespace) -> None
         ["nodes", "file", "verify, s", "peak MB", "onnx.load, s", "budget: + 1 ms per 1,000 nodes"],
         rows,
     )
+    report.publish(options.output)
 
 
 def _thorough(report: Report, work: Workplace, options: argparse.Namespace) -> None:
@@ -205,6 +214,7 @@ def _thorough(report: Report, work: Workplace, options: argparse.Namespace) -> N
         ],
         rows,
     )
+    report.publish(options.output)
 
 
 def _thorough_rows(room: Path, size: int, layer: int, repeats: int) -> Iterator[tuple[str, ...]]:

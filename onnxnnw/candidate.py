@@ -175,23 +175,32 @@ def slots_as_enrolled(record: Record, anchors: Anchors, view: SlotView) -> list[
             return None
     found: list[Match | None] = []
     reads = [slots[entry.name].values(anchors.positions[number]) for number, entry in enumerate(record.slots)]
+    touched = _touched(reads, anchors.values)
     for number, stored in enumerate(agreements(reads, anchors.values).tolist()):
         slot = slots[record.slots[number].name]
-        places, values = anchors.of(number)
-        folds = anchors.folds if anchors.bound else None
-        match = _as_enrolled(slot, reads[number], stored, values, places, folds, number)
+        match: Match | None = Match(slot, False, stored, folded=False)
+        if touched[number]:
+            places, values = anchors.of(number)
+            folds = anchors.folds if anchors.bound else None
+            match = _as_enrolled(slot, reads[number], stored, values, places, folds, number)
         if match is None:
             return None
         found.append(match)
     return found
 
 
+def _touched(reads: Sequence[Floats], values: Sequence[Floats]) -> list[int]:
+    """How many anchors of each slot do not hold what was kept; all slots at once, for there may be hundreds."""
+    differ = _as_kept(np.concatenate([*reads, np.empty(0)])) != np.concatenate([*values, np.empty(0)])
+    ends = np.cumsum([0, *(each.size for each in values)])
+    counts: list[int] = np.diff(np.append(0, np.cumsum(differ))[ends]).tolist()
+    return counts
+
+
 def _as_enrolled(
     slot: Slot, read: Floats, stored: float, values: Floats, places: Positions, folds: Folds | None, number: int
 ) -> Match | None:
-    """A namesake as the record's slot: untouched, agreeing as stored, or agreeing once folded."""
-    if np.array_equal(_as_kept(read), values):
-        return Match(slot, False, stored, folded=False)
+    """A namesake as the record's slot that was touched: agreeing as stored, or agreeing once folded."""
     ratio = None if folds is None else relative(slot.row_gain, folds.get(number))
     with np.errstate(all="ignore"):
         folded = stored if ratio is None else agreement(read * ratio[places // slot.row_size], values)

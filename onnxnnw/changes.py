@@ -47,7 +47,7 @@ class SlotReads:
     def factor(self) -> float:
         """By what the whole slot is multiplied: where the ratio hardly varies, or is beyond 1/2 … 2; else 1."""
         ratios = self.ratios
-        if not ratios.size:
+        if not ratios.size or (ratios == 1).all():  # untouched, as a rule: np.median would import numpy.ma
             return 1.0
         middle = float(np.median(ratios))
         low, high = np.quantile(ratios, (0.25, 0.75))

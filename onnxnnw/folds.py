@@ -30,22 +30,25 @@ def kept(folds: Sequence[Floats | None]) -> dict[str, NDArray[np.generic]]:
 
 
 MAX_COLUMNS = 2**20
-"""Networks with more columns keep no magnitudes of them: a record is a few megabytes at most."""
+"""Networks with more channels keep no magnitudes of them: a record is a few megabytes at most."""
 
 
 def kept_columns(columns: Sequence[Floats | None]) -> dict[str, NDArray[np.generic]]:
-    """The arrays of a record: whether each slot's columns were balanced, and their magnitudes."""
+    """The arrays of a record: whether each slot's columns were balanced, and their magnitudes.
+
+    Every verification reads, checks and hashes them, so they are kept in half precision, and once for all taps of a kernel.
+    """
     known = [each for each in columns if each is not None]
     if not known or sum(each.size for each in known) > MAX_COLUMNS:
         return {}
     return {
         "balanced": np.array([each is not None for each in columns], "|u1"),
-        "columns": np.concatenate(known).astype("<f4"),
+        "channels": np.concatenate(known).astype("<f2"),
     }
 
 
 def columns_of(record: Record) -> Folds:
-    """What a record keeps of columns, slot by slot.
+    """What a record keeps of columns, slot by slot: a magnitude for each channel, or, in older records, for each column.
 
     Raises:
         UnreadableRecord: The arrays contradict the slot table.
@@ -53,10 +56,12 @@ def columns_of(record: Record) -> Folds:
     numbers = _flagged(record, "balanced") if "balanced" in record.arrays else []
     if not numbers:
         return {}
-    counts = [record.slots[n].row_size for n in numbers]
-    gains = record.array("columns", sum(counts)).astype(np.float64)
+    name = "channels" if "channels" in record.arrays else "columns"
+    slots = [record.slots[n] for n in numbers]
+    counts = [slot.row_size // (slot.taps if name == "channels" else 1) for slot in slots]
+    gains = record.array(name, sum(counts)).astype(np.float64)
     if (gains <= 0).any():
-        raise UnreadableRecord("the record's array 'columns' is impossible")
+        raise UnreadableRecord(f"the record's array {name!r} is impossible")
     return dict(zip(numbers, np.split(gains, np.cumsum(counts)[:-1]), strict=True))
 
 

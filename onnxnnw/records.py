@@ -6,8 +6,10 @@ mode 0600. It has three parts: ``bound`` (everything verification uses; the mark
 """
 
 import base64
+import binascii
 import hashlib
 import json
+import math
 import os
 import stat
 from collections.abc import Mapping
@@ -33,7 +35,7 @@ MAX_TENSORS = 10_000
 TENSOR_DIGEST = 16
 """Hexadecimal digits that are kept of a tensor's digest: they name what differs, and prove nothing."""
 
-_DTYPES = ("<f4", "<f8", "<i8", "|u1")
+_DTYPES = ("<f2", "<f4", "<f8", "<i8", "|u1")
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,12 @@ class SlotEntry:
         for dimension in self.shape:
             size *= dimension
         return size // self.row_size - len(self.dead_rows)
+
+    @property
+    def taps(self) -> int:
+        """Elements of a row that read the same input channel, side by side: the kernel's of a convolution."""
+        kernel = math.prod(self.shape[2:]) if self.layout.startswith("conv") else 1
+        return kernel if self.row_size % kernel == 0 else 1
 
     @property
     def capacity(self) -> int:
@@ -113,10 +121,10 @@ class Record:
         table = {"format": FORMAT, "method": self.method, "slots": [_entry_to_json(slot) for slot in self.slots]}
         return hashlib.sha256(_canonical(table)).digest()
 
-    @property
+    @cached_property
     def values_context(self) -> bytes:
         """c2: what mark values depend on, which is everything that verification uses."""
-        return hashlib.sha256(_canonical(self._bound())).digest()
+        return hashlib.sha256(self._bound_bytes()).digest()
 
     @property
     def number_of_positions(self) -> int:
@@ -167,7 +175,10 @@ class Record:
 
     def with_measured(self, **arrays: NDArray[Any]) -> "Record":
         """The same record with arrays that were measured later."""
-        texts = {name: ":".join(_array_to_json(array).values()) for name, array in arrays.items()}
+        texts = {}
+        for name, array in arrays.items():
+            dtype, data = _array_to_base64(array)
+            texts[name] = f"{dtype}:{data.decode()}"
         return replace(self, unbound={**self.unbound, **texts})
 
     def with_key(self, key: Key) -> "Record":
@@ -178,20 +189,42 @@ class Record:
         """The same record with more derived entries."""
         return replace(self, derived={**self.derived, **derived})
 
-    def _bound(self) -> dict[str, Any]:
-        return {
+    def _bound_bytes(self) -> bytes:
+        """Canonical JSON of the bound part. Its arrays are megabytes for many layers: they are put in as they are."""
+        others = {
             "format": FORMAT,
             "method": self.method,
             "kind": self.kind,
             "slots": [_entry_to_json(slot) for slot in self.slots],
             "parameters": dict(self.parameters),
-            "arrays": {name: _array_to_json(array) for name, array in self.arrays.items()},
-            "actor": self.actor,
             "role": self.role,
             "source_id": self.source_id,
             "destination_id": self.destination_id,
             "enrolled_digest": self.enrolled_digest,
         }
+        parts = [b'{"actor":', _canonical(self.actor), b',"arrays":{']  # the first two in the order of keys
+        for number, (name, array) in enumerate(sorted(self.arrays.items())):
+            dtype, data = _array_to_base64(array)
+            parts += [
+                b"," * (number > 0),
+                _canonical(name),
+                b':{"data":"',
+                data,
+                b'","dtype":',
+                _canonical(dtype),
+                b"}",
+            ]
+        return b"".join([*parts, b"},", _canonical(others)[1:]])
+
+    def _parts(self) -> tuple[bytes, bytes, bytes]:
+        """The file's content: what stands before the bound part, that part, and what follows."""
+        others = {
+            "format": FORMAT,
+            "secret": base64.b64encode(self.key.secret).decode(),
+            "derived": dict(self.derived),
+            "unbound": dict(self.unbound),
+        }
+        return b'{"bound":', self._bound_bytes(), b"," + _canonical(others)[1:] + b"\n"
 
     def with_digests(self, network: str, tensors: Mapping[str, str]) -> "Record":
         """The same record with the digests of the network as it left.
@@ -219,14 +252,12 @@ class Record:
 
     def to_bytes(self) -> bytes:
         """The file's content."""
-        document = {
-            "format": FORMAT,
-            "secret": base64.b64encode(self.key.secret).decode(),
-            "bound": self._bound(),
-            "derived": dict(self.derived),
-            "unbound": dict(self.unbound),
-        }
-        return _canonical(document) + b"\n"
+        return b"".join(self._parts())
+
+    @cached_property
+    def commitment(self) -> str:
+        """SHA-256 of the file's content, to be published before the network is released."""
+        return commitment_of(self.to_bytes())
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Record":
@@ -236,17 +267,17 @@ class Record:
             UnreadableRecord: Not a record, damaged, or of an unknown format.
         """
         try:
-            document = json.loads(
-                content.decode("utf-8"),
-                object_pairs_hook=_without_repeats,
-                parse_float=_no_float,
-                parse_constant=_no_float,
-            )
-            if not isinstance(document, dict) or document.get("format") != FORMAT:
-                raise UnreadableRecord(f"not a record of the format {FORMAT}")
-            record = _from_document(document)
-            if record.to_bytes() != content:  # one record, one commitment; and nothing in a file is passed over
+            record = _from_document(_parsed(content))
+            before, bound, after = record._parts()
+            if (  # one record, one commitment; and nothing in a file is passed over
+                len(content) != len(before) + len(bound) + len(after)
+                or not content.startswith(before)
+                or not content.startswith(bound, len(before))
+                or not content.endswith(after)
+            ):
                 raise UnreadableRecord("not in canonical form, so not as it was written")
+            # Both are asked for later, when nobody has these bytes any more; nor need they be written again.
+            vars(record).update(values_context=hashlib.sha256(bound).digest(), commitment=commitment_of(content))
             return record
         except UnreadableRecord:
             raise
@@ -321,16 +352,31 @@ def _canonical(document: Any) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
 
 
-def _array_to_json(array: NDArray[Any]) -> dict[str, str]:
+def _parsed(content: bytes) -> dict[str, Any]:
+    document = json.loads(
+        content.decode("utf-8"),
+        object_pairs_hook=_without_repeats,
+        parse_float=_no_float,
+        parse_constant=_no_float,
+    )
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise UnreadableRecord(f"not a record of the format {FORMAT}")
+    return document
+
+
+def _array_to_base64(array: NDArray[Any]) -> tuple[str, bytes]:
+    """Element type and values, little-endian."""
     little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    return {"dtype": little.dtype.str, "data": base64.b64encode(little.tobytes()).decode()}
+    return little.dtype.str, binascii.b2a_base64(little.data, newline=False)
 
 
 def _array_from_json(document: Any) -> NDArray[Any]:
     if document["dtype"] not in _DTYPES:
         raise UnreadableRecord(f"an array of the unknown type {str(document['dtype'])[:20]!r}")
-    content = base64.b64decode(document["data"], validate=True)
-    if base64.b64encode(content).decode() != document["data"]:  # spare bits of the last character bind nothing
+    text = document["data"]
+    content = base64.b64decode(text, validate=True)
+    last = base64.b64encode(content[(len(content) - 1) // 3 * 3 :]).decode() if content else ""
+    if "=" in text[:-4] or last != text[-4:]:  # spare bits of the last character bind nothing
         raise UnreadableRecord("an array that is not written the one way there is")
     return np.frombuffer(content, document["dtype"])
 

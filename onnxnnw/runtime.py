@@ -1,7 +1,6 @@
 """The only door to onnxruntime: a file becomes arrays in, arrays out; silent without a GPU."""
 
 import io
-import logging
 import re
 import sys
 import threading
@@ -232,6 +231,8 @@ def optimise(source: Path, out: Path) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """onnxruntime's quantiser advises through the root logger and prints; its errors come as exceptions."""
+    import logging  # not at the top: every verification imports this room, and few run a network
+
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

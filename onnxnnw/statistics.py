@@ -6,7 +6,6 @@ from starting quickly; the tests compare with scipy.
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ __all__ = [
     "log10_binomial_tail",
     "log10_normal_tail",
     "log10_of_either",
+    "refuse_impossible_rate",
     "required_reads",
     "required_symbols",
     "standardise",
@@ -111,14 +111,25 @@ def log10_of_either(log10_p: float, ways: int) -> float:
     return min(0.0, log10_p + math.log10(ways))
 
 
-def required_reads(false_positive_rate: float) -> int:
-    """How many values must be read before "not traced" may be said: power 95 % at effect 0.5 (164 at 1e-6).
+def refuse_impossible_rate(false_positive_rate: float) -> None:
+    """Refuse what is no probability.
 
     Raises:
         UsageError: The rate is not between 0 and 1.
     """
     if not 0 < false_positive_rate < 1:
         raise UsageError(f"a false-positive rate lies between 0 and 1, not at {false_positive_rate}")
+
+
+def required_reads(false_positive_rate: float) -> int:
+    """How many values must be read before "not traced" may be said: power 95 % at effect 0.5 (164 at 1e-6).
+
+    Raises:
+        UsageError: The rate is not between 0 and 1.
+    """
+    from statistics import NormalDist  # here, since a verification that ends with "traced" does without it
+
+    refuse_impossible_rate(false_positive_rate)
     quantile = -NormalDist().inv_cdf(false_positive_rate)
     return max(1, math.ceil(((quantile + 1.645) / 0.5) ** 2))
 
@@ -134,7 +145,7 @@ def required_symbols(false_positive_rate: float, by_chance: float, by_mark: floa
     Raises:
         UsageError: The rate is not between 0 and 1.
     """
-    required_reads(false_positive_rate)  # refuses an impossible rate
+    refuse_impossible_rate(false_positive_rate)
     log10_rate, count = math.log10(false_positive_rate), 1
     while True:
         threshold = next(

@@ -29,7 +29,7 @@ class Surveyed:
         gains: Gauge of each out-row; 1 where the slot has none.
         fold: What multiplies each out-row downstream; None where nothing does.
         folded_gains: Gauge of each out-row once that is folded in.
-        columns: Balanced magnitude of each column; None where there are too few rows.
+        columns: Balanced magnitude of each input channel's columns; None where there are too few rows.
     """
 
     entry: SlotEntry
@@ -71,7 +71,7 @@ def survey(slot: Slot, watermark: bool) -> Surveyed:
         eligible=eligible,
     )
     gains, folded_gains = (np.where(np.isfinite(each), each, 1.0) for each in (gains, folded_gains))
-    return Surveyed(entry, _deviation(array), gains, fold, folded_gains, column_gains(array))
+    return Surveyed(entry, _deviation(array), gains, fold, folded_gains, column_gains(array, entry.taps))
 
 
 def _dead(magnitudes: NDArray[np.float64], gains: NDArray[np.float64]) -> NDArray[np.bool_]:

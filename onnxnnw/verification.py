@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,12 @@ from onnxnnw.findings.base import Examination, Finding, collect_findings
 from onnxnnw.graph import Network, find_slots, network_digests, open_network
 from onnxnnw.graph.match import Match, match_slots
 from onnxnnw.methods.base import Candidate, Judgement, Method, Reads, find_method
-from onnxnnw.records import Record, commitment_of, load_record
-from onnxnnw.runtime import Runtime, open_runtime
-from onnxnnw.statistics import log10_of_either, required_reads
+from onnxnnw.records import Record, load_record
+from onnxnnw.statistics import log10_of_either, refuse_impossible_rate
 from onnxnnw.verdict import Evidence, Search, Verdict
+
+if TYPE_CHECKING:
+    from onnxnnw.runtime import Runtime
 
 __all__ = ["DEFAULT_RATE", "NamedRecord", "examine", "load_records", "named_record", "search", "verify"]
 
@@ -76,7 +78,7 @@ def named_record(path: Path | str, commitment: str | None = None) -> NamedRecord
         UnreadableRecord: See ``records.load_record``.
     """
     record = load_record(path, commitment)
-    return NamedRecord(record, Path(path).name, commitment_of(record.to_bytes()))
+    return NamedRecord(record, Path(path).name, record.commitment)
 
 
 def verify(
@@ -99,10 +101,8 @@ def verify(
     """
     if not records:
         raise UsageError("no record to verify against")
-    required_reads(rate)  # refuses an impossible rate before anything is read
-    named = [
-        r if isinstance(r, NamedRecord) else NamedRecord(r, "record", commitment_of(r.to_bytes())) for r in records
-    ]
+    refuse_impossible_rate(rate)  # before anything is read
+    named = [r if isinstance(r, NamedRecord) else NamedRecord(r, "record", r.commitment) for r in records]
     with open_network(candidate) as network:
         examiner = _Examiner(network, named, rate, full)
         verdicts = [examiner.verdict(one) for one in named]
@@ -200,6 +200,8 @@ class _Examiner:
     def _predict(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """The candidate's answers; the only place where it is run."""
         if self.runtime is None:
+            from onnxnnw.runtime import open_runtime
+
             self.runtime = open_runtime(self.network.path, limit_s=ANSWER_LIMIT_S)
         return self.runtime.predict(inputs)
 

@@ -55,7 +55,9 @@ def test_a_tiny_run_ends_in_a_table(name, tmp_path):
     room.mkdir()
     done = started(name, *SPEED[name], "--repeats", "0", "--output", str(page), "--folder", str(room))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() in page.read_text()
+    last = page.read_text().partition("-->\n")[2].rpartition("\n<!--")[0]
+    assert done.stdout.strip().endswith(last)  # the page holds the last state of a report that grew
+    assert last.count("\nDate: 2") == 1
     assert f"Command: `python -m benchmarks {name}" in done.stdout
     assert "\nDate: 2" in done.stdout
     assert "\n|---|" in done.stdout
@@ -135,6 +137,24 @@ def test_a_report_replaces_itself_in_a_page(tmp_path, capsys):
     assert text.startswith("before\n<!-- begin x -->\nCommand: `python -m benchmarks x --repeats 3`.")
     assert text.endswith("| 1 | 2 |\n<!-- end x -->\nafter\n")
     assert "old" not in text
+    capsys.readouterr()
+
+
+def test_a_table_that_grows_takes_its_own_place(tmp_path, capsys):
+    """Rows that are measured later join their table; what stands after it stays, and so do other sections of the page."""
+    page = tmp_path / "page.md"
+    for section in ("x", "x-10GB"):
+        report = tables.Report("x", ["--section", section], section)
+        report.table("first", ["a"], [(section,)])
+        report.table("second", ["b"], [("2",)])
+        report.publish(page)
+        report.table("first", ["a"], [(section,), ("more",)])
+        report.publish(page)
+    text = page.read_text()
+    assert text.count("**first**") == text.count("| more |\n\n**second**") == 2
+    assert text.count("<!-- begin x -->") == text.count("<!-- begin x-10GB -->") == 1
+    assert "| x |" in text
+    assert "--section" not in text
     capsys.readouterr()
 
 

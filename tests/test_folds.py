@@ -14,6 +14,7 @@ from onnxnnw.enrolment import embed, fingerprint
 from onnxnnw.errors import UnreadableRecord
 from onnxnnw.folds import columns_of, folds_of, kept, relative
 from onnxnnw.graph import find_slots, open_network
+from onnxnnw.graph.gauge import column_gains
 from onnxnnw.keys import Key
 from onnxnnw.records import Record, load_record
 from onnxnnw.verdict import Verdict
@@ -21,7 +22,7 @@ from onnxnnw.verification import verify
 from tests.graph.networks import model_of, save, tensor, weight
 
 KEY = Key(b"what followed the weights, 32 B.")
-NEW = ("folded", "folds", "anchor_gains", "balanced", "columns")
+NEW = ("folded", "folds", "anchor_gains", "balanced", "channels")
 CHANNELS = (8, 48, 64, 32)
 
 
@@ -229,15 +230,36 @@ def test_positive_rescaling_through_an_activation_costs_nothing(
         assert after.decision == "traced"
         assert after.effect == pytest.approx(before.effect, abs=0.01)
     without = [
-        replace(r, arrays={n: a for n, a in r.arrays.items() if n not in ("columns", "balanced")}) for r in records
+        replace(r, arrays={n: a for n, a in r.arrays.items() if n not in ("channels", "balanced")}) for r in records
     ]
     assert verdicts(path, without[1:])[0].effect < 0.95, "it is the columns that make the difference"
 
 
 def test_damaged_magnitudes_of_columns_are_refused(enrolled: tuple[Path, list[Record]]) -> None:
-    """They are positive numbers, as many as the slot table says."""
+    """They are positive numbers, as many as the slot table says: of channels, and of columns in older records."""
     _, (mark, _) = enrolled
-    count = mark.arrays["columns"].size
-    for change in (np.ones(count - 1, "<f4"), np.zeros(count, "<f4"), np.full(count, np.inf, "<f4")):
-        with pytest.raises(UnreadableRecord):
-            columns_of(replace(mark, arrays={**mark.arrays, "columns": change}))
+    for record, name in ((mark, "channels"), (by_columns(mark, enrolled[0]), "columns")):
+        count = record.arrays[name].size
+        assert len(columns_of(record)) == 3
+        for change in (np.ones(count - 1, "<f4"), np.zeros(count, "<f4"), np.full(count, np.inf, "<f4")):
+            with pytest.raises(UnreadableRecord):
+                columns_of(replace(record, arrays={**record.arrays, name: change}))
+
+
+def by_columns(record: Record, path: Path) -> Record:
+    """The record as it was made before channels were kept: a magnitude of every column, in single precision."""
+    with open_network(path) as network:
+        gains = [column_gains(slot.array()) for slot in find_slots(network).slots]
+    arrays = {name: array for name, array in record.arrays.items() if name != "channels"}
+    return replace(record, arrays={**arrays, "columns": np.concatenate(gains).astype("<f4")})
+
+
+def test_records_that_keep_columns_find_what_channels_find(enrolled: tuple[Path, list[Record]], tmp_path: Path) -> None:
+    """Older records are read as they are; a network whose channels were rescaled is found by either."""
+    marked, (_, trace) = enrolled
+    path = equalised(folded(marked, tmp_path / "f.onnx"), tmp_path / "e.onnx")
+    old = Record.from_bytes(by_columns(trace, marked).to_bytes())
+    assert 9 * trace.arrays["channels"].size == old.arrays["columns"].size
+    new, before = verdicts(path, [trace, old])
+    assert (new.decision, before.decision) == ("traced", "traced")
+    assert new.effect == pytest.approx(before.effect, abs=1e-3)

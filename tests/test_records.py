@@ -38,6 +38,7 @@ entries = st.builds(
     texts, sizes, sizes, st.integers(1, 9), st.sets(st.integers(0, 98), max_size=5), st.booleans(),
 )  # fmt: skip
 arrays = st.one_of(
+    st.lists(st.floats(width=16), max_size=9).map(lambda values: np.array(values, "<f2")),
     st.lists(st.floats(width=32), max_size=9).map(lambda values: np.array(values, "<f4")),
     st.lists(st.floats(), max_size=9).map(lambda values: np.array(values, "<f8")),
     st.lists(st.integers(-(2**63), 2**63 - 1), max_size=9).map(lambda values: np.array(values, "<i8")),

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from onnxnnw.campaign.cache import Cache, Entry
-from onnxnnw.campaign.plan import Plan
 from onnxnnw.campaign.step import Step
+from onnxnnw.campaign.trial import Plan
 
 __all__ = ["Estimate", "Rates", "estimate"]
 

@@ -18,11 +18,10 @@ from onnxnnw.graph import Edit, SlotView, find_slots, network_digest, open_netwo
 from onnxnnw.methods import nct
 from onnxnnw.placement import plan_of
 from onnxnnw.records import Record
+from onnxnnw.standard.grids import SIGNIFICANCE
 from onnxnnw.statistics import correlations
 
 __all__ = ["Scaling", "Sharing"]
-
-SIGNIFICANCE = 0.05  # NNW-TEC 3, "Rho Spearman Value"
 
 
 @dataclass(frozen=True)

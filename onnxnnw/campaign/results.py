@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnxnnw.campaign.cache import Entry
 from onnxnnw.campaign.environment import environment
-from onnxnnw.campaign.plan import Plan
+from onnxnnw.campaign.trial import Plan
 from onnxnnw.errors import CannotLook, UsageError
 
 if TYPE_CHECKING:

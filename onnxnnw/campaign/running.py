@@ -13,10 +13,11 @@ from typing import Protocol
 
 from onnxnnw.campaign.cache import Cache, DamagedEntry, Entry
 from onnxnnw.campaign.estimate import Rates
-from onnxnnw.campaign.plan import Plan, planned
+from onnxnnw.campaign.plan import planned
 from onnxnnw.campaign.results import write_results
 from onnxnnw.campaign.settings import Campaign
 from onnxnnw.campaign.step import Step
+from onnxnnw.campaign.trial import Plan
 from onnxnnw.campaign.workers import Workers, here
 from onnxnnw.errors import CannotLook, MissingData, TraceabilityError
 

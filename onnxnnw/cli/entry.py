@@ -4,6 +4,7 @@
 Python's own exit code for an uncaught exception is 1, which would read as "not traced", so everything is caught here.
 """
 
+import gc
 import importlib
 import os
 import pkgutil
@@ -19,6 +20,11 @@ from onnxnnw.errors import TraceabilityError
 __all__ = ["build_app", "main"]
 
 INTERRUPTED = 130
+BRIEF = ("digest", "embed", "fingerprint", "inspect", "verify")
+YOUNG = 100_000
+"""New objects between two searches for cycles in brief commands. Python searches after 700, a hundred times in a start, and
+finds next to nothing: what a start makes is made to stay."""
+
 TRACEBACK = "ONNXNNW_TRACEBACK"
 """Set this environment variable to see where an error comes from."""
 
@@ -79,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _run(arguments: Sequence[str] | None) -> int:
     try:
         given = list(sys.argv[1:] if arguments is None else arguments)
+        if given and given[0] in BRIEF:
+            gc.set_threshold(YOUNG, *gc.get_threshold()[1:])  # and never back: that would start a search at once
         result = build_app(given[0] if given else None)(given, standalone_mode=False)
         return result if isinstance(result, int) else 0
     except KeyboardInterrupt:

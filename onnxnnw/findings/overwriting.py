@@ -44,12 +44,11 @@ def _whole_layers(examination: Examination) -> bool:
 
 def _shared(examination: Examination) -> list[Finding]:
     record = examination.record
-    if record.method != NCT.name:
+    others = [other for other in examination.others if other.method == NCT.name and other is not record]
+    if record.method != NCT.name or not others:
         return []
     own = places_of(record)
-    total = sum(
-        len(own & places_of(other)) for other in examination.others if other.method == NCT.name and other is not record
-    )
+    total = sum(len(own & places_of(other)) for other in others)
     if not total:
         return []
     return [

@@ -18,6 +18,8 @@ FOLDED, TRANSPOSED, STORED = range(3)
 
 MIN_ANCHORS = 8
 _CAP = 40.0
+_AT_ONCE = 64
+"""Slots whose anchors lie in memory side by side."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +34,8 @@ class Wanted:
         shape: Canonical shape.
         folds: What multiplied each anchor's row downstream; None in records that do not say it.
         gains: Root mean square of each anchor's folded row; None in records that do not say it.
-        columns: Balanced magnitude of each column, see ``gauge.column_gains``; None in records that do not say it.
+        columns: Balanced magnitude of each column, or of each channel's (row_size is a multiple of their number), see
+            ``gauge.column_gains``; None in records that do not say it.
     """
 
     name: str
@@ -54,10 +57,15 @@ def agreement(found: NDArray[np.float64], expected: NDArray[np.float64]) -> floa
 
 def agreements(found: Sequence[Array], expected: Sequence[Array]) -> NDArray[np.float64]:
     """``agreement`` of many slots at once; they may have different numbers of anchors."""
-    both = np.full((2, len(found), max((values.size for values in expected), default=0)), np.nan)
-    for row, pair in enumerate(zip(found, expected, strict=True)):
-        both[:, row, : pair[0].size] = pair
-    return _agreements(both[0], both[1])
+    width = max((values.size for values in expected), default=0)
+    out = np.empty(len(found))
+    for start in range(0, len(found), _AT_ONCE):
+        pairs = list(zip(found[start : start + _AT_ONCE], expected[start : start + _AT_ONCE], strict=True))
+        both = np.full((2, len(pairs), width), np.nan)
+        for row, pair in enumerate(pairs):
+            both[:, row, : pair[0].size] = pair
+        out[start : start + _AT_ONCE] = _agreements(both[0], both[1])
+    return out
 
 
 def _agreements(found: Array, expected: Array) -> NDArray[np.float64]:

@@ -47,8 +47,12 @@ def row_gains(magnitudes: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.maximum(magnitudes, NEARLY_DEAD * overall)
 
 
-def column_gains(array: Array) -> NDArray[np.float64] | None:
+def column_gains(array: Array, taps: int = 1) -> NDArray[np.float64] | None:
     """Magnitude of each column of a (rows, row_size) array once its rows are of equal magnitude, and the other way round.
+
+    Args:
+        array: The weights; what is not finite has no gauge.
+        taps: So many columns side by side count as one: what a kernel's taps read of one channel is multiplied together.
 
     Rows and columns are normalised in turn (Sinkhorn), on up to 32 rows at fixed places: multiplying rows or columns by
     positive numbers multiplies the result by the same numbers, up to one for all. None where there are too few rows.
@@ -61,9 +65,10 @@ def column_gains(array: Array) -> NDArray[np.float64] | None:
         sample = array[np.arange(count) * rows // count]
         power = np.square((sample / np.abs(sample).max(initial=0)).astype(np.float64))
         power = power[power.any(axis=1)]
+        power = power.reshape(len(power), columns // taps, taps).sum(axis=2)  # (rows, columns / taps)
         if len(power) < BALANCED_ROWS or not np.isfinite(power).all():
             return None
-        gains = np.ones(columns)
+        gains = np.ones(columns // taps)
         for _ in range(_ROUNDS):
             lines = np.einsum("ij,j->i", power, 1 / gains)  # not BLAS, whose threads wait for each other
             weights = 1 / np.maximum(lines, _FLOOR * lines.mean())

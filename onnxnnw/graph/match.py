@@ -113,11 +113,12 @@ def _with_columns(want: Wanted, match: Match) -> Match:
         return match
     anchors = Anchors([want], (want.rows, want.row_size))
     array = anchors.read(match.slot)
-    own = column_gains(array) if array.shape == (want.rows, want.row_size) else None
-    if own is None or own.shape != want.columns.shape:
+    taps, rest = divmod(want.row_size, want.columns.size)
+    own = column_gains(array, taps) if array.shape == (want.rows, want.row_size) and not rest else None
+    if own is None:
         return match
     with np.errstate(all="ignore"):  # a candidate may hold numbers that overflow
-        ratio = want.columns / own
+        ratio = np.repeat(want.columns / own, taps)
         scaled = array * ratio.astype(array.dtype)
     z = float(anchors.compare(Content(scaled), want.positions[None], np.zeros(1, np.int64))[0])
     return (

@@ -234,7 +234,7 @@ class Acts:
     """
 
     penalty: Callable[[Any], Any] | None = None
-    extra: Callable[[np.random.Generator], tuple[NDArray[Any], NDArray[Any]]] | None = None
+    extra: "Callable[[np.random.Generator], tuple[NDArray[Any], NDArray[Any]]] | None" = None  # NumPy imports it late
     correct: Callable[[Any], float] | None = None
 
 

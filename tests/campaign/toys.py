@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from onnxnnw.campaign.plan import Found, Plan, Trial
 from onnxnnw.campaign.settings import Campaign, Evaluated
 from onnxnnw.campaign.step import Outcome, Place, Step, Work
+from onnxnnw.campaign.trial import Found, Plan, Trial
 from onnxnnw.errors import CannotLook
 
 

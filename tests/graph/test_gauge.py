@@ -30,6 +30,19 @@ def test_balanced_columns_have_the_same_magnitude() -> None:
     np.testing.assert_allclose(np.sqrt((balanced**2).mean(0)), 1, rtol=1e-2)
 
 
+@pytest.mark.parametrize("taps", [1, 3, 9])
+def test_the_taps_of_a_channel_have_one_gain(taps: int) -> None:
+    """What multiplies a channel multiplies its gain, whatever its taps are; one tap is one column."""
+    array = RNG.normal(size=(64, 45)) * np.exp(RNG.normal(0, 0.5, 45))
+    channels = np.exp(RNG.normal(0, 1, 45 // taps))
+    before, after = column_gains(array, taps), column_gains(array * np.repeat(channels, taps), taps)
+    assert before is not None
+    assert after is not None
+    assert before.shape == (45 // taps,)
+    ratio = after / before / channels
+    np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-3)
+
+
 @pytest.mark.parametrize(
     "array",
     [

@@ -31,6 +31,7 @@ class House:
     def run(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Python with the copy instead of the package that is installed here."""
         environment = {**os.environ, "PYTHONPATH": str(self.folder), "PYTHONIOENCODING": "utf-8", "COLUMNS": "200"}
+        environment["OMP_NUM_THREADS"] = "1"  # threads that wait for each other on a busy machine take longer than one
         command = [sys.executable, *map(str, arguments)]
         return subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=300

@@ -1,0 +1,228 @@
+"""The networks of a campaign as steps: trained, marked, and at every point of the grid."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any
+
+from onnxnnw.campaign.bench import Bench, GeneratedImages
+from onnxnnw.campaign.enrolling import Embed
+from onnxnnw.campaign.examining import Asked, Change
+from onnxnnw.campaign.settings import Campaign, Evaluated, Fingerprints, Marks, Value
+from onnxnnw.campaign.step import Step
+from onnxnnw.campaign.trajectories import Insert, Moment, Schedule, Settings, Template, Train, inserted_as
+from onnxnnw.errors import UnknownName, UsageError
+from onnxnnw.methods.base import insertion_names, method_names
+from onnxnnw.modifications.base import find_modification
+from onnxnnw.standard.grids import ALPHA
+
+__all__ = ["Mark", "Point", "Subjects"]
+
+FINE_TUNING, OVERWRITING = "fine-tuning", "overwriting-in-training"
+OVERWRITING_EPOCHS = 2
+"""Epochs per further mark where the mark itself was inserted during the whole training."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A network at one point of the grid: unmodified, or after a modification."""
+
+    step: Step
+    change: Change | None
+    modification: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A marked network with its record, and the unmarked network that it is compared with."""
+
+    model: int
+    payload: int
+    step: Step
+    record: Asked
+    unmarked: Step
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """What is evaluated.
+
+    Attributes:
+        data: What the user's data is known by.
+    """
+
+    campaign: Campaign
+    data: str
+
+    # --- networks
+
+    def bench(self, network: Evaluated) -> Bench:
+        made = self.campaign.generated
+        data = self.data if made is None else GeneratedImages(made.training, made.testing, made.seed)
+        return Bench(network.name, network.size, data, network.training)
+
+    def seed(self, model: int) -> int:
+        return 1000 * self.campaign.seed + model
+
+    def schedule(self, network: Evaluated) -> Schedule:
+        return Schedule(network.epochs, rate=network.rate, shape=network.schedule)
+
+    def scaled(self, network: Evaluated, alpha: int) -> int:
+        """α in epochs of this schedule."""
+        return min(network.epochs, round(alpha * network.epochs / network.published_epochs))
+
+    def stretch(self, network: Evaluated, model: int, epoch: int) -> Train | None:
+        """The unmarked network's training up to an epoch, in stretches between the moments at which marks are written."""
+        moments = {self.scaled(network, alpha) for alpha in ALPHA}
+        moments |= {self.scaled(network, alpha) for marks in self.campaign.marks for alpha in marks.alpha}
+        after: Train | None = None
+        for until in sorted({m for m in moments if 0 < m < epoch} | {epoch} - {0}):
+            after = self.train(network, self.schedule(network), self.seed(model), until, after)
+        return after
+
+    def train(
+        self,
+        network: Evaluated,
+        schedule: Schedule,
+        seed: int,
+        until: int,
+        after: Train | None = None,
+        start: Step | None = None,
+        moment: Moment | None = None,
+    ) -> Train:
+        template = Template(network.name, network.size)
+        return Train(self.bench(network), template, schedule, seed, until, after, start, moment)
+
+    def insert(
+        self,
+        network: Evaluated,
+        schedule: Schedule,
+        seed: int,
+        start: Step | None,
+        method: str,
+        settings: Settings,
+        label: str,
+    ) -> Insert:
+        template = Template(network.name, network.size)
+        return Insert(self.bench(network), template, schedule, seed, start, method, settings, label)
+
+    def base(self, network: Evaluated, model: int) -> Train:
+        """The unmarked, trained network."""
+        trained = self.stretch(network, model, network.epochs)
+        assert trained is not None
+        return trained
+
+    # --- marks
+
+    # --- marks
+
+    def mark(
+        self,
+        network: Evaluated,
+        marks: Marks,
+        alpha: int | None,
+        parameters: Mapping[str, Value],
+        model: int,
+        payload: int,
+    ) -> Mark:
+        label = f"{self.campaign.seed}/{network.name}/{model}/{payload}/{marks.method}"
+        published = {name: parameters[parameter] for parameter, name in marks.published.items()}
+        used: dict[str, Any] = dict(parameters)
+        if alpha is not None:
+            published["alpha"] = alpha
+            used["epoch"] = self.scaled(network, alpha)
+        if marks.epochs:
+            used["epochs"] = marks.epochs
+        head = {"method": marks.method, "kind": "watermark", "published": published, "parameters": used}
+        step, unmarked = self.inserted(network, marks, parameters, used, model, label)
+        return Mark(model, payload, step, Asked(step), unmarked, head)
+
+    def inserted(
+        self,
+        network: Evaluated,
+        marks: Marks,
+        parameters: Mapping[str, Value],
+        used: Mapping[str, Any],
+        model: int,
+        label: str,
+    ) -> tuple[Step, Step]:
+        """The marked network and its unmarked counterpart, which was trained as long."""
+        base, seed = self.base(network, model), self.seed(model)
+        if marks.method in insertion_names():
+            if "epoch" in used:
+                raise UsageError(f"{marks.title}: {marks.method} marks during the whole training, so it has no alpha")
+            inserted_as(marks.method, parameters)  # refuses what the method refuses
+            settings: Settings = tuple(sorted(parameters.items()))
+            if not marks.epochs:
+                schedule = self.schedule(network)
+                return self.insert(network, schedule, seed, None, marks.method, settings, label), base
+            schedule = Schedule(marks.epochs, resumed=True, rate=network.rate)
+            step = self.insert(network, schedule, seed, base, marks.method, settings, label)
+            return step, self.train(network, schedule, seed, marks.epochs, start=base)
+        if marks.method not in method_names():
+            raise UnknownName("method", marks.method, method_names())
+        if set(parameters) != {"positions", "strength"} or "epoch" not in used:
+            raise UsageError(f"{marks.title}: {marks.method} has alpha, and the parameters positions and strength")
+        moment = Moment(used["epoch"], int(parameters["positions"]), float(parameters["strength"]), label)
+        if moment.epoch == network.epochs:
+            return Embed(base, moment.positions, moment.strength, label), base
+        before = self.stretch(network, model, moment.epoch)
+        schedule = self.schedule(network)
+        return self.train(network, schedule, seed, network.epochs, before, moment=moment), base
+
+    # --- modifications
+
+    def points(
+        self, network: Evaluated, block: Marks | Fingerprints, step: Step, model: int, mark: Mark | None
+    ) -> Iterator[Point]:
+        """The network as it is, then after each modification of the block."""
+        yield Point(step, None, None)
+        for name in block.modifications:
+            ((parameter, usual),) = self.campaign.modifications[name].items()
+            values = block.values.get(name, usual)
+            tuned: Train | None = None
+            for number, value in enumerate(values):
+                said = {"name": name, "parameter": parameter, "value": value}
+                seed = self.seed(model) + 100 * (number + 1)
+                if name == FINE_TUNING and parameter == "epochs":
+                    schedule = Schedule(max(int(v) for v in values), resumed=True, rate=network.rate)
+                    tuned = self.train(
+                        network, schedule, self.seed(model) + 7, int(value), tuned, step if tuned is None else None
+                    )
+                    yield Point(tuned, None, said)
+                elif name == OVERWRITING and parameter == "marks" and mark is not None:
+                    yield Point(self.overwritten(network, step, mark, int(value), model), None, said)
+                else:
+                    change = Change(name, ((parameter, value),), seed)
+                    _refused_early(change)
+                    yield Point(step, change, said)
+
+    def overwritten(self, network: Evaluated, step: Step, mark: Mark, count: int, model: int) -> Step:
+        """The network after further marks of the same method, each inserted by training."""
+        method = mark.fields["method"]
+        if method not in insertion_names():
+            raise UsageError(f"{method} is not inserted in training; {OVERWRITING} does not apply to it")
+        schedule = Schedule(
+            int(mark.fields["parameters"].get("epochs", OVERWRITING_EPOCHS)), resumed=True, rate=network.rate
+        )
+        known = {n: v for n, v in mark.fields["parameters"].items() if n not in ("epochs", "epoch")}
+        for number in range(count):
+            label = f"{self.campaign.seed}/{network.name}/{model}/{method}/over {number}"
+            settings = tuple(sorted(known.items()))
+            step = self.insert(network, schedule, self.seed(model) + number + 1, step, method, settings, label)
+        return step
+
+    # --- costs
+
+
+@cache
+def _refused_early(change: Change) -> None:
+    """Refuse a modification's impossible parameters before hours of training, not after them."""
+    kind: Any = find_modification(change.name)
+    context = {"network": "resnet8", "size": "reference", "data": "", "threads": 1}
+    known = {f.name: f for f in fields(kind)}
+    for name, _ in change.parameters:
+        if name not in known:
+            raise UnknownName(f"parameter of {change.name}", name, known)
+    kind(**{name: value for name, value in context.items() if name in known}, **dict(change.parameters))

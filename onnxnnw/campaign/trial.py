@@ -1,0 +1,92 @@
+"""A trial before it is known: what is settled about it, and the steps that the rest is read from."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from onnxnnw.campaign.cache import Entry
+from onnxnnw.campaign.settings import Campaign
+from onnxnnw.campaign.step import Step
+
+__all__ = ["TRIAL_FORMAT", "Found", "Plan", "Trial"]
+
+TRIAL_FORMAT = "onnxnnw/trial/1"
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a field of a trial comes from: a step, and the way through what it found."""
+
+    name: str
+    step: Step
+    way: tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial before it is known.
+
+    Attributes:
+        fields: What is settled beforehand.
+        results, costs: What is read from steps.
+    """
+
+    study: str
+    fields: Mapping[str, Any]
+    results: tuple[Found, ...] = ()
+    costs: tuple[Found, ...] = ()
+
+    @cached_property
+    def address(self) -> str:
+        """SHA-256 of everything that decides the trial."""
+        found = [[one.name, one.step.address, list(one.way)] for one in self.results]
+        return hashlib.sha256(json.dumps([self.study, self.fields, found], sort_keys=True).encode()).hexdigest()
+
+    def steps(self) -> Iterator[Step]:
+        """The steps that it is read from."""
+        for found in (*self.results, *self.costs):
+            yield found.step
+
+    def line(self, entries: Mapping[str, Entry]) -> dict[str, Any]:
+        """The trial as it is written, given the finished steps by address."""
+        values = {one.name: _walk(entries[one.step.address].result, one.way) for one in self.results}
+        costs = {one.name: _walk(entries[one.step.address].cost, one.way) for one in self.costs}
+        environment = next(iter([entries[one.step.address].environment for one in self.results]), {})
+        head = {"format": TRIAL_FORMAT, "trial": self.address[:16], "study": self.study}
+        return {**head, **self.fields, **values, "environment": dict(environment), "cost": costs}
+
+
+def _walk(content: Any, way: tuple[str | int, ...]) -> Any:
+    for part in way:
+        there = content is not None and (part in content if isinstance(part, str) else part < len(content))
+        if not there:
+            return None
+        content = content[part]
+    return content
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All trials, in the order in which they are written, each once."""
+
+    campaign: Campaign
+    trials: tuple[Trial, ...]
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """All steps, inputs before what is made from them."""
+        found: dict[str, Step] = {}
+
+        def add(step: Step) -> None:
+            if step.address not in found:
+                for one in step.inputs:
+                    add(one)
+                found[step.address] = step
+
+        for trial in self.trials:
+            for step in trial.steps():
+                add(step)
+        return tuple(found.values())
