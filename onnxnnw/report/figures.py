@@ -174,7 +174,7 @@ def unicity(
     strength = np.array([[np.nan if p is None else max(0.0, -p) for p in row] for row in log10_p], float)
     if not strength.size:
         return ax
-    top = float(np.nanmax(strength, initial=1.0))
+    top = float(np.nan_to_num(strength).max(initial=1.0))
     ax.pcolormesh(strength, cmap="cividis", vmin=0, vmax=top, edgecolors="none", rasterized=False)
     if strength.size <= 400:
         for (row, column), value in np.ndenumerate(strength):

@@ -80,8 +80,13 @@ def chapters(sheets: Sequence[Sheet], plates: Sequence[Plate]) -> tuple[Chapter,
     )
 
 
-def render_page(results: Results, summary: Summary, sheets: Sequence[Sheet], plates: Sequence[Plate]) -> str:
+def render_page(
+    results: Results, summary: Summary, sheets: Sequence[Sheet], plates: Sequence[Plate], undrawn: int = 0
+) -> str:
     """The page as text.
+
+    Args:
+        undrawn: Drawings that were left out, which the page says.
 
     Raises:
         MissingExtra: jinja2 or matplotlib is not installed.
@@ -102,6 +107,7 @@ def render_page(results: Results, summary: Summary, sheets: Sequence[Sheet], pla
     body = environment.from_string(_template("body.html")).render(
         results=results,
         summary=summary,
+        undrawn=undrawn,
         chapters=chapters(sheets, plates),
         overview=[plate for plate in plates if plate.chapter == "summary"],
         contradictions=CONTRADICTIONS,

@@ -17,7 +17,7 @@ from onnxnnw.report.others import (
     sharing_sheets,
 )
 from onnxnnw.report.page import render_page
-from onnxnnw.report.plates import plates
+from onnxnnw.report.plates import affordable, plates
 from onnxnnw.report.results import Results, read_results
 from onnxnnw.report.sheets import Sheet
 from onnxnnw.report.summary import Summary, summarise, trials_of
@@ -78,9 +78,10 @@ def write_report(folder: Path, out: Path, tables: Path | None = None, figures: P
     if out.resolve() in {(folder / name).resolve() for name in ("results.json", "trials.jsonl", "trials.jsonl.gz")}:
         raise UsageError(f"{out}: would replace the results; give the page another name")
     results = read_results(folder)
-    sheets, drawn = all_sheets(results), plates(results)
+    sheets = all_sheets(results)
+    drawn, undrawn = affordable(plates(results))
     summary = summarise(results, [sheet for sheet in sheets if sheet.number is not None])
-    page = render_page(results, summary, sheets, drawn)
+    page = render_page(results, summary, sheets, drawn, undrawn)
     if tables is not None:
         tables.mkdir(parents=True, exist_ok=True)
         for sheet in sheets:

@@ -12,7 +12,7 @@ from onnxnnw.report import figures
 from onnxnnw.report.counts import Mean
 from onnxnnw.report.drawing import inline_svg, save_panel
 from onnxnnw.report.figures import Curve, Point
-from onnxnnw.report.plates import Panel, plates
+from onnxnnw.report.plates import Panel, affordable, plates
 
 HOSTILE = '$\\frac{</text><script>alert("&")</script>'
 
@@ -134,3 +134,19 @@ def test_the_same_panel_gives_the_same_svg(results):
     """Nothing in it comes from the clock."""
     (panel,) = plates(results)[-1].panels
     assert inline_svg(panel) == inline_svg(panel)
+
+
+def test_a_page_holds_so_many_figures(results):
+    """The first ones, whole; the others are counted."""
+    drawn = plates(results)
+    total = sum(len(plate.panels) for plate in drawn)
+    assert affordable(drawn) == (drawn, 0)
+    kept, left = affordable(drawn, 5)
+    assert kept == drawn[: len(kept)]
+    assert sum(len(plate.panels) for plate in kept) == total - left <= 5
+
+
+def test_no_p_claimed_anywhere(ax):
+    """A heat map of nothing but dashes."""
+    figures.unicity(ax, [[None, None]], ["0"], ["0", "1"])
+    assert [text.get_text() for text in ax.texts] == ["–", "–"]
