@@ -16,12 +16,19 @@ from tests.campaign.conftest import trials_of, without_costs
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """Results of the preset, undisturbed."""
+    folder = tmp_path_factory.mktemp("smoke")
+    evaluate(preset("smoke"), folder / "results", folder / "cache")
+    return folder / "results"
+
+
 @pytest.mark.timeout(1200)
-def test_a_campaign_killed_twenty_times_ends_with_the_same_trials(tmp_path):
+def test_a_campaign_killed_twenty_times_ends_with_the_same_trials(smoke, tmp_path):
     """``smoke``, SIGKILL at random moments; byte for byte apart from times."""
-    evaluate(preset("smoke"), tmp_path / "undisturbed", tmp_path / "cache-1")
     command = [sys.executable, "-m", "onnxnnw", "evaluate", "--preset", "smoke"]
-    command += ["-o", str(tmp_path / "killed"), "--cache", str(tmp_path / "cache-2")]
+    command += ["-o", str(tmp_path / "killed"), "--cache", str(tmp_path / "cache")]
     rng = random.Random(20)
     kills = 0
     for _ in range(20):
@@ -36,7 +43,7 @@ def test_a_campaign_killed_twenty_times_ends_with_the_same_trials(tmp_path):
     assert kills >= 10, "it ended too soon to be killed"
     last = subprocess.run(command, capture_output=True, text=True, check=False)
     assert last.returncode == 0, last.stderr
-    assert without_costs(tmp_path / "killed") == without_costs(tmp_path / "undisturbed")
+    assert without_costs(tmp_path / "killed") == without_costs(smoke)
 
 
 @pytest.fixture
@@ -86,11 +93,10 @@ def test_a_cluster_that_loses_a_worker_ends_with_the_same_trials(tiny, tmp_path,
     assert without_costs(tmp_path / "results") == without_costs(tiny / "results")
 
 
-def test_false_positives_of_the_smoke_campaign(tmp_path_factory):
+@pytest.mark.timeout(1200)
+def test_false_positives_of_the_smoke_campaign(smoke):
     """No wrong key and no unmarked network is traced, and shares of small p-values are those of the null."""
-    folder = tmp_path_factory.mktemp("smoke")
-    evaluate(preset("smoke"), folder / "results", folder / "cache")
-    wrong = [t for t in trials_of(folder / "results") if t["study"] == "wrong key"]
+    wrong = [t for t in trials_of(smoke) if t["study"] == "wrong key"]
     assert len(wrong) > 500
     assert not [t for t in wrong if t["verdict"]["decision"] == "traced"]
     from scipy.stats import binom

@@ -171,3 +171,45 @@ def test_it_may_overwrite_and_be_overwritten(house, data, marked, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert house.onnxnnw("verify", over, "--record", marked.record).returncode == 0
+
+
+CAMPAIGN = """
+format = "onnxnnw/campaign/1"
+generated = { training = 256, testing = 60 }
+
+[[networks]]
+name = "resnet8"
+size = "small"
+epochs = 1
+
+[modifications]
+gaussian-noise = { ratio = [0.1] }
+
+[[marks]]
+title = "Signs"
+method = "sign_bits"
+epochs = 6
+parameters = { weight = [0.1], bits = [32] }
+modifications = ["gaussian-noise"]
+wrong_keys = 2
+"""
+
+
+@pytest.mark.slow
+def test_a_campaign_and_its_tables_find_it(house, tmp_path):
+    """Unaided: a campaign evaluates it by its name, and the report has its tables."""
+    (tmp_path / "campaign.toml").write_text(CAMPAIGN)
+    results = tmp_path / "results"
+    campaign = ("evaluate", tmp_path / "campaign.toml", "-o", results, "--cache", tmp_path / "cache")
+    done = house.onnxnnw(*campaign)
+    assert done.returncode == 0, done.stderr
+    trials = [json.loads(line) for line in (results / "trials.jsonl").read_text().splitlines()]
+    own = [trial for trial in trials if trial["study"] == "detection" and trial["truth"]]
+    assert {trial["mark"]["method"] for trial in own} == {"sign_bits"}
+    assert [trial["verdict"]["values"]["ber"] for trial in own] == [0.0, 0.0]
+    page, tables = tmp_path / "report.html", tmp_path / "tables"
+    done = house.onnxnnw("report", results, "-o", page, "--tables", tables)
+    assert done.returncode == 0, done.stderr
+    assert "sign_bits" in page.read_text().lower()
+    written = [path.read_text().lower().replace("\\", "") for path in tables.rglob("*.md")]  # Markdown escapes the line
+    assert any("sign_bits" in text for text in written)
