@@ -16,6 +16,8 @@ from onnxnnw.cli import main
 from onnxnnw.errors import MissingData
 from tests.campaign.conftest import TINY, trials_of, without_costs
 
+pytestmark = pytest.mark.xdist_group("campaigns")  # one worker makes the tiny campaign for all of them
+
 
 def command(*arguments) -> int:
     """The exit code of the command line."""

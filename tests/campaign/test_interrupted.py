@@ -13,7 +13,7 @@ import pytest
 from onnxnnw.campaign import evaluate, load_campaign, preset
 from tests.campaign.conftest import trials_of, without_costs
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("campaigns")]  # they share what takes minutes
 
 
 @pytest.fixture(scope="module")

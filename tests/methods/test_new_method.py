@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "examples" / "sign_bits.py"
 BITS, PAYLOAD, KEYS = 64, "in signs", 1000
 
+pytestmark = pytest.mark.xdist_group("new method")  # one worker copies the package and trains
+
 
 @dataclass(frozen=True)
 class House:
