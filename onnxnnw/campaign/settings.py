@@ -73,6 +73,7 @@ class Marks:
         alpha: For methods that mark at one moment: the standard's α, scaled to the network's schedule.
         epochs: For methods that live in training: train the finished network on for so many epochs; 0 marks during the
             whole training from initial weights.
+        rate: Learning rate of these epochs; 0 takes the network's, or the usual one of a resumed training.
         parameters: Of the method, a list of values each.
         published: Parameter -> what the standard calls it, as tables have it.
         modifications: Names of entries of the campaign's ``modifications``.
@@ -88,6 +89,7 @@ class Marks:
     on: tuple[str, ...] = ()
     alpha: tuple[int, ...] = ()
     epochs: int = 0
+    rate: float = 0.0
     parameters: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     published: Mapping[str, str] = field(default_factory=dict)
     modifications: tuple[str, ...] = ()
@@ -266,8 +268,8 @@ def _check(campaign: Campaign) -> None:
         for parameter in marks.published:
             if parameter not in marks.parameters:
                 raise UnknownName(f"parameter in {marks.title!r}", parameter, marks.parameters)
-        if min((0, *marks.alpha)) < 0 or marks.wrong_keys < 0 or marks.epochs < 0:
-            raise UsageError(f"{marks.title}: alpha, epochs and wrong_keys are at least 0")
+        if min((0, *marks.alpha)) < 0 or min(marks.wrong_keys, marks.epochs, marks.rate) < 0:
+            raise UsageError(f"{marks.title}: alpha, epochs, rate and wrong_keys are at least 0")
 
 
 _FORMS = {"int": (int,), "float": (int, float), "str": (str,)}

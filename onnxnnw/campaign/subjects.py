@@ -34,7 +34,13 @@ class Point:
 
 @dataclass(frozen=True)
 class Mark:
-    """A marked network with its record, and the unmarked network that it is compared with."""
+    """A marked network with its record, and the unmarked network that it is compared with.
+
+    Attributes:
+        fields: As trials have them.
+        settings: The method's own parameters.
+        further: How further marks of its method are inserted.
+    """
 
     model: int
     payload: int
@@ -42,6 +48,8 @@ class Mark:
     record: Asked
     unmarked: Step
     fields: Mapping[str, Any]
+    settings: Settings
+    further: Schedule
 
 
 @dataclass(frozen=True)
@@ -134,9 +142,16 @@ class Subjects:
             used["epoch"] = self.scaled(network, alpha)
         if marks.epochs:
             used["epochs"] = marks.epochs
+        if marks.rate:
+            used["rate"] = marks.rate
         head = {"method": marks.method, "kind": "watermark", "published": published, "parameters": used}
         step, unmarked = self.inserted(network, marks, parameters, used, model, label)
-        return Mark(model, payload, step, Asked(step), unmarked, head)
+        settings = tuple(sorted(parameters.items()))
+        return Mark(model, payload, step, Asked(step), unmarked, head, settings, self.resumed(network, marks))
+
+    def resumed(self, network: Evaluated, marks: Marks) -> Schedule:
+        """How a finished network is trained on while a mark is inserted."""
+        return Schedule(marks.epochs or OVERWRITING_EPOCHS, resumed=True, rate=marks.rate or network.rate)
 
     def inserted(
         self,
@@ -157,7 +172,7 @@ class Subjects:
             if not marks.epochs:
                 schedule = self.schedule(network)
                 return self.insert(network, schedule, seed, None, marks.method, settings, label), base
-            schedule = Schedule(marks.epochs, resumed=True, rate=network.rate)
+            schedule = self.resumed(network, marks)
             step = self.insert(network, schedule, seed, base, marks.method, settings, label)
             return step, self.train(network, schedule, seed, marks.epochs, start=base)
         if marks.method not in method_names():
@@ -203,17 +218,11 @@ class Subjects:
         method = mark.fields["method"]
         if method not in insertion_names():
             raise UsageError(f"{method} is not inserted in training; {OVERWRITING} does not apply to it")
-        schedule = Schedule(
-            int(mark.fields["parameters"].get("epochs", OVERWRITING_EPOCHS)), resumed=True, rate=network.rate
-        )
-        known = {n: v for n, v in mark.fields["parameters"].items() if n not in ("epochs", "epoch")}
         for number in range(count):
             label = f"{self.campaign.seed}/{network.name}/{model}/{method}/over {number}"
-            settings = tuple(sorted(known.items()))
-            step = self.insert(network, schedule, self.seed(model) + number + 1, step, method, settings, label)
+            seed = self.seed(model) + number + 1
+            step = self.insert(network, mark.further, seed, step, method, mark.settings, label)
         return step
-
-    # --- costs
 
 
 @cache
