@@ -17,7 +17,7 @@ from onnxnnw.errors import CannotLook, MissingExtra, UsageError
 __all__ = ["Workers", "here", "on_cluster", "on_this_machine"]
 
 
-ANSWER_S = 10.0
+ANSWER_S = 5.0
 """Seconds within which a cluster's scheduler has to answer."""
 
 

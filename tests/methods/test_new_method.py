@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "examples" / "sign_bits.py"
 BITS, PAYLOAD, KEYS = 64, "in signs", 1000
 
-pytestmark = pytest.mark.xdist_group("new method")  # one worker copies the package and trains
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("new method")]  # one worker copies the package and trains
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,6 @@ def test_contract_tests_find_it(house):
     assert int(passed) == len(re.findall(r"^@every_(?:method|insertion)$", own, re.MULTILINE))
 
 
-@pytest.mark.slow
 def test_it_may_overwrite_and_be_overwritten(house, data, marked, tmp_path):
     """Another key's mark of the same method, inserted on top by the modification that trains."""
     over = tmp_path / "over.onnx"
@@ -197,7 +196,6 @@ wrong_keys = 2
 """
 
 
-@pytest.mark.slow
 def test_a_campaign_and_its_tables_find_it(house, tmp_path):
     """Unaided: a campaign evaluates it by its name, and the report has its tables."""
     (tmp_path / "campaign.toml").write_text(CAMPAIGN)
