@@ -7,7 +7,6 @@ so that weights marked, pruned or fine-tuned in a file come back into the module
 
 import copy
 import logging
-import os
 import tempfile
 import warnings
 from abc import ABC, abstractmethod
@@ -26,6 +25,7 @@ from torch import nn
 from onnxnnw.errors import UnknownName, UnsupportedNetwork
 from onnxnnw.graph import Network, StoredTensor, open_network, rewritten, write_patched
 from onnxnnw.graph.flow import trace_flow
+from onnxnnw.graph.patch import write_whole
 from onnxnnw.recipes import Recipe
 from onnxnnw.tasks.base import Task
 
@@ -159,7 +159,7 @@ def export(architecture: Architecture, module: nn.Module, path: Path, template: 
         for name, value in _named(frozen).items():
             assert name in exported, f"torch renamed {name} on export"
             assert exported[name].tobytes() == value.tobytes(), f"torch changed {name} on export"
-        _save(model, path)
+        write_whole(path, model.SerializeToString(deterministic=True))
 
 
 def write_weights(module: nn.Module, network: Network, out: Path) -> None:
@@ -198,19 +198,6 @@ def _strip(model: onnx.ModelProto) -> None:
             del item.metadata_props[:]
             item.doc_string = ""
     del graph.value_info[:]  # shapes that any reader infers again; they also fix the traced batch size
-
-
-def _save(model: onnx.ModelProto, path: Path) -> None:
-    """Write beside the destination, then rename: a reader sees the old file or the new one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(model.SerializeToString(deterministic=True))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager

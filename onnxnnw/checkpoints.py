@@ -2,11 +2,11 @@
 
 import copy
 import io
-import os
 from pathlib import Path
 from typing import Any
 
 from onnxnnw.errors import CannotLook, UnreadableData
+from onnxnnw.graph.patch import write_whole
 
 __all__ = ["CHECKPOINT_FORMAT", "load_checkpoint", "load_module", "save_checkpoint"]
 
@@ -55,23 +55,12 @@ def save_checkpoint(state: dict[str, Any], paths: list[Path]) -> None:
     buffer = io.BytesIO()  # so that a full disk is an OSError of ours, not whatever torch makes of it
     torch.save({"format": CHECKPOINT_FORMAT, **state}, buffer)
     for path in paths:
-        _write_atomically(path, buffer.getbuffer())
-
-
-def _write_atomically(path: Path, content: memoryview) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise CannotLook(
-            f"cannot write the checkpoint {path}: {error.strerror}; the last good one, if any, is intact"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+        try:
+            write_whole(path, buffer.getbuffer())
+        except OSError as error:
+            raise CannotLook(
+                f"cannot write the checkpoint {path}: {error.strerror}; the last good one, if any, is intact"
+            ) from error
 
 
 def _first_line(error: BaseException) -> str:

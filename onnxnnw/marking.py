@@ -16,6 +16,7 @@ from onnxnnw.enrolment import Owner, refuse_existing
 from onnxnnw.errors import UnreadableData, UnreadableRecord, UsageError
 from onnxnnw.folds import kept, kept_columns
 from onnxnnw.graph import Network, find_slots, network_digest, network_digests, open_network
+from onnxnnw.graph.patch import write_whole
 from onnxnnw.keys import Key
 from onnxnnw.methods.base import Acts, Insertion, Subject
 from onnxnnw.moment import AtOneMoment, MarkInTraining
@@ -83,9 +84,7 @@ class Watch:
         if self._missing or iteration == self.every:
             self.inserted_after = iteration
             if self.notes is not None:
-                partial = self.notes.with_name(f"{self.notes.name}.partial")
-                partial.write_text(str(iteration))
-                partial.replace(self.notes)
+                write_whole(self.notes, str(iteration).encode())
 
 
 @dataclass(frozen=True)

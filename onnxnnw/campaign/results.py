@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -13,6 +12,7 @@ from onnxnnw.campaign.cache import Entry
 from onnxnnw.campaign.environment import environment
 from onnxnnw.campaign.trial import Plan
 from onnxnnw.errors import CannotLook, UsageError
+from onnxnnw.graph.patch import write_whole
 
 if TYPE_CHECKING:
     from onnxnnw.campaign.running import Ran
@@ -68,8 +68,8 @@ def write_results(plan: Plan, entries: Mapping[str, Entry], ran: "Ran", out: Pat
     }
     try:
         out.mkdir(parents=True, exist_ok=True)
-        _write(out / TRIALS, "".join(line + "\n" for line in lines).encode())
-        _write(out / RESULTS, json.dumps(content, indent=2, ensure_ascii=True).encode() + b"\n")
+        write_whole(out / TRIALS, "".join(line + "\n" for line in lines).encode())
+        write_whole(out / RESULTS, json.dumps(content, indent=2, ensure_ascii=True).encode() + b"\n")
     except OSError as error:
         raise CannotLook(f"{out}: results cannot be written: {error.strerror}") from error
     return replace(ran, trials=len(lines))
@@ -79,18 +79,6 @@ def compress_trials(out: Path) -> Path:
     """Pack the trials of a folder, for keeping; the same trials give the same bytes."""
     content = (out / TRIALS).read_bytes()
     packed = out / f"{TRIALS}.gz"
-    _write(packed, gzip.compress(content, mtime=0))
+    write_whole(packed, gzip.compress(content, mtime=0))
     (out / TRIALS).unlink()
     return packed
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

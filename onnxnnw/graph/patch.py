@@ -19,7 +19,7 @@ from onnxnnw.graph import wire
 from onnxnnw.graph.file import Network, open_network
 from onnxnnw.graph.stored import Array, Source, StoredTensor, identity_of
 
-__all__ = ["Edit", "atomic_copy", "atomic_file", "rewritten", "write_patched"]
+__all__ = ["Edit", "atomic_copy", "atomic_file", "rewritten", "write_patched", "write_whole"]
 
 _ALIGNMENT = 4096
 _COPY_CHUNK = 2**24
@@ -113,6 +113,12 @@ def atomic_file(path: Path) -> Iterator[int]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def write_whole(path: Path, content: bytes | memoryview) -> None:
+    """Write a file that appears whole or not at all; an older one of this name stays until then."""
+    with atomic_file(path) as descriptor, os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(content)
 
 
 def _all_sources(network: Network) -> list[Source]:

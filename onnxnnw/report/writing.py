@@ -1,12 +1,11 @@
 """A folder of results becomes a page, and on demand files of tables and figures: compute once, render many."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from onnxnnw.errors import UsageError
-from onnxnnw.graph.patch import atomic_file
+from onnxnnw.graph.patch import write_whole
 from onnxnnw.report import comma_separated, latex, markdown
 from onnxnnw.report.drawing import save_panel
 from onnxnnw.report.others import (
@@ -96,6 +95,4 @@ def write_report(folder: Path, out: Path, tables: Path | None = None, figures: P
 
 
 def _write(path: Path, text: str) -> None:
-    content = text.encode("utf-8")
-    with atomic_file(path) as descriptor, os.fdopen(os.dup(descriptor), "wb") as file:
-        file.write(content)
+    write_whole(path, text.encode("utf-8"))
