@@ -8,10 +8,10 @@ from typing import Any
 from onnxnnw.campaign.enrolling import Fingerprint, WrongKeys
 from onnxnnw.campaign.examining import Asked, Change, Measure, Retrieve, Search, Verify
 from onnxnnw.campaign.figures_of_nct import Scaling, Sharing
-from onnxnnw.campaign.settings import Campaign, Evaluated, Fingerprints, Marks, Value
+from onnxnnw.campaign.settings import Campaign, Evaluated, Fingerprints, Marks
 from onnxnnw.campaign.step import Step
 from onnxnnw.campaign.subjects import Mark, Point, Subjects
-from onnxnnw.campaign.trajectories import Schedule, Settings
+from onnxnnw.campaign.trajectories import Schedule
 from onnxnnw.campaign.trial import Found, Plan, Trial
 from onnxnnw.networks import find_network
 from onnxnnw.standard.grids import ROLES
@@ -53,8 +53,6 @@ class _Planner:
             yield from self.unicity(network)
             yield from self.figures(network)
 
-    # --- networks
-
     # --- marks
 
     def marked(self, network: Evaluated, marks: Marks) -> Iterator[Trial]:
@@ -65,14 +63,11 @@ class _Planner:
                     own = [
                         self.subjects.mark(network, marks, alpha, parameters, model, d) for d in range(marks.payloads)
                     ]
-                    yield from self.robustness(network, marks, own, parameters)
+                    yield from self.robustness(network, marks, own)
 
-    def robustness(
-        self, network: Evaluated, marks: Marks, own: list[Mark], parameters: Mapping[str, Value]
-    ) -> Iterator[Trial]:
+    def robustness(self, network: Evaluated, marks: Marks, own: list[Mark]) -> Iterator[Trial]:
         """All trials of the marks of one network: M = 1 of NNW-NNT's protocol, with the unmarked network beside them."""
-        unmarked, model = own[0].unmarked, own[0].model
-        settings: Settings = tuple(sorted(parameters.items()))
+        unmarked, model, settings = own[0].unmarked, own[0].model, own[0].settings
         label = f"{self.campaign.seed}/{network.name}/{model}/{marks.method}"
         subjects: list[tuple[Step, list[Mark], bool, str]] = [
             (mark.step, [mark], True, f"{label}/{mark.payload}") for mark in own
@@ -150,8 +145,6 @@ class _Planner:
 
     # --- fingerprints
 
-    # --- fingerprints
-
     def fingerprint(self, network: Evaluated, step: Step, model: int, key: int, positions: int) -> Fingerprint:
         return Fingerprint(step, positions, f"{self.campaign.seed}/{network.name}/{model}/{key}/fingerprint")
 
@@ -206,8 +199,6 @@ class _Planner:
             found = (Found("verdict", step, ("verdict",)), Found("right", step, ("right",)))
             cost = (Found("seconds_per_record", step, ("seconds_per_record",)),)
             yield Trial("search", {**self.head(network, j, 0), "records": len(first)}, found, cost)
-
-    # --- figures
 
     # --- figures
 

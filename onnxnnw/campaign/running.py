@@ -132,13 +132,12 @@ def identity_of(data: Path) -> str:
 
 @dataclass
 class _Board:
-    """Which steps are wanted, waiting, with a worker, done."""
+    """Which steps are waiting (for what), ready, with a worker, given up; what is done has its entry."""
 
     waiting: dict[str, set[str]] = field(default_factory=dict)
     followers: dict[str, set[str]] = field(default_factory=dict)
     ready: set[str] = field(default_factory=set)
     running: dict["Future[Entry]", str] = field(default_factory=dict)
-    done: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
 
@@ -157,35 +156,34 @@ class _Run:
         self.goals = {step.address for trial in plan.trials for step in trial.steps()}
         self.rates = Rates(cache.entries())
         self.board = _Board()
+        self.entries: dict[str, Entry] = {}
         self.did = 0
         self.inline = 0.0
 
     def run(self) -> tuple[Ran, Mapping[str, Entry]]:
         own = time.process_time()
-        entries: dict[str, Entry] = {}
-        wanted = set(self.goals)
-        while wanted:
-            for address in self.goals:
-                self._want(address)
-            self._weigh()
-            self.progress.begin(len(self.steps), len(self.steps) - len(self.board.waiting), self._left())
-            self._work()
-            wanted = set()
-            for address in self.goals - set(self.board.failed):
-                try:
-                    entries[address] = self.cache.entry(address)
-                except DamagedEntry:  # since it was looked for
-                    self.board.done.discard(address)
-                    wanted.add(address)
-        seconds = overhead = 0.0
-        for address in self.steps:
-            with contextlib.suppress(DamagedEntry):
+        for address in self.goals:
+            self._want(address)
+        self._weigh()
+        self.progress.begin(len(self.steps), len(self.steps) - len(self.board.waiting), self._left())
+        self._work()
+        around = time.process_time() - own - self.inline
+        for address in self.steps:  # what others were made from in earlier runs was not looked at yet
+            self._find(address)
+        done = [self.entries[address] for address in self.steps if address in self.entries]
+        seconds, overhead = (sum(getattr(entry, name) for entry in done) for name in ("seconds", "overhead_seconds"))
+        reasons = tuple(f"{self.steps[address].title}: {reason}" for address, reason in self.board.failed.items())
+        read = {address: entry for address, entry in self.entries.items() if address in self.goals}
+        return Ran(0, len(self.steps), self.did, seconds, overhead + around, reasons), read
+
+    def _find(self, address: str) -> bool:
+        """Whether a step is done; its entry is read once."""
+        if address not in self.entries:
+            with contextlib.suppress(DamagedEntry):  # it was set aside, and is made anew
                 found = self.cache.find(address)
                 if found is not None:
-                    seconds, overhead = seconds + found.seconds, overhead + found.overhead_seconds
-        overhead += time.process_time() - own - self.inline
-        reasons = tuple(f"{self.steps[address].title}: {reason}" for address, reason in self.board.failed.items())
-        return Ran(0, len(self.steps), self.did, seconds, overhead, reasons), entries
+                    self.entries[address] = found
+        return address in self.entries
 
     # --- what is to be done
 
@@ -195,10 +193,9 @@ class _Run:
         pending = [address]
         while pending:
             one = pending.pop()
-            if one in board.waiting or one in board.done or one in board.failed:
+            if one in board.waiting or one in board.failed:
                 continue
-            if self.cache.has(one):
-                board.done.add(one)
+            if self._find(one):
                 continue
             inputs = {step.address for step in self.steps[one].inputs}
             for other in inputs:
@@ -207,7 +204,7 @@ class _Run:
             pending += inputs
         # inputs that turned out to be done are not waited for
         for one, inputs in board.waiting.items():
-            inputs -= board.done
+            inputs.difference_update(self.entries)
             if not inputs and one not in board.running.values():
                 board.ready.add(one)
 
@@ -275,7 +272,7 @@ class _Run:
         except DamagedEntry as error:
             self.progress.noticed(f"{error}; it is made anew")
             self._again(address, str(error))
-            board.done.discard(error.address)
+            self.entries.pop(error.address, None)
             board.waiting.get(address, set()).add(error.address)
             board.ready.discard(address)
             board.followers.setdefault(error.address, set()).add(address)
@@ -292,7 +289,7 @@ class _Run:
         else:
             self.did += 1
             del board.waiting[address]
-            board.done.add(address)
+            self.entries[address] = entry
             for follower in board.followers.get(address, ()):
                 if follower in board.waiting:
                     board.waiting[follower].discard(address)

@@ -137,16 +137,17 @@ class Subjects:
         label = f"{self.campaign.seed}/{network.name}/{model}/{payload}/{marks.method}"
         published = {name: parameters[parameter] for parameter, name in marks.published.items()}
         used: dict[str, Any] = dict(parameters)
+        epoch = None if alpha is None else self.scaled(network, alpha)
         if alpha is not None:
             published["alpha"] = alpha
-            used["epoch"] = self.scaled(network, alpha)
+            used["epoch"] = epoch
         if marks.epochs:
             used["epochs"] = marks.epochs
         if marks.rate:
             used["rate"] = marks.rate
         head = {"method": marks.method, "kind": "watermark", "published": published, "parameters": used}
-        step, unmarked = self.inserted(network, marks, parameters, used, model, label)
-        settings = tuple(sorted(parameters.items()))
+        settings: Settings = tuple(sorted(parameters.items()))
+        step, unmarked = self.inserted(network, marks, settings, epoch, model, label)
         return Mark(model, payload, step, Asked(step), unmarked, head, settings, self.resumed(network, marks))
 
     def resumed(self, network: Evaluated, marks: Marks) -> Schedule:
@@ -157,18 +158,21 @@ class Subjects:
         self,
         network: Evaluated,
         marks: Marks,
-        parameters: Mapping[str, Value],
-        used: Mapping[str, Any],
+        settings: Settings,
+        epoch: int | None,
         model: int,
         label: str,
     ) -> tuple[Step, Step]:
-        """The marked network and its unmarked counterpart, which was trained as long."""
-        base, seed = self.base(network, model), self.seed(model)
+        """The marked network and its unmarked counterpart, which was trained as long.
+
+        Args:
+            epoch: When the mark is written; None where it is inserted all along.
+        """
+        base, seed, parameters = self.base(network, model), self.seed(model), dict(settings)
         if marks.method in insertion_names():
-            if "epoch" in used:
+            if epoch is not None:
                 raise UsageError(f"{marks.title}: {marks.method} marks during the whole training, so it has no alpha")
             inserted_as(marks.method, parameters)  # refuses what the method refuses
-            settings: Settings = tuple(sorted(parameters.items()))
             if not marks.epochs:
                 schedule = self.schedule(network)
                 return self.insert(network, schedule, seed, None, marks.method, settings, label), base
@@ -177,9 +181,9 @@ class Subjects:
             return step, self.train(network, schedule, seed, marks.epochs, start=base)
         if marks.method not in method_names():
             raise UnknownName("method", marks.method, method_names())
-        if set(parameters) != {"positions", "strength"} or "epoch" not in used:
+        if set(parameters) != {"positions", "strength"} or epoch is None:
             raise UsageError(f"{marks.title}: {marks.method} has alpha, and the parameters positions and strength")
-        moment = Moment(used["epoch"], int(parameters["positions"]), float(parameters["strength"]), label)
+        moment = Moment(epoch, int(parameters["positions"]), float(parameters["strength"]), label)
         if moment.epoch == network.epochs:
             return Embed(base, moment.positions, moment.strength, label), base
         before = self.stretch(network, model, moment.epoch)

@@ -1,6 +1,5 @@
 """Steps that train: a network up to an epoch, on from there, with a mark written at one moment or inserted all along."""
 
-import shutil
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -9,6 +8,7 @@ from onnxnnw.campaign.bench import Bench
 from onnxnnw.campaign.environment import Memory
 from onnxnnw.campaign.step import NETWORK, RECORD, Outcome, Place, Step, Work, key_of
 from onnxnnw.errors import UnknownName, UsageError
+from onnxnnw.graph.patch import atomic_copy
 from onnxnnw.parameters import type_name
 from onnxnnw.recipes import adjusted, resumed
 
@@ -128,9 +128,7 @@ class Train(Step):
         architecture = self.bench.architecture(place)
         state = place.folder / _STATE
         if self.after is not None and not state.exists():
-            partial = place.folder / f"{_STATE}.partial"
-            shutil.copyfile(place.input(self.after) / _STATE, partial)
-            partial.replace(state)
+            atomic_copy(place.input(self.after) / _STATE, state)
         template = place.input(self.template) / NETWORK
         trainer = Trainer(
             self.schedule.recipe(architecture),
