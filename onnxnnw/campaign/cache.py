@@ -146,8 +146,10 @@ class Cache:
         """
         begin = time.perf_counter()
         with self._locked(step.address):
-            if self.has(step.address):
-                return self.entry(step.address)
+            with contextlib.suppress(DamagedEntry):  # it was set aside, and is made anew
+                found = self.find(step.address)
+                if found is not None:
+                    return found
             folder = self._work(step.address)
             folder.mkdir(exist_ok=True)
             started = time.perf_counter()

@@ -31,7 +31,7 @@ def refuse_foreign(out: Path, name: str) -> None:
     """
     try:
         found = json.loads((out / RESULTS).read_text("utf-8"))["name"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except (OSError, ValueError, KeyError, TypeError):
         found = "something else"

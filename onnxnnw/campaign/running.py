@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -104,15 +105,26 @@ def evaluate(
 
     Raises:
         UsageError: The campaign says something impossible.
-        CannotLook: Data is missing, or results cannot be written.
+        CannotLook: Data is missing, or results or steps cannot be written.
     """
     if data is None and campaign.generated is None:
         raise MissingData(f"the campaign {campaign.name} needs data: give its directory with --data")
     plan = planned(campaign, "" if data is None else identity_of(data))
     store = Cache(cache)
     with workers or here() as hands:
+        for folder in (out, cache):  # before hours of work, not after them
+            _writable(folder)
         ran, entries = run(plan, store, data, hands, progress or Silent())
     return write_results(plan, entries, ran, out)
+
+
+def _writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise CannotLook(f"{folder} cannot be written: {error.strerror}") from error
 
 
 def identity_of(data: Path) -> str:

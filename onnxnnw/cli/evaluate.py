@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+SHOWN_FAILURES = 5
+"""Failed steps that are named while the campaign goes on; the end says how many there were."""
+
 LINE_EVERY_S = 10.0
 """Seconds between two lines where there is no terminal that could redraw one."""
 
@@ -149,7 +152,7 @@ class Shown:
     """A campaign on stderr: one line that redraws itself on a terminal, a line now and then elsewhere."""
 
     def __init__(self) -> None:
-        self.steps = self.done = 0
+        self.steps = self.done = self.failures = 0
         self.running: dict[str, str] = {}
         self.last = 0.0
         self.terminal = sys.stderr.isatty()
@@ -169,7 +172,9 @@ class Shown:
 
     def failed(self, step: "Step", reason: str) -> None:
         self.running.pop(step.address, None)
-        self.noticed(f"failed: {step.title}: {reason}")
+        self.failures += 1
+        if self.failures <= SHOWN_FAILURES:  # one that much is made from would fill the screen
+            self.noticed(f"failed: {step.title}: {reason}")
 
     def noticed(self, sentence: str) -> None:
         start = "\r\x1b[K" if self.terminal else ""

@@ -163,6 +163,18 @@ def test_wrong_use_is_told(tmp_path, monkeypatch, capsys, arguments, code, said)
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.parametrize("place", ["--cache", "--out"])
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_done(tiny, tmp_path, capsys, place):
+    """One sentence, exit code 3."""
+    (tmp_path / "file").write_text("in the way")
+    folders = {"--cache": tiny / "cache", "--out": tmp_path / "r", place: tmp_path / "file" / "folder"}
+    code = command(tiny / "campaign.toml", *(part for pair in folders.items() for part in pair))
+    assert code == 3
+    said = capsys.readouterr().err
+    assert "cannot be written" in said
+    assert "steps" not in said
+
+
 def test_data_is_asked_for_before_anything_is_done(tmp_path):
     """A campaign without generated images needs a directory."""
     path = tmp_path / "campaign.toml"
