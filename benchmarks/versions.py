@@ -1,0 +1,45 @@
+"""``onnxnnw verify`` of this version beside another one that is installed in another environment.
+
+    python -m benchmarks versions --other OTHER/bin/python [--sizes 100MB,1.9GB]
+
+Each version verifies the same network with a record that it made itself.
+"""
+
+import sys
+
+from benchmarks import machine
+from benchmarks.contenders import make, network
+from benchmarks.machine import Contender, Failed
+from benchmarks.tables import Report, megabytes, options_of, parse_size, progress, seconds, size_text, workplace
+
+
+def main(arguments: list[str]) -> int:
+    """Measure and print the table."""
+    options = options_of("versions", __doc__, arguments, sizes="100MB,1.9GB", other="")
+    if not options.other:
+        raise Failed("--other is the Python of an environment in which the other version is installed")
+    report = Report("versions", arguments, options.section)
+    rows = []
+    with workplace(options.folder) as work:
+        for size in map(parse_size, options.sizes.split(",")):
+            progress(f"versions: {size_text(size)}")
+            with work.room("network", size) as room:
+                if room is None:
+                    rows.append((size_text(size), "skipped: the disk is too small", *[""] * 4))
+                    continue
+                model = str(network(room / "net.onnx", "--bytes", str(size)))
+                contenders = []
+                for name, python in (("the other", options.other), ("this", sys.executable)):
+                    # -P: or the folder that this runs in would stand before what is installed
+                    own, record = [python, "-P", "-m", "onnxnnw"], str(room / f"{name}.record")
+                    make([*own, "fingerprint", model, "-o", record])
+                    contenders.append(Contender(name, [*own, "verify", model, "--record", record, "--json"]))
+                for name, one in machine.compare(contenders, options.repeats).items():
+                    rows.append((size_text(size), name, seconds(one), f"{one.cpu_seconds:.3f}", megabytes(one)))
+    report.table(
+        "verify, fast path, two versions (file in the page cache)",
+        ["weights", "version", "verify, s", "CPU s", "peak MB"],
+        rows,
+    )
+    report.publish(options.output)
+    return 0
