@@ -24,8 +24,8 @@ from torch import nn
 
 from onnxnnw.errors import UnknownName, UnsupportedNetwork
 from onnxnnw.graph import Network, StoredTensor, open_network, rewritten, write_patched
-from onnxnnw.graph.flow import trace_flow
 from onnxnnw.graph.patch import write_whole
+from onnxnnw.graph.tracing import trace_flow
 from onnxnnw.recipes import Recipe
 from onnxnnw.tasks.base import Task
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from onnxnnw.errors import CapacityError, UnreadableRecord
 from onnxnnw.keys import Key
-from onnxnnw.records import Record, SlotEntry
+from onnxnnw.records import Record
+from onnxnnw.slot_table import SlotEntry
 
 __all__ = [
     "ANCHORS",

@@ -6,10 +6,8 @@ mode 0600. It has three parts: ``bound`` (everything verification uses; the mark
 """
 
 import base64
-import binascii
 import hashlib
 import json
-import math
 import os
 import stat
 from collections.abc import Mapping
@@ -21,11 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxnnw.canonical import ARRAY_TYPES, array_from_json, array_to_base64, canonical, integer, parse, text
 from onnxnnw.errors import UnreadableRecord, UsageError
 from onnxnnw.keys import SECRET_BYTES, Key
+from onnxnnw.slot_table import SlotEntry
 from onnxnnw.standard.grids import ROLES
 
-__all__ = ["FORMAT", "ROLES", "Record", "SlotEntry", "commitment_of", "load_record", "save_record"]
+__all__ = ["FORMAT", "ROLES", "Record", "commitment_of", "load_record", "save_record"]
 
 FORMAT = "onnxnnw/record/1"
 
@@ -34,54 +34,6 @@ MAX_POSITIONS = 2**24
 MAX_TENSORS = 10_000
 TENSOR_DIGEST = 16
 """Hexadecimal digits that are kept of a tensor's digest: they name what differs, and prove nothing."""
-
-_DTYPES = ("<f2", "<f4", "<f8", "<i8", "|u1")
-
-
-@dataclass(frozen=True)
-class SlotEntry:
-    """One slot as it was at enrolment.
-
-    Attributes:
-        name: Scoped name of the stored tensor.
-        use: Operator and input.
-        shape: Canonical shape.
-        data_type: Stored element type, e.g. ``float``.
-        bias: Name of the bias beside it.
-        layout: How the operator reads it.
-        row_size: Elements in one out-row.
-        dead_rows: Out-rows that were (nearly) zero and take no part.
-        eligible: Whether mark positions may lie in it; anchors lie in every slot.
-    """
-
-    name: str
-    use: str
-    shape: tuple[int, ...]
-    data_type: str
-    bias: str
-    layout: str
-    row_size: int
-    dead_rows: tuple[int, ...]
-    eligible: bool
-
-    @property
-    def live_rows(self) -> int:
-        """Out-rows that take part."""
-        size = 1
-        for dimension in self.shape:
-            size *= dimension
-        return size // self.row_size - len(self.dead_rows)
-
-    @property
-    def taps(self) -> int:
-        """Elements of a row that read the same input channel, side by side: the kernel's of a convolution."""
-        kernel = math.prod(self.shape[2:]) if self.layout.startswith("conv") else 1
-        return kernel if self.row_size % kernel == 0 else 1
-
-    @property
-    def capacity(self) -> int:
-        """Elements in which mark positions may lie."""
-        return self.live_rows * self.row_size if self.eligible else 0
 
 
 @dataclass(frozen=True)
@@ -118,8 +70,8 @@ class Record:
     @cached_property
     def positions_context(self) -> bytes:
         """c1: what positions and anchors depend on (format, method, slot table); asked for once per slot."""
-        table = {"format": FORMAT, "method": self.method, "slots": [_entry_to_json(slot) for slot in self.slots]}
-        return hashlib.sha256(_canonical(table)).digest()
+        table = {"format": FORMAT, "method": self.method, "slots": [slot.to_json() for slot in self.slots]}
+        return hashlib.sha256(canonical(table)).digest()
 
     @cached_property
     def values_context(self) -> bytes:
@@ -164,11 +116,11 @@ class Record:
             UnreadableRecord: One is damaged.
         """
         later: dict[str, NDArray[Any]] = {}
-        for name, text in self.unbound.items():
-            dtype, _, data = text.partition(":")
-            if dtype in _DTYPES:
+        for name, packed in self.unbound.items():
+            dtype, _, data = packed.partition(":")
+            if dtype in ARRAY_TYPES:
                 try:
-                    later[name] = _array_from_json({"dtype": dtype, "data": data})
+                    later[name] = array_from_json({"dtype": dtype, "data": data})
                 except ValueError:
                     raise UnreadableRecord(f"the record's unbound array {name!r} is damaged") from None
         return replace(self, arrays={**later, **self.arrays})
@@ -177,7 +129,7 @@ class Record:
         """The same record with arrays that were measured later."""
         texts = {}
         for name, array in arrays.items():
-            dtype, data = _array_to_base64(array)
+            dtype, data = array_to_base64(array)
             texts[name] = f"{dtype}:{data.decode()}"
         return replace(self, unbound={**self.unbound, **texts})
 
@@ -195,26 +147,26 @@ class Record:
             "format": FORMAT,
             "method": self.method,
             "kind": self.kind,
-            "slots": [_entry_to_json(slot) for slot in self.slots],
+            "slots": [slot.to_json() for slot in self.slots],
             "parameters": dict(self.parameters),
             "role": self.role,
             "source_id": self.source_id,
             "destination_id": self.destination_id,
             "enrolled_digest": self.enrolled_digest,
         }
-        parts = [b'{"actor":', _canonical(self.actor), b',"arrays":{']  # the first two in the order of keys
+        parts = [b'{"actor":', canonical(self.actor), b',"arrays":{']  # the first two in the order of keys
         for number, (name, array) in enumerate(sorted(self.arrays.items())):
-            dtype, data = _array_to_base64(array)
+            dtype, data = array_to_base64(array)
             parts += [
                 b"," * (number > 0),
-                _canonical(name),
+                canonical(name),
                 b':{"data":"',
                 data,
                 b'","dtype":',
-                _canonical(dtype),
+                canonical(dtype),
                 b"}",
             ]
-        return b"".join([*parts, b"},", _canonical(others)[1:]])
+        return b"".join([*parts, b"},", canonical(others)[1:]])
 
     def _parts(self) -> tuple[bytes, bytes, bytes]:
         """The file's content: what stands before the bound part, that part, and what follows."""
@@ -224,7 +176,7 @@ class Record:
             "derived": dict(self.derived),
             "unbound": dict(self.unbound),
         }
-        return b'{"bound":', self._bound_bytes(), b"," + _canonical(others)[1:] + b"\n"
+        return b'{"bound":', self._bound_bytes(), b"," + canonical(others)[1:] + b"\n"
 
     def with_digests(self, network: str, tensors: Mapping[str, str]) -> "Record":
         """The same record with the digests of the network as it left.
@@ -236,7 +188,7 @@ class Record:
         if len(tensors) > MAX_TENSORS:
             return self.with_derived(digest=network)
         short = {name: digest[:TENSOR_DIGEST] for name, digest in tensors.items()}
-        return self.with_derived(digest=network, tensors=_canonical(short).decode())
+        return self.with_derived(digest=network, tensors=canonical(short).decode())
 
     def tensor_digests(self) -> dict[str, str]:
         """The beginning of the digest of each stored tensor as the network left, by name; empty where none are kept.
@@ -246,7 +198,7 @@ class Record:
         """
         try:
             found = json.loads(self.derived.get("tensors", "{}"))
-            return {_text(name): _text(digest) for name, digest in found.items()}
+            return {text(name): text(digest) for name, digest in found.items()}
         except (ValueError, AttributeError, RecursionError):
             raise UnreadableRecord("the record's digests of tensors are damaged") from None
 
@@ -267,7 +219,7 @@ class Record:
             UnreadableRecord: Not a record, damaged, or of an unknown format.
         """
         try:
-            record = _from_document(_parsed(content))
+            record = _from_document(parse(content))
             before, bound, after = record._parts()
             if (  # one record, one commitment; and nothing in a file is passed over
                 len(content) != len(before) + len(bound) + len(after)
@@ -348,133 +300,45 @@ def load_record(path: Path | str, commitment: str | None = None) -> Record:
         raise UnreadableRecord(f"{path}: {error}") from None
 
 
-def _canonical(document: Any) -> bytes:
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
-
-
-def _parsed(content: bytes) -> dict[str, Any]:
-    document = json.loads(
-        content.decode("utf-8"),
-        object_pairs_hook=_without_repeats,
-        parse_float=_no_float,
-        parse_constant=_no_float,
-    )
+def _from_document(document: Any) -> Record:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise UnreadableRecord(f"not a record of the format {FORMAT}")
-    return document
-
-
-def _array_to_base64(array: NDArray[Any]) -> tuple[str, bytes]:
-    """Element type and values, little-endian."""
-    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    return little.dtype.str, binascii.b2a_base64(little.data, newline=False)
-
-
-def _array_from_json(document: Any) -> NDArray[Any]:
-    if document["dtype"] not in _DTYPES:
-        raise UnreadableRecord(f"an array of the unknown type {str(document['dtype'])[:20]!r}")
-    text = document["data"]
-    content = base64.b64decode(text, validate=True)
-    last = base64.b64encode(content[(len(content) - 1) // 3 * 3 :]).decode() if content else ""
-    if "=" in text[:-4] or last != text[-4:]:  # spare bits of the last character bind nothing
-        raise UnreadableRecord("an array that is not written the one way there is")
-    return np.frombuffer(content, document["dtype"])
-
-
-def _entry_to_json(slot: SlotEntry) -> dict[str, Any]:
-    return {
-        "name": slot.name,
-        "use": slot.use,
-        "shape": list(slot.shape),
-        "data_type": slot.data_type,
-        "bias": slot.bias,
-        "layout": slot.layout,
-        "row_size": slot.row_size,
-        "dead_rows": list(slot.dead_rows),
-        "eligible": int(slot.eligible),
-    }
-
-
-def _entry_from_json(document: Any) -> SlotEntry:
-    shape = tuple(_integer(n) for n in document["shape"])
-    size = 1
-    for dimension in shape:
-        size *= dimension
-    row_size = _integer(document["row_size"])
-    dead = tuple(_integer(n) for n in document["dead_rows"])
-    if len(shape) < 2 or min(shape) < 1 or not 0 < size < 2**62 or row_size < 1 or size % row_size:
-        raise UnreadableRecord("a slot with an impossible shape")
-    if list(dead) != sorted(set(dead)) or (dead and not 0 <= dead[0] <= dead[-1] < size // row_size):
-        raise UnreadableRecord("a slot with impossible dead rows")
-    texts = [_text(document[key]) for key in ("name", "use", "data_type", "bias", "layout")]
-    name, use, data_type, bias, layout = texts
-    eligible = _integer(document["eligible"])
-    if eligible not in (0, 1):
-        raise UnreadableRecord("a slot that is neither eligible nor not")
-    return SlotEntry(name, use, shape, data_type, bias, layout, row_size, dead, bool(eligible))
-
-
-def _from_document(document: Mapping[str, Any]) -> Record:
     bound = document["bound"]
     if bound["format"] != FORMAT:
         raise UnreadableRecord("the bound part is of another format")
     parameters = {}
     for name, value in bound["parameters"].items():
-        parameters[name] = value if isinstance(value, str) else _integer(value)
+        parameters[name] = value if isinstance(value, str) else integer(value)
     positions = parameters.get("positions", 0)
     if not isinstance(positions, int) or not 0 <= positions <= MAX_POSITIONS:
         raise UnreadableRecord("an impossible number of positions")
-    arrays = {name: _array_from_json(array) for name, array in bound["arrays"].items()}
+    arrays = {name: array_from_json(array) for name, array in bound["arrays"].items()}
     if positions > sum(array.size for array in arrays.values()):  # every method keeps something for each of them
         raise UnreadableRecord("more positions than values")
-    slots = tuple(_entry_from_json(entry) for entry in bound["slots"])
+    slots = tuple(SlotEntry.from_json(entry) for entry in bound["slots"])
     if sum(slot.capacity for slot in slots) >= 2**62:
         raise UnreadableRecord("slots of an impossible size")
-    role = _text(bound["role"])
+    role = text(bound["role"])
     if role and role not in ROLES:
         raise UnreadableRecord(f"the unknown role {role[:80]!r}")
     secret = base64.b64decode(document["secret"], validate=True)
     if len(secret) != SECRET_BYTES:
         raise UnreadableRecord("a secret of another length")
     return Record(
-        method=_text(bound["method"]),
-        kind=_text(bound["kind"]),
+        method=text(bound["method"]),
+        kind=text(bound["kind"]),
         key=Key(secret),
         slots=slots,
         parameters=parameters,
         arrays=arrays,
-        actor=_text(bound["actor"]),
+        actor=text(bound["actor"]),
         role=role,
-        source_id=_text(bound["source_id"]),
-        destination_id=_text(bound["destination_id"]),
-        enrolled_digest=_text(bound["enrolled_digest"]),
-        derived={name: _text(value) for name, value in document["derived"].items()},
-        unbound={name: _text(value) for name, value in document["unbound"].items()},
+        source_id=text(bound["source_id"]),
+        destination_id=text(bound["destination_id"]),
+        enrolled_digest=text(bound["enrolled_digest"]),
+        derived={name: text(value) for name, value in document["derived"].items()},
+        unbound={name: text(value) for name, value in document["unbound"].items()},
     )
-
-
-def _integer(value: Any) -> int:
-    if type(value) is not int or abs(value) >= 2**63:
-        raise UnreadableRecord("a number that is no integer of 64 bits")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise UnreadableRecord("something else where a text belongs")
-    value.encode()  # raises on half a surrogate pair, which could not be shown
-    return value
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    out = dict(pairs)
-    if len(out) != len(pairs):
-        raise UnreadableRecord("a key is given twice")
-    return out
-
-
-def _no_float(text: str) -> Any:
-    raise UnreadableRecord(f"a number that is no integer: {text[:20]}")
 
 
 def _one_line(error: Exception) -> str:

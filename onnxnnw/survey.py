@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnxnnw.graph import Slot
 from onnxnnw.graph.gauge import column_gains, row_gains, row_magnitudes
 from onnxnnw.graph.stored import Array
-from onnxnnw.records import SlotEntry
+from onnxnnw.slot_table import SlotEntry
 
 __all__ = ["Surveyed", "is_formula", "survey"]
 

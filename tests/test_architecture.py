@@ -10,12 +10,15 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = (
-    "errors standard statistics keys graph images runtime records folds placement parameters payload triggers "
+    "errors standard statistics keys canonical graph images runtime slot_table records folds placement parameters payload triggers "
     "methods survey enrolment inspection "
     "changes findings verdict candidate verification "
     "recipes checkpoints tasks training networks moment marking modifications campaign report demo cli"
 ).split()
-GRAPH = "formats wire stored file patch flow arrays decoding constants live uses fold slots digest gauge compare match".split()
+GRAPH = (
+    "formats wire relocation stored file patch flow tracing arrays decoding rules constants live uses fold slots digest "
+    "gauge compare match"
+).split()
 PLUG_INS = ("methods", "findings", "tasks", "modifications")
 TORCH_ROOMS = ("training",)
 HEAVY = ("torch", "torchvision", "onnxruntime", "skimage", "matplotlib", "jinja2", "scipy", "PIL")

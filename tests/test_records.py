@@ -19,7 +19,8 @@ from onnxnnw import placement
 from onnxnnw.errors import CannotLook, UnreadableRecord, UsageError
 from onnxnnw.keys import Key
 from onnxnnw.methods import nct
-from onnxnnw.records import ROLES, Record, SlotEntry, commitment_of, load_record, save_record
+from onnxnnw.records import ROLES, Record, commitment_of, load_record, save_record
+from onnxnnw.slot_table import SlotEntry
 from onnxnnw.verification import verify
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnxnnw.errors import UnsupportedNetwork, UsageError
 from onnxnnw.graph import wire
 from onnxnnw.graph.file import Network, open_network
+from onnxnnw.graph.relocation import relocate
 from onnxnnw.graph.stored import Array, Source, StoredTensor, identity_of
 
 __all__ = ["Edit", "atomic_copy", "atomic_file", "rewritten", "write_patched", "write_whole"]
@@ -233,7 +234,7 @@ def _write_relocated(
     def place(old: str) -> tuple[str, int]:
         return location, bases[network.path.parent / old]
 
-    for piece in wire.relocate(wire.Reader(source.descriptor, source.size), place):
+    for piece in relocate(wire.Reader(source.descriptor, source.size), place):
         if isinstance(piece, bytes):
             _write(target, piece, position)
             position += len(piece)

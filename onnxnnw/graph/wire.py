@@ -8,32 +8,37 @@ from protobuf alone and this file knows only offsets.
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from onnx import ModelProto, StringStringEntryProto, TensorProto
+from onnx import ModelProto
 
 from onnxnnw.errors import FileChanged, UnreadableNetwork
 
 __all__ = [
+    "EXTERNAL_DATA",
     "LARGE",
     "MAX_EMBEDDED",
     "Cut",
     "Field",
-    "Piece",
     "Reader",
     "Schema",
     "Skeleton",
     "cut",
+    "encode_bytes_field",
+    "encode_head",
+    "encode_varint",
     "read_exactly",
     "read_into",
-    "relocate",
     "schema_of",
 ]
 
 LARGE = 1024
 """Bytes from which on a payload is cut out and a message is descended into."""
+
+EXTERNAL_DATA = 13
+"""The number of ``external_data`` in TensorProto."""
 
 MAX_EMBEDDED = 2**31
 """Protobuf, and so every runtime, loads at most 2 GiB."""
@@ -47,7 +52,6 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _PAYLOADS = {"raw_data": "raw", "float_data": "float", "double_data": "double"}
 _WIRE_TYPES = {1: _FIXED64, 6: _FIXED64, 16: _FIXED64, 2: _FIXED32, 7: _FIXED32, 15: _FIXED32}
 _WIRE_TYPES |= {9: _BYTES, 11: _BYTES, 12: _BYTES}  # descriptor types: string, message, bytes; all others are varints
-_EXTERNAL_DATA = 13  # its number in TensorProto
 _WINDOW_SMALL, _WINDOW_LARGE = 4096, 2**18
 _READ = 2**24
 
@@ -133,9 +137,14 @@ def encode_varint(value: int) -> bytes:
     return bytes(out)
 
 
+def encode_head(number: int, length: int) -> bytes:
+    """Tag and length of a length-delimited field."""
+    return encode_varint(number << 3 | _BYTES) + encode_varint(length)
+
+
 def encode_bytes_field(number: int, content: bytes) -> bytes:
     """A length-delimited field with its tag and length."""
-    return encode_varint(number << 3 | _BYTES) + encode_varint(len(content)) + content
+    return encode_head(number, len(content)) + content
 
 
 def read_exactly(descriptor: int, length: int, offset: int) -> bytes:
@@ -332,69 +341,5 @@ class _Cutter:
         if not pieces:
             return None
         pieces.append(self.keep(run, end))
-        pieces += (encode_bytes_field(_EXTERNAL_DATA, entry) for entry in entries)
+        pieces += (encode_bytes_field(EXTERNAL_DATA, entry) for entry in entries)
         return b"".join(pieces)
-
-
-Piece = bytes | tuple[int, int]
-"""Literal bytes, or a range of the file from start to stop."""
-
-
-def relocate(reader: Reader, place: Callable[[str], tuple[str, int]]) -> list[Piece]:
-    """The model file with other external locations, as pieces; everything else is a range of the file.
-
-    Args:
-        reader: The model file.
-        place: Old location -> new location and the offset that is added to every extent in it.
-    """
-    return _relocated(reader, 0, reader.size, schema_of(), place)
-
-
-def _relocated(
-    reader: Reader, start: int, end: int, schema: Schema, place: Callable[[str], tuple[str, int]]
-) -> list[Piece]:
-    if schema.name == "TensorProto":
-        return _relocated_tensor(reader, start, end, schema, place)
-    pieces: list[Piece] = []
-    run = start
-    for _, tag_start, content, stop, field in reader.fields(start, end, schema):
-        if field is None or field.child is None:
-            continue
-        inner = _relocated(reader, content, stop, field.child, place)
-        if any(isinstance(piece, bytes) for piece in inner):
-            length = sum(len(piece) if isinstance(piece, bytes) else piece[1] - piece[0] for piece in inner)
-            pieces += ((run, tag_start), encode_varint(field.number << 3 | _BYTES) + encode_varint(length), *inner)
-            run = stop
-    return [*pieces, (run, end)]
-
-
-def _relocated_tensor(
-    reader: Reader, start: int, end: int, schema: Schema, place: Callable[[str], tuple[str, int]]
-) -> list[Piece]:
-    """A tensor whose external entries, where it has any, say the new place; other entries stay as they are."""
-    pieces: list[Piece] = []
-    places: dict[str, str] = {}
-    external = False
-    run = start
-    for _, tag_start, content, stop, field in reader.fields(start, end, schema):
-        if field is None or field.name not in ("external_data", "data_location"):
-            continue
-        if field.name == "data_location":
-            external = reader.varint(content, stop)[0] == TensorProto.EXTERNAL
-            continue
-        entry = StringStringEntryProto.FromString(reader.range(content, stop))
-        if entry.key in ("location", "offset", "checksum"):  # the last is a SHA-1 of the file as it was
-            places[entry.key] = entry.value
-            pieces.append((run, tag_start))
-            run = stop
-    if not external:
-        return [(start, end)]
-    location, added = place(places.get("location", ""))
-    renewed = {"location": location}
-    if added or "offset" in places:
-        renewed["offset"] = str(int(places.get("offset") or 0) + added)
-    encoded = b"".join(
-        encode_bytes_field(_EXTERNAL_DATA, encode_bytes_field(1, k.encode()) + encode_bytes_field(2, v.encode()))
-        for k, v in renewed.items()
-    )
-    return [*pieces, (run, end), encoded]

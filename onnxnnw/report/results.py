@@ -19,9 +19,10 @@ from onnxnnw.errors import MissingData, UnreadableData
 from onnxnnw.report.fields import Fields, visible
 from onnxnnw.report.trials import Trial, read_trial
 
-__all__ = ["RESULTS_FORMAT", "Cut", "Results", "Steps", "read_results"]
+__all__ = ["FILES", "RESULTS_FORMAT", "Cut", "Results", "Steps", "read_results"]
 
 RESULTS_FORMAT = "onnxnnw/results/1"
+RESULTS, TRIALS, PACKED = FILES = ("results.json", "trials.jsonl", "trials.jsonl.gz")
 MAX_RESULTS = 16 * 2**20
 MAX_LINE = 256 * 1024
 MAX_BYTES = 2**30
@@ -80,10 +81,10 @@ def read_results(folder: Path) -> Results:
     """
     if not folder.is_dir():
         raise MissingData(f"{folder}: no folder of results; onnxnnw evaluate CAMPAIGN -o {folder} makes one")
-    head = _read_head(folder / "results.json")
-    plain, packed = folder / "trials.jsonl", folder / "trials.jsonl.gz"
+    head = _read_head(folder / RESULTS)
+    plain, packed = folder / TRIALS, folder / PACKED
     if plain.exists() and packed.exists():
-        raise UnreadableData(f"{folder}: holds both trials.jsonl and trials.jsonl.gz; remove the one that is not meant")
+        raise UnreadableData(f"{folder}: holds both {TRIALS} and {PACKED}; remove the one that is not meant")
     trials, unknown = _read_trials(packed if packed.exists() else plain)
     steps = head.inner("steps") if head.has("steps") else Fields({}, "steps")
     return Results(

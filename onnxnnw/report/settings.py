@@ -87,6 +87,12 @@ class Setting:
         published = published_name(dict(self.published))
         return ", ".join(part for part in (network_name(self.network, self.size), published) if part)
 
+    @property
+    def full_name(self) -> str:
+        """The same with method and block."""
+        method = method_name(*self.family) if self.method else ""
+        return ", ".join(part for part in (method, self.name, self.block) if part)
+
     def agrees(self, network: str, method: str, published: Mapping[str, float]) -> bool:
         """Whether a printed cell is about this setting: what the cell leaves open is as the standard sets it in bold."""
         own = dict(self.published)

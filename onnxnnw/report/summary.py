@@ -101,10 +101,7 @@ def _overview(trials: Sequence[Detection]) -> Sheet | None:
         modified = [t for t in marked if t.modification is not None]
         metric = next(iter(metrics_of(marked)), "")
         impact = impact_entry(marked, metric) if setting.kind == "watermark" else note("none by nature")
-        row = [
-            label(", ".join(p for p in (method_name(setting.method, setting.kind), setting.name, setting.block) if p))
-        ]
-        row += [impact, *found_entries(modified)]
+        row = [label(setting.full_name), impact, *found_entries(modified)]
         for asked in ([t for t in own if not t.truth and t.key is None], [t for t in own if t.key is not None]):
             row.append(shared(counts.share(sum(t.verdict.traced for t in asked), len(asked)), asked))
         rows.append(tuple(row))

@@ -7,17 +7,13 @@ from pathlib import Path
 from onnxnnw.errors import UsageError
 from onnxnnw.graph.patch import write_whole
 from onnxnnw.report import comma_separated, latex, markdown
+from onnxnnw.report.cost import cost_sheets, environment_sheet
 from onnxnnw.report.drawing import save_panel
-from onnxnnw.report.others import (
-    cost_sheets,
-    environment_sheet,
-    false_positive_sheet,
-    fingerprint_sheets,
-    sharing_sheets,
-)
+from onnxnnw.report.false_positives import false_positive_sheet
+from onnxnnw.report.fingerprints import fingerprint_sheets, sharing_sheets
 from onnxnnw.report.page import render_page
 from onnxnnw.report.plates import affordable, plates
-from onnxnnw.report.results import Results, read_results
+from onnxnnw.report.results import FILES, Results, read_results
 from onnxnnw.report.sheets import Sheet
 from onnxnnw.report.summary import Summary, summarise, trials_of
 from onnxnnw.report.tables import standard_sheets
@@ -74,7 +70,7 @@ def write_report(folder: Path, out: Path, tables: Path | None = None, figures: P
         UnreadableData: A file in it is damaged, hostile, or of an unknown format.
         MissingExtra: matplotlib or jinja2 is not installed.
     """
-    if out.resolve() in {(folder / name).resolve() for name in ("results.json", "trials.jsonl", "trials.jsonl.gz")}:
+    if out.resolve() in {(folder / name).resolve() for name in FILES}:
         raise UsageError(f"{out}: would replace the results; give the page another name")
     results = read_results(folder)
     sheets = all_sheets(results)

@@ -13,7 +13,7 @@ from onnx.reference import ReferenceEvaluator
 
 from onnxnnw.graph import open_network
 from onnxnnw.graph.constants import Constant, Constants
-from onnxnnw.graph.flow import trace_flow
+from onnxnnw.graph.tracing import trace_flow
 from tests.graph.networks import model_of, save, tensor
 
 W = np.random.default_rng(0).normal(size=(6, 4, 8)).astype("f4")

@@ -9,7 +9,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper
 
 from onnxnnw.errors import UnreadableNetwork
-from onnxnnw.graph import find_slots, flow, open_network, wire
+from onnxnnw.graph import find_slots, open_network, tracing, wire
 from tests.graph.networks import convolutional, dense, field, model_of, save, subgraph, tensor, varint, weight
 
 GRAPH, INITIALIZER, NODE = 7, 5, 1
@@ -205,8 +205,8 @@ def test_too_many_fields_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_too_many_nodes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node costs two bytes in the file and 1,300 in memory (here: one in 33 bytes, and a thousand)."""
-    assert flow.MAX_NODES == 100_000
-    monkeypatch.setattr(flow, "MAX_NODES", 1000)
+    assert tracing.MAX_NODES == 100_000
+    monkeypatch.setattr(tracing, "MAX_NODES", 1000)
     refused(field(1, 8) + field(GRAPH, field(NODE, b"") * 2000), tmp_path / "m", "more than 1,1.. nodes")
 
 

@@ -1,0 +1,299 @@
+"""Flatten a network into its flow.
+
+A name is looked up once, in its own scope and then outwards. Local functions are inlined, so that a weight inside a function
+is as visible as any other. What a body receives from outside an iteration stays unknown (dynamic).
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import onnx
+from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, SparseTensorProto, TensorProto
+
+from onnxnnw.errors import UnreadableNetwork
+from onnxnnw.graph.file import Network
+from onnxnnw.graph.flow import ABSENT, Body, Flow, Node
+from onnxnnw.graph.stored import StoredTensor
+
+__all__ = ["trace_flow"]
+
+MAX_DEPTH = 60
+MAX_NODES, _BYTES_PER_NODE = 100_000, 33  # a node costs 1,300 bytes of memory: 100,000 always, more in larger models
+_SPARE = 300_000
+_LONG = 300
+_STANDARD_DOMAINS = ("", "ai.onnx")
+
+
+def trace_flow(network: Network) -> Flow:
+    """Flatten a network.
+
+    Raises:
+        UnreadableNetwork: A name is defined twice in one scope, functions call each other in a circle, a local function has the
+            name of a standard operator, or inlining explodes.
+    """
+    try:
+        return _Tracer(network).run()
+    except (TypeError, AttributeError, UnicodeError):  # protobuf hands out bytes where a text is no UTF-8
+        raise UnreadableNetwork(f"{network.path}: a name in it is no readable text") from None
+    except UnreadableNetwork as error:
+        if str(error).startswith(str(network.path)):
+            raise
+        raise type(error)(f"{network.path}: {error}") from None
+
+
+class _Scope:
+    """Names of one graph or function body; ``outer`` is where an unknown name is looked up next.
+
+    ``level`` counts the branches and loops around it; ``bindings`` are the attributes of the function call that it is in.
+    """
+
+    __slots__ = ("bindings", "level", "names", "outer", "prefix", "versions")
+
+    def __init__(
+        self,
+        prefix: str,
+        outer: "_Scope | None",
+        versions: dict[str, int],
+        level: int,
+        bindings: dict[str, AttributeProto] | None,
+    ) -> None:
+        self.names: dict[str, int] = {}
+        self.prefix, self.outer, self.versions = prefix, outer, versions
+        self.level, self.bindings = level, bindings
+
+    def find(self, name: str) -> int | None:
+        scope: _Scope | None = self
+        while scope is not None:
+            value = scope.names.get(name)
+            if value is not None:
+                return value
+            scope = scope.outer
+        return None
+
+
+class _Tracer:
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.flow = Flow()
+        model = network.model
+        self.functions: dict[tuple[str, str, str], FunctionProto] = {}
+        for function in model.functions:
+            key = (_domain(function.domain), function.name, _overload(function))
+            if key in self.functions:
+                raise UnreadableNetwork(f"the local function {function.name[:80]!r} is defined twice")
+            if key[0] in _STANDARD_DOMAINS and onnx.defs.has(function.name):
+                raise UnreadableNetwork(
+                    f"a local function is named like the standard operator {function.name}; runtimes disagree which one runs"
+                )
+            self.functions[key] = function
+        self.limit = self.left = MAX_NODES + network.skeleton_size // _BYTES_PER_NODE
+        self.unfolded = _SPARE + 10 * len(model.graph.node)
+
+    def run(self) -> Flow:
+        model = self.network.model
+        scope = _Scope("", None, _versions(model.opset_import), 0, None)
+        inputs, self.flow.outputs = self.graph(model.graph, scope, 0)
+        self.flow.replaceable = {value for value in inputs if value in self.flow.tensors or value in self.flow.opaque}
+        self.flow.inputs = [value for value in inputs if value not in self.flow.replaceable]
+        return self.flow
+
+    def graph(self, graph: GraphProto, scope: _Scope, depth: int) -> tuple[list[int], list[int]]:
+        """Flatten one graph into the flow; its inputs and outputs."""
+        flow, names, prefix = self.flow, scope.names, scope.prefix
+        for initializer in graph.initializer:
+            if initializer.name in names:
+                raise UnreadableNetwork(f"the name {initializer.name[:80]!r} is defined twice")
+            value = names[initializer.name] = flow.value(prefix + initializer.name)
+            self.stored(value, initializer, scope)
+        for sparse in graph.sparse_initializer:
+            if sparse.values.name in names:
+                raise UnreadableNetwork(f"the name {sparse.values.name[:80]!r} is defined twice")
+            value = names[sparse.values.name] = flow.value(prefix + sparse.values.name)
+            flow.opaque[value] = sparse
+            self.sparse(value, sparse)
+        inputs, seen = [], set()
+        for port in graph.input:
+            known = names.get(port.name)
+            if known in seen:
+                raise UnreadableNetwork(f"the input {port.name[:80]!r} is defined twice")
+            if known is None:
+                known = names[port.name] = flow.value(prefix + port.name)
+            inputs.append(known)
+            seen.add(known)
+        self.nodes(graph.node, scope, depth)
+        outputs = []
+        for port in graph.output:
+            found = scope.find(port.name)
+            if found is None:
+                raise UnreadableNetwork(f"the output {port.name[:80]!r} is computed by no node")
+            outputs.append(found)
+        return inputs, outputs
+
+    def stored(self, value: int, proto: TensorProto, scope: _Scope) -> None:
+        tensor = self.flow.tensors[value] = self.network.tensor(proto, self.flow.names[value])
+        if scope.bindings is not None and tensor.inline is not None:
+            self.unfold(tensor.size)
+
+    def unfold(self, amount: int) -> None:
+        """Charge what a function call copies, so that calls of calls stay bounded."""
+        self.unfolded -= amount
+        if self.unfolded < 0:
+            raise UnreadableNetwork("its local functions unfold into too much")
+
+    def nodes(self, nodes: Sequence[NodeProto], scope: _Scope, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            raise UnreadableNetwork(f"graphs or functions are nested deeper than {MAX_DEPTH}")
+        flow, names, prefix = self.flow, scope.names, scope.prefix
+        self.left -= len(nodes)
+        if self.left < 0:
+            raise UnreadableNetwork(f"more than {self.limit:,} nodes in a network of this size")
+        nodes = nodes[:]  # protobuf hands out a copy at half the cost of one element after the other
+        if scope.bindings is not None:
+            self.unfold(sum(1 + len(proto.input) + len(proto.output) for proto in nodes))
+        produced: list[tuple[int, ...]] = []
+        for proto in nodes:  # all names first: the order of nodes is a tool's habit, not a promise
+            outputs: list[int] = []
+            for name in proto.output[:]:
+                if not name:
+                    outputs.append(ABSENT)
+                    continue
+                if name in names:
+                    raise UnreadableNetwork(f"the name {name[:80]!r} is defined twice")
+                value = names[name] = len(flow.names)
+                flow.names.append(prefix + name)
+                outputs.append(value)
+            produced.append(tuple(outputs))  # of integers: nothing for the garbage collector to look at
+        for proto, values in zip(nodes, produced, strict=True):
+            self.node(proto, values, scope, depth)
+
+    def node(self, proto: NodeProto, outputs: tuple[int, ...], scope: _Scope, depth: int) -> None:
+        flow, names = self.flow, scope.names
+        inputs: list[int] = []
+        for name in proto.input[:]:
+            value = names.get(name) if name else ABSENT
+            if value is None:
+                value = scope.find(name)
+                if value is None:  # a name from nowhere: no runtime loads it, nothing is known of it
+                    value = names[name] = flow.value(scope.prefix + name)
+            inputs.append(value)
+        op, domain = proto.op_type, proto.domain
+        if type(op) is not str or type(domain) is not str:
+            raise UnreadableNetwork("an operator's name is no readable text")
+        if domain == "ai.onnx":
+            domain = ""
+        if self.functions:
+            function = self.functions.get((domain, op, _overload(proto)))
+            if function is not None:
+                self.call(function, proto, inputs, outputs, scope, depth)
+                return
+        version, conditional = scope.versions.get(domain, 0), scope.level > 0
+        node = Node(proto, op, domain, version, tuple(inputs), outputs, conditional, (), scope.bindings)
+        if op == "Constant" and not domain:
+            self.constant(node, scope)
+            return
+        if max(outputs, default=ABSENT) == ABSENT:  # it computes nothing, so nothing depends on it
+            return
+        bodies: list[Body] = []
+        for attribute in proto.attribute[:]:
+            if attribute.HasField("g"):
+                bodies.append(self.body(node, attribute.name, attribute.g, scope, depth))
+            for graph in attribute.graphs[:]:
+                bodies.append(self.body(node, attribute.name, graph, scope, depth))
+        if bodies:
+            node.bodies = tuple(bodies)
+        flow.nodes.append(node)
+        for value in outputs:
+            flow.producer[value] = node
+
+    def body(self, node: Node, attribute: str, graph: GraphProto, scope: _Scope, depth: int) -> Body:
+        inner = _Scope(
+            _inside(scope.prefix, f"{node.proto.name or node.op}.{attribute}"),
+            scope,
+            scope.versions,
+            scope.level + 1,
+            scope.bindings,
+        )
+        inputs, outputs = self.graph(graph, inner, depth + 1)
+        return Body(attribute, inputs, outputs, inner.level)
+
+    def call(
+        self,
+        function: FunctionProto,
+        proto: NodeProto,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        scope: _Scope,
+        depth: int,
+    ) -> None:
+        """Inline a call: the body's nodes with the call's inputs, then one Identity per output."""
+        self.unfold(sum(map(len, (function.input, function.output, function.attribute_proto, function.opset_import))))
+        attributes = {a.name: a for a in function.attribute_proto}
+        attributes |= Node(proto, function.name, "", 0, (), (), bindings=scope.bindings).attributes()
+        prefix = _inside(scope.prefix, proto.name or function.name)
+        inner = _Scope(prefix, None, _versions(function.opset_import), scope.level, attributes)
+        for index, name in enumerate(function.input):
+            inner.names[name] = inputs[index] if index < len(inputs) else ABSENT
+        self.nodes(function.node, inner, depth + 1)
+        for index, value in enumerate(outputs):
+            if value == ABSENT or index >= len(function.output):
+                continue
+            source = inner.names.get(function.output[index])
+            if source is None:
+                raise UnreadableNetwork(f"the local function {function.name[:80]!r} does not compute its output")
+            alias = Node(proto, "Identity", "", 0, (source,), (value,), scope.level > 0)
+            self.flow.nodes.append(alias)
+            self.flow.producer[value] = alias
+
+    def constant(self, node: Node, scope: _Scope) -> None:
+        (value,) = node.outputs if len(node.outputs) == 1 else (ABSENT,)
+        if value == ABSENT:
+            raise UnreadableNetwork("a Constant node without an output")
+        name = self.flow.names[value]
+        given = node.attributes()
+        if len(given) > 1:
+            raise UnreadableNetwork(f"the Constant {name[:80]!r} has two values; readers would disagree")
+        kind, attribute = next(iter(given.items())) if given else ("", AttributeProto())
+        if kind == "value" and attribute.HasField("t"):
+            self.stored(value, attribute.t, scope)
+        elif kind in _LITERALS:
+            source, many, data_type, dtype = _LITERALS[kind]
+            content = getattr(attribute, source)
+            values = np.array(content if many else [content], dtype)
+            shape = (len(values),) if many else ()
+            self.flow.tensors[value] = StoredTensor(name, data_type, shape, "inline", inline=values)
+        else:
+            self.flow.opaque[value] = node.proto
+            if kind == "sparse_value" and attribute.HasField("sparse_tensor"):
+                self.sparse(value, attribute.sparse_tensor)
+
+    def sparse(self, value: int, proto: SparseTensorProto) -> None:
+        name = self.flow.names[value]
+        values, indices = (self.network.tensor(part, name) for part in (proto.values, proto.indices))
+        self.flow.sparse[value] = values, indices, tuple(proto.dims)
+
+
+_LITERALS = {
+    "value_float": ("f", False, TensorProto.FLOAT, "<f4"),
+    "value_floats": ("floats", True, TensorProto.FLOAT, "<f4"),
+    "value_int": ("i", False, TensorProto.INT64, "<i8"),
+    "value_ints": ("ints", True, TensorProto.INT64, "<i8"),
+}
+
+
+def _inside(prefix: str, name: str) -> str:
+    """The prefix of names inside a node; long ones are shortened, since every name inside repeats them."""
+    inner = f"{prefix}{name}/"
+    return inner if len(inner) <= _LONG else f"{inner[:40]}…{hashlib.sha256(inner.encode()).hexdigest()[:16]}/"
+
+
+def _domain(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain
+
+
+def _overload(proto: FunctionProto | NodeProto) -> str:
+    return str(getattr(proto, "overload", ""))
+
+
+def _versions(imports: Iterable[onnx.OperatorSetIdProto]) -> dict[str, int]:
+    return {_domain(entry.domain): int(entry.version) for entry in imports}
