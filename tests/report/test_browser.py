@@ -19,9 +19,12 @@ FLAGS = (
 PAPER = 1030
 """A4 landscape between the page's margins, in CSS pixels."""
 
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="no Chromium with chromedriver here: the page is not looked at in a browser"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER), reason="no Chromium with chromedriver here: the page is not looked at in a browser"
+    ),
+    pytest.mark.xdist_group("browser"),  # one worker makes the page and starts the browser
+]
 
 
 @pytest.fixture(scope="module")
