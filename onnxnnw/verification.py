@@ -169,7 +169,7 @@ class _Examiner:
         self.view = find_slots(network)
         self.digests = network_digests(network, self.view) if full else None
         self.log10_rate = float(np.log10(rate))
-        self.live = sum(slot.size for slot in self.view.slots)
+        self.live = sum(slot.size for slot in self.view.slots) + self.view.doubtful
         self.runtime: Runtime | None = None
 
     def verdict(self, named: NamedRecord) -> Verdict:

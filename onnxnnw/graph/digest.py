@@ -1,6 +1,6 @@
 """Canonical digests: the same network gives the same digest however it is stored, and no weight bit goes unnoticed.
 
-A Merkle tree over the live graph, from the ordered outputs: a node is H(domain, operator, opset, sorted attributes, digests
+A Merkle tree over all of the graph that is not dead for certain, from the ordered outputs: a node is H(domain, operator, opset, sorted attributes, digests
 of its inputs), a leaf is H(element type, dims, little-endian bytes). Names, storage, node order, documentation, Identity
 nodes and the borders of local functions do not count; biases and normalisation do.
 """
@@ -88,7 +88,7 @@ def _pack(*numbers: int) -> bytes:
 
 class _Digest:
     def __init__(self, network: Network, view: SlotView, edits: "Mapping[int, Edit]") -> None:
-        self.network, self.flow, self.live = network, view.flow, view.live
+        self.network, self.flow, self.live = network, view.flow, view.possible
         self.edits = {edit.tensor.place: edit for edit in edits.values()}
         self.values: dict[int, bytes] = {ABSENT: b"\0" * 32}
         self.leaves: list[int] = []
@@ -134,6 +134,8 @@ class _Digest:
             self.values[node.outputs[0]] = self._of(node.inputs[0])
             return
         parts = [node.domain.encode(), node.op.encode(), _pack(node.version, len(node.inputs))]
+        if len(node.outputs) > 1:  # how many there are decides what some operators compute: Split, BatchNormalization
+            parts.append(_pack(len(node.outputs)))
         parts += [self._of(value) for value in node.inputs]
         attributes = node.attributes()
         for name in sorted(attributes):

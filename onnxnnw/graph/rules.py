@@ -160,7 +160,10 @@ def _gather(node: Node, parts: list[Any]) -> Constant | None:
     length, indices = parts[0].shape[axis], parts[1]
     if indices is None or indices.size > max(SMALL, MAX_GROWTH * length) or not indices.size:
         return None
-    chosen = indices.array().astype(np.int64).reshape(-1)
+    chosen = indices.array().reshape(-1)
+    if chosen.dtype.kind not in "iu":
+        return None
+    chosen = chosen.astype(np.int64)
     chosen = np.where(chosen < 0, chosen + length, chosen)
     if chosen.min() < 0 or chosen.max() >= length:
         return None
@@ -283,6 +286,8 @@ def _reduce(node: Node, parts: list[Any]) -> Constant | None:
         if wanted is None:
             return None
     axes = tuple(_axis(axis, inner) for axis in wanted or range(len(inner.shape)))
+    if len(set(axes)) != len(axes):
+        return None
     if not wanted and node.integer("noop_with_empty_axes", 0):
         return inner  # type: ignore[no-any-return]
     keep = node.integer("keepdims", 1)

@@ -19,7 +19,7 @@ from onnxnnw.graph.constants import Constants
 from onnxnnw.graph.file import Network
 from onnxnnw.graph.flow import ABSENT, Flow, Node
 from onnxnnw.graph.fold import Downstream
-from onnxnnw.graph.live import live_nodes
+from onnxnnw.graph.live import Live, live_nodes
 from onnxnnw.graph.stored import Array, StoredTensor, byte_length
 from onnxnnw.graph.tracing import trace_flow
 from onnxnnw.graph.uses import MIN_ELEMENTS, Use, bias_name, unblocked, weights_of
@@ -171,6 +171,8 @@ class SlotView:
         not_understood: Live uses of weights that this version cannot read: name or operator, with the reason.
         flow: The flattened network.
         live: Its live nodes.
+        possible: Live nodes and those of which that is not certain; see ``graph.live``.
+        doubtful: Elements of the weights that only the latter use.
         dead: Stored weights that no output depends on.
     """
 
@@ -178,6 +180,8 @@ class SlotView:
     not_understood: list[str]
     flow: Flow = field(repr=False)
     live: list[Node] = field(repr=False)
+    possible: list[Node] = field(repr=False)
+    doubtful: int
     dead: list[StoredTensor] = field(repr=False)
 
     def by_name(self) -> dict[str, Slot]:
@@ -213,7 +217,8 @@ def find_slots(network: Network, min_elements: int = MIN_ELEMENTS) -> SlotView:
     """
     flow = trace_flow(network)
     constants = Constants(flow)
-    live = live_nodes(flow, constants)
+    followed = live_nodes(flow, constants)
+    live = followed.nodes
     problems: list[str] = []
     seen: set[tuple[object, ...]] = set()
     regions: dict[tuple[object, ...], int] = {}
@@ -262,7 +267,7 @@ def find_slots(network: Network, min_elements: int = MIN_ELEMENTS) -> SlotView:
         )
     read |= elsewhere
     dead = [t for t in flow.tensors.values() if _is_weight(t) and id(t) not in read]
-    return SlotView(slots, problems, flow, live, dead)
+    return SlotView(slots, problems, flow, live, followed.possible, _doubtful(followed, flow, constants, read), dead)
 
 
 def scaled(array: Array, gain: Gains | None) -> Array:
@@ -328,6 +333,19 @@ def _overlapping(flow: Flow) -> set[int]:
 
 def _is_weight(tensor: StoredTensor) -> bool:
     return len(tensor.shape) >= 2 and tensor.size >= MIN_ELEMENTS and tensor.readable
+
+
+def _doubtful(followed: Live, flow: Flow, constants: Constants, read: set[int]) -> int:
+    """Elements of stored weights that possible nodes use and live ones do not."""
+    if followed.possible is followed.nodes:
+        return 0
+    live = set(map(id, followed.nodes))
+    sizes: dict[tuple[object, ...], int] = {}
+    for node in followed.possible:
+        if id(node) not in live:
+            for _, constant, _ in weights_of(node, constants, [], flow, MIN_ELEMENTS):
+                sizes |= {tensor.place: tensor.size for tensor in constant.stored() if id(tensor) not in read}
+    return sum(sizes.values())
 
 
 def _other_uses(live: list[Node], flow: Flow, constants: Constants, consumed: set[tuple[int, int]]) -> set[int]:
