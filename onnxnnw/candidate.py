@@ -1,5 +1,6 @@
 """A candidate's weights as a record's slots: as they are stored, or recognised by content and with their gauge."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -178,7 +179,8 @@ def slots_as_enrolled(record: Record, anchors: Anchors, view: SlotView) -> list[
     touched = _touched(reads, anchors.values)
     for number, stored in enumerate(agreements(reads, anchors.values).tolist()):
         slot = slots[record.slots[number].name]
-        match: Match | None = Match(slot, False, stored, folded=False)
+        same = math.inf if anchors.values[number].size else stored  # the very same numbers agree, constant ones as well
+        match: Match | None = Match(slot, False, same, folded=False)
         if touched[number]:
             places, values = anchors.of(number)
             folds = anchors.folds if anchors.bound else None

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from onnxnnw.errors import CapacityError, UnsupportedNetwork, UsageError
 from onnxnnw.folds import kept, kept_columns
 from onnxnnw.graph import Edit, Slot, SlotView, find_slots, network_digest, network_digests, open_network, write_patched
+from onnxnnw.graph.patch import external_name, refuse_place
 from onnxnnw.keys import Key
 from onnxnnw.methods import nct
-from onnxnnw.placement import ANCHORS, anchor_positions, capacity, draw_positions, draws, places_of
+from onnxnnw.placement import ANCHORS, anchor_positions, capacity, draw_positions, draws, places_of, plan_of
 from onnxnnw.records import MAX_POSITIONS, ROLES, Record, save_record
-from onnxnnw.statistics import required_reads
+from onnxnnw.slot_table import SlotEntry
+from onnxnnw.statistics import least_reads, required_reads
 from onnxnnw.survey import survey
 
 __all__ = ["Enrolment", "Owner", "embed", "enrol", "fingerprint", "refuse_existing"]
@@ -36,7 +38,7 @@ class Owner:
     """Who marks: free texts, and one of the standard's roles [NNW-TEC 5.2.2].
 
     Raises:
-        UsageError: The role is none of the standard's.
+        UsageError: The role is none of the standard's, or a text cannot be written as UTF-8.
     """
 
     actor: str = ""
@@ -45,6 +47,11 @@ class Owner:
     destination_id: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("actor", "source_id", "destination_id"):
+            try:
+                getattr(self, name).encode()
+            except UnicodeEncodeError:
+                raise UsageError(f"the {name.replace('_', ' ')} is no text in UTF-8: {getattr(self, name)!r}") from None
         if self.role and self.role not in ROLES:
             raise UsageError(f"no role named {self.role!r}; there are {', '.join(ROLES)}")
 
@@ -105,7 +112,7 @@ def embed(
     out: Path | str,
     record_path: Path | str,
     positions: int = DEFAULT_POSITIONS,
-    strength: float = DEFAULT_STRENGTH,
+    strength: float | None = None,
     value_std: float | None = None,
     owner: Owner | None = None,
     keep: Sequence[Record] = (),
@@ -118,7 +125,7 @@ def embed(
         out: The marked copy; exactly the bytes of N weights differ (and external locations).
         record_path: Where to write the record; never overwritten.
         positions: N.
-        strength: Standard deviation of the mark's values in units of their slot's.
+        strength: Standard deviation of the mark's values in units of their slot's; 1 by default.
         value_std: Their absolute standard deviation instead.
         owner: Who does it.
         keep: Records whose positions are left alone.
@@ -126,18 +133,25 @@ def embed(
 
     Raises:
         CannotLook: The network cannot be read, changed, or has too few eligible weights.
-        UsageError: Output and input are the same, or the record exists.
+        UsageError: Output and input are the same, the record exists, or the mark is too strong or too weak to be stored.
     """
+    if strength is not None and value_std is not None:
+        raise UsageError("give a strength or an absolute deviation of the values, one of the two")
     refuse_existing(record_path)
+    refuse_place(Path(out))
     if Path(out).exists() and Path(model).exists() and Path(out).samefile(model):
         raise UsageError(f"{out}: input and output are the same file")
+    if Path(record_path).resolve() in (Path(out).resolve(), Path(out).with_name(external_name(Path(out))).resolve()):
+        raise UsageError(f"{record_path}: the record and the marked copy cannot be one file")
     with open_network(model, for_writing=True) as network:
         view = find_slots(network)
         commitment = ""
         with ThreadPoolExecutor(1) as pool:
             digest = pool.submit(network_digest, network, view)
-            record = enrol(view, key or Key.generate(), positions, owner or Owner(), strength, value_std, True, keep)
+            wanted = DEFAULT_STRENGTH if strength is None else strength
+            record = enrol(view, key or Key.generate(), positions, owner or Owner(), wanted, value_std, True, keep)
             record = replace(record, enrolled_digest=digest.result())
+            _refuse_too_weak(record)
             edits = _edits(record, view)
             by_tensor = {id(edit.tensor): edit for edit in edits}
             marked = pool.submit(network_digests, network, view, by_tensor)
@@ -179,7 +193,7 @@ def enrol(
         keep: Records whose positions are left alone.
 
     Raises:
-        UsageError: An impossible number.
+        UsageError: An impossible number, or a record to keep of another network.
         CapacityError: Too few eligible weights.
     """
     if not 1 <= positions <= MAX_POSITIONS:
@@ -208,6 +222,7 @@ def enrol(
         source_id=owner.source_id,
         destination_id=owner.destination_id,
     )
+    _refuse_strange(keep, entries)
     arrays: dict[str, NDArray[np.generic]] = {"deviations": np.array([m.deviation for m in measured], "<f8")}
     if keep:
         arrays["skipped"] = _skips(record, keep)
@@ -263,6 +278,20 @@ class _Own:
         return sum(self.slots[s].size for s in slots) / sum(slot.size for slot in self.slots)
 
 
+def _refuse_strange(keep: Sequence[Record], entries: Sequence[SlotEntry]) -> None:
+    """Positions are left alone by the name of their weight, so a record to keep must know the weights by their names."""
+    own = {entry.name: entry.shape for entry in entries}
+    for record in keep:
+        if record.method != nct.NCT.name:
+            raise UsageError(f"a record of the method {record.method} holds no positions that could be left alone")
+        strange = [entry.name for entry in record.slots if own.get(entry.name) != entry.shape]
+        if strange:
+            raise UsageError(
+                f"the record to keep knows {len(strange)} of its {len(record.slots)} weights, such as {strange[0][:80]!r}, "
+                "by a name or shape that this network does not have: its positions cannot be left alone"
+            )
+
+
 def _skips(record: Record, keep: Sequence[Record]) -> NDArray[np.int64]:
     """Ordinals of draws that fall on positions of the records to keep, as a fixed point: each skip draws one more."""
     taken = set().union(*map(places_of, keep))
@@ -292,30 +321,53 @@ def _edits(record: Record, view: SlotView) -> list[Edit]:
     return [Edit(*slots[name].edits(positions, values)) for name, (positions, values) in written.items()]
 
 
+def _refuse_too_weak(record: Record) -> None:
+    """A mark whose values the network's number format rounds to zero cannot be found again."""
+    values = nct.mark_values(record, plan_of(record))
+    if np.count_nonzero(values) < values.size / 2:
+        raise UsageError("so weak a mark is rounded to zero where it is stored; take a larger strength")
+
+
 def refuse_existing(record_path: Path | str) -> None:
     """Refuse a record's place before hours of work, not after them.
 
     Raises:
-        UsageError: Something is there.
+        UsageError: Something is there, or there is no such folder.
     """
+    if not Path(record_path).parent.is_dir():
+        raise UsageError(f"{record_path}: there is no folder {Path(record_path).parent}")
     if Path(record_path).exists():
         raise UsageError(f"{record_path} exists; a record holds the only copy of a secret and is never overwritten")
 
 
 def _warnings(record: Record, view: SlotView) -> tuple[str, ...]:
     out = []
-    needed = required_reads(1e-6)
-    if record.number_of_positions < needed:
+    needed, least = required_reads(1e-6), least_reads(1e-6)
+    if record.number_of_positions < least:
+        out.append(
+            f"{record.number_of_positions} positions can never prove anything at a false-positive rate of 1e-6: "
+            f"that takes {least} at the very least"
+        )
+    elif record.number_of_positions < needed:
         out.append(
             f"{record.number_of_positions} positions can never prove absence at a false-positive rate of 1e-6: "
             f"that takes {needed}"
         )
-    if record.kind == "watermark" and float(record.parameters.get("strength", 0)) > STRONG:
-        out.append(
-            f"strength {record.parameters['strength']} makes outliers of the mark's values: they betray its positions"
-        )
+    strength = _largest_strength(record)
+    if strength > STRONG:
+        out.append(f"strength {strength:.3g} makes outliers of the mark's values: they betray its positions")
     out += [f"not covered: {problem}" for problem in view.not_understood[:5]]
     return tuple(out)
+
+
+def _largest_strength(record: Record) -> float:
+    """Deviation of the mark's values in units of their slot's, where it is largest; 0 for a fingerprint."""
+    if record.kind != "watermark":
+        return 0.0
+    if "value_std" not in record.parameters:
+        return float(record.parameters["strength"])
+    deviations = record.array("deviations")[plan_of(record).numbers]
+    return float(record.parameters["value_std"]) / float(deviations[deviations > 0].min(initial=np.inf))
 
 
 def _why_nothing(view: SlotView, watermark: bool) -> str:

@@ -33,6 +33,8 @@ Positions = NDArray[np.int64]
 ANCHORS = 32
 """Anchors per slot: 8 lose the right slot once weights have drifted to r = .8."""
 
+MAX_ANCHORS = 1024
+
 CONTROLS = 8
 """Control reads per position of a fingerprint."""
 
@@ -146,12 +148,19 @@ def plan_of(record: Record) -> Plan:
 
 
 def anchor_positions(record: Record, plan: Plan) -> list[Positions]:
-    """Positions outside the mark by which slots are recognised: up to 32 per slot."""
+    """Positions outside the mark by which slots are recognised: up to so many per slot as the record says.
+
+    Raises:
+        UnreadableRecord: It says an impossible number.
+    """
+    wanted = record.parameters.get("anchors", ANCHORS)
+    if not isinstance(wanted, int) or not 1 <= wanted <= MAX_ANCHORS:
+        raise UnreadableRecord("the record's parameter 'anchors' is impossible")
     out = []
     for number, entry in enumerate(record.slots):
         barred = np.sort(plan.of(number))
         live = entry.live_rows * entry.row_size
-        count = max(0, min(ANCHORS, live - barred.size))
+        count = max(0, min(wanted, live - barred.size))
         stream = record.key.stream(f"anchors/{number}", record.positions_context)
         inside = barred
         if entry.dead_rows:

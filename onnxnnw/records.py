@@ -246,10 +246,15 @@ def save_record(record: Record, path: Path | str) -> str:
     """Write a record with mode 0600; its commitment.
 
     Raises:
-        UsageError: The file exists. A record is the only copy of its secret, so it is never overwritten.
+        UsageError: The file exists: a record is the only copy of its secret, so it is never overwritten. Or it is too large.
     """
     path = Path(path)
     content = record.to_bytes()
+    if len(content) > MAX_BYTES:
+        raise UsageError(
+            f"the record would be larger than {MAX_BYTES >> 20} MiB, which nobody reads; take fewer positions"
+        )
+    Record.from_bytes(content)  # what is written must be readable: it holds the only copy of a secret
     taken = f"{path} exists; a record holds the only copy of a secret and is never overwritten"
     if path.exists():
         raise UsageError(taken)
@@ -309,11 +314,11 @@ def _from_document(document: Any) -> Record:
     parameters = {}
     for name, value in bound["parameters"].items():
         parameters[name] = value if isinstance(value, str) else integer(value)
-    positions = parameters.get("positions", 0)
-    if not isinstance(positions, int) or not 0 <= positions <= MAX_POSITIONS:
+    positions = parameters.get("positions")
+    if positions is not None and (not isinstance(positions, int) or not 1 <= positions <= MAX_POSITIONS):
         raise UnreadableRecord("an impossible number of positions")
     arrays = {name: array_from_json(array) for name, array in bound["arrays"].items()}
-    if positions > sum(array.size for array in arrays.values()):  # every method keeps something for each of them
+    if positions is not None and positions > sum(array.size for array in arrays.values()):  # each has a value or a gain
         raise UnreadableRecord("more positions than values")
     slots = tuple(SlotEntry.from_json(entry) for entry in bound["slots"])
     if sum(slot.capacity for slot in slots) >= 2**62:

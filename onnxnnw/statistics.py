@@ -18,6 +18,7 @@ __all__ = [
     "associate_fingerprint",
     "associate_watermark",
     "correlations",
+    "least_reads",
     "log10_binomial_tail",
     "log10_normal_tail",
     "log10_of_either",
@@ -132,6 +133,18 @@ def required_reads(false_positive_rate: float) -> int:
     refuse_impossible_rate(false_positive_rate)
     quantile = -NormalDist().inv_cdf(false_positive_rate)
     return max(1, math.ceil(((quantile + 1.645) / 0.5) ** 2))
+
+
+def least_reads(false_positive_rate: float) -> int:
+    """With fewer values not even an untouched mark, whose effect is 1, can be significant in one of two views (24 at 1e-6).
+
+    Raises:
+        UsageError: The rate is not between 0 and 1.
+    """
+    from statistics import NormalDist
+
+    refuse_impossible_rate(false_positive_rate)
+    return max(1, math.ceil(NormalDist().inv_cdf(false_positive_rate / 2) ** 2))
 
 
 def required_symbols(false_positive_rate: float, by_chance: float, by_mark: float) -> int:

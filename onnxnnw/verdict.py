@@ -1,5 +1,6 @@
 """What a verdict says, for people and programs; documented in docs/verdict-format.md."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -73,7 +74,7 @@ class Verdict:
     @property
     def coverage(self) -> float:
         """Share of the mark that could be read."""
-        return self.read / self.positions
+        return self.read / self.positions if self.positions else 0.0
 
     def meets(self, require: str = "traced", min_explained: float = 0.0) -> bool:
         """Whether a gate opens: the origin is proven (or the file is the very one), and enough of it is explained."""
@@ -120,8 +121,8 @@ class Verdict:
                 {
                     "name": f.name,
                     "sentence": f.sentence,
-                    "evidence": dict(f.evidence),
-                    "slots": {name: dict(evidence) for name, evidence in f.slots.items()},
+                    "evidence": _numbers(f.evidence),
+                    "slots": {name: _numbers(evidence) for name, evidence in f.slots.items()},
                 }
                 for f in self.findings
             ],
@@ -149,6 +150,10 @@ class Search:
         """The best match."""
         return self.verdicts[0]
 
+    def meets(self, require: str = "traced", min_explained: float = 0.0) -> bool:
+        """Whether a gate opens for one of the records."""
+        return any(verdict.meets(require, min_explained) for verdict in self.verdicts)
+
     def to_json(self) -> dict[str, Any]:
         """The best verdict, with all of them beside it where there are several, see docs/verdict-format.md."""
         out = self.best.to_json()
@@ -159,5 +164,10 @@ class Search:
         return out
 
 
+def _numbers(evidence: Mapping[str, float | int | str]) -> dict[str, float | int | str]:
+    """Evidence as JSON can hold it."""
+    return {name: value if isinstance(value, int | str) else _finite(value, 12) for name, value in evidence.items()}
+
+
 def _finite(number: float, digits: int = 4) -> float:
-    return round(number, digits) if np.isfinite(number) else float(np.sign(number) * 9999)
+    return round(number, digits) + 0.0 if np.isfinite(number) else float(np.nan_to_num(np.sign(number)) * 9999)

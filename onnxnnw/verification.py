@@ -104,10 +104,11 @@ def verify(
     refuse_impossible_rate(rate)  # before anything is read
     named = [r if isinstance(r, NamedRecord) else NamedRecord(r, "record", r.commitment) for r in records]
     with open_network(candidate) as network:
-        examiner = _Examiner(network, named, rate, full)
-        verdicts = [examiner.verdict(one) for one in named]
+        verdicts, failed = _Examiner(network, named, rate, full).verdicts()
         network.check_unchanged()
-    return sorted(verdicts, key=lambda v: (_ORDER.index(v.decision), v.log10_p))
+    if failed:
+        raise UnreadableRecord(failed[0])
+    return verdicts
 
 
 def examine(
@@ -137,7 +138,10 @@ def examine(
         raise UsageError("a commitment belongs to exactly one record")
     if folder is not None:
         return search(candidate, folder, rate, full)
-    return _timed(candidate, [named_record(path, commitment) for path in record_paths], (), rate, full)
+    records = [named_record(path, commitment) for path in record_paths]
+    start = time.perf_counter()
+    verdicts = verify(candidate, records, rate, full)
+    return Search(tuple(verdicts), (), (time.perf_counter() - start) / len(records))
 
 
 def search(candidate: Path | str, folder: Path | str, rate: float = DEFAULT_RATE, full: bool = False) -> Search:
@@ -146,19 +150,24 @@ def search(candidate: Path | str, folder: Path | str, rate: float = DEFAULT_RATE
     Raises:
         CannotLook: The candidate or the folder cannot be examined.
     """
+    refuse_impossible_rate(rate)
     records, unreadable = load_records(folder)
-    return _timed(candidate, records, tuple(unreadable), rate, full)
-
-
-def _timed(
-    candidate: Path | str, records: Sequence[NamedRecord], unreadable: tuple[str, ...], rate: float, full: bool
-) -> Search:
     start = time.perf_counter()
-    verdicts = verify(candidate, records, rate, full)
-    return Search(tuple(verdicts), unreadable, (time.perf_counter() - start) / len(records))
+    with open_network(candidate) as network:
+        verdicts, failed = _Examiner(network, records, rate, full).verdicts()
+        network.check_unchanged()
+    if not verdicts:
+        raise UnreadableRecord(f"{folder}: holds no record that can be examined: {failed[0]}")
+    return Search(tuple(verdicts), (*unreadable, *failed), (time.perf_counter() - start) / len(records))
 
 
 _ORDER = ("identical", "traced", "inconclusive", "not traced")
+
+
+def _rank(verdict: Verdict) -> tuple[int, float, float]:
+    """Best first. Among records that are all significant likeness decides, to a tenth: a p-value says how many were read."""
+    likeness = round(verdict.effect, 1) if verdict.decision in ("identical", "traced") else 0.0
+    return _ORDER.index(verdict.decision), -likeness, verdict.log10_p
 
 
 class _Examiner:
@@ -171,6 +180,16 @@ class _Examiner:
         self.log10_rate = float(np.log10(rate))
         self.live = sum(slot.size for slot in self.view.slots) + self.view.doubtful
         self.runtime: Runtime | None = None
+
+    def verdicts(self) -> tuple[list[Verdict], list[str]]:
+        """The verdicts, best first; and the records that hold not what their method needs, with the reason."""
+        verdicts, failed = [], []
+        for named in self.records:
+            try:
+                verdicts.append(self.verdict(named))
+            except UnreadableRecord as error:
+                failed.append(f"{_visible(named.name)}: {_visible(str(error))}")
+        return sorted(verdicts, key=_rank), failed
 
     def verdict(self, named: NamedRecord) -> Verdict:
         record = named.record
@@ -224,12 +243,11 @@ class _Examiner:
         read = judgement.read
         log10_p = log10_of_either(judgement.association.log10_p, alternatives)
         identical = (
-            self.digests is not None
-            and self.digests.network == record.derived.get("digest")
-            and _untouched(judgement.reads)
+            self.digests is not None and self.digests.network == record.derived.get("digest") and _confirmed(judgement)
         )
         explained = sum(m.slot.covered for m in matches if m is not None and m.agrees) / max(1, self.live)
         if identical:
+            explained = 1.0  # a digest leaves nothing out
             decision = "identical"
         elif judgement.significant:
             decision = "traced"
@@ -276,11 +294,19 @@ def _method_of(named: NamedRecord) -> Method:
     try:
         return find_method(named.record.method)
     except UnknownName as error:
-        raise UnreadableRecord(f"{_visible(named.name)}: {_visible(str(error))}") from None
+        raise UnreadableRecord(_visible(str(error))) from None
+
+
+def _confirmed(judgement: Judgement) -> bool:
+    """Whether what was read confirms an equal digest, which is not bound: anybody could write one into a record.
+
+    Positions of a mark hold what was enrolled. Methods that know no such values keep anchors, which are not bound either:
+    there the mark itself must be found.
+    """
+    return _untouched(judgement.reads) and (judgement.unit == "positions" or judgement.significant)
 
 
 def _untouched(reads: Reads) -> bool:
-    """Whether nothing that was read contradicts equality: a digest is not bound, so anybody could write one."""
     usable = np.isfinite(reads.found)
     return bool(np.array_equal(reads.found[usable], reads.enrolled[usable])) and 2 * int(usable.sum()) >= usable.size
 
@@ -296,7 +322,7 @@ def _evidence(named: NamedRecord, decision: str, log10_p: float, bound: bool) ->
     if not bound:
         sentence = "found by anchors that were read after the mark was bound: rely on a commitment published before"
         return Evidence(kind, named.commitment, None, sentence)
-    trials = -log10_p
+    trials = max(0.0, -log10_p)
     sentence = f"a record made after the fact would have to try about 1e{trials:.0f} keys"
     if trials < FORGEABLE:
         sentence += ": it could be forged by trying keys, so rely on a commitment published before"

@@ -4,6 +4,7 @@
 Python's own exit code for an uncaught exception is 1, which would read as "not traced", so everything is caught here.
 """
 
+import contextlib
 import gc
 import importlib
 import os
@@ -11,7 +12,8 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn
+from io import TextIOWrapper
+from typing import NoReturn, TextIO
 
 import typer
 
@@ -73,13 +75,29 @@ def _version(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit; nothing leaves as a traceback unless ONNXNNW_TRACEBACK is set."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that knows few characters still gets the answer
     try:
         code = _run(arguments)
-        sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; Python would complain at exit
         code = TraceabilityError.exit_code
+    if not _is_written(sys.stdout):
+        code = TraceabilityError.exit_code
+    _is_written(sys.stderr)
     sys.exit(code)
+
+
+def _is_written(stream: TextIO | None) -> bool:
+    """Whether all that was printed left, or nobody wanted it; else the stream is closed, or Python would complain at exit."""
+    try:
+        if stream is not None:
+            stream.flush()
+    except (OSError, ValueError):  # the reader left, or the disk is full
+        assert stream is not None
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return False
+    return True
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -108,7 +126,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         if isinstance(error, SystemExit):
             return error.code if isinstance(error.code, int) else 0
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # typer's own usage errors
-            error.show()
+            with contextlib.suppress(OSError):
+                error.show()
             return int(error.exit_code)
         reason = " ".join(str(error).split())[:300]
         return _say(
@@ -118,8 +137,9 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _say(message: str, code: int) -> int:
-    if os.environ.get(TRACEBACK):
-        traceback.print_exc()
     visible = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in message)
-    print(f"onnxnnw: {visible}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # an answer that cannot be explained is still that answer
+        if os.environ.get(TRACEBACK):
+            traceback.print_exc()
+        print(f"onnxnnw: {visible}", file=sys.stderr)
     return code

@@ -6,12 +6,17 @@ from typing import Any
 
 import typer
 
-__all__ = ["document", "pairs", "table", "visible"]
+__all__ = ["document", "number", "pairs", "table", "visible"]
 
 
 def visible(text: str) -> str:
     """Text from a file with everything unprintable made visible: names are input too."""
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def number(value: float) -> str:
+    """One decimal, and no minus before a zero."""
+    return f"{round(value, 1) + 0.0:.1f}"
 
 
 def document(content: Any) -> None:

@@ -48,7 +48,9 @@ def embed(
     out: Path = typer.Option(..., "--output", "-o", help="Where to write the marked copy."),
     record: Path = typer.Option(..., "--record", help="Where to write the record. Keep it secret."),
     positions: int = typer.Option(512, help="N: number of secret positions."),
-    strength: float = typer.Option(1.0, help="Deviation of the mark's values, in units of each layer's."),
+    strength: float | None = typer.Option(
+        None, help="Deviation of the mark's values, in units of each layer's.", show_default="1.0"
+    ),
     value_std: float | None = typer.Option(
         None, help="Absolute deviation of the mark's values, instead of --strength."
     ),
@@ -97,14 +99,13 @@ def verify(
         raise UsageError(f"--min-explained lies between 0 and 1, not at {min_explained}")
     full = full or require == "identical"
     result = examine(candidate, record, records, false_positive_rate, full, commitment)
-    best = result.best
     if as_json:
         show.document(result.to_json())
     else:
         _show_search(result.verdicts, result.unreadable, result.seconds_per_record, candidate)
-    if best.meets(require, min_explained):
+    if result.meets(require, min_explained):
         return 0
-    return TraceabilityError.exit_code if best.decision == "inconclusive" else 1
+    return TraceabilityError.exit_code if result.best.decision == "inconclusive" else 1
 
 
 def _report(enrolment: "Enrolment", record: Path, out: Path | None, as_json: bool) -> None:
@@ -143,7 +144,7 @@ def _show_search(verdicts: "tuple[Verdict, ...]", unreadable: tuple[str, ...], s
     _show_verdict(verdicts[0], candidate)
     if len(verdicts) > 1:
         print(f"\n{len(verdicts)} records, {seconds * 1e3:.0f} ms each; every p-value is multiplied by their number")
-        rows = [[v.decision, v.record, v.kind, f"{v.log10_p:.1f}", f"{v.effect:.3f}"] for v in verdicts[:20]]
+        rows = [[v.decision, v.record, v.kind, show.number(v.log10_p), f"{v.effect:.3f}"] for v in verdicts[:20]]
         show.table(["decision", "record", "kind", "log10 p", "effect"], rows, right=(3, 4))
     for reason in unreadable:
         typer.secho(f"warning: not searched: {show.visible(reason)}", fg="yellow", err=True)
@@ -160,7 +161,7 @@ def _show_verdict(verdict: "Verdict", candidate: Path) -> None:
     missing = f" ({verdict.absent:,} absent, {verdict.unread:,} unread)" if verdict.read < verdict.positions else ""
     show.pairs(
         [
-            ("log10 p", f"{verdict.log10_p:.1f}   (false-positive rate {verdict.rate:g})"),
+            ("log10 p", f"{show.number(verdict.log10_p)}   (false-positive rate {verdict.rate:g})"),
             ("effect", f"{verdict.effect:.3f}"),
             ("coverage", f"{verdict.coverage:.0%} of {verdict.positions:,} {verdict.unit}{missing}"),
             *([("payload", _decoded(verdict.payload))] if verdict.payload is not None else []),

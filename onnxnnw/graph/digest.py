@@ -1,8 +1,9 @@
 """Canonical digests: the same network gives the same digest however it is stored, and no weight bit goes unnoticed.
 
-A Merkle tree over all of the graph that is not dead for certain, from the ordered outputs: a node is H(domain, operator, opset, sorted attributes, digests
-of its inputs), a leaf is H(element type, dims, little-endian bytes). Names, storage, node order, documentation, Identity
-nodes and the borders of local functions do not count; biases and normalisation do.
+A Merkle tree over all of the graph that is not dead for certain, from the ordered outputs: a node is H(domain, operator, opset,
+sorted attributes, digests of its inputs, number of outputs where there are several), a leaf is H(element type, dims, little-endian
+bytes). Names, storage, node order, documentation, Identity nodes and the borders of local functions do not count; biases and
+normalisation do.
 """
 
 import hashlib

@@ -198,7 +198,12 @@ def _factor(value: int, flow: Flow, known: _Known) -> float:
     factor = 1.0
     for _ in range(_MAX_FACTORS):
         node = flow.producer.get(value)
-        if node is None or not node.inputs or node.domain not in ("", "com.microsoft") or node.op not in (*_SCALING, *_MOVING):
+        if (
+            node is None
+            or not node.inputs
+            or node.domain not in ("", "com.microsoft")
+            or node.op not in (*_SCALING, *_MOVING)
+        ):
             break
         if node.op in _MOVING:
             value = node.inputs[0]

@@ -20,9 +20,21 @@ from onnxnnw.graph.file import Network, open_network
 from onnxnnw.graph.relocation import relocate
 from onnxnnw.graph.stored import Array, Source, StoredTensor, identity_of
 
-__all__ = ["Edit", "atomic_copy", "atomic_file", "rewritten", "write_patched", "write_whole"]
+__all__ = [
+    "Edit",
+    "atomic_copy",
+    "atomic_file",
+    "external_name",
+    "refuse_place",
+    "rewritten",
+    "write_patched",
+    "write_whole",
+]
 
 _ALIGNMENT = 4096
+_RECORD = b'{"bound":'
+"""How every record begins."""
+
 _COPY_CHUNK = 2**24
 
 
@@ -63,8 +75,6 @@ def write_patched(
     model, *external = _all_sources(network)
     if any(out.exists() and out.samefile(source.path) for source in (model, *external)):
         raise UsageError(f"{out}: input and output are the same file")
-    if out.is_dir():
-        raise UsageError(f"{out}: is a folder, not a file to write")
     with atomic_file(out) as target:
         if not external:
             _copy(model, target, 0)
@@ -74,7 +84,7 @@ def write_patched(
             return
         mine = {source.identity for source in external}
         stale = [p for p in _own_external_files(out) if identity_of(p.stat()) not in mine] if out.exists() else []
-        location = _external_name(out)
+        location = external_name(out)
         bases = _external_bases(external)
         with atomic_file(out.with_name(location)) as data:
             targets = {model.path: _Target(target, _write_relocated(network, target, bases, location))}
@@ -99,9 +109,37 @@ class _Target(NamedTuple):
         return next(new + offset - start for start, stop, new in self.ranges if start <= offset < stop)
 
 
+def refuse_place(path: Path) -> None:
+    """Refuse to replace what is no file of ours to replace.
+
+    Raises:
+        UsageError: There is no such folder, or something else than a plain file stands there, or a record.
+    """
+    if not path.parent.is_dir():
+        raise UsageError(f"{path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder, not a file to write")
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise UsageError(f"{path}: is a device or a pipe, not a file to write")
+    try:
+        with path.open("rb") as file:
+            begin = file.read(len(_RECORD))
+    except OSError:
+        return  # it can be replaced without being read
+    if begin == _RECORD:
+        raise UsageError(f"{path}: is a record, the only copy of a secret; it is never overwritten")
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[int]:
-    """A descriptor of a new file that takes its name only when the block ends well and its bytes are on the disk."""
+    """A descriptor of a new file that takes its name only when the block ends well and its bytes are on the disk.
+
+    Raises:
+        UsageError: What stands there must not be replaced: a folder, a device, a record.
+    """
+    refuse_place(path)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
@@ -207,7 +245,7 @@ def _external_bases(sources: list[Source]) -> dict[Path, int]:
     return bases
 
 
-def _external_name(out: Path) -> str:
+def external_name(out: Path) -> str:
     """``OUT.onnx.data``, or a new name where that is taken: an older network may still need it."""
     name = f"{out.name}.data"
     return name if not out.with_name(name).exists() else f"{out.name}.{secrets.token_hex(4)}.data"
