@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxnnw.formulas import is_formula
 from onnxnnw.graph import Slot
 from onnxnnw.graph.gauge import column_gains, row_gains, row_magnitudes
 from onnxnnw.graph.stored import Array
 from onnxnnw.slot_table import SlotEntry
 
-__all__ = ["Surveyed", "is_formula", "survey"]
+__all__ = ["Surveyed", "survey"]
 
 _BLOCKS, _BLOCK = 64, 1024
-_FORMULA_R2, _FORMULA_LINES, _FORMULA_LENGTH, _FORMULA_SPAN = 0.98, 64, 32, 1024
 
 
 @dataclass(frozen=True)
@@ -88,31 +88,3 @@ def _deviation(array: Array) -> float:
         flat = np.concatenate([flat[start : start + _BLOCK] for start in starts])
     deviation = float(np.std(flat[np.isfinite(flat)], dtype=np.float64)) if np.isfinite(flat).any() else 0.0
     return deviation if np.isfinite(deviation) else 0.0
-
-
-def is_formula(array: Array) -> bool:
-    """Whether a table was computed rather than trained (STFT, CQT, sinusoidal positions).
-
-    Every such table is predicted by a recurrence of order two along its rows or columns: median R2 above .998 in the
-    ones that were measured, at most .77 in real layers.
-    """
-    return any(_recurrence_r2(lines) >= _FORMULA_R2 for lines in (array, array.T))
-
-
-def _recurrence_r2(lines: Array) -> float:
-    """Median R2 of predicting a value from its two predecessors in its line."""
-    if lines.shape[1] < _FORMULA_LENGTH:
-        return 0.0
-    chosen = lines[np.linspace(0, len(lines) - 1, min(len(lines), _FORMULA_LINES)).astype(np.int64), :_FORMULA_SPAN]
-    first, second, third = (chosen[:, k : chosen.shape[1] - 2 + k].astype(np.float64) for k in range(3))
-    power = ((third - third.mean(1, keepdims=True)) ** 2).sum(1)
-    aa, ab, bb = (second**2).sum(1), (second * first).sum(1), (first**2).sum(1)
-    ay, by = (second * third).sum(1), (first * third).sum(1)
-    with np.errstate(all="ignore"):  # least squares of two unknowns, for all lines at once
-        determinant = aa * bb - ab**2
-        a = np.where(determinant > 1e-12 * aa * bb, (ay * bb - by * ab) / determinant, ay / aa)
-        b = np.where(determinant > 1e-12 * aa * bb, (by * aa - ay * ab) / determinant, 0)
-        rest = ((third - a[:, None] * second - b[:, None] * first) ** 2).sum(1)
-        scores = 1 - rest / power
-    scores = scores[np.isfinite(scores)]
-    return float(np.median(scores)) if scores.size else 0.0

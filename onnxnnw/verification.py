@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from onnxnnw.candidate import Anchors, CanonicalWeights, StoredWeights, slots_as_enrolled
 from onnxnnw.errors import UnknownName, UnreadableRecord, UsageError
+from onnxnnw.findings.added import MIN_EXPLAINED
 from onnxnnw.findings.base import Examination, Finding, collect_findings
 from onnxnnw.graph import Network, find_slots, network_digests, open_network
 from onnxnnw.graph.match import Match, match_slots
@@ -282,7 +283,7 @@ class _Examiner:
             unread=judgement.symbols - read - absent,
             explained=explained,
             standard=judgement.standard,
-            evidence=_evidence(named, decision, log10_p, bound),
+            evidence=_evidence(named, decision, log10_p, bound, explained),
             findings=findings,
             path=path,
             payload=judgement.payload,
@@ -311,14 +312,13 @@ def _untouched(reads: Reads) -> bool:
     return bool(np.array_equal(reads.found[usable], reads.enrolled[usable])) and 2 * int(usable.sum()) >= usable.size
 
 
-def _evidence(named: NamedRecord, decision: str, log10_p: float, bound: bool) -> Evidence:
+def _evidence(named: NamedRecord, decision: str, log10_p: float, bound: bool, explained: float) -> Evidence:
     kind = named.record.kind
     if decision not in ("traced", "identical"):
         return Evidence(kind, named.commitment, None, "no evidence of a common origin")
     if kind == "fingerprint":
-        return Evidence(
-            kind, named.commitment, None, "the two are the same network; this does not say which came first"
-        )
+        same = "are the same network" if explained >= MIN_EXPLAINED else "share weights, and others are not explained"
+        return Evidence(kind, named.commitment, None, f"the two {same}; this does not say which came first")
     if not bound:
         sentence = "found by anchors that were read after the mark was bound: rely on a commitment published before"
         return Evidence(kind, named.commitment, None, sentence)

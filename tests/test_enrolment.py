@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from scipy.stats import chisquare
 
-from onnxnnw import placement
+from onnxnnw import placement, records
 from onnxnnw.enrolment import Owner, embed, fingerprint
 from onnxnnw.errors import CapacityError, UnreadableNetwork, UnsupportedNetwork, UsageError
 from onnxnnw.methods import nct
@@ -238,6 +238,71 @@ def test_an_existing_record_or_the_input_is_never_overwritten(network: Path, tmp
     assert (tmp_path / "r.json").read_text() == "precious"
     assert network.read_bytes() == before
     assert sorted(os.listdir(tmp_path)) == ["network.onnx", "r.json"]  # noqa: PTH208
+
+
+@pytest.mark.parametrize("record", ["out.onnx", "out.onnx.data", "./out.onnx"])
+def test_record_and_marked_copy_are_two_files(network: Path, tmp_path: Path, record: str) -> None:
+    """Else one would replace the other, and the record is the only copy of its secret."""
+    with pytest.raises(UsageError, match="one file"):
+        embed(network, tmp_path / "out.onnx", f"{tmp_path}/{record}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["network.onnx"]
+
+
+def test_no_output_replaces_a_record_a_folder_or_a_pipe(network: Path, tmp_path: Path) -> None:
+    """Whatever stands there is there afterwards."""
+    fingerprint(network, tmp_path / "kept.record")
+    content = (tmp_path / "kept.record").read_bytes()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name, words in (("kept.record", "is a record"), ("pipe", "a device or a pipe"), ("folder", "is a folder")):
+        with pytest.raises(UsageError, match=words):
+            embed(network, tmp_path / name, tmp_path / "new.record")
+    with pytest.raises(UsageError, match="there is no folder"):
+        embed(network, tmp_path / "none" / "out.onnx", tmp_path / "new.record")
+    with pytest.raises(UsageError, match="there is no folder"):
+        fingerprint(network, tmp_path / "none" / "new.record")
+    assert (tmp_path / "kept.record").read_bytes() == content
+    assert (tmp_path / "pipe").is_fifo()
+    assert not (tmp_path / "new.record").exists()
+
+
+def test_no_record_is_written_that_cannot_be_read(network: Path, tmp_path: Path, monkeypatch) -> None:
+    """A name in another encoding, and more bytes than a record may have."""
+    with pytest.raises(UsageError, match="the actor is no text in UTF-8"):
+        Owner("J\udcf6rg")
+    monkeypatch.setattr(records, "MAX_BYTES", 1000)
+    with pytest.raises(UsageError, match="fewer positions"):
+        fingerprint(network, tmp_path / "f.record")
+    assert not (tmp_path / "f.record").exists()
+
+
+def test_a_strength_is_given_in_one_way_and_leaves_something(network: Path, tmp_path: Path) -> None:
+    """Not both ways, and not so weak that nothing of it is stored."""
+    out, record = tmp_path / "out.onnx", tmp_path / "mark.record"
+    with pytest.raises(UsageError, match="one of the two"):
+        embed(network, out, record, strength=2, value_std=0.1)
+    with pytest.raises(UsageError, match="rounded to zero"):
+        embed(network, out, record, strength=1e-300)
+    assert not out.exists()
+    strong = embed(network, out, record, value_std=1000)
+    assert any("outliers" in warning for warning in strong.warnings)
+
+
+def test_marks_that_can_never_be_proven_are_warned_of(network: Path, tmp_path: Path) -> None:
+    """With 23 positions not even the untouched mark is significant at 1e-6."""
+    few = fingerprint(network, tmp_path / "few.record", positions=23)
+    assert any("never prove anything" in warning for warning in few.warnings)
+    more = fingerprint(network, tmp_path / "more.record", positions=24)
+    assert not any("never prove anything" in warning for warning in more.warnings)
+
+
+def test_a_record_to_keep_must_know_the_weights(network: Path, tmp_path: Path) -> None:
+    """Positions are left alone by name: renamed weights are an error, not silence."""
+    kept = fingerprint(network, tmp_path / "kept.record").record
+    renamed = replace(kept, slots=tuple(replace(slot, name=f"other.{slot.name}") for slot in kept.slots))
+    for record, words in ((renamed, "by a name or shape"), (replace(kept, method="rtw"), "no positions")):
+        with pytest.raises(UsageError, match=words):
+            embed(network, tmp_path / "out.onnx", tmp_path / "new.record", keep=[record])
 
 
 def test_a_failed_embed_leaves_no_record_behind(network: Path, tmp_path: Path) -> None:

@@ -47,11 +47,11 @@ arrays = st.one_of(
 )
 records = st.builds(
     lambda secret, slots, parameters, values, actor, role, digest: Record(
-        "nct", "watermark", Key(secret), tuple(slots), {**parameters, "positions": 0}, values, actor, role,
+        "nct", "watermark", Key(secret), tuple(slots), parameters, values, actor, role,
         digest, actor[::-1], digest, {"digest": digest}, {actor: role},
     ),
     st.binary(min_size=32, max_size=32), st.lists(entries, max_size=4),
-    st.dictionaries(texts, texts | st.integers(-(2**62), 2**62), max_size=4),
+    st.dictionaries(texts.filter(lambda name: name != "positions"), texts | st.integers(-(2**62), 2**62), max_size=4),
     st.dictionaries(texts, arrays, max_size=4),
     texts, st.sampled_from(("", *ROLES)), texts,
 )  # fmt: skip

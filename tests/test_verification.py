@@ -1,5 +1,6 @@
 """The laws of a verdict: which relation is claimed when, and that the path to it does not matter."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -218,6 +219,57 @@ def test_a_folder_of_records_gives_the_best_match(case: Case, tmp_path: Path) ->
     assert [verdict.decision for verdict in found.verdicts] == ["traced", *["not traced"] * 3]
     assert "notes.txt" in found.unreadable[0]
     assert found.seconds_per_record > 0
+
+
+def test_a_record_that_lacks_what_its_method_needs_stops_no_search(case: Case, tmp_path: Path) -> None:
+    """It is named beside the answer; alone it is an error that names the file."""
+    arrays = {name: array for name, array in case.fingerprint.arrays.items() if name != "values"}
+    folder = tmp_path / "records"
+    folder.mkdir()
+    save_record(case.watermark, folder / "good.json")
+    save_record(replace(case.fingerprint, arrays=arrays), folder / "lacking.json")
+    save_record(replace(case.fingerprint, method="nct2"), folder / "newer.json")
+    found = search(case.marked, folder)
+    assert [(v.decision, v.record) for v in found.verdicts] == [("traced", "good.json")]
+    assert sorted(reason.partition(":")[0] for reason in found.unreadable) == ["lacking.json", "newer.json"]
+    with pytest.raises(UnreadableRecord, match=r"lacking\.json: .*values"):
+        verify(case.marked, [named_record(folder / "lacking.json")])
+    (folder / "good.json").unlink()
+    with pytest.raises(UnreadableRecord, match="no record that can be examined"):
+        search(case.marked, folder)
+
+
+def test_among_records_that_are_traced_the_likest_is_the_best(case: Case, tmp_path: Path) -> None:
+    """More positions make a smaller p, not a closer relative; and a gate opens for any record that is good enough."""
+    weights = networks.trained_weights()
+    rng = np.random.default_rng(5)
+    predecessor = {name: w + rng.normal(0, 2 * w.std(), w.shape).astype(w.dtype) for name, w in weights.items()}
+    folder = tmp_path / "records"
+    folder.mkdir()
+    path = networks.save(predecessor, tmp_path / "predecessor.onnx")
+    fingerprint(path, folder / "a.json", positions=8000, key=networks.key(7))
+    fingerprint(case.original, folder / "b.json", positions=150, key=networks.key(8))
+    found = search(case.original, folder)
+    assert [v.decision for v in found.verdicts] == ["traced", "traced"]
+    assert found.best.record == "b.json"
+    assert found.verdicts[1].log10_p < found.best.log10_p
+    assert found.meets("traced", 0.95)
+
+
+def test_a_layer_of_one_value_is_explained(tmp_path: Path) -> None:
+    """Its anchors cannot correlate, but they are the very same numbers; and one ulp more is JSON all the same."""
+    weights = networks.trained_weights()
+    name = next(iter(weights))
+    weights[name] = np.full_like(weights[name], 0.5)
+    path = networks.save(weights, tmp_path / "network.onnx")
+    record = fingerprint(path, tmp_path / "f.json", key=networks.key(9)).record
+    for full in (False, True):
+        verdict = decide(path, record, full=full)
+        assert verdict.explained == 1.0
+        assert "missing" not in names(verdict)
+    weights[name] = np.nextafter(weights[name], np.float32(1))
+    moved = decide(networks.save(weights, tmp_path / "moved.onnx"), record)
+    json.dumps(moved.to_json(), allow_nan=False)
 
 
 def test_a_commitment_refuses_any_other_record(case: Case, tmp_path: Path) -> None:

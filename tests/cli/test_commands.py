@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -91,7 +92,7 @@ def test_a_folder_of_records_is_searched(enrolled, tmp_path):
         (["embed", "{marked}", "-o", "x.onnx", "--record", "r", "--strength", "inf"], 2, "strength"),
         (["embed", "{marked}", "-o", "x.onnx", "--record", "r", "--role", "King"], 2, "Tracker"),
         (["embed", "{marked}", "-o", "x.onnx", "--record", "r", "--positions", "100000"], 3, "room for"),
-        (["embed", "{marked}", "-o", "no/such/folder/x.onnx", "--record", "r"], 3, "No such file"),
+        (["embed", "{marked}", "-o", "no/such/folder/x.onnx", "--record", "r"], 2, "there is no folder"),
         (["modify", "{marked}", "nois", "-o", "x.onnx"], 2, "gaussian-noise"),
         (["modify", "{marked}", "gaussian-noise", "-o", "x.onnx"], 2, "--ratio"),
         (["modify", "{marked}", "gaussian-noise", "--rate", "1", "-o", "x.onnx"], 2, "--ratio"),
@@ -164,6 +165,44 @@ def test_a_closed_pipe_is_no_traceback(enrolled):
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, env=ENVIRONMENT)
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no device here that is always full")
+@pytest.mark.parametrize(
+    ("arguments", "streams", "code"),
+    [
+        (["MARKED", "--record", "RECORD"], ">&-", 0),
+        (["MARKED", "--record", "RECORD"], "2>&-", 0),
+        (["MARKED", "--record", "RECORD"], ">/dev/full", 3),
+        (["MARKED", "--record", "RECORD"], "2>/dev/full", 0),
+        (["ORIGINAL", "--record", "RECORD"], "2>/dev/full", 1),
+        (["nowhere.onnx", "--record", "RECORD"], "2>/dev/full", 3),
+        (["MARKED", "--record", "RECORD", "--bogus"], "2>/dev/full", 2),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_the_exit_code_is_the_answer_whatever_becomes_of_the_words(enrolled, arguments, streams, code):
+    """Streams that are closed or full change no answer, but one that could not be given is none."""
+    places = {"MARKED": enrolled.marked, "ORIGINAL": enrolled.original, "RECORD": enrolled.record}
+    words = [sys.executable, "-m", "onnxnnw", "verify", *(str(places.get(word, word)) for word in arguments)]
+    done = subprocess.run(
+        ["sh", "-c", f"{shlex.join(words)} {streams}"], capture_output=True, timeout=60, env=ENVIRONMENT
+    )
+    assert done.returncode == code
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_terminal_that_knows_few_characters_gets_the_answer(enrolled, tmp_path):
+    """What it cannot show is spelled out."""
+    noisy = tmp_path / "noisy.onnx"
+    assert run("modify", enrolled.marked, "gaussian-noise", "--ratio", 0.1, "-o", noisy).returncode == 0
+    command = [sys.executable, "-m", "onnxnnw", "verify", noisy, "--record", enrolled.record]
+    done = subprocess.run(command, capture_output=True, timeout=60, env={**ENVIRONMENT, "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0
+    assert b"\\u2248" in done.stdout
 
 
 def test_an_internal_error_never_reads_as_no(enrolled, tmp_path):

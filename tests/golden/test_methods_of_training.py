@@ -3,9 +3,12 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from onnxnnw.graph import find_slots, network_digest, open_network
 from onnxnnw.methods.rtw import mark_of
+from onnxnnw.placement import anchors_of
 from onnxnnw.records import load_record
 from onnxnnw.triggers import Triggers
 from onnxnnw.verification import verify
@@ -36,3 +39,19 @@ def test_the_golden_tbw_record_stands_for_the_same_triggers_for_ever():
     triggers = Triggers(load_record(GOLDEN / "tbw-1.json"))
     assert "".join(map(str, triggers.labels)) == LABELS
     assert hashlib.sha256(triggers.images.tobytes()).hexdigest() == IMAGES
+
+
+@pytest.mark.parametrize("name", ["rtw-1.json", "tbw-1.json"])
+def test_a_digest_written_into_such_a_record_makes_no_network_identical(name, tmp_path):
+    """Digest and anchors are not bound: whoever writes those of a stranger into a record has still not got the mark."""
+    network = GOLDEN / "network.onnx"
+    record = load_record(GOLDEN / name)
+    with open_network(network) as opened:
+        view = find_slots(opened)
+        slots, digest = view.by_name(), network_digest(opened, view)
+        places = zip(record.slots, anchors_of(record), strict=True)
+        anchors = np.concatenate([slots[entry.name].values(positions) for entry, positions in places]).astype("<f4")
+    forged = record.with_derived(digest=digest).with_measured(anchors=anchors)
+    (verdict,) = verify(network, [forged], full=True)
+    assert verdict.decision in ("not traced", "inconclusive")
+    assert not verdict.meets("identical")
