@@ -52,7 +52,7 @@ class MarkInTraining:
     epoch: int
     record: Path
     positions: int = DEFAULT_POSITIONS
-    strength: float = DEFAULT_STRENGTH
+    strength: float | None = None
     value_std: float | None = None
     owner: Owner = field(default_factory=Owner)
     key: Key | None = None
