@@ -25,6 +25,7 @@ __all__ = [
     "atomic_copy",
     "atomic_file",
     "external_name",
+    "refuse_own_files",
     "refuse_place",
     "rewritten",
     "write_patched",
@@ -67,14 +68,13 @@ def write_patched(
         before_commit: Called when all is written and nothing is visible yet; what it raises leaves no output.
 
     Raises:
-        UsageError: Output and input are the same file.
+        UsageError: The output is a folder, the input, or its external data.
         UnsupportedNetwork: A tensor cannot be changed in place.
         FileChanged: The input changed meanwhile; nothing is left behind.
     """
     out = Path(out)
+    refuse_own_files(network, out)
     model, *external = _all_sources(network)
-    if any(out.exists() and out.samefile(source.path) for source in (model, *external)):
-        raise UsageError(f"{out}: input and output are the same file")
     with atomic_file(out) as target:
         if not external:
             _copy(model, target, 0)
@@ -96,6 +96,22 @@ def write_patched(
             before_commit()
     for path in stale:
         path.unlink(missing_ok=True)
+
+
+def refuse_own_files(network: Network, out: Path) -> None:
+    """Refuse an output that would destroy what it is made from, before hours of work and not after them.
+
+    Raises:
+        UsageError: It is the network or holds its external data, or nothing may be written there; see ``refuse_place``.
+    """
+    refuse_place(out)
+    if not out.exists():
+        return
+    model, *external = _all_sources(network)
+    if out.samefile(model.path):
+        raise UsageError(f"{out}: input and output are the same file; give another place for the output")
+    if any(out.samefile(source.path) for source in external):
+        raise UsageError(f"{out}: holds weights of the input {network.path}; give another place for the output")
 
 
 class _Target(NamedTuple):

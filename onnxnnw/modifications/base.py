@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from onnxnnw.errors import UnknownName, UnsupportedNetwork
 from onnxnnw.graph import Network, StoredTensor, find_slots, open_network, rewritten, write_patched
+from onnxnnw.graph.patch import refuse_own_files
 from onnxnnw.parameters import between, parameter
 
 __all__ = [
@@ -49,7 +50,7 @@ class Modification(ABC):
 
         Args:
             network: Opened with ``for_writing=True``.
-            out: Where to; an existing file is replaced when all is on the disk.
+            out: Where to; an existing file is replaced when all is on the disk. None of the network's own: see ``apply``.
             rng: All randomness there is.
 
         Raises:
@@ -91,9 +92,10 @@ def apply(modification: Modification, source: Path | str, out: Path | str, seed:
 
     Raises:
         CannotLook: The network cannot be read or modified.
-        UsageError: Output and input are the same file.
+        UsageError: The output is a folder, the input, or its external data.
     """
     with open_network(source, for_writing=True) as network:
+        refuse_own_files(network, Path(out))  # here for all: tools and trainings never learn where weights are stored
         modification.write(network, Path(out), np.random.default_rng(seed))
 
 

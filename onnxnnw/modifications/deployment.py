@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from onnxnnw.errors import TraceabilityError, UnsupportedNetwork, UsageError
+from onnxnnw.errors import TraceabilityError, UnsupportedNetwork
 from onnxnnw.graph import Network
 from onnxnnw.graph.patch import atomic_copy
 from onnxnnw.modifications.base import Array, Modification, between, parameter
@@ -26,8 +26,6 @@ class DeploymentTool(Modification):
         """Run the tool."""
 
     def write(self, network: Network, out: Path, rng: np.random.Generator) -> None:
-        if out.exists() and out.samefile(network.path):
-            raise UsageError(f"{out}: input and output are the same file")
         with tempfile.TemporaryDirectory() as folder:
             result = Path(folder) / "out.onnx"
             try:

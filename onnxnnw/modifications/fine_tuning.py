@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from onnxnnw.errors import UsageError
 from onnxnnw.graph import Network
 from onnxnnw.modifications.base import Modification, between, parameter
 from onnxnnw.networks import find_network
@@ -41,7 +40,5 @@ class FineTuning(Modification):
         recipe = resumed(architecture.recipe(), self.epochs, self.rate)
         module = architecture.load(network.path)
         samples = architecture.task().training(Path(self.data))
-        if out.exists() and out.samefile(network.path):
-            raise UsageError(f"{out}: input and output are the same file")  # before the hours, not after them
         trainer = Trainer(recipe, architecture.loss, seed=int(rng.integers(2**31)), threads=self.threads or None)
         write_weights(trainer(module, samples).module, network, out)

@@ -98,6 +98,8 @@ def test_a_folder_of_records_is_searched(enrolled, tmp_path):
         (["modify", "{marked}", "gaussian-noise", "--rate", "1", "-o", "x.onnx"], 2, "--ratio"),
         (["modify", "{marked}", "gaussian-noise", "--ratio", "much", "-o", "x.onnx"], 2, "float"),
         (["modify", "{marked}", "quantization", "--bits", "nan", "-o", "x.onnx"], 2, "int"),
+        (["modify", "{marked}", "runtime-optimization", "-o", "{marked}"], 2, "same file"),
+        (["modify", "{marked}", "runtime-optimization", "-o", "."], 2, "is a folder"),
         (["inspect", "."], 3, "regular file"),
         (["digest", "missing.onnx"], 3, "missing.onnx"),
         (["nonsense"], 2, "nonsense"),

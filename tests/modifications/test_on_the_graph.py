@@ -1,5 +1,6 @@
 """The standard's modifications: definitions against NumPy, laws, and what they leave alone."""
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from onnx import numpy_helper
 
 from onnxnnw.errors import UnknownName, UsageError
 from onnxnnw.modifications import find_modification, modification_names
-from onnxnnw.modifications.base import apply
+from onnxnnw.modifications.base import Modification, apply
 from onnxnnw.verification import named_record, verify
+from tests.graph.networks import dense, externalise
 
 IN_PLACE = {
     "gaussian-noise": {"ratio": 0.1},
@@ -175,11 +177,33 @@ def test_every_modification_is_found_and_documented():
         assert kind.__doc__
 
 
-def test_input_and_output_must_differ(resnet8, tmp_path):
-    """Overwriting the input is wrong usage, and the input survives."""
-    copy = tmp_path / "net.onnx"
-    copy.write_bytes(resnet8.read_bytes())
-    for name in ("gaussian-noise", "runtime-optimization"):
-        with pytest.raises(UsageError, match="same file"):
-            apply(find_modification(name)(**IN_PLACE.get(name, {})), copy, copy)
-    assert copy.read_bytes() == resnet8.read_bytes()
+def every_modification() -> list[Modification]:
+    """Each one, with what it cannot do without; those that train name data that is not there."""
+    needed = {"network": "resnet8", "data": "nowhere", "method": "rtw", "ratio": 0.1, "percentage": 50.0, "bits": 4}
+    kinds = [find_modification(name) for name in modification_names()]
+    return [
+        kind(**{f.name: needed[f.name] for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING})
+        for kind in kinds
+    ]
+
+
+@pytest.mark.parametrize("modification", every_modification(), ids=lambda modification: modification.name)
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("net.onnx", "same file"),
+        ("link.onnx", "same file"),
+        ("net.onnx.data", "holds weights of the input"),
+        ("folder", "is a folder"),
+    ],
+)
+def test_what_a_network_is_made_of_is_never_an_output(modification, place, words, tmp_path):
+    """The input, its external data and a folder are wrong usage, said before any work, and nothing is lost."""
+    source = externalise(dense(), tmp_path, "net.onnx", lambda name: "net.onnx.data")
+    (tmp_path / "link.onnx").symlink_to(source)
+    (tmp_path / "folder").mkdir()
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.*")}
+    with pytest.raises(UsageError, match=words):
+        apply(modification, source, tmp_path / place)
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.*")} == before
+    assert list((tmp_path / "folder").iterdir()) == []
