@@ -187,7 +187,11 @@ def _reason(error: Exception) -> str:
 
 
 def quantize_dynamically(source: Path, out: Path) -> None:
-    """onnxruntime's own dynamic quantisation: 8-bit weights, activations quantised while running."""
+    """onnxruntime's own dynamic quantisation: 8-bit weights, activations quantised while running.
+
+    Args:
+        source: In a folder of its own: the quantiser overwrites and deletes files beside it.
+    """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with _quiet():
@@ -198,6 +202,7 @@ def quantize_statically(source: Path, out: Path, batches: Iterable[Mapping[str, 
     """onnxruntime's own static quantisation: QuantizeLinear/DequantizeLinear pairs, one scale per channel.
 
     Args:
+        source: In a folder of its own: the quantiser overwrites and deletes files beside it.
         batches: Inputs from which the ranges of activations are measured.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -214,7 +219,11 @@ def quantize_statically(source: Path, out: Path, batches: Iterable[Mapping[str, 
 
 
 def optimise(source: Path, out: Path) -> None:
-    """The network as onnxruntime's offline optimiser writes it: normalisation folded, names changed."""
+    """The network as onnxruntime's offline optimiser writes it: normalisation folded, names changed.
+
+    Args:
+        out: Beside ``source``: what is external and does not change stays where it is.
+    """
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(4)

@@ -9,9 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from onnxnnw.errors import TraceabilityError, UnsupportedNetwork
-from onnxnnw.graph import Network
-from onnxnnw.graph.patch import atomic_copy
+from onnxnnw.errors import UnsupportedNetwork
+from onnxnnw.graph import Network, open_network, write_patched
 from onnxnnw.modifications.base import Array, Modification, between, parameter
 from onnxnnw.runtime import open_runtime, optimise, quantize_dynamically, quantize_statically
 
@@ -19,23 +18,33 @@ __all__ = ["DynamicQuantization", "RuntimeOptimization", "StaticQuantization"]
 
 
 class DeploymentTool(Modification):
-    """A tool that reads one file and writes another, wherever it likes; its result takes its name only when whole."""
+    """A tool that reads one file and writes another, wherever it likes; its result takes its name only when whole.
+
+    It works on a copy in a folder of its own: it may leave files beside what it reads, refuse external data behind links, and
+    write a result that still refers to the external data of the copy.
+    """
 
     @abstractmethod
     def run(self, source: Path, out: Path, rng: np.random.Generator) -> None:
-        """Run the tool."""
+        """Run the tool.
+
+        Args:
+            source: A copy, alone in a folder with its external data.
+            out: In the same folder.
+        """
 
     def write(self, network: Network, out: Path, rng: np.random.Generator) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            result = Path(folder) / "out.onnx"
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{self.name}-") as folder:
+            source, result = Path(folder) / "in.onnx", Path(folder) / "out.onnx"
+            write_patched(network, source, ())
             try:
-                self.run(network.path, result, rng)
-            except TraceabilityError:
-                raise
+                self.run(source, result, rng)
             except Exception as error:  # third-party tools fail in any way they like
-                reason = " ".join(str(error).split())[:300] or type(error).__name__
+                words = " ".join(str(error).split()).replace(str(source), "it")
+                reason = words[:300] or type(error).__name__
                 raise UnsupportedNetwork(f"{self.name} fails on {network.path}: {reason}") from error
-            atomic_copy(result, out)
+            with open_network(result, for_writing=True) as made:
+                write_patched(made, out, ())
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from onnxnnw.errors import UnknownName, UsageError
+from onnxnnw.errors import UnknownName, UnsupportedNetwork, UsageError
 from onnxnnw.modifications import find_modification, modification_names
 from onnxnnw.modifications.base import Modification, apply
+from onnxnnw.runtime import open_runtime
 from onnxnnw.verification import named_record, verify
-from tests.graph.networks import dense, externalise
+from tests.graph.networks import dense, externalise, save
 
 IN_PLACE = {
     "gaussian-noise": {"ratio": 0.1},
@@ -143,6 +144,49 @@ def test_the_mark_survives_the_runtimes_own_tools(name, enrolled, tmp_path):
         assert verdict.decision == "traced"
         assert verdict.effect >= 0.99 * before.effect
         assert any(finding.name == "renamed" for finding in verdict.findings)
+
+
+def stored_apart(source: Path, folder: Path, behind_a_link: bool) -> Path:
+    """The network with its weights in a file beside it, or in one that a link leads to."""
+    folder.mkdir()
+    path = externalise(onnx.load(source), folder, "net.onnx", lambda name: "weights.bin")
+    if behind_a_link:
+        (folder / "weights.bin").rename(folder / "store.bin")
+        (folder / "weights.bin").symlink_to("store.bin")
+    return path
+
+
+@pytest.mark.parametrize("name", ["runtime-optimization", "dynamic-quantization", "static-quantization"])
+@pytest.mark.parametrize("layout", ["embedded", "external", "behind a link"])
+def test_a_tool_leaves_no_trace_beside_its_input(name, layout, resnet8, tmp_path):
+    """Files that its working files are named like survive, and the result stands alone and answers as before."""
+    if layout == "embedded":
+        (tmp_path / "in").mkdir()
+        source = tmp_path / "in" / "net.onnx"
+        source.write_bytes(resnet8.read_bytes())
+    else:
+        source = stored_apart(resnet8, tmp_path / "in", layout == "behind a link")
+    (tmp_path / "in" / "net-inferred.onnx").write_text("somebody's work")
+    before = {path.name: path.read_bytes() for path in source.parent.iterdir()}
+    (tmp_path / "elsewhere").mkdir()
+    apply(find_modification(name)(), source, tmp_path / "elsewhere" / "out.onnx")
+    assert {path.name: path.read_bytes() for path in source.parent.iterdir()} == before
+    assert {path.name for path in (tmp_path / "elsewhere").iterdir()} <= {"out.onnx", "out.onnx.data"}
+    images = np.random.default_rng(0).standard_normal((64, 3, 32, 32)).astype(np.float32)
+    wanted, found = (open_runtime(p).predict(images) for p in (resnet8, tmp_path / "elsewhere" / "out.onnx"))
+    assert np.corrcoef(wanted.ravel(), found.ravel())[0, 1] > 0.98
+
+
+def test_a_tool_that_fails_names_the_users_file(tmp_path):
+    """Not the copy that it worked on; nothing is left behind."""
+    broken = dense()
+    broken.graph.node[0].op_type = "NoSuchOperator"
+    path = save(broken, tmp_path / "net.onnx")
+    with pytest.raises(
+        UnsupportedNetwork, match=r"runtime-optimization fails on .*net\.onnx: onnxruntime rejects it: "
+    ):
+        apply(find_modification("runtime-optimization")(), path, tmp_path / "out.onnx")
+    assert [p.name for p in tmp_path.iterdir()] == ["net.onnx"]
 
 
 @pytest.mark.parametrize(
