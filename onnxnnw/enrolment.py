@@ -25,7 +25,7 @@ from onnxnnw.slot_table import SlotEntry
 from onnxnnw.statistics import least_reads, required_reads
 from onnxnnw.survey import survey
 
-__all__ = ["Enrolment", "Owner", "embed", "enrol", "fingerprint", "refuse_existing"]
+__all__ = ["Enrolment", "Owner", "embed", "enrol", "fingerprint", "mark_edits", "refuse_existing"]
 
 DEFAULT_POSITIONS = 512
 DEFAULT_STRENGTH = 1.0
@@ -152,7 +152,7 @@ def embed(
             record = enrol(view, key or Key.generate(), positions, owner or Owner(), wanted, value_std, True, keep)
             record = replace(record, enrolled_digest=digest.result())
             _refuse_too_weak(record)
-            edits = _edits(record, view)
+            edits = mark_edits(record, view)
             by_tensor = {id(edit.tensor): edit for edit in edits}
             marked = pool.submit(network_digests, network, view, by_tensor)
 
@@ -310,7 +310,12 @@ def _shared_positions(record: Record, others: Sequence[Record]) -> int:
     return len(places_of(record) & set().union(*map(places_of, others)))
 
 
-def _edits(record: Record, view: SlotView) -> list[Edit]:
+def mark_edits(record: Record, view: SlotView) -> list[Edit]:
+    """What writes a watermark into the network that its record was made of.
+
+    Raises:
+        UsageError: The mark is so strong that an element type cannot hold its values.
+    """
     slots = view.by_name()
     written = nct.mark(record)
     for name, (_, values) in written.items():

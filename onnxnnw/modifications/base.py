@@ -27,6 +27,8 @@ __all__ = [
     "find_modification",
     "modification_names",
     "parameter",
+    "range_of",
+    "refuse_not_finite",
     "weights_of",
 ]
 
@@ -85,6 +87,37 @@ def weights_of(network: Network) -> list[StoredTensor]:
         if tensor.read_only:
             raise UnsupportedNetwork(f"{network.path}: cannot be modified in place: {tensor.read_only}")
     return tensors
+
+
+def refuse_not_finite(weight: StoredTensor, name: str, statistic: Any) -> None:
+    """Refuse a layer of which a modification needs to know what cannot be known.
+
+    Infinities and NaN spread from one weight to the whole layer, or hide that nothing was done to it.
+
+    Args:
+        name: Of the statistic, in words.
+
+    Raises:
+        UnsupportedNetwork: The statistic is no finite number.
+    """
+    if not np.isfinite(statistic):
+        raise UnsupportedNetwork(
+            f"the {name} of tensor {weight.name!r} is no finite number, and this modification needs one: "
+            "the tensor holds infinities, NaN or too large numbers; replace them first"
+        )
+
+
+def range_of(weight: StoredTensor) -> tuple[Any, Any]:
+    """Smallest and largest value, in the weight's own precision.
+
+    Raises:
+        UnsupportedNetwork: Their difference is no finite number in this precision.
+    """
+    values = weight.array()
+    low, high = values.min(), values.max()
+    with np.errstate(all="ignore"):
+        refuse_not_finite(weight, "range", high - low)
+    return low, high
 
 
 def apply(modification: Modification, source: Path | str, out: Path | str, seed: int = 0) -> None:

@@ -10,8 +10,8 @@ from typing import ClassVar
 import numpy as np
 
 from onnxnnw.errors import UnsupportedNetwork
-from onnxnnw.graph import Network, open_network, write_patched
-from onnxnnw.modifications.base import Array, Modification, between, parameter
+from onnxnnw.graph import Network, find_slots, open_network, write_patched
+from onnxnnw.modifications.base import Array, Modification, between, parameter, range_of
 from onnxnnw.runtime import open_runtime, optimise, quantize_dynamically, quantize_statically
 
 __all__ = ["DynamicQuantization", "RuntimeOptimization", "StaticQuantization"]
@@ -57,8 +57,21 @@ class RuntimeOptimization(DeploymentTool):
         optimise(source, out)
 
 
+class Quantizer(DeploymentTool):
+    """A tool that measures the range of each layer; one whose range is no finite number is refused.
+
+    onnxruntime itself would write a scale that is no number, or end with no reason.
+    """
+
+    def write(self, network: Network, out: Path, rng: np.random.Generator) -> None:
+        for slot in find_slots(network, min_elements=1).slots:
+            if slot.layout != "add" and slot.tensor.is_float:  # masks that are added hold infinities on purpose
+                range_of(slot.tensor)
+        super().write(network, out, rng)
+
+
 @dataclass(frozen=True)
-class DynamicQuantization(DeploymentTool):
+class DynamicQuantization(Quantizer):
     """onnxruntime's dynamic quantisation to 8 bits."""
 
     name: ClassVar[str] = "dynamic-quantization"
@@ -68,7 +81,7 @@ class DynamicQuantization(DeploymentTool):
 
 
 @dataclass(frozen=True)
-class StaticQuantization(DeploymentTool):
+class StaticQuantization(Quantizer):
     """onnxruntime's static quantisation to 8 bits, one scale per channel, calibrated on random inputs.
 
     Args:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from onnxnnw.graph import StoredTensor
-from onnxnnw.modifications.base import Array, Changes, WeightModification, between, parameter
+from onnxnnw.modifications.base import Array, Changes, WeightModification, between, parameter, refuse_not_finite
 
 __all__ = ["GaussianNoise"]
 
@@ -17,6 +17,8 @@ _BLOCK = 2**16
 @dataclass(frozen=True)
 class GaussianNoise(WeightModification):
     """Add zero-mean Gaussian noise to every layer.
+
+    A layer whose standard deviation is no finite number is refused.
 
     Args:
         ratio: S, the noise's deviation in units of the layer's population standard deviation.
@@ -33,7 +35,9 @@ class GaussianNoise(WeightModification):
             yield weight, self._noisy(weight, rng)
 
     def _noisy(self, weight: StoredTensor, rng: np.random.Generator) -> Iterator[Array]:
-        deviation = self.ratio * _deviation(weight)
+        with np.errstate(all="ignore"):
+            deviation = self.ratio * _deviation(weight)
+        refuse_not_finite(weight, "standard deviation", deviation)
         for values in weight.blocks():
             noise = rng.standard_normal(values.size, dtype=values.dtype)
             noise *= values.dtype.type(deviation)

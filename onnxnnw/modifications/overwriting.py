@@ -6,10 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from onnxnnw.enrolment import DEFAULT_POSITIONS, DEFAULT_STRENGTH, Owner, enrol
+from onnxnnw.enrolment import DEFAULT_POSITIONS, DEFAULT_STRENGTH, Owner, enrol, mark_edits
 from onnxnnw.graph import Edit, Network, find_slots, write_patched
 from onnxnnw.keys import SECRET_BYTES, Key
-from onnxnnw.methods import nct
 from onnxnnw.modifications.base import Modification, between, parameter
 
 __all__ = ["WatermarkOverwriting"]
@@ -35,11 +34,9 @@ class WatermarkOverwriting(Modification):
 
     def write(self, network: Network, out: Path, rng: np.random.Generator) -> None:
         view = find_slots(network)
-        slots = view.by_name()
-        edits = []
+        edits: list[Edit] = []
         for _ in range(self.marks):
             key = Key(rng.bytes(SECRET_BYTES))
             record = enrol(view, key, self.positions, Owner(), self.strength, watermark=True)
-            for name, (positions, values) in nct.mark(record).items():
-                edits.append(Edit(*slots[name].edits(positions, values)))
+            edits += mark_edits(record, view)
         write_patched(network, out, edits)

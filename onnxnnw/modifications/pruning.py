@@ -1,5 +1,7 @@
 """Pruning: the smallest weights, or random ones, become zero [NNW-TEC 3, 7.2.6].
 
+Only the order of magnitudes counts, and NaN comes last: infinities and NaN are pruned, or kept, like any other weight.
+
 The standard's text can be read as "smallest of the whole network"; its authors' code prunes per layer [R]. Both are
 here.
 """

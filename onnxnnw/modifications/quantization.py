@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from onnxnnw.graph import StoredTensor
-from onnxnnw.modifications.base import Array, Changes, WeightModification, between, parameter
+from onnxnnw.modifications.base import Array, Changes, WeightModification, between, parameter, range_of
 
 __all__ = ["Quantization"]
 
@@ -15,6 +15,8 @@ __all__ = ["Quantization"]
 @dataclass(frozen=True)
 class Quantization(WeightModification):
     """Fake quantisation per tensor: ``s = (2^B - 1)/(max - min)``, ``q = round((x - min) s)``, ``x' = q/s + min``.
+
+    A layer whose range is no finite number is refused.
 
     Args:
         bits: B.
@@ -31,8 +33,8 @@ class Quantization(WeightModification):
             yield weight, self._quantised(weight)
 
     def _quantised(self, weight: StoredTensor) -> Iterator[Array]:
-        low, high = _range(weight)
-        if not np.isfinite(high - low) or high == low:
+        low, high = range_of(weight)
+        if high == low:
             yield from weight.blocks()
             return
         scale = low.dtype.type((2**self.bits - 1) / (float(high) - float(low)))
@@ -44,9 +46,3 @@ class Quantization(WeightModification):
             levels /= scale
             levels += low
             yield levels
-
-
-def _range(weight: StoredTensor) -> tuple[Any, Any]:
-    """Smallest and largest value, in the weight's own precision."""
-    values = weight.array()
-    return values.min(), values.max()

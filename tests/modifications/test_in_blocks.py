@@ -63,7 +63,7 @@ def quantised(weights: Weights, rng: np.random.Generator) -> Weights:
     for w in weights:
         low, high = w.min(), w.max()
         scale = w.dtype.type((2**BITS - 1) / (float(high) - float(low)))
-        out.append(np.clip(np.rint((w - low) * scale), 0, 2**BITS - 1) / scale + low if np.isfinite(high - low) else w)
+        out.append(np.clip(np.rint((w - low) * scale), 0, 2**BITS - 1) / scale + low)
     return out
 
 
@@ -122,15 +122,14 @@ def test_blocks_give_the_bytes_of_whole_tensors(name, kind, ties, tmp_path):
     assert [encoded(w, kind) for w in expected] == found
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if name.endswith("pruning")])
 def test_not_even_infinities_change_the_bytes(name, tmp_path):
-    """A network that is already broken is changed, or left, like any other."""
+    """Pruning asks for the order of magnitudes only, which infinities have and NaN is the end of."""
     parameters, formula = CASES[name]
     weights = drawn("float", False)
-    weights[0][3, 5, 1, 1], weights[0][300, 70, 2, 2] = np.inf, -np.inf
-    with np.errstate(all="ignore"):
-        apply(find_modification(name)(**parameters), stored(weights, "float", tmp_path / "in.onnx"), tmp_path / "o", 5)
-        expected = formula(weights, np.random.default_rng(5))
+    weights[0][3, 5, 1, 1], weights[0][300, 70, 2, 2], weights[0][200, 70, 2, 2] = np.inf, -np.inf, np.nan
+    apply(find_modification(name)(**parameters), stored(weights, "float", tmp_path / "in.onnx"), tmp_path / "o", 5)
+    expected = formula(weights, np.random.default_rng(5))
     found = [numpy_helper.to_array(t) for t in onnx.load(tmp_path / "o").graph.initializer]
     assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(expected, found, strict=True))
 

@@ -205,6 +205,45 @@ def test_impossible_parameters_are_refused(name, parameters):
         find_modification(name)(**parameters)
 
 
+def holding(path: Path, *values: float) -> Path:
+    """Two layers, the second with these values among its weights."""
+    network = dense()
+    weights = numpy_helper.to_array(network.graph.initializer[2]).copy()
+    weights[0, : len(values)] = values
+    network.graph.initializer[2].CopyFrom(numpy_helper.from_array(weights, "w1"))
+    return save(network, path)
+
+
+MEASURING = {
+    "gaussian-noise": {"ratio": 0.1},
+    "quantization": {"bits": 8},
+    "dynamic-quantization": {},
+    "static-quantization": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        *((name, (value,)) for name in MEASURING for value in (np.inf, -np.inf, np.nan)),
+        *((name, (3e38, -3e38)) for name in MEASURING if name != "gaussian-noise"),  # the difference has no float
+    ],
+)
+def test_a_layer_without_finite_statistics_is_refused_by_name(name, values, tmp_path):
+    """One such weight neither spoils its whole layer nor makes the modification do nothing."""
+    path = holding(tmp_path / "net.onnx", *values)
+    with pytest.raises(UnsupportedNetwork, match="of tensor 'w1' is no finite number"):
+        apply(find_modification(name)(**MEASURING[name]), path, tmp_path / "out.onnx")
+    assert [p.name for p in tmp_path.iterdir()] == ["net.onnx"]
+
+
+def test_marks_that_no_element_type_can_hold_are_refused(resnet8, tmp_path):
+    """As embed does: infinities are no mark."""
+    with pytest.raises(UsageError, match="so strong a mark does not fit into"):
+        apply(find_modification("watermark-overwriting")(strength=1e300), resnet8, tmp_path / "out.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_unknown_modification_lists_the_known_ones():
     """The message says what there is."""
     with pytest.raises(UnknownName, match="gaussian-noise"):
