@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from onnxnnw.graph.match import Match
 
-__all__ = ["MIN_LATTICE", "ROUNDING", "Shape", "SlotReads", "lattice_levels", "leveled", "shape_of"]
+__all__ = ["MIN_LATTICE", "ROUNDING", "SMALLEST", "Shape", "SlotReads", "lattice_levels", "leveled", "shape_of"]
 
 Floats = NDArray[np.float64]
 
 ROUNDING = 5e-7
 """Values that differ by less, relative to themselves and their layer, were computed anew and not changed."""
+
+SMALLEST = 2e-5
+"""Changes below this share of a layer's deviation may be rounding to single precision, whatever is said of them."""
 
 _FREE, _STEADY, _COSINE = 2.0, 0.02, 0.8
 _WITHIN, _BETWEEN, _PAIRS = 0.01, 0.05, 6

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from onnxnnw.changes import shape_of
+from onnxnnw.changes import SMALLEST, shape_of
 from onnxnnw.findings.base import Examination, Finding, few, share
 
 __all__ = ["find"]
@@ -11,8 +11,6 @@ MIN_READS = 64
 LIMIT = 3.5
 FLAT = 3.5
 """Changes that are spread evenly are rounding, whatever their size in each layer."""
-
-SMALLEST = 2e-5
 
 
 def find(examination: Examination) -> list[Finding]:

@@ -2,7 +2,7 @@
 
 import math
 
-from onnxnnw.changes import shape_of
+from onnxnnw.changes import SMALLEST, shape_of
 from onnxnnw.findings.base import Examination, Finding, few
 
 __all__ = ["find"]
@@ -10,9 +10,6 @@ __all__ = ["find"]
 MIN_READS, MIN_SLOTS = 100, 2
 LIMIT = 3.5
 """z beyond which changes are not Gaussian, or not of one size: one noisy network in a thousand."""
-
-SMALLEST = 2e-5
-"""Below this share of a deviation, rounding to single precision is no smaller."""
 
 
 def find(examination: Examination) -> list[Finding]:

@@ -1,5 +1,8 @@
 """Other marks: some positions hold entirely other values while the rest is as it was."""
 
+import numpy as np
+
+from onnxnnw.changes import SMALLEST, SlotReads
 from onnxnnw.findings.base import Examination, Finding, few
 from onnxnnw.methods.nct import NCT
 from onnxnnw.placement import places_of
@@ -17,7 +20,7 @@ def find(examination: Examination) -> list[Finding]:
 def _replaced(examination: Examination) -> list[Finding]:
     slots = [one for one in examination.slot_reads if not one.narrow]
     whole = sum(one.found.size for one in slots)
-    replaced = {one.name: int((~one.same & ~one.zeroed).sum()) for one in slots}
+    replaced = {one.name: _other_values(one) for one in slots}
     count = sum(replaced.values())
     untouched = sum(int(one.same.sum()) for one in slots)
     if not count or not examination.significant or count > MAX_SHARE * whole or untouched < whole - count:
@@ -33,6 +36,13 @@ def _replaced(examination: Examination) -> list[Finding]:
             few({name: {"replaced": number} for name, number in replaced.items() if number}),
         )
     ]
+
+
+def _other_values(one: SlotReads) -> int:
+    """Reads whose value is another one: neither zero nor what rounding makes of the enrolled one."""
+    with np.errstate(all="ignore"):
+        far = np.abs(one.found / one.factor - one.enrolled) >= SMALLEST * one.deviation
+    return int((far & ~one.same & ~one.zeroed).sum())
 
 
 def _whole_layers(examination: Examination) -> bool:

@@ -89,6 +89,9 @@ CASES: dict[str, tuple[Change, set[str]]] = {
     "pruned globally": (global_pruning, {"values changed", "pruned"}),
     "8 bits": (lattice(8), {"values changed", "lattice"}),
     "7 bits": (lattice(7), {"values changed", "lattice"}),
+    "24 bits": (lattice(24), {"values changed"}),  # hardly more than the precision of the values themselves
+    "23 bits": (lattice(23), {"values changed"}),
+    "22 bits": (lattice(22), {"values changed"}),
     "float16 and back": (through_half, {"values changed", "rounded"}),
     "stored as float16": (
         lambda w, seed: {n: a.astype(np.float16) for n, a in w.items()},
