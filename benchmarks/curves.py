@@ -11,7 +11,7 @@ def main(arguments: list[str]) -> int:
     """Draw ``OUT/<checkpoint>.png`` for each checkpoint."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks curves", description=__doc__)
     parser.add_argument("checkpoints", type=Path, nargs="+")
-    parser.add_argument("-o", "--out", type=Path, default=Path("docs/figures"))
+    parser.add_argument("-o", "--output", type=Path, default=Path("docs/figures"))
     parser.add_argument("--metric", default="top1 (%)", help="what the metric's axis says")
     options = parser.parse_args(arguments)
 
@@ -25,9 +25,9 @@ def main(arguments: list[str]) -> int:
         draw(axes, load_checkpoint(path)["history"], options.metric)
         axes.set_title(path.stem, fontsize=9)
         figure.tight_layout()
-        figure.savefig(options.out / f"training-{path.stem}.png", metadata={"Software": None})
+        figure.savefig(options.output / f"training-{path.stem}.png", metadata={"Software": None})
         pyplot.close(figure)
-        print(options.out / f"training-{path.stem}.png")
+        print(options.output / f"training-{path.stem}.png")
     return 0
 
 

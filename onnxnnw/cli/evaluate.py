@@ -39,7 +39,7 @@ def evaluate(
     list_presets: Annotated[
         bool, typer.Option("--list", callback=_presets, is_eager=True, help="List the presets.")
     ] = False,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for the results.")] = None,
+    out: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the results.")] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Directory of the tasks' data.")] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=0, help="Steps at once on this machine; 0: one per core.")] = 1,
     cluster: Annotated[

@@ -24,7 +24,7 @@ MEASUREMENT_FORMAT = "onnxnnw/measurement/1"
 
 Name = Annotated[str, typer.Argument(help="deeplabv3, pix2pix, rdn, resnet8 or vgg16")]
 Size = Annotated[str, typer.Option("--size", help="reference or small")]
-Out = Annotated[Path, typer.Option("-o", "--out", help="The ONNX file to write.")]
+Out = Annotated[Path, typer.Option("--output", "-o", help="The ONNX file to write.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides initial weights, order and augmentation.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads to compute with; torch's own choice.")]
 

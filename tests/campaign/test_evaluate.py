@@ -163,11 +163,11 @@ def test_wrong_use_is_told(tmp_path, monkeypatch, capsys, arguments, code, said)
     assert not (tmp_path / "r").exists()
 
 
-@pytest.mark.parametrize("place", ["--cache", "--out"])
+@pytest.mark.parametrize("place", ["--cache", "--output"])
 def test_a_folder_that_cannot_be_written_is_told_before_anything_is_done(tiny, tmp_path, capsys, place):
     """One sentence, exit code 3."""
     (tmp_path / "file").write_text("in the way")
-    folders = {"--cache": tiny / "cache", "--out": tmp_path / "r", place: tmp_path / "file" / "folder"}
+    folders = {"--cache": tiny / "cache", "--output": tmp_path / "r", place: tmp_path / "file" / "folder"}
     code = command(tiny / "campaign.toml", *(part for pair in folders.items() for part in pair))
     assert code == 3
     said = capsys.readouterr().err

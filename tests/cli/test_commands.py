@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from onnxnnw.cli import main
+from onnxnnw.cli.entry import build_app
 
 ENVIRONMENT = {**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": "200"}
 
@@ -159,6 +161,19 @@ def test_version_help_and_list():
         helped = run(command, "--help")
         assert helped.returncode == 0, command
         assert "Example:" in helped.stdout, command
+
+
+def test_what_is_written_goes_where_output_says():
+    """One name for one thing: every command that writes calls its place --output, and -o for short."""
+    commands = typer.main.get_command(build_app()).commands
+    places = {
+        name: sorted(option.opts)
+        for name, command in commands.items()
+        for option in command.params
+        if {"-o", "--output", "--out"} & set(option.opts)
+    }
+    writing = {"demo", "embed", "evaluate", "export", "fingerprint", "modify", "report", "train"}
+    assert places == {name: ["--output", "-o"] for name in writing}
 
 
 def test_a_closed_pipe_is_no_traceback(enrolled):
