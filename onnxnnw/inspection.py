@@ -44,7 +44,7 @@ class Inspection:
     not_understood: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """The documented form, see docs/verdict-format.md."""
+        """The documented form, see docs/json-formats.md."""
         return {"format": FORMAT, **asdict(self)}
 
 

@@ -1,0 +1,108 @@
+"""JSON is a contract: what the commands print is what the pages in docs/ say, field for field and type for type."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+
+from onnxnnw.campaign import running
+from onnxnnw.cli import main
+from onnxnnw.cli.entry import build_app
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = {path.name: path.read_text() for path in (ROOT / "docs").rglob("*.md")}
+SECTIONS = dict(
+    re.findall(r"^## `(onnxnnw/[a-z]+/\d)`\n(.*?)(?=^## |\Z)", PAGES["json-formats.md"], re.MULTILINE | re.DOTALL)
+)
+
+COMMANDS = {
+    "fingerprint": ["fingerprint {model} -o new.record --json"],
+    "embed": ["embed {model} -o marked.onnx --record new.record --json"],
+    "verify": ["verify {marked} --record {record} --json", "verify {original} --record {record} --full --json"],
+    "inspect": ["inspect {model} --json"],
+    "digest": ["digest {model} --json"],
+    "measure": ["measure {model} --own own.npz --metric top1 --json"],
+    "evaluate": ["evaluate --preset smoke --dry-run --cache cache --json", "evaluate --preset smoke -o results --json"],
+}
+"""Every command that has ``--json``, in every way that changes the fields."""
+
+OWN_FILES = {"card", "checkpoint", "entry"}
+"""What the package writes for itself and no command prints."""
+
+KINDS = {"string": str, "integer": int, "number": int | float, "list": list, "object": dict, "null": type(None)}
+
+
+def documented(text: str) -> dict[str, str]:
+    """Fields of the first table of a text, with the cell after each."""
+    table = text[text.index("| field |") :].partition("\n\n")[0]
+    rows = [row.split(" | ") for row in table.splitlines()[2:]]
+    return {name: cells[1] for cells in rows for name in re.findall(r"`([^`]+)`", cells[0])}
+
+
+def printed(document: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Fields of an object and of the objects in its lists, with their values."""
+    for name, value in document.items():
+        yield prefix + name, value
+        for item in value if isinstance(value, list) else ():
+            if isinstance(item, dict):
+                yield from printed(item, f"{prefix}{name}[].")
+
+
+@pytest.fixture
+def answers(enrolled, tmp_path, monkeypatch, capsys):
+    """What a command line prints, in a folder of its own; a campaign is not run, only reported."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    np.savez("own.npz", inputs=rng.standard_normal((4, 3, 32, 32)).astype(np.float32), targets=rng.integers(0, 10, 4))
+    monkeypatch.setattr(running, "evaluate", lambda *arguments: running.Ran(7, 5, 3, 1.5, 0.25))
+    places = {"model": enrolled.original, **vars(enrolled)}
+
+    def answer(line: str) -> dict[str, Any]:
+        with pytest.raises(SystemExit):
+            main([part.format(**places) for part in line.split()])
+        return json.loads(capsys.readouterr().out)
+
+    return answer
+
+
+def test_every_command_that_prints_json_is_held_against_the_pages():
+    """A new one is missed here before it is missed by a user."""
+    commands = typer.main.get_command(build_app()).commands
+    assert {n for n, c in commands.items() if any("--json" in option.opts for option in c.params)} == COMMANDS.keys()
+
+
+def test_every_format_has_a_page():
+    """Whatever the package prints or leaves for users to read is named in docs/."""
+    sources = "".join(path.read_text() for path in (ROOT / "onnxnnw").rglob("*.py"))
+    written = set(re.findall(r"onnxnnw/([a-z]+)/\d", sources)) - OWN_FILES
+    pages = "".join(PAGES.values())
+    assert {"enrolment", "verdict", "record"} <= written
+    assert written <= set(re.findall(r"onnxnnw/([a-z]+)/\d", pages))
+
+
+@pytest.mark.parametrize("line", [line for lines in COMMANDS.values() for line in lines])
+def test_what_is_printed_is_what_is_documented(line, answers):
+    """The same fields, of the types that the page says."""
+    found = answers(line)
+    if found["format"] == "onnxnnw/verdict/1":
+        assert documented(PAGES["verdict-format.md"]).keys() == found.keys()
+        return
+    said, fields = documented(SECTIONS[found["format"]]), dict(printed(found))
+    assert said.keys() == fields.keys()
+    for name, value in fields.items():
+        allowed = [KINDS[word] for word in re.findall(r"\b(?:string|integer|number|list|object|null)\b", said[name])]
+        assert isinstance(value, allowed[0]) or (allowed[1:] == [KINDS["null"]] and value is None), name
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_examples_are_of_their_format(name):
+    """Each section shows one, and it has all the fields."""
+    (example,) = re.findall(r"```json\n(.*?)```", SECTIONS[name], re.DOTALL)
+    found = json.loads(example)
+    assert found["format"] == name
+    assert [field for field, _ in printed(found)] == list(documented(SECTIONS[name]))
