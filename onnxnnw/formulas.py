@@ -31,7 +31,7 @@ def is_formula(array: Array) -> bool:
 def _are_humps(lines: NDArray[np.float64]) -> bool:
     """Whether nearly all lines that hold anything rise once and fall once, and are nowhere negative."""
     used = lines[(lines != 0).any(1)]
-    if not len(used):
+    if not len(used) or (used >= 0).all(1).mean() < _HUMPS:
         return False
     steps = np.diff(used, axis=1)
     fallen = np.logical_or.accumulate(steps < 0, axis=1)
@@ -41,14 +41,19 @@ def _are_humps(lines: NDArray[np.float64]) -> bool:
 
 def _are_signs_of_a_transform(lines: NDArray[np.float64]) -> bool:
     """Whether lines of a few magnitudes are orthogonal."""
-    if len(lines) < _LENGTH or not np.isfinite(lines).all():
+    if len(lines) < _LENGTH or _magnitudes(lines[0]) > _MAGNITUDES or _magnitudes(lines) > _MAGNITUDES:
         return False
-    if np.unique(np.abs(lines).astype(np.float32)).size > _MAGNITUDES:
+    if not np.isfinite(lines).all():
         return False
     products = lines @ lines.T
     powers = np.sqrt(np.outer(np.diag(products), np.diag(products)))
     np.fill_diagonal(products, 0)
     return bool((powers > 0).all()) and bool((np.abs(products) <= _ORTHOGONAL * powers).all())
+
+
+def _magnitudes(values: NDArray[np.float64]) -> int:
+    """How many different ones there are."""
+    return int(np.unique(np.abs(values).astype(np.float32)).size)
 
 
 def _recurrence_r2(chosen: NDArray[np.float64]) -> float:
