@@ -123,7 +123,7 @@ def train_network(
         task.training(data),
         testing=every_kth(task.testing(data), TESTED_PER_EPOCH),
         metric=task.metrics[0],
-        adversary=architecture.build_adversary(seed),
+        adversary=architecture.build_adversary(seed) if trainer.recipe.adversarial else None,
     )
     export(architecture, trained.module, out, template)
     return trained

@@ -97,6 +97,7 @@ class Recipe:
         batch: Samples per batch.
         repeats: How often an epoch sees each sample, in new crops: small image sets have short epochs.
         fidelity: Weight of the loss beside the adversarial one, where there is an adversary (pix2pix's λ of L1).
+        adversarial: Whether a network that has an adversary is trained against it.
     """
 
     epochs: int
@@ -105,6 +106,7 @@ class Recipe:
     schedule: Constant | OneCycle | Decay = field(default_factory=Constant)
     repeats: int = 1
     fidelity: float = 1.0
+    adversarial: bool = field(default=True, repr=False)  # in no checkpoint's identity, which older ones would not have
 
     def __post_init__(self) -> None:
         if self.epochs < 0 or self.batch < 1 or self.repeats < 1:
@@ -142,4 +144,4 @@ def resumed(recipe: Recipe, epochs: int, rate: float = 0.0) -> Recipe:
     optimizer = Sgd(0.01, 0.9, 5e-4, nesterov=False) if isinstance(usual, Sgd) else usual
     if rate:
         optimizer = replace(optimizer, rate=rate)
-    return Recipe(epochs, recipe.batch, optimizer, Constant(), recipe.repeats)
+    return Recipe(epochs, recipe.batch, optimizer, Constant(), recipe.repeats, adversarial=False)

@@ -1,5 +1,6 @@
 """The network under evaluation with the images it is trained and measured on: read once per process, cut down if asked."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,7 +17,7 @@ from onnxnnw.tasks.base import Samples, Task, every_kth
 if TYPE_CHECKING:
     from onnxnnw.exporters.base import Architecture
 
-__all__ = ["ASSUMED", "Assumed", "Bench", "GeneratedImages"]
+__all__ = ["ASSUMED", "Assumed", "Bench", "GeneratedImages", "identity_of"]
 
 
 @dataclass(frozen=True)
@@ -174,3 +175,20 @@ def _read(task: Task, directory: str, generated: bool, split: str) -> Samples:
 
     with np.load(Path(directory) / "images.npz", allow_pickle=False) as found:
         return Images(found[f"{split}_pixels"], found[f"{split}_labels"].astype(np.int64))
+
+
+def identity_of(data: Path) -> str:
+    """What files are known by: SHA-256 of their names and contents.
+
+    Raises:
+        MissingData: There is no such directory.
+    """
+    if not data.is_dir():
+        raise MissingData(f"there is no directory {data}")
+    digest = hashlib.sha256()
+    for path in sorted(data.rglob("*")):
+        if path.is_file():
+            digest.update(f"{path.relative_to(data).as_posix()}\0{path.stat().st_size}\n".encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

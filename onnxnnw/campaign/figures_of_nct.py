@@ -140,10 +140,12 @@ class Scaling(Step):
     key: str
 
     kind: ClassVar[str] = "scale"
+    edition: ClassVar[int] = 2
 
     def run(self, place: Place) -> Outcome:
         source = place.input(self.candidate) / NETWORK
-        known, found = [], []
+        fits: list[bool] = []
+        found: list[dict[str, float]] = []
         with open_network(source, for_writing=True) as network:
             view = find_slots(network)
             slots = view.by_name()
@@ -151,8 +153,10 @@ class Scaling(Step):
             for count in self.positions:
                 try:
                     record = enrol(view, key_of(self.key), count, Owner(), watermark=True)
-                except CapacityError:
-                    continue  # the network is too small for so many
+                except CapacityError:  # the network is too small for so many
+                    fits.append(False)
+                    found.append({})
+                    continue
                 record = replace(record, enrolled_digest="0" * 64)
                 insertions, detections = [], []
                 for _ in range(self.repeats):
@@ -167,14 +171,14 @@ class Scaling(Step):
                     original = np.concatenate([values for _, values in mark.values()])
                     correlations(read, original)
                     detections.append(time.perf_counter() - begin)
-                known.append(count)
+                fits.append(True)
                 found.append(
                     {
                         "insertion_seconds": statistics.median(insertions),
                         "detection_seconds": statistics.median(detections),
                     }
                 )
-        return Outcome({"positions": known}, {"rows": found, "repeats": self.repeats})
+        return Outcome({"fits": fits}, {"rows": found, "repeats": self.repeats})
 
     def work(self) -> Work:
         return Work(self.kind, self.repeats * sum(self.positions), 2e-6)

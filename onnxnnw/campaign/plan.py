@@ -1,8 +1,9 @@
 """Campaign -> trials: every network of NNW-NNT's protocol at every point of the grid, and what else is asked of a method."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from onnxnnw.campaign.enrolling import Fingerprint, WrongKeys
@@ -23,7 +24,7 @@ def planned(campaign: Campaign, data: str = "") -> Plan:
     """What is to be done.
 
     Args:
-        data: What the user's data is known by (``running.identity_of``); campaigns that generate theirs need none.
+        data: What the user's data is known by (``bench.identity_of``); campaigns that generate theirs need none.
 
     Raises:
         UnknownName: A network, method, modification or parameter that does not exist.
@@ -33,8 +34,22 @@ def planned(campaign: Campaign, data: str = "") -> Plan:
     for network in campaign.networks:
         find_network(network.name, network.size)
     planner = _Planner(campaign, Subjects(campaign, data))
-    trials = {trial.address: trial for trial in planner.trials()}
+    trials: dict[str, Trial] = {}
+    for trial in planner.trials():
+        question = _question(trial)
+        if question not in trials or _testing(trial) > _testing(trials[question]):
+            trials[question] = trial
     return Plan(campaign, tuple(trials.values()))
+
+
+def _question(trial: Trial) -> str:
+    """What a trial asks of which network: blocks that ask the same, with other keys or test samples, count once."""
+    return replace(trial, results=()).address
+
+
+def _testing(trial: Trial) -> float:
+    """How many test samples at most tell a trial's quality."""
+    return max((one.step.testing or math.inf for one in trial.results if isinstance(one.step, Measure)), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -224,11 +239,11 @@ class _Planner:
             step = Scaling(
                 self.subjects.bench(network), self.subjects.base(network, 0), scales.positions, scales.repeats, label
             )
-            for place in range(len(scales.positions)):
-                found = Found("N", step, ("positions", place))
+            for place, count in enumerate(scales.positions):
+                found = Found("fits", step, ("fits", place))
                 names = ("insertion_seconds", "detection_seconds")
                 costs = tuple(Found(name, step, ("rows", place, name)) for name in names)
-                yield Trial("scaling", {**head, "repeats": scales.repeats}, (found,), costs)
+                yield Trial("scaling", {**head, "N": count, "repeats": scales.repeats}, (found,), costs)
 
 
 def _detection(

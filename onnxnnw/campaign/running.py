@@ -1,7 +1,6 @@
 """Do the steps of a plan, each once and after its inputs, and write the trials."""
 
 import contextlib
-import hashlib
 import tempfile
 import time
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from onnxnnw.campaign.bench import identity_of
 from onnxnnw.campaign.cache import Cache, DamagedEntry, Entry
 from onnxnnw.campaign.estimate import Rates
 from onnxnnw.campaign.plan import planned
@@ -22,7 +22,7 @@ from onnxnnw.campaign.trial import Plan
 from onnxnnw.campaign.workers import Workers, here
 from onnxnnw.errors import CannotLook, MissingData, TraceabilityError
 
-__all__ = ["Progress", "Ran", "Silent", "evaluate", "identity_of", "run"]
+__all__ = ["Progress", "Ran", "Silent", "evaluate", "run"]
 
 _DEATHS = ("KilledWorker", "FutureCancelledError", "CancelledError")
 
@@ -125,21 +125,6 @@ def _writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise CannotLook(f"{folder} cannot be written: {error.strerror}") from error
-
-
-def identity_of(data: Path) -> str:
-    """What the data is known by: SHA-256 of the names and sizes of its files.
-
-    Raises:
-        MissingData: There is no such directory.
-    """
-    if not data.is_dir():
-        raise MissingData(f"there is no directory {data}")
-    digest = hashlib.sha256()
-    for path in sorted(data.rglob("*")):
-        if path.is_file():
-            digest.update(f"{path.relative_to(data).as_posix()}\0{path.stat().st_size}\n".encode())
-    return digest.hexdigest()
 
 
 @dataclass

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from onnxnnw.errors import UnknownName, UsageError
 from onnxnnw.parameters import type_name
+from onnxnnw.recipes import SCHEDULES
 
 __all__ = [
     "CAMPAIGN_FORMAT",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 CAMPAIGN_FORMAT = "onnxnnw/campaign/1"
+MAX_NAME = 200
 Value = int | float | str
 Kind = TypeVar("Kind")
 
@@ -246,11 +248,25 @@ def _check(campaign: Campaign) -> None:
     known = [network.name for network in campaign.networks]
     if not known or len(set(known)) < len(known):
         raise UsageError("a campaign has [[networks]], each once")
+    if len(campaign.name) > MAX_NAME:
+        raise UsageError(f"campaign: a name has at most {MAX_NAME} characters")
+    if campaign.sharing is not None and not all(0 <= share <= 1 for share in campaign.sharing.shares):
+        raise UsageError("sharing: shares lie between 0 and 1")
+    if campaign.scaling is not None and (
+        campaign.scaling.repeats < 1 or min(campaign.scaling.positions, default=0) < 1
+    ):
+        raise UsageError("scaling: repeats and positions are at least 1")
+    if campaign.costs is not None and campaign.costs.repeats < 0:
+        raise UsageError("costs: repeats are at least 0")
     if campaign.seed < 0 or not 0 < campaign.rate < 1:
         raise UsageError("campaign: the seed is at least 0, the rate between 0 and 1")
     for network in campaign.networks:
         if network.epochs < 1 or network.published_epochs < 1 or network.training < 0:
             raise UsageError(f"{network.name}: epochs are at least 1, training samples at least 0")
+        if network.rate < 0:
+            raise UsageError(f"{network.name}: a rate is above 0, or 0 for the network's own")
+        if network.schedule and network.schedule not in SCHEDULES:
+            raise UnknownName("schedule", network.schedule, SCHEDULES)
     blocks: list[Marks | Fingerprints] = [*campaign.marks, *campaign.fingerprints]
     for block in blocks:
         if min(block.networks, block.payloads) < 1 or block.testing < 0:
@@ -261,6 +277,9 @@ def _check(campaign: Campaign) -> None:
         for name in (*block.modifications, *block.values):
             if name not in campaign.modifications:
                 raise UnknownName(f"modification in {block.title!r}", name, campaign.modifications)
+        for name in block.values:
+            if name not in block.modifications:
+                raise UsageError(f"{block.title}: values of {name}, which is not among its modifications")
     for name, values in campaign.modifications.items():
         if len(values) != 1:
             raise UsageError(f"modification {name}: one parameter with its values, not {len(values)}")
@@ -268,6 +287,10 @@ def _check(campaign: Campaign) -> None:
         for parameter in marks.published:
             if parameter not in marks.parameters:
                 raise UnknownName(f"parameter in {marks.title!r}", parameter, marks.parameters)
+            if not all(_is(value, (int, float)) for value in marks.parameters[parameter]):
+                raise UsageError(
+                    f"{marks.title}: tables have numbers only, so {parameter} cannot be among those published"
+                )
         if min((0, *marks.alpha)) < 0 or min(marks.wrong_keys, marks.epochs, marks.rate) < 0:
             raise UsageError(f"{marks.title}: alpha, epochs, rate and wrong_keys are at least 0")
 

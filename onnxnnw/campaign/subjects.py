@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-from onnxnnw.campaign.bench import Bench, GeneratedImages
+from onnxnnw.campaign.bench import Bench, GeneratedImages, identity_of
 from onnxnnw.campaign.enrolling import Embed
 from onnxnnw.campaign.examining import Asked, Change
 from onnxnnw.campaign.settings import Campaign, Evaluated, Fingerprints, Marks, Value
@@ -123,8 +124,6 @@ class Subjects:
 
     # --- marks
 
-    # --- marks
-
     def mark(
         self,
         network: Evaluated,
@@ -135,6 +134,7 @@ class Subjects:
         payload: int,
     ) -> Mark:
         label = f"{self.campaign.seed}/{network.name}/{model}/{payload}/{marks.method}"
+        label += "".join(f"/{name} {identity_of(Path(str(v)))}" for name, v in parameters.items() if _is_folder(v))
         published = {name: parameters[parameter] for parameter, name in marks.published.items()}
         used: dict[str, Any] = dict(parameters)
         epoch = None if alpha is None else self.scaled(network, alpha)
@@ -146,9 +146,15 @@ class Subjects:
         if marks.rate:
             used["rate"] = marks.rate
         head = {"method": marks.method, "kind": "watermark", "published": published, "parameters": used}
+        if self.told_apart(marks):
+            head["block"] = marks.title
         settings: Settings = tuple(sorted(parameters.items()))
         step, unmarked = self.inserted(network, marks, settings, epoch, model, label)
         return Mark(model, payload, step, Asked(step), unmarked, head, settings, self.resumed(network, marks))
+
+    def told_apart(self, marks: Marks) -> bool:
+        """Whether another block inserts the same method in another way, so that their trials are not of one setting."""
+        return any(_way(other) != _way(marks) for other in self.campaign.marks if other.method == marks.method)
 
     def resumed(self, network: Evaluated, marks: Marks) -> Schedule:
         """How a finished network is trained on while a mark is inserted."""
@@ -169,6 +175,8 @@ class Subjects:
             epoch: When the mark is written; None where it is inserted all along.
         """
         base, seed, parameters = self.base(network, model), self.seed(model), dict(settings)
+        if marks.rate and not marks.epochs:
+            raise UsageError(f"{marks.title}: a rate is that of the epochs in which a finished network is trained on")
         if marks.method in insertion_names():
             if epoch is not None:
                 raise UsageError(f"{marks.title}: {marks.method} marks during the whole training, so it has no alpha")
@@ -183,6 +191,8 @@ class Subjects:
             raise UnknownName("method", marks.method, method_names())
         if set(parameters) != {"positions", "strength"} or epoch is None:
             raise UsageError(f"{marks.title}: {marks.method} has alpha, and the parameters positions and strength")
+        if marks.epochs:
+            raise UsageError(f"{marks.title}: {marks.method} is written at one moment, so it has no epochs of its own")
         moment = Moment(epoch, int(parameters["positions"]), float(parameters["strength"]), label)
         if moment.epoch == network.epochs:
             return Embed(base, moment.positions, moment.strength, label), base
@@ -200,6 +210,8 @@ class Subjects:
         for name in block.modifications:
             ((parameter, usual),) = self.campaign.modifications[name].items()
             values = block.values.get(name, usual)
+            if name == FINE_TUNING and parameter == "epochs":
+                values = tuple(sorted(values, key=float))  # each training goes on from the one before
             tuned: Train | None = None
             for number, value in enumerate(values):
                 said = {"name": name, "parameter": parameter, "value": value}
@@ -229,6 +241,17 @@ class Subjects:
         return step
 
 
+def _is_folder(value: Value) -> bool:
+    """Whether a parameter names a folder, whose content decides as much as its name."""
+    return isinstance(value, str) and value != "" and Path(value).is_dir()
+
+
+def _way(marks: Marks) -> tuple[object, ...]:
+    """How a block inserts its method, but for what the tables print."""
+    unprinted = {name: values for name, values in marks.parameters.items() if name not in marks.published}
+    return marks.epochs, marks.rate, marks.published, unprinted
+
+
 @cache
 def _refused_early(change: Change) -> None:
     """Refuse a modification's impossible parameters before hours of training, not after them."""
@@ -238,4 +261,9 @@ def _refused_early(change: Change) -> None:
     for name, _ in change.parameters:
         if name not in known:
             raise UnknownName(f"parameter of {change.name}", name, known)
-    kind(**{name: value for name, value in context.items() if name in known}, **dict(change.parameters))
+    given = {name: value for name, value in context.items() if name in known}
+    try:
+        kind(**given, **dict(change.parameters))
+    except TypeError:
+        said = ", ".join(f"{name} = {value!r}" for name, value in change.parameters)
+        raise UsageError(f"modification {change.name}: {said} is not of the kind that it takes") from None

@@ -123,10 +123,10 @@ def _workers(jobs: int, cluster: str | None) -> Any:
 
 
 def _tell(campaign: "Campaign", data: Path | None, cache: Path, jobs: int, as_json: bool) -> None:
+    from onnxnnw.campaign.bench import identity_of
     from onnxnnw.campaign.cache import Cache
     from onnxnnw.campaign.estimate import estimate
     from onnxnnw.campaign.plan import planned
-    from onnxnnw.campaign.running import identity_of
 
     found = estimate(planned(campaign, "" if data is None else identity_of(data)), Cache(cache))
     if as_json:

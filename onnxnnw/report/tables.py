@@ -238,8 +238,16 @@ def iterations_entry(trials: Sequence[Injection]) -> Entry:
     """Mean batch iterations until the mark was in; where it never was, or training does not insert it, a word."""
     kept = [trial for trial in trials if trial.iterations is not None]
     if trials and not kept:
-        return note("not by training")
-    return averaged(counts.mean(trial.iterations for trial in kept), fixed(0), kept) if kept else missing()
+        at_one_moment = all(trial.mark is not None and "alpha" in dict(trial.mark.published) for trial in trials)
+        return note("not by training" if at_one_moment else f"never complete (0 of {len(trials)})")
+    if not kept:
+        return missing()
+    entry = averaged(counts.mean(trial.iterations for trial in kept), fixed(0), kept)
+    return (
+        entry
+        if len(kept) == len(trials)
+        else replace(entry, text=f"{entry.text} ({len(kept)} of {len(trials)} complete)")
+    )
 
 
 def increase_entry(trials: Sequence[Injection]) -> Entry:

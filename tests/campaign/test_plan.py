@@ -5,6 +5,7 @@ from functools import cache
 
 import pytest
 
+from onnxnnw.campaign.bench import identity_of
 from onnxnnw.campaign.plan import planned
 from onnxnnw.campaign.settings import Campaign, load_campaign, preset, preset_names
 from onnxnnw.campaign.trajectories import Train
@@ -81,6 +82,73 @@ def test_there_are_as_many_networks_as_the_protocol_wants(tmp_path):
     assert len(points) == 3 * 3 * 2
 
 
+AGAIN = """
+[[marks]]
+title = "NCT again"
+method = "nct"
+alpha = [2]
+parameters = { positions = [256], strength = [2.0] }
+published = { positions = "N" }
+modifications = ["gaussian-noise"]
+payloads = 3
+wrong_keys = 1
+testing = 20
+"""
+
+
+def test_blocks_that_ask_the_same_of_the_same_network_count_it_once(tmp_path):
+    """With other keys beside it and other test samples; the one with more samples is kept."""
+    trials = planned(campaign(tmp_path, TINY + AGAIN)).trials
+    asked = Counter(str((trial.study, trial.fields)) for trial in trials)
+    assert set(asked.values()) == {1}
+    shared = [
+        trial
+        for trial in trials
+        if trial.study == "detection"
+        and trial.fields["mark"]["published"] == {"N": 256, "alpha": 2}
+        and trial.fields["truth"]
+        and trial.fields["modification"] is None
+    ]
+    testing = {trial.fields["payload"]: {f.name: f.step for f in trial.results}["quality"].testing for trial in shared}
+    assert testing == {0: 0, 1: 0, 2: 20}
+
+
+def test_blocks_that_insert_in_another_way_are_told_apart(tmp_path):
+    """What the tables print is the same, the networks are not; each block has rows of its own."""
+    other = """
+[[marks]]
+title = "RTW, longer"
+method = "rtw"
+epochs = 3
+parameters = { weight = [0.5], bits = [24] }
+published = { weight = "lambda" }
+"""
+    for text, blocks in ((TINY, {None}), (TINY + other, {"RTW", "RTW, longer"})):
+        trials = planned(campaign(tmp_path, text)).trials
+        marks = [trial.fields["mark"] for trial in trials if trial.study == "detection"]
+        assert {mark.get("block") for mark in marks if mark["method"] == "rtw"} == blocks
+        assert {mark.get("block") for mark in marks if mark["method"] == "nct"} == {None}
+
+
+def test_fine_tuning_goes_on_from_fewer_epochs_to_more(tmp_path):
+    """In whatever order the file has them."""
+
+    def tuned(text: str) -> set[str]:
+        return {trial.address for trial in planned(campaign(tmp_path, text)).trials}
+
+    assert tuned(TINY.replace("epochs = [1, 2] }", "epochs = [2, 1] }")) == tuned(TINY)
+
+
+def test_data_is_known_by_its_content(tmp_path):
+    """Other bytes in files of the same name and size are other data."""
+    found = []
+    for name, content in (("a", b"12"), ("b", b"21"), ("c", b"12")):
+        (tmp_path / name / "inner").mkdir(parents=True)
+        (tmp_path / name / "inner" / "batch").write_bytes(content)
+        found.append(identity_of(tmp_path / name))
+    assert found[0] == found[2] != found[1]
+
+
 @pytest.mark.parametrize("name", preset_names())
 def test_presets_are_sound(name):
     """Each is read and planned, every parameter checked."""
@@ -136,6 +204,24 @@ def test_presets_have_the_whole_grid(name):
         ("[[fingerprints]]", "[fingerprints]", "list of tables"),
         ("seed = 3", "seed = ", "is not TOML"),
         ("seed = 3", "seed = true", "seed is an int"),
+        ("seed = 3", f'name = "{"n" * 201}"', "at most 200"),
+        ("shares = [0.0, 1.0]", "shares = [-0.1]", "between 0 and 1"),
+        ("positions = [64, 128], repeats = 1", "positions = [64, 128], repeats = 0", "repeats and positions"),
+        ("published_epochs = 2", 'published_epochs = 2\nschedule = "onecycle"', "no schedule named 'onecycle'"),
+        ("published_epochs = 2", "published_epochs = 2\nrate = -0.1", "a rate is above 0"),
+        ("ratio = [0.1]", 'ratio = ["much"]', "not of the kind"),
+        ("alpha = [0, 1, 2]", "alpha = [0, 1, 2]\nepochs = 7", "no epochs of its own"),
+        ("alpha = [0, 1, 2]", "alpha = [0, 1, 2]\nrate = 0.5", "a rate is that of the epochs"),
+        (
+            'modifications = ["gaussian-noise", "fine-tuning"]\nvalues',
+            'modifications = ["gaussian-noise"]\nvalues',
+            "not among",
+        ),
+        (
+            'weight = [0.5], bits = [24] }\npublished = { weight = "lambda" }',
+            'form = ["mean-log2"] }\npublished = { form = "lambda" }',
+            "numbers only",
+        ),
     ],
 )
 def test_impossible_campaigns_are_refused_before_anything_is_trained(tmp_path, old, new, said):

@@ -8,8 +8,8 @@ from onnxnnw.report.counts import STRICT, counts
 from onnxnnw.report.results import read_results
 from onnxnnw.report.sheets import NOT_MEASURED, Sheet
 from onnxnnw.report.summary import summarise
-from onnxnnw.report.tables import standard_sheets
-from onnxnnw.report.trials import Detection
+from onnxnnw.report.tables import iterations_entry, standard_sheets
+from onnxnnw.report.trials import Detection, read_trial
 from onnxnnw.report.writing import all_sheets
 from onnxnnw.standard.tables import TABLES
 from tests.report import made
@@ -238,3 +238,22 @@ def test_memory_and_its_margin_are_in_the_same_unit(sheets, results):
     assert rows[0][3].value == pytest.approx(61.0000005)
     half = 12.7062047 * 2**-0.5 / 2**0.5 * 1e-6  # Student's t of one degree of freedom, deviation over the root of two
     assert rows[0][3].high - rows[0][3].value == pytest.approx(half, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("published", "iterations", "said"),
+    [
+        ({"alpha": 90.0}, [None, None], "not by training"),
+        ({"rho": 10.0}, [None, None], "never complete (0 of 2)"),
+        ({"rho": 10.0}, [500.0, None], "500 (1 of 2 complete)"),
+        ({"rho": 10.0}, [500.0, 510.0], "505"),
+    ],
+)
+def test_iterations_say_what_was_not_complete(published, iterations, said):
+    """A mark that training inserts and never completes is not one that training does not insert."""
+    own = made.mark("nct" if "alpha" in published else "tbw", "watermark", published, "")
+    lines = [
+        made.line("injection", n, network="resnet8", mark=own, iterations=i, cost={}) for n, i in enumerate(iterations)
+    ]
+    entry = iterations_entry([read_trial(one, f"line {number}") for number, one in enumerate(lines, 1)])
+    assert entry.text == said
