@@ -17,7 +17,8 @@ from torch import nn
 
 from onnxnnw.checkpoints import load_module
 from onnxnnw.errors import CannotLook, UnknownName, UnreadableData, UsageError
-from onnxnnw.recipes import SCHEDULES, Adam, Constant, Decay, OneCycle, Recipe, Sgd, adjusted
+from onnxnnw.networks import find_network, train_network
+from onnxnnw.recipes import SCHEDULES, Adam, Constant, Decay, OneCycle, Recipe, Sgd, adjusted, resumed
 from onnxnnw.tasks.base import Arrays
 from onnxnnw.tasks.classification import TOP1
 from onnxnnw.training import Hooks, Trainer, write_values
@@ -303,6 +304,25 @@ def test_adversary_is_trained_too(tmp_path):
     assert not torch.equal(judged["0.weight"], judge.state_dict()["0.weight"])
     (tmp_path / "state.epoch-1.pt").replace(path)
     assert_equal_weights(trainer(generator, samples, adversary=judge).module, trained.module)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["from the beginning", "resumed"])
+def test_a_resumed_training_has_no_adversary(again, monkeypatch):
+    """Marked or not: no ONNX file holds one, and a network that trains against one is no match for one that does not."""
+    architecture = find_network("pix2pix", "small")
+    for split in ("training", "testing"):
+        monkeypatch.setattr(type(architecture.task()), split, lambda task, data: None)
+    seen = []
+
+    def caught(trainer, module, samples, *, adversary=None, **more):
+        seen.append(adversary)
+        raise CannotLook("seen")
+
+    monkeypatch.setattr(Trainer, "__call__", caught)
+    recipe = architecture.recipe()
+    with pytest.raises(CannotLook, match="seen"):
+        train_network(architecture, Path(), Path("x.onnx"), recipe=resumed(recipe, 1) if again else recipe)
+    assert (seen == [None]) == again
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=repr)
