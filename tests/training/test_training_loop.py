@@ -311,7 +311,7 @@ def test_a_resumed_training_has_no_adversary(again, monkeypatch):
     """Marked or not: no ONNX file holds one, and a network that trains against one is no match for one that does not."""
     architecture = find_network("pix2pix", "small")
     for split in ("training", "testing"):
-        monkeypatch.setattr(type(architecture.task()), split, lambda task, data: None)
+        monkeypatch.setattr(type(architecture.task()), split, lambda task, data: [0])
     seen = []
 
     def caught(trainer, module, samples, *, adversary=None, **more):
