@@ -17,7 +17,9 @@
 "The mark is not there" is a result, never an error.
 """
 
+import copyreg
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = [
     "CannotLook",
@@ -40,6 +42,11 @@ class TraceabilityError(Exception):
     """Root of all errors raised on purpose; ``exit_code`` is what the command line ends with."""
 
     exit_code = 3
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own calls the constructor with the message, which fails where that takes anything else, in whichever
+        # process the error came from a worker
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class UsageError(TraceabilityError):

@@ -1,15 +1,20 @@
 """Steps are addressed by what decides them, done once, checked when they are read, and done again when they are damaged."""
 
+import copy
+import inspect
 import json
+import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from onnxnnw.campaign.cache import Cache, DamagedEntry
 from onnxnnw.campaign.running import run
 from onnxnnw.campaign.workers import here, on_this_machine
-from tests.campaign.toys import Number, Sum, Told, plan_of
+from onnxnnw.errors import TraceabilityError
+from tests.campaign.toys import Lacking, Number, Sum, Told, plan_of
 
 
 @pytest.fixture
@@ -141,6 +146,36 @@ def test_a_step_that_kills_every_worker_is_given_up(tmp_path, log):
     ran, entries = do(tmp_path, killer, other, workers=on_this_machine(2))
     assert list(entries) == [other.address]
     assert "3 times" in ran.failed[0]
+
+
+def errors_below(kind: type[TraceabilityError]) -> Iterator[type[TraceabilityError]]:
+    """All errors of the package that were imported."""
+    for one in kind.__subclasses__():
+        if one.__module__.startswith("onnxnnw."):
+            yield one
+        yield from errors_below(one)
+
+
+ERRORS = [TraceabilityError, *errors_below(TraceabilityError)]
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+def test_every_error_comes_back_from_a_worker(kind):
+    """Pickled and copied: the same kind, message and fields, whatever its constructor takes."""
+    takes = inspect.signature(kind.__init__).parameters.values()
+    wanted = [p for p in takes if p.name != "self" and p.kind is p.POSITIONAL_OR_KEYWORD]
+    error = kind(*(f"word {number}" for number in range(len(wanted) or 1)))
+    error.add_note("a note")
+    for found in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(found) is kind
+        assert (str(found), found.args, vars(found)) == (str(error), error.args, vars(error))
+
+
+def test_an_error_of_several_arguments_is_told_by_its_message(tmp_path, log):
+    """From a process of its own; no worker died."""
+    ran, _ = do(tmp_path, Lacking(str(log)), Number(1, str(log)), workers=on_this_machine(2))
+    assert len(ran.failed) == 1
+    assert "onnxnnw[cluster]" in ran.failed[0]
 
 
 def test_two_campaigns_share_a_step_under_way(tmp_path, log):

@@ -9,7 +9,7 @@ from typing import ClassVar
 from onnxnnw.campaign.settings import Campaign, Evaluated
 from onnxnnw.campaign.step import Outcome, Place, Step, Work
 from onnxnnw.campaign.trial import Found, Plan, Trial
-from onnxnnw.errors import CannotLook
+from onnxnnw.errors import CannotLook, MissingExtra
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,22 @@ class Sum(Step):
 
     def work(self) -> Work:
         return Work(self.kind, len(self.of))
+
+
+@dataclass(frozen=True)
+class Lacking(Step):
+    """Needs a package that is not there."""
+
+    log: str
+
+    kind: ClassVar[str] = "lacking"
+    files: ClassVar[tuple[str, ...]] = ()
+
+    def run(self, place: Place) -> Outcome:
+        raise MissingExtra("dask", "cluster")
+
+    def work(self) -> Work:
+        return Work(self.kind)
 
 
 def plan_of(*steps: Step) -> Plan:
