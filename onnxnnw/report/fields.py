@@ -1,6 +1,5 @@
 """The fields of an object from a file, each asked for with the type it has to have."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -91,7 +90,7 @@ class Fields:
         return self.content.get(name) is not None
 
     def numbers(self, name: str, strict: bool = True) -> Numbers:
-        """An object of numbers; nothing is an empty one. Unless strict, all that is no number is left out."""
+        """An object of numbers; nothing is an empty one. Unless strict, texts and whatever else is no number are left out."""
         if not self.has(name):
             return {}
         inner = self.inner(name)
@@ -120,7 +119,7 @@ def visible(text: str) -> str:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _shown(value: object) -> str:

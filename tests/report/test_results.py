@@ -75,22 +75,34 @@ DAMAGED = {
     "an unknown decision": json.dumps(one(verdict={**made.verdict(-9, {}, True), "decision": "maybe"})).encode(),
     "quality is a word": json.dumps(one(quality={"top1": "good"})).encode(),
     "a quality beyond floats": json.dumps(one(quality={"top1": 0})).replace('"top1": 0', '"top1": 1e999').encode(),
+    "a quality of 401 digits": json.dumps(one(quality={"top1": 10**400})).encode(),
+    "a cost of 401 digits": json.dumps(one(cost={"seconds": 10**400})).encode(),
+    "a cost of minus 401 digits": json.dumps(one(cost={"seconds": -(10**400)})).encode(),
+    "a cost beyond floats": json.dumps(one(cost={"seconds": 0})).replace('"seconds": 0', '"seconds": 1e999').encode(),
+    "a value of 401 digits": json.dumps(one(verdict=made.verdict(-9, {"rho": 10**400}, True))).encode(),
     "no mark": json.dumps(one(mark=None)).encode(),
     "a modification without name": json.dumps(one(modification={"value": 3})).encode(),
-    "the same trial again": json.dumps(one(trial="detection-00000")).encode(),
+    "the same trial again": json.dumps(one(trial="good-0")).encode(),
 }
 
 
 @pytest.mark.parametrize("line", DAMAGED.values(), ids=DAMAGED.keys())
 def test_a_damaged_line_is_named_by_its_number(line, tmp_path):
     """The third line is wrong, and the error says so in one line."""
-    good = [json.dumps(one(trial=f"detection-0000{number}")).encode() for number in range(2)]
+    good = [json.dumps(one(trial=f"good-{number}")).encode() for number in range(2)]
     made.write(tmp_path, [])
     (tmp_path / "trials.jsonl").write_bytes(b"\n".join([*good, line, b""]))
     with pytest.raises(UnreadableData, match=r"trials\.jsonl: line 3") as caught:
         read_results(tmp_path)
     assert len(str(caught.value)) < 500
     assert "\n" not in str(caught.value)
+
+
+def test_a_number_beyond_floats_is_named_by_its_field(tmp_path):
+    """Also among numbers that may stand beside texts."""
+    made.write(tmp_path, [one(cost={"device": "cpu", "seconds": 10**400})])
+    with pytest.raises(UnreadableData, match=r"line 1: 'cost': 'seconds' has to be a number"):
+        read_results(tmp_path)
 
 
 @pytest.mark.parametrize(
