@@ -4,6 +4,7 @@ Abstract images come from the key, in whole numbers only, so that they are the s
 kept in the record. label = (Symbol + key-uniform) mod C, never conditioned on images or answers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -218,25 +219,44 @@ def _enlarge(grid: NDArray[np.int64], height: int, width: int) -> NDArray[np.int
 def own_images(
     folder: Path, most: int, size: tuple[int, int], classes: int | None
 ) -> tuple[Images, NDArray[np.int64] | None]:
-    """The user's images at the network's size, with the user's labels where they lie in folders named by class."""
+    """The user's images at the network's size, with the user's labels where they lie in folders named by class.
+
+    Args:
+        folder: Of images, or of one folder of images per class.
+        most: How many at most; the first ones, of classes in turn.
+        size: Height and width.
+        classes: How many the network has; None where it answers with images.
+    """
     if not folder.is_dir():
         raise MissingData(f"there is no folder {folder} with trigger images")
     kinds = (".png", ".jpg", ".jpeg")
-    groups = sorted(path for path in folder.iterdir() if path.is_dir())
-    files: list[tuple[Path, int]] = []
+    groups = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: (len(path.name), path.name))
+    by_class: list[list[tuple[Path, int]]] = []
     for group in groups:
         if classes is None:
             raise UsageError("this network answers with images, so its triggers have no labels to choose")
         if not group.name.isdecimal() or int(group.name) >= classes:
             raise UsageError(f"{group} is not named after one of the network's {classes} classes, 0 to {classes - 1}")
-        files += [(path, int(group.name)) for path in image_files(group, kinds)]
-    files = files or [(path, -1) for path in image_files(folder, kinds)]
+        by_class.append([(path, int(group.name)) for path in image_files(group, kinds)])
+    files = _in_turn(by_class, most) or [(path, -1) for path in image_files(folder, kinds)][:most]
     if not files:
         raise MissingData(f"{folder} has no images ({', '.join(kinds)})")
-    files = files[:most]
     images = np.stack([_resized(open_image(path), size) for path, _ in files])
     labels = np.array([label for _, label in files], np.int64)
     return images, labels if groups else None
+
+
+def _in_turn(by_class: Sequence[Sequence[tuple[Path, int]]], most: int) -> list[tuple[Path, int]]:
+    """One of each class, then the next of each, up to ``most``; the last round is spread evenly. Class by class."""
+    taken = [0] * len(by_class)
+    while (left := most - sum(taken)) > 0:
+        having = [number for number, files in enumerate(by_class) if taken[number] < len(files)]
+        if not having:
+            break
+        turn = min(left, len(having))
+        for place in range(turn):
+            taken[having[place * len(having) // turn]] += 1
+    return [file for files, count in zip(by_class, taken, strict=True) for file in files[:count]]
 
 
 def _resized(image: Images, size: tuple[int, int]) -> Images:

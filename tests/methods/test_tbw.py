@@ -1,5 +1,6 @@
 """TBW: the network is asked, and without the key each answer is right with probability 1/C."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 from onnxnnw.errors import CannotLook, MissingData, UnreadableRecord, UsageError
 from onnxnnw.methods.tbw import TBW, TbwInsertion
 from onnxnnw.runtime import open_runtime
-from onnxnnw.triggers import Triggers
+from onnxnnw.triggers import Triggers, own_images
 from tests.methods import marks, measure
 from tests.methods.marks import assert_binomial
 
@@ -161,6 +162,30 @@ def test_own_labels_get_the_standard_decision_only(tmp_path, resnet8):
     assert not judgement.significant
     assert judgement.association.log10_p == 0
     assert TBW().required(record, 1e-6) > judgement.symbols
+
+
+@pytest.mark.parametrize(
+    ("sizes", "most", "expected"),
+    [
+        ({"0": 20, "1": 20, "2": 20, "3": 20}, 12, {0: 3, 1: 3, 2: 3, 3: 3}),
+        ({"0": 20, "1": 20, "2": 20, "3": 20}, 6, {0: 2, 1: 1, 2: 2, 3: 1}),
+        ({"0": 1, "1": 20, "2": 3}, 10, {0: 1, 1: 6, 2: 3}),
+        ({str(label): 2 for label in range(10)}, 5, {0: 1, 2: 1, 4: 1, 6: 1, 8: 1}),
+        ({"2": 2, "10": 2}, 3, {2: 2, 10: 1}),
+        ({"0": 2, "1": 2}, 9, {0: 2, 1: 2}),
+    ],
+)
+def test_own_labels_are_taken_from_all_classes_in_turn(tmp_path, sizes, most, expected):
+    """However many triggers: no class has two more than another that has images left, and a part round is spread evenly."""
+    for name, count in sizes.items():
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            Image.fromarray(np.full((4, 4, 3), number * 10, np.uint8)).save(tmp_path / name / f"{number:02}.png")
+    images, labels = own_images(tmp_path, most, (4, 4), 11)
+    assert Counter(labels.tolist()) == expected
+    assert labels.tolist() == sorted(labels)
+    for label, count in expected.items():  # of each class the first ones
+        assert images[labels == label, 0, 0, 0].tolist() == [number * 10 for number in range(count)]
 
 
 def test_wrong_use_is_told(tmp_path, resnet8):
