@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["RESULTS", "RESULTS_FORMAT", "TRIALS", "compress_trials", "refuse_foreign", "write_results"]
 
 RESULTS_FORMAT = "onnxnnw/results/1"
-RESULTS, TRIALS = "results.json", "trials.jsonl"
+RESULTS, TRIALS, PACKED = "results.json", "trials.jsonl", "trials.jsonl.gz"
 
 
 def refuse_foreign(out: Path, name: str) -> None:
@@ -69,6 +69,7 @@ def write_results(plan: Plan, entries: Mapping[str, Entry], ran: "Ran", out: Pat
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_whole(out / TRIALS, "".join(line + "\n" for line in lines).encode())
+        (out / PACKED).unlink(missing_ok=True)  # of an earlier run: two lists of trials are read by nobody
         write_whole(out / RESULTS, json.dumps(content, indent=2, ensure_ascii=True).encode() + b"\n")
     except OSError as error:
         raise CannotLook(f"{out}: results cannot be written: {error.strerror}") from error
@@ -78,7 +79,7 @@ def write_results(plan: Plan, entries: Mapping[str, Entry], ran: "Ran", out: Pat
 def compress_trials(out: Path) -> Path:
     """Pack the trials of a folder, for keeping; the same trials give the same bytes."""
     content = (out / TRIALS).read_bytes()
-    packed = out / f"{TRIALS}.gz"
+    packed = out / PACKED
     write_whole(packed, gzip.compress(content, mtime=0))
     (out / TRIALS).unlink()
     return packed

@@ -14,6 +14,7 @@ from onnxnnw.campaign.step import key_of
 from onnxnnw.campaign.workers import on_this_machine
 from onnxnnw.cli import main
 from onnxnnw.errors import MissingData
+from onnxnnw.report.results import read_results
 from tests.campaign.conftest import TINY, trials_of, without_costs
 
 pytestmark = pytest.mark.xdist_group("campaigns")  # one worker makes the tiny campaign for all of them
@@ -142,6 +143,19 @@ def test_the_command_line(tiny, tmp_path, capsys):
     other = [str(tmp_path / "other.toml"), "--cache", str(tiny / "cache")]
     assert command(*other, "-o", tmp_path / "r") == 2
     assert "another folder" in capsys.readouterr().err
+
+
+def test_packed_trials_make_room_for_new_ones(tiny, tmp_path):
+    """Packed, then not, then packed again: the folder has one list of trials, which a report reads."""
+    common = [str(tiny / "campaign.toml"), "--cache", str(tiny / "cache"), "-o", tmp_path / "r"]
+    for options, name in (
+        (["--compress"], "trials.jsonl.gz"),
+        ([], "trials.jsonl"),
+        (["--compress"], "trials.jsonl.gz"),
+    ):
+        assert command(*common, *options) == 0
+        assert sorted(path.name for path in (tmp_path / "r").iterdir()) == ["results.json", name]
+        assert len(read_results(tmp_path / "r").trials) == len(trials_of(tiny / "results"))
 
 
 @pytest.mark.parametrize(
