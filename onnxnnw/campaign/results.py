@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnxnnw.campaign.cache import Entry
 from onnxnnw.campaign.environment import environment
+from onnxnnw.campaign.settings import Campaign
 from onnxnnw.campaign.trial import Plan
 from onnxnnw.errors import CannotLook, UsageError
 from onnxnnw.graph.patch import write_whole
@@ -23,20 +24,33 @@ RESULTS_FORMAT = "onnxnnw/results/1"
 RESULTS, TRIALS, PACKED = "results.json", "trials.jsonl", "trials.jsonl.gz"
 
 
-def refuse_foreign(out: Path, name: str) -> None:
+def refuse_foreign(out: Path, campaign: Campaign) -> None:
     """Refuse a folder that holds the results of another campaign, before hours of work.
+
+    A campaign that was changed is another one, whatever its name, which is its file's by default: finished steps are found
+    in the cache wherever results go.
 
     Raises:
         UsageError: It does.
     """
     try:
-        found = json.loads((out / RESULTS).read_text("utf-8"))["name"]
+        head = json.loads((out / RESULTS).read_text("utf-8"))
+        name, said = head["name"], head["campaign"]
     except (FileNotFoundError, NotADirectoryError):
         return
-    except (OSError, ValueError, KeyError, TypeError):
-        found = "something else"
-    if found != name:
-        raise UsageError(f"{out} holds the results of {found}; name another folder")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise UsageError(f"{out} holds a {RESULTS} of no known campaign; name another folder") from None
+    if name != campaign.name:
+        raise UsageError(f"{out} holds the results of another campaign, {name}; name another folder")
+    if said != json.loads(json.dumps(_said(campaign))):
+        raise UsageError(
+            f"{out} holds the results of another campaign called {name}, or of this one before it was changed; name another folder"
+        )
+
+
+def _said(campaign: Campaign) -> dict[str, Any]:
+    """The campaign as it was read; its fields where it was made in Python."""
+    return dict(campaign.source) or asdict(campaign)
 
 
 def write_results(plan: Plan, entries: Mapping[str, Entry], ran: "Ran", out: Path) -> "Ran":
@@ -54,7 +68,7 @@ def write_results(plan: Plan, entries: Mapping[str, Entry], ran: "Ran", out: Pat
     content: dict[str, Any] = {
         "format": RESULTS_FORMAT,
         "name": campaign.name,
-        "campaign": dict(campaign.source),
+        "campaign": _said(campaign),
         "cuts": [asdict(cut) for cut in campaign.cuts],
         "environment": dict(environment()),
         "date": time.strftime("%Y-%m-%d"),

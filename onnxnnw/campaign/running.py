@@ -15,7 +15,7 @@ from onnxnnw.campaign.bench import identity_of
 from onnxnnw.campaign.cache import Cache, DamagedEntry, Entry
 from onnxnnw.campaign.estimate import Rates
 from onnxnnw.campaign.plan import planned
-from onnxnnw.campaign.results import write_results
+from onnxnnw.campaign.results import refuse_foreign, write_results
 from onnxnnw.campaign.settings import Campaign
 from onnxnnw.campaign.step import Step
 from onnxnnw.campaign.trial import Plan
@@ -97,16 +97,18 @@ def evaluate(
     """Evaluate a campaign: do its steps, or find them done, and write its trials.
 
     Args:
-        out: Folder for ``results.json`` and ``trials.jsonl``; other campaigns' results are not overwritten.
+        out: Folder for ``results.json`` and ``trials.jsonl``; results of other campaigns, and of this one before it was changed,
+            are not overwritten.
         cache: Folder of finished steps, which campaigns share.
         data: Directory of the tasks' data; see docs/networks.md.
         workers: Who does the steps; this process by default.
         progress: Who is told.
 
     Raises:
-        UsageError: The campaign says something impossible.
+        UsageError: The campaign says something impossible, or the folder holds the results of another one.
         CannotLook: Data is missing, or results or steps cannot be written.
     """
+    refuse_foreign(out, campaign)
     if data is None and campaign.generated is None:
         raise MissingData(f"the campaign {campaign.name} needs data: give its directory with --data")
     plan = planned(campaign, "" if data is None else identity_of(data))

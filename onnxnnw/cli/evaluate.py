@@ -66,10 +66,9 @@ def evaluate(
         return
     if out is None:
         raise UsageError("give a folder for the results with -o")
-    from onnxnnw.campaign.results import compress_trials, refuse_foreign
+    from onnxnnw.campaign.results import compress_trials
     from onnxnnw.campaign.running import evaluate as run
 
-    refuse_foreign(out, chosen.name)
     ran = run(chosen, out, store, data, _workers(jobs, cluster), Shown())
     if compress:
         compress_trials(out)

@@ -1,8 +1,10 @@
 """A whole campaign of seconds: its trials, and the command line."""
 
 import json
+import re
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -10,12 +12,15 @@ from onnxnnw.campaign import evaluate, load_campaign
 from onnxnnw.campaign.cache import Cache
 from onnxnnw.campaign.estimate import estimate
 from onnxnnw.campaign.plan import planned
+from onnxnnw.campaign.results import refuse_foreign, write_results
+from onnxnnw.campaign.running import Ran
 from onnxnnw.campaign.step import key_of
 from onnxnnw.campaign.workers import on_this_machine
 from onnxnnw.cli import main
-from onnxnnw.errors import MissingData
+from onnxnnw.errors import MissingData, UsageError
 from onnxnnw.report.results import read_results
 from tests.campaign.conftest import TINY, trials_of, without_costs
+from tests.campaign.toys import plan_of
 
 pytestmark = pytest.mark.xdist_group("campaigns")  # one worker makes the tiny campaign for all of them
 
@@ -156,6 +161,54 @@ def test_packed_trials_make_room_for_new_ones(tiny, tmp_path):
         assert command(*common, *options) == 0
         assert sorted(path.name for path in (tmp_path / "r").iterdir()) == ["results.json", name]
         assert len(read_results(tmp_path / "r").trials) == len(trials_of(tiny / "results"))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("campaign", "seed = 3", "seed = 4"),
+        ("campaign", "bits = [24]", "bits = [24, 32]"),
+        ("campaign", 'title = "RTW"', 'title = "RTW2"'),
+        ("other", "", ""),
+    ],
+)
+def test_results_of_another_campaign_are_never_overwritten(tiny, tmp_path, name, old, new):
+    """Another name, or the same name and anything else: refused by the library, before any work, nothing touched."""
+    folder = shutil.copytree(tiny / "results", tmp_path / "results")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    path = tmp_path / f"{name}.toml"
+    path.write_text(TINY.replace(old, new))
+    with pytest.raises(UsageError, match=rf"{re.escape(str(folder))} holds .* another campaign.*; name another folder"):
+        evaluate(load_campaign(path), folder, tmp_path / "cache")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert not (tmp_path / "cache").exists()
+
+
+def test_one_campaign_goes_on_in_its_folder(tiny, tmp_path):
+    """From another file that says the same, comments and order apart."""
+    folder = shutil.copytree(tiny / "results", tmp_path / "results")
+    path = tmp_path / "campaign.toml"
+    path.write_text(TINY.replace("seed = 3\n", "").replace("[[networks]]", "# a comment\nseed = 3\n[[networks]]", 1))
+    assert evaluate(load_campaign(path), folder, tiny / "cache").done == 0
+
+
+def test_campaigns_made_in_python_are_told_apart(tmp_path):
+    """They were read from no file, so that their fields are what they say."""
+    plan = plan_of()
+    write_results(plan, {}, Ran(0, 0, 0, 0.0, 0.0), tmp_path)
+    refuse_foreign(tmp_path, plan.campaign)
+    with pytest.raises(UsageError, match="another campaign"):
+        refuse_foreign(tmp_path, replace(plan.campaign, seed=1))
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"name": "campaign"}', '{"name": "campaign", "campaign": 1}', "\xff"]
+)
+def test_a_folder_of_something_else_is_refused(tiny, tmp_path, content):
+    """Whatever else results.json is."""
+    (tmp_path / "results.json").write_text(content, "latin-1")
+    with pytest.raises(UsageError, match="name another folder"):
+        refuse_foreign(tmp_path, load_campaign(tiny / "campaign.toml"))
 
 
 @pytest.mark.parametrize(
