@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from onnxnnw.campaign import preset
 from onnxnnw.cli import main
 from onnxnnw.cli.entry import build_app
 
@@ -174,6 +175,29 @@ def test_what_is_written_goes_where_output_says():
     }
     writing = {"demo", "embed", "evaluate", "export", "fingerprint", "modify", "report", "train"}
     assert places == {name: ["--output", "-o"] for name in writing}
+
+
+PAGES = [Path(__file__).parents[2] / name for name in ("README.md", "docs/campaigns.md", "docs/report.md")]
+EVALUATIONS = [
+    (page, line.strip())
+    for page in PAGES
+    for line in page.read_text("utf-8").splitlines()
+    if line.strip().startswith(("onnxnnw evaluate", "onnxnnw report"))
+]
+
+
+@pytest.mark.parametrize(("page", "line"), EVALUATIONS, ids=[f"{page.name}: {line[:60]}" for page, line in EVALUATIONS])
+def test_evaluations_on_the_pages_can_be_typed(page, line):
+    """Their options exist, presets are called by --preset, and data is named where a preset needs it."""
+    _, name, *arguments = shlex.split(line, comments=True)
+    command = typer.main.get_command(build_app()).commands[name]
+    given = command.make_context(name, arguments).params
+    if name == "evaluate":
+        campaign, chosen = given["campaign"], given["preset"]
+        assert (campaign is None) != (chosen is None)
+        assert campaign is None or campaign.suffix == ".toml" or campaign.name == "CAMPAIGN"
+        assert given["data"] or chosen is None or preset(chosen).generated
+        assert given["out"] or given["dry_run"]
 
 
 def test_a_closed_pipe_is_no_traceback(enrolled):
