@@ -5,15 +5,18 @@ Values are integers. ``tracing`` makes a flow of a network; what stands here is 
 
 from dataclasses import dataclass, field
 
-from onnx import AttributeProto, NodeProto, SparseTensorProto
+from onnx import AttributeProto, FunctionProto, NodeProto, SparseTensorProto
 
 from onnxnnw.errors import UnreadableNetwork
 from onnxnnw.graph.stored import StoredTensor
 
-__all__ = ["ABSENT", "Body", "Flow", "Node"]
+__all__ = ["ABSENT", "UNREAD", "Body", "Flow", "Node"]
 
 ABSENT = -1
 """The value of an optional input that is not given."""
+
+UNREAD = "local function:"
+"""Begins the domain of a call whose body is not read. No rule knows such a domain, so none takes the call for the operator."""
 
 
 @dataclass(slots=True, eq=False)
@@ -35,6 +38,8 @@ class Node:
         op: Operator name; domain ``ai.onnx`` is written as the empty domain.
         version: Opset version in force where the node stands.
         conditional: Whether it stands in a branch or loop body and so may never run.
+        function: The local function that it calls, where a runtime has an operator of that name and may run that instead. Its
+            body is not read, and ``domain`` is ``UNREAD`` and the function's: ``local function:com.microsoft``.
     """
 
     proto: NodeProto
@@ -46,6 +51,7 @@ class Node:
     conditional: bool = False
     bodies: tuple[Body, ...] = ()
     bindings: "dict[str, AttributeProto] | None" = None
+    function: FunctionProto | None = None
 
     def attributes(self) -> dict[str, AttributeProto]:
         """The attributes by name, references to a function's attributes resolved."""
@@ -89,6 +95,8 @@ class Flow:
         replaceable: Initializers that are graph inputs too, so a caller may replace them at run time.
         inputs: Graph inputs without a stored value.
         outputs: Graph outputs.
+        calls: Domain and name of the local functions that were inlined, each once, in the order in which they are called.
+        unread_functions: Those that are called and not read, each once; see ``Node.function``.
     """
 
     names: list[str] = field(default_factory=list)
@@ -100,6 +108,8 @@ class Flow:
     replaceable: set[int] = field(default_factory=set)
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    unread_functions: list[FunctionProto] = field(default_factory=list)
 
     def value(self, name: str) -> int:
         """A new value."""

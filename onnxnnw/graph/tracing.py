@@ -1,7 +1,8 @@
 """Flatten a network into its flow.
 
 A name is looked up once, in its own scope and then outwards. Local functions are inlined, so that a weight inside a function
-is as visible as any other. What a body receives from outside an iteration stays unknown (dynamic).
+is as visible as any other: all but those whose name a runtime knows as an operator of its own, since it may run that instead.
+What a body receives from outside an iteration stays unknown (dynamic).
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, SparseTen
 
 from onnxnnw.errors import UnreadableNetwork
 from onnxnnw.graph.file import Network
-from onnxnnw.graph.flow import ABSENT, Body, Flow, Node
+from onnxnnw.graph.flow import ABSENT, UNREAD, Body, Flow, Node
 from onnxnnw.graph.stored import StoredTensor
 
 __all__ = ["trace_flow"]
@@ -22,15 +23,13 @@ MAX_DEPTH = 60
 MAX_NODES, _BYTES_PER_NODE = 100_000, 33  # a node costs 1,300 bytes of memory: 100,000 always, more in larger models
 _SPARE = 300_000
 _LONG = 300
-_STANDARD_DOMAINS = ("", "ai.onnx")
 
 
 def trace_flow(network: Network) -> Flow:
     """Flatten a network.
 
     Raises:
-        UnreadableNetwork: A name is defined twice in one scope, functions call each other in a circle, a local function has the
-            name of a standard operator, or inlining explodes.
+        UnreadableNetwork: A name is defined twice in one scope, functions call each other in a circle, or inlining explodes.
     """
     try:
         return _Tracer(network).run()
@@ -82,11 +81,9 @@ class _Tracer:
             key = (_domain(function.domain), function.name, _overload(function))
             if key in self.functions:
                 raise UnreadableNetwork(f"the local function {function.name[:80]!r} is defined twice")
-            if key[0] in _STANDARD_DOMAINS and onnx.defs.has(function.name):
-                raise UnreadableNetwork(
-                    f"a local function is named like the standard operator {function.name}; runtimes disagree which one runs"
-                )
             self.functions[key] = function
+        self.unread = _named_like_operators(self.functions) if self.functions else frozenset()
+        self.called: set[tuple[str, ...]] = set()
         self.limit = self.left = MAX_NODES + network.skeleton_size // _BYTES_PER_NODE
         self.unfolded = _SPARE + 10 * len(model.graph.node)
 
@@ -182,13 +179,16 @@ class _Tracer:
             raise UnreadableNetwork("an operator's name is no readable text")
         if domain == "ai.onnx":
             domain = ""
-        if self.functions:
-            function = self.functions.get((domain, op, _overload(proto)))
-            if function is not None:
+        function = self.functions.get((domain, op, _overload(proto))) if self.functions else None
+        version, conditional = scope.versions.get(domain, 0), scope.level > 0
+        if function is not None:
+            unread = (domain, op) in self.unread
+            self.remember(function, domain, unread)
+            if not unread:
                 self.call(function, proto, inputs, outputs, scope, depth)
                 return
-        version, conditional = scope.versions.get(domain, 0), scope.level > 0
-        node = Node(proto, op, domain, version, tuple(inputs), outputs, conditional, (), scope.bindings)
+            domain = UNREAD + domain
+        node = Node(proto, op, domain, version, tuple(inputs), outputs, conditional, (), scope.bindings, function)
         if op == "Constant" and not domain:
             self.constant(node, scope)
             return
@@ -245,6 +245,17 @@ class _Tracer:
             self.flow.nodes.append(alias)
             self.flow.producer[value] = alias
 
+    def remember(self, function: FunctionProto, domain: str, unread: bool) -> None:
+        """Note that a local function is called."""
+        key = (domain, function.name, _overload(function)) if unread else (domain, function.name)
+        if key in self.called:
+            return
+        self.called.add(key)
+        if unread:
+            self.flow.unread_functions.append(function)
+        else:
+            self.flow.calls.append((domain, function.name))
+
     def constant(self, node: Node, scope: _Scope) -> None:
         (value,) = node.outputs if len(node.outputs) == 1 else (ABSENT,)
         if value == ABSENT:
@@ -279,6 +290,12 @@ _LITERALS = {
     "value_int": ("i", False, TensorProto.INT64, "<i8"),
     "value_ints": ("ints", True, TensorProto.INT64, "<i8"),
 }
+
+
+def _named_like_operators(functions: Iterable[tuple[str, str, str]]) -> frozenset[tuple[str, str]]:
+    from onnxnnw.graph.runtime_operators import is_runtime_operator  # its data: only where there are local functions
+
+    return frozenset((domain, name) for domain, name, _ in functions if is_runtime_operator(domain, name))
 
 
 def _inside(prefix: str, name: str) -> str:
