@@ -16,8 +16,8 @@ ROOMS = (
     "recipes checkpoints tasks training networks moment marking modifications campaign report demo cli"
 ).split()
 GRAPH = (
-    "formats wire relocation stored file patch flow tracing arrays decoding rules constants live uses fold slots digest "
-    "gauge compare match"
+    "formats wire relocation stored file patch flow runtime_operators tracing unread arrays decoding rules constants live "
+    "uses fold slots digest gauge compare match"
 ).split()
 PLUG_INS = ("methods", "findings", "tasks", "modifications")
 TORCH_ROOMS = ("training",)

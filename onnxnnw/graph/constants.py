@@ -148,7 +148,9 @@ class Constants:
 
 
 def _is_source(node: Node) -> bool:
-    """Whether what a node computes is not constant even where its inputs are."""
+    """Whether what a node computes is not constant even where its inputs are; of a function that is not read nobody knows."""
+    if node.function is not None:
+        return False
     return bool(node.bodies) or not node.inputs or node.op.startswith("Random")
 
 

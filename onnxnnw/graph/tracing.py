@@ -17,7 +17,7 @@ from onnxnnw.graph.file import Network
 from onnxnnw.graph.flow import ABSENT, UNREAD, Body, Flow, Node
 from onnxnnw.graph.stored import StoredTensor
 
-__all__ = ["trace_flow"]
+__all__ = ["key_of", "trace_flow"]
 
 MAX_DEPTH = 60
 MAX_NODES, _BYTES_PER_NODE = 100_000, 33  # a node costs 1,300 bytes of memory: 100,000 always, more in larger models
@@ -78,7 +78,7 @@ class _Tracer:
         model = network.model
         self.functions: dict[tuple[str, str, str], FunctionProto] = {}
         for function in model.functions:
-            key = (_domain(function.domain), function.name, _overload(function))
+            key = key_of(function)
             if key in self.functions:
                 raise UnreadableNetwork(f"the local function {function.name[:80]!r} is defined twice")
             self.functions[key] = function
@@ -179,11 +179,11 @@ class _Tracer:
             raise UnreadableNetwork("an operator's name is no readable text")
         if domain == "ai.onnx":
             domain = ""
-        function = self.functions.get((domain, op, _overload(proto))) if self.functions else None
+        function = self.functions.get(key_of(proto)) if self.functions else None
         version, conditional = scope.versions.get(domain, 0), scope.level > 0
         if function is not None:
             unread = (domain, op) in self.unread
-            self.remember(function, domain, unread)
+            self.remember(function, unread)
             if not unread:
                 self.call(function, proto, inputs, outputs, scope, depth)
                 return
@@ -245,16 +245,17 @@ class _Tracer:
             self.flow.nodes.append(alias)
             self.flow.producer[value] = alias
 
-    def remember(self, function: FunctionProto, domain: str, unread: bool) -> None:
+    def remember(self, function: FunctionProto, unread: bool) -> None:
         """Note that a local function is called."""
-        key = (domain, function.name, _overload(function)) if unread else (domain, function.name)
-        if key in self.called:
+        key = key_of(function)
+        called = key if unread else key[:2]
+        if called in self.called:
             return
-        self.called.add(key)
+        self.called.add(called)
         if unread:
             self.flow.unread_functions.append(function)
         else:
-            self.flow.calls.append((domain, function.name))
+            self.flow.calls.append(key[:2])
 
     def constant(self, node: Node, scope: _Scope) -> None:
         (value,) = node.outputs if len(node.outputs) == 1 else (ABSENT,)
@@ -308,8 +309,10 @@ def _domain(domain: str) -> str:
     return "" if domain == "ai.onnx" else domain
 
 
-def _overload(proto: FunctionProto | NodeProto) -> str:
-    return str(getattr(proto, "overload", ""))
+def key_of(proto: FunctionProto | NodeProto) -> tuple[str, str, str]:
+    """By what a call finds its function: domain, name and overload."""
+    name = proto.name if isinstance(proto, FunctionProto) else proto.op_type
+    return _domain(proto.domain), name, str(getattr(proto, "overload", ""))
 
 
 def _versions(imports: Iterable[onnx.OperatorSetIdProto]) -> dict[str, int]:

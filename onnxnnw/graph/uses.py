@@ -21,6 +21,9 @@ MIN_ELEMENTS = 64
 NCHWC_BLOCKS = (16, 8)
 """Channels in a block of onnxruntime's blocked convolutions: as many as the machine's vectors hold. The file does not say which."""
 
+_RECENT = 20
+"""Problems among which a function is looked for that is called again and again: it need not be named each time."""
+
 _RUN = 64
 """A table that is added to activations shows as many elements; a mask or a grid has few different ones among them."""
 
@@ -228,6 +231,12 @@ def weights_of(
     node: Node, constants: Constants, problems: list[str], flow: Flow, min_elements: int
 ) -> Iterator[tuple[int, Constant, Use]]:
     """The weights of one node in canonical layout; what is there and not understood goes to ``problems``."""
+    if node.function is not None:
+        name = f"{node.function.domain}.{node.op}".removeprefix(".")  # a name that is listed, so fit for a terminal
+        known = "is named like an operator of runtimes, which run their own instead; its body is not read"
+        if f"the local function {name} {known}" not in problems[-_RECENT:]:
+            problems.append(f"the local function {name} {known}")
+        return
     uses = uses_of(node)
     if not uses:
         if node.domain not in ("", "ai.onnx.ml") and any(_large(constants, v) for v in node.inputs):

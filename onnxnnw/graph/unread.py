@@ -1,0 +1,96 @@
+"""What is stored in local functions that are not read: their bodies are counted, whatever they are for."""
+
+from array import array
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, SparseTensorProto, TensorProto
+
+from onnxnnw.graph.file import Network
+from onnxnnw.graph.stored import StoredTensor
+from onnxnnw.graph.tracing import key_of
+
+__all__ = ["stored_in_functions"]
+
+
+def stored_in_functions(network: Network, functions: Iterable[FunctionProto]) -> list[StoredTensor]:
+    """All that is stored in local functions and in those that they call; each function is looked at once.
+
+    Tensors are there as they are stored, those of attributes and nested graphs too. What else the attributes of a function hold
+    is one tensor of each kind: its real numbers, its integers, and its texts as bytes.
+
+    Raises:
+        UnreadableNetwork: A tensor contradicts itself.
+    """
+    local = {key_of(function): function for function in network.model.functions}
+    waiting = {key_of(function): function for function in functions}
+    seen = set(waiting)
+    out: list[StoredTensor] = []
+    while waiting:
+        _, function = waiting.popitem()
+        body = _Body(network, f"{function.domain}.{function.name}")
+        body.attributes(function.attribute_proto)
+        for node in body.nodes(function.node):
+            key = key_of(node)
+            if key in local and key not in seen:
+                seen.add(key)
+                waiting[key] = local[key]
+        out += body.stored()
+    return out
+
+
+class _Body:
+    """The contents of one function, as they are found."""
+
+    def __init__(self, network: Network, name: str) -> None:
+        self.network, self.name = network, name
+        self.tensors: list[StoredTensor] = []
+        self.numbers, self.integers, self.texts = array("f"), array("q"), bytearray()
+        self.graphs: list[GraphProto] = []
+
+    def nodes(self, nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+        """The nodes, and those of all graphs inside them."""
+        while True:
+            for node in nodes:
+                self.attributes(node.attribute)
+                yield node
+            if not self.graphs:
+                return
+            graph = self.graphs.pop()
+            self.add(graph.initializer)
+            self.sparse(graph.sparse_initializer)
+            nodes = graph.node
+
+    def attributes(self, attributes: Iterable[AttributeProto]) -> None:
+        """Whatever attributes hold."""
+        for attribute in attributes:
+            self.add([*attribute.tensors, *([attribute.t] if attribute.HasField("t") else ())])
+            sparse = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else ()
+            self.sparse([*attribute.sparse_tensors, *sparse])
+            self.graphs += [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else ())]
+            self.numbers.extend([*attribute.floats, *([attribute.f] if attribute.HasField("f") else ())])
+            self.integers.extend([*attribute.ints, *([attribute.i] if attribute.HasField("i") else ())])
+            for text in (attribute.s, *attribute.strings):
+                self.texts += text
+            for kind in (attribute.tp, *attribute.type_protos):
+                self.texts += kind.SerializeToString()
+
+    def add(self, tensors: Iterable[TensorProto]) -> None:
+        """Tensors."""
+        self.tensors += [self.network.tensor(proto, f"{self.name}/{proto.name}") for proto in tensors]
+
+    def sparse(self, tensors: Iterable[SparseTensorProto]) -> None:
+        """Sparse tensors: their values and indices."""
+        for proto in tensors:
+            self.add((proto.values, proto.indices))
+
+    def stored(self) -> Iterator[StoredTensor]:
+        """All that was found."""
+        yield from self.tensors
+        for kind, data_type, values in (
+            ("numbers", TensorProto.FLOAT, np.array(self.numbers, "<f4")),
+            ("integers", TensorProto.INT64, np.array(self.integers, "<i8")),
+            ("texts", TensorProto.UINT8, np.frombuffer(bytes(self.texts), "u1")),
+        ):
+            if values.size:
+                yield StoredTensor(f"{self.name}/{kind}", data_type, values.shape, "inline", inline=values)
