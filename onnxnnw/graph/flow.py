@@ -39,7 +39,8 @@ class Node:
         version: Opset version in force where the node stands.
         conditional: Whether it stands in a branch or loop body and so may never run.
         function: The local function that it calls, where a runtime has an operator of that name and may run that instead. Its
-            body is not read, and ``domain`` is ``UNREAD`` and the function's: ``local function:com.microsoft``.
+            body is not read, and ``domain`` is ``UNREAD`` and the function's: ``local function:com.microsoft``. The same in
+            the graphs that such a call is given.
     """
 
     proto: NodeProto

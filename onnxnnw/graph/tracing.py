@@ -45,9 +45,11 @@ class _Scope:
     """Names of one graph or function body; ``outer`` is where an unknown name is looked up next.
 
     ``level`` counts the branches and loops around it; ``bindings`` are the attributes of the function call that it is in.
+    ``unread`` is the function that a graph is given to whose body is not read: who knows what becomes of the graph. In a
+    ``sealed`` graph a caller's attribute came to where a function uses it, and readers disagree whose names it sees there.
     """
 
-    __slots__ = ("bindings", "level", "names", "outer", "prefix", "versions")
+    __slots__ = ("bindings", "level", "names", "outer", "prefix", "sealed", "unread", "versions")
 
     def __init__(
         self,
@@ -56,8 +58,11 @@ class _Scope:
         versions: dict[str, int],
         level: int,
         bindings: dict[str, AttributeProto] | None,
+        unread: FunctionProto | None = None,
+        sealed: bool = False,
     ) -> None:
         self.names: dict[str, int] = {}
+        self.unread, self.sealed = unread, sealed
         self.prefix, self.outer, self.versions = prefix, outer, versions
         self.level, self.bindings = level, bindings
 
@@ -172,6 +177,8 @@ class _Tracer:
             if value is None:
                 value = scope.find(name)
                 if value is None:  # a name from nowhere: no runtime loads it, nothing is known of it
+                    if scope.sealed:
+                        raise UnreadableNetwork("a local function is given a graph that uses values from outside it")
                     value = names[name] = flow.value(scope.prefix + name)
             inputs.append(value)
         op, domain = proto.op_type, proto.domain
@@ -180,39 +187,47 @@ class _Tracer:
         if domain == "ai.onnx":
             domain = ""
         function = self.functions.get(key_of(proto)) if self.functions else None
-        version, conditional = scope.versions.get(domain, 0), scope.level > 0
+        version, conditional, unread = scope.versions.get(domain, 0), scope.level > 0, scope.unread
+        if scope.sealed and any(attribute.ref_attr_name for attribute in proto.attribute):
+            raise UnreadableNetwork("a local function is given a graph that uses attributes from outside it")
         if function is not None:
-            unread = (domain, op) in self.unread
-            self.remember(function, unread)
-            if not unread:
+            listed = (domain, op) in self.unread
+            self.remember(function, listed)
+            if not listed:
                 self.call(function, proto, inputs, outputs, scope, depth)
                 return
+            unread = function
+        constant = op == "Constant" and not domain and function is None
+        if unread is not None and not constant:
             domain = UNREAD + domain
-        node = Node(proto, op, domain, version, tuple(inputs), outputs, conditional, (), scope.bindings, function)
-        if op == "Constant" and not domain:
+        node = Node(proto, op, domain, version, tuple(inputs), outputs, conditional, (), scope.bindings, unread)
+        if constant:
             self.constant(node, scope)
             return
         if max(outputs, default=ABSENT) == ABSENT:  # it computes nothing, so nothing depends on it
             return
         bodies: list[Body] = []
         for attribute in proto.attribute[:]:
-            if attribute.HasField("g"):
-                bodies.append(self.body(node, attribute.name, attribute.g, scope, depth))
-            for graph in attribute.graphs[:]:
-                bodies.append(self.body(node, attribute.name, graph, scope, depth))
+            name, given = attribute.name, False
+            if attribute.ref_attr_name and scope.bindings is not None:
+                given, attribute = True, scope.bindings.get(attribute.ref_attr_name, attribute)
+            for graph in [attribute.g, *attribute.graphs] if attribute.HasField("g") else attribute.graphs[:]:
+                bodies.append(self.body(node, name, graph, scope, depth, given))
         if bodies:
             node.bodies = tuple(bodies)
         flow.nodes.append(node)
         for value in outputs:
             flow.producer[value] = node
 
-    def body(self, node: Node, attribute: str, graph: GraphProto, scope: _Scope, depth: int) -> Body:
+    def body(self, node: Node, attribute: str, graph: GraphProto, scope: _Scope, depth: int, given: bool) -> Body:
         inner = _Scope(
             _inside(scope.prefix, f"{node.proto.name or node.op}.{attribute}"),
-            scope,
+            None if given else scope,
             scope.versions,
             scope.level + 1,
             scope.bindings,
+            node.function,
+            given or scope.sealed,
         )
         inputs, outputs = self.graph(graph, inner, depth + 1)
         return Body(attribute, inputs, outputs, inner.level)
@@ -231,7 +246,7 @@ class _Tracer:
         attributes = {a.name: a for a in function.attribute_proto}
         attributes |= Node(proto, function.name, "", 0, (), (), bindings=scope.bindings).attributes()
         prefix = _inside(scope.prefix, proto.name or function.name)
-        inner = _Scope(prefix, None, _versions(function.opset_import), scope.level, attributes)
+        inner = _Scope(prefix, None, _versions(function.opset_import), scope.level, attributes, scope.unread)
         for index, name in enumerate(function.input):
             inner.names[name] = inputs[index] if index < len(inputs) else ABSENT
         self.nodes(function.node, inner, depth + 1)

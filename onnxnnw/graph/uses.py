@@ -232,7 +232,7 @@ def weights_of(
 ) -> Iterator[tuple[int, Constant, Use]]:
     """The weights of one node in canonical layout; what is there and not understood goes to ``problems``."""
     if node.function is not None:
-        name = f"{node.function.domain}.{node.op}".removeprefix(".")  # a name that is listed, so fit for a terminal
+        name = f"{node.function.domain}.{node.function.name}".removeprefix(".")  # a name that is listed, so fit for a terminal
         known = "is named like an operator of runtimes, which run their own instead; its body is not read"
         if f"the local function {name} {known}" not in problems[-_RECENT:]:
             problems.append(f"the local function {name} {known}")
