@@ -21,7 +21,7 @@ __all__ = ["key_of", "trace_flow"]
 
 MAX_DEPTH = 60
 MAX_NODES, _BYTES_PER_NODE = 100_000, 33  # a node costs 1,300 bytes of memory: 100,000 always, more in larger models
-_SPARE = 300_000
+_SPARE, _TENSOR = 300_000, 5  # values that function calls may copy; a tensor costs as much memory as five
 _LONG = 300
 
 
@@ -103,6 +103,9 @@ class _Tracer:
     def graph(self, graph: GraphProto, scope: _Scope, depth: int) -> tuple[list[int], list[int]]:
         """Flatten one graph into the flow; its inputs and outputs."""
         flow, names, prefix = self.flow, scope.names, scope.prefix
+        if scope.bindings is not None:
+            self.unfold(_TENSOR * (len(graph.initializer) + len(graph.sparse_initializer)))
+            self.unfold(len(graph.input) + len(graph.output))
         for initializer in graph.initializer:
             if initializer.name in names:
                 raise UnreadableNetwork(f"the name {initializer.name[:80]!r} is defined twice")
