@@ -10,7 +10,10 @@ from onnxnnw.graph.file import Network
 from onnxnnw.graph.stored import StoredTensor
 from onnxnnw.graph.tracing import key_of
 
-__all__ = ["stored_in_functions"]
+__all__ = ["contents_of_functions", "stored_in_functions"]
+
+_VALUES = ("raw_data", "float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data",
+           "external_data", "data_location")  # fmt: skip
 
 
 def stored_in_functions(network: Network, functions: Iterable[FunctionProto]) -> list[StoredTensor]:
@@ -22,21 +25,43 @@ def stored_in_functions(network: Network, functions: Iterable[FunctionProto]) ->
     Raises:
         UnreadableNetwork: A tensor contradicts itself.
     """
+    return [tensor for body, _ in _reached(network, functions) for tensor in body.stored()]
+
+
+def contents_of_functions(
+    network: Network, functions: Iterable[FunctionProto]
+) -> Iterator[tuple[bytes, list[StoredTensor]]]:
+    """The same functions as bytes without the values of tensors, and those tensors in their order: what tells them from others.
+
+    Equal for the same functions in another file, however their tensors are stored.
+    """
+    for _, function in _reached(network, functions):
+        bare = FunctionProto()
+        bare.CopyFrom(function)
+        bare.ClearField("doc_string")
+        body = _Body(network, "")
+        body.fill(bare)
+        tensors = [network.tensor(proto) for proto in body.tensors]
+        for proto in body.tensors:
+            for field in _VALUES:
+                proto.ClearField(field)
+        yield bare.SerializeToString(deterministic=True), tensors
+
+
+def _reached(network: Network, functions: Iterable[FunctionProto]) -> Iterator[tuple["_Body", FunctionProto]]:
+    """The functions and those that they call, each once, with what they hold."""
     local = {key_of(function): function for function in network.model.functions}
     waiting = {key_of(function): function for function in functions}
     seen = set(waiting)
-    out: list[StoredTensor] = []
     while waiting:
         _, function = waiting.popitem()
-        body = _Body(network, f"{function.domain}.{function.name}")
-        body.attributes(function.attribute_proto)
-        for node in body.nodes(function.node):
+        body = _Body(network, f"{function.domain}.{function.name}/")
+        for node in body.fill(function):
             key = key_of(node)
             if key in local and key not in seen:
                 seen.add(key)
                 waiting[key] = local[key]
-        out += body.stored()
-    return out
+        yield body, function
 
 
 class _Body:
@@ -44,27 +69,30 @@ class _Body:
 
     def __init__(self, network: Network, name: str) -> None:
         self.network, self.name = network, name
-        self.tensors: list[StoredTensor] = []
+        self.tensors: list[TensorProto] = []
         self.numbers, self.integers, self.texts = array("f"), array("q"), bytearray()
         self.graphs: list[GraphProto] = []
 
-    def nodes(self, nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
-        """The nodes, and those of all graphs inside them."""
+    def fill(self, function: FunctionProto) -> list[NodeProto]:
+        """Look at all of a function; its nodes, and those of all graphs inside them."""
+        self.attributes(function.attribute_proto)
+        found: list[NodeProto] = []
+        nodes: Iterable[NodeProto] = function.node
         while True:
             for node in nodes:
                 self.attributes(node.attribute)
-                yield node
+                found.append(node)
             if not self.graphs:
-                return
+                return found
             graph = self.graphs.pop()
-            self.add(graph.initializer)
+            self.tensors += graph.initializer
             self.sparse(graph.sparse_initializer)
             nodes = graph.node
 
     def attributes(self, attributes: Iterable[AttributeProto]) -> None:
         """Whatever attributes hold."""
         for attribute in attributes:
-            self.add([*attribute.tensors, *([attribute.t] if attribute.HasField("t") else ())])
+            self.tensors += [*attribute.tensors, *([attribute.t] if attribute.HasField("t") else ())]
             sparse = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else ()
             self.sparse([*attribute.sparse_tensors, *sparse])
             self.graphs += [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else ())]
@@ -75,22 +103,19 @@ class _Body:
             for kind in (attribute.tp, *attribute.type_protos):
                 self.texts += kind.SerializeToString()
 
-    def add(self, tensors: Iterable[TensorProto]) -> None:
-        """Tensors."""
-        self.tensors += [self.network.tensor(proto, f"{self.name}/{proto.name}") for proto in tensors]
-
     def sparse(self, tensors: Iterable[SparseTensorProto]) -> None:
         """Sparse tensors: their values and indices."""
         for proto in tensors:
-            self.add((proto.values, proto.indices))
+            self.tensors += (proto.values, proto.indices)
 
     def stored(self) -> Iterator[StoredTensor]:
         """All that was found."""
-        yield from self.tensors
+        for proto in self.tensors:
+            yield self.network.tensor(proto, f"{self.name}{proto.name}")
         for kind, data_type, values in (
             ("numbers", TensorProto.FLOAT, np.array(self.numbers, "<f4")),
             ("integers", TensorProto.INT64, np.array(self.integers, "<i8")),
             ("texts", TensorProto.UINT8, np.frombuffer(bytes(self.texts), "u1")),
         ):
             if values.size:
-                yield StoredTensor(f"{self.name}/{kind}", data_type, values.shape, "inline", inline=values)
+                yield StoredTensor(f"{self.name}{kind}", data_type, values.shape, "inline", inline=values)

@@ -11,7 +11,8 @@ from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, TensorPro
 
 from onnxnnw.errors import UnreadableNetwork
 from onnxnnw.graph import find_slots, open_network
-from onnxnnw.graph.unread import stored_in_functions
+from onnxnnw.graph.digest import leaf_digest
+from onnxnnw.graph.unread import contents_of_functions, stored_in_functions
 from onnxnnw.records import load_record
 from onnxnnw.verification import verify
 from tests.graph.networks import model_of, save, subgraph, tensor, weight
@@ -309,3 +310,38 @@ def test_all_that_is_stored_in_a_body_is_counted(tmp_path: Path) -> None:
     assert found == {"outer": 400, "deep": 35, "initializer": 1200, "s": 3, "i": 3, "default": 18, "own": 99,
                      "numbers": 11, "integers": 1, "texts": len("compiled")}  # fmt: skip
     assert len(stored) == len(found)
+
+
+def test_the_contents_of_a_function_tell_it_from_another(tmp_path: Path) -> None:
+    """However its tensors are stored; a changed value or attribute shows, in a function that it calls too."""
+
+    def contents(change: Callable[[ModelProto], object] = lambda model: None) -> list[tuple[bytes, list[bytes]]]:
+        deep = helper.make_node("If", ["a"], ["c"], then_branch=subgraph("t", [], ["w"], weight("w", 20, 20, seed=3)))
+        called = function_of(
+            "mine::Called", [*constants([weight("own", 33, 30)]), helper.make_node("Neg", ["a"], ["r"])]
+        )
+        body = [*constants([weight("k", 4)]), deep, helper.make_node("Called", ["a"], ["r"], domain="mine", number=1.5)]
+        model = around("com.microsoft::Gelu", function_of("com.microsoft::Gelu", body))
+        model.functions.append(called)
+        change(model)
+        with open_network(save(model, tmp_path / "m.onnx")) as network:
+            view = find_slots(network)
+            found = list(contents_of_functions(network, view.flow.unread_functions))
+            return [(bare, [leaf_digest(one) for one in tensors]) for bare, tensors in found]
+
+    def restored(model: ModelProto) -> None:
+        for proto in (model.functions[0].node[0].attribute[0].t, model.functions[1].node[0].attribute[0].t):
+            proto.float_data[:] = np.frombuffer(proto.raw_data, "f4").tolist()
+            proto.ClearField("raw_data")
+
+    def revalued(model: ModelProto) -> None:
+        proto = model.functions[1].node[0].attribute[0].t
+        proto.raw_data = b"\1" + proto.raw_data[1:]
+
+    expected = contents()
+    assert [len(tensors) for _, tensors in expected] == [2, 1]
+    assert contents() == expected
+    assert contents(restored) == expected
+    assert contents(revalued) != expected
+    assert contents(lambda model: setattr(model.functions[0].node[2].attribute[0], "f", 2.5)) != expected
+    assert contents(lambda model: setattr(model.functions[1].node[1], "op_type", "Abs")) != expected
