@@ -227,6 +227,7 @@ def node_doubled(model: ModelProto, rng: random.Random) -> None:
     owner, node = a_node(model, rng, lambda node: any(node.output))
     copy, old = NodeProto(), [name for name in node.output if name]
     copy.CopyFrom(node)
+    copy.name = ""
     for place, name in enumerate(node.output):
         copy.output[place] = fresh(model) if name else ""
     put(owner, place_of(owner, node) + 1, copy)

@@ -74,14 +74,14 @@ def port_type(model: ModelProto, rng: random.Random) -> None:
 
 
 @mutation
-def initializer_that_a_caller_maytaken_away(model: ModelProto, rng: random.Random) -> None:
+def initializer_that_a_caller_may_replace(model: ModelProto, rng: random.Random) -> None:
     stored: TensorProto = one(model.graph.initializer, rng)
     model.graph.input.append(helper.make_tensor_value_info(stored.name, stored.data_type, list(stored.dims)))
 
 
 @mutation
 def initializer_that_a_caller_gives(model: ModelProto, rng: random.Random) -> None:
-    initializer_that_a_caller_maytaken_away(model, rng)
+    initializer_that_a_caller_may_replace(model, rng)
     name = model.graph.input[-1].name
     kept = [stored for stored in model.graph.initializer if stored.name != name]
     del model.graph.initializer[:]

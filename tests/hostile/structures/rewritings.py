@@ -3,14 +3,14 @@
 import random
 from collections.abc import Callable
 
-from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper
+from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from tests.graph.networks import tensor
 from tests.hostile.structures.inside import TAKEN
 from tests.hostile.structures.places import (
     NotHere,
+    Owner,
     a_body,
-    a_node,
     an_initializer,
     array_of,
     bodies,
@@ -18,6 +18,7 @@ from tests.hostile.structures.places import (
     names_in,
     neutral,
     one,
+    owners,
     place_of,
     put,
     read_by,
@@ -25,6 +26,14 @@ from tests.hostile.structures.places import (
     subgraphs,
 )
 from tests.hostile.structures.tensors import removed, taken_away
+
+
+def a_read_node(
+    model: ModelProto, rng: random.Random, wanted: Callable[[NodeProto], object] = bool
+) -> tuple[Owner, NodeProto]:
+    """A node that is as wanted; the body of a function that a runtime has an operator for is nothing but its bytes."""
+    read = (o for o in owners(model) if isinstance(o, GraphProto) or (o.domain, o.name) not in TAKEN)
+    return one([(owner, node) for owner in read for node in owner.node if wanted(node)], rng)
 
 
 @neutral
@@ -66,7 +75,7 @@ def storage(model: ModelProto, rng: random.Random) -> None:
 @neutral
 def order_of_nodes(model: ModelProto, rng: random.Random) -> None:
     """Another order in which every value is made before it is read."""
-    owner, _ = a_node(model, rng)
+    owner, _ = a_read_node(model, rng)
     waiting = list(owner.node)
     makers = {name: index for index, node in enumerate(waiting) for name in node.output if name}
     if len(makers) != sum(1 for node in waiting for name in node.output if name):
@@ -85,7 +94,7 @@ def order_of_nodes(model: ModelProto, rng: random.Random) -> None:
 @neutral
 def identity(model: ModelProto, rng: random.Random) -> None:
     """On the way to one reader."""
-    owner, node = a_node(model, rng, lambda node: any(node.input))
+    owner, node = a_read_node(model, rng, lambda node: any(node.input))
     place = rng.choice([place for place, name in enumerate(node.input) if name])
     name, source = fresh(model, "same"), node.input[place]
     node.input[place] = name
@@ -100,11 +109,18 @@ def constant_for_initializer(model: ModelProto, rng: random.Random) -> None:
     put(graph, 0, helper.make_node("Constant", [], [name], value=stored))
 
 
+def _constant(node: NodeProto) -> bool:
+    """Whether a node is a Constant with a tensor, and nothing about it is strange."""
+    if (node.domain, node.op_type, len(node.input), len(node.output), len(node.attribute)) != ("", "Constant", 0, 1, 1):
+        return False
+    plain = AttributeProto(name="value", type=AttributeProto.TENSOR, t=node.attribute[0].t)
+    return bool(plain == node.attribute[0])
+
+
 @neutral
 def initializer_for_constant(model: ModelProto, rng: random.Random) -> None:
-    wanted: Callable[[NodeProto], object] = lambda n: n.op_type == "Constant" and not n.domain and n.output  # noqa: E731
-    owner, node = a_node(model, rng, lambda n: wanted(n) and len(n.attribute) == 1 and n.attribute[0].name == "value")
-    if isinstance(owner, FunctionProto) or not node.attribute[0].HasField("t"):
+    owner, node = a_read_node(model, rng, _constant)
+    if isinstance(owner, FunctionProto):
         raise NotHere
     made, name = TensorProto(), node.output[0]
     made.CopyFrom(node.attribute[0].t)
@@ -117,7 +133,7 @@ def initializer_for_constant(model: ModelProto, rng: random.Random) -> None:
 
 @neutral
 def documentation(model: ModelProto, rng: random.Random) -> None:
-    owner, node = a_node(model, rng)
+    owner, node = a_read_node(model, rng)
     node.name, node.doc_string, owner.doc_string = f"node {rng.random()}", "says", "more"
     model.producer_name, model.model_version = "somebody", rng.randrange(9)
 
@@ -133,7 +149,7 @@ def order_of_initializers(model: ModelProto, rng: random.Random) -> None:
 
 @neutral
 def order_of_attributes(model: ModelProto, rng: random.Random) -> None:
-    _, node = a_node(model, rng, lambda node: len(node.attribute) > 1)
+    _, node = a_read_node(model, rng, lambda node: len(node.attribute) > 1)
     kept = list(node.attribute)
     if len({attribute.name for attribute in kept}) < len(kept):
         raise NotHere
