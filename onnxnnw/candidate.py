@@ -15,7 +15,7 @@ from onnxnnw.graph.match import Match
 from onnxnnw.graph.slots import Slot, scaled
 from onnxnnw.graph.stored import Array
 from onnxnnw.methods.base import Reads
-from onnxnnw.placement import anchors_of
+from onnxnnw.placement import NO_PLAN, anchors_of, plan_of, sample_positions
 from onnxnnw.records import Record
 
 __all__ = ["Anchors", "CanonicalWeights", "StoredWeights", "slots_as_enrolled"]
@@ -44,6 +44,29 @@ class Anchors:
         if "anchor_gains" in record.arrays:
             gains = record.array("anchor_gains", sum(sizes)).astype(np.float64)
             self.gains = np.split(gains, np.cumsum(sizes)[:-1])
+
+        self._samples: list[Positions] | None = None
+
+    def looked_at(self, slot: int) -> tuple[Positions, Floats, Floats | None]:
+        """Anchors and samples of a slot: positions, values, and the gauge of their rows where it was kept.
+
+        Raises:
+            UnreadableRecord: The record contradicts itself.
+        """
+        places, values = self.of(slot)
+        gains = None if self.gains is None else self.gains[slot]
+        if "samples" not in self.record.arrays:
+            return places, values, gains
+        if self._samples is None:
+            plan = plan_of(self.record) if "positions" in self.record.parameters else NO_PLAN
+            self._samples = sample_positions(self.record, plan, self.positions)
+            ends = np.cumsum([each.size for each in self._samples])
+            kept = self.record.array("samples", int(ends[-1])).astype(np.float64)
+            gauge = self.record.array("sample_gains", int(ends[-1])).astype(np.float64)
+            self._values, self._gauges = np.split(kept, ends[:-1]), np.split(gauge, ends[:-1])
+        more = self._samples[slot]
+        both = np.concatenate([places, more]), np.concatenate([values, self._values[slot]])
+        return *both, None if gains is None else np.concatenate([gains, self._gauges[slot]])
 
     def of(self, slot: int) -> tuple[Positions, Floats]:
         return self.positions[slot], self.values[slot]

@@ -15,11 +15,34 @@ from numpy.typing import NDArray
 
 from onnxnnw.errors import CapacityError, UnsupportedNetwork, UsageError
 from onnxnnw.folds import kept, kept_columns
-from onnxnnw.graph import Edit, Slot, SlotView, find_slots, network_digest, network_digests, open_network, write_patched
+from onnxnnw.graph import (
+    Digests,
+    Edit,
+    Slot,
+    SlotView,
+    find_slots,
+    network_digest,
+    network_digests,
+    open_network,
+    write_patched,
+)
+from onnxnnw.graph.accounting import Account, account_of
+from onnxnnw.graph.digest import DIGEST_FORMAT
 from onnxnnw.graph.patch import external_name, refuse_place
 from onnxnnw.keys import Key
 from onnxnnw.methods import nct
-from onnxnnw.placement import ANCHORS, anchor_positions, capacity, draw_positions, draws, places_of, plan_of
+from onnxnnw.parameter_reads import kept_parameters
+from onnxnnw.placement import (
+    ANCHORS,
+    SAMPLES,
+    anchor_positions,
+    capacity,
+    draw_positions,
+    draws,
+    places_of,
+    plan_of,
+    sample_positions,
+)
 from onnxnnw.records import MAX_POSITIONS, ROLES, Record, save_record
 from onnxnnw.slot_table import SlotEntry
 from onnxnnw.statistics import least_reads, required_reads
@@ -99,12 +122,13 @@ def fingerprint(
         view = find_slots(network)
         with ThreadPoolExecutor(1) as pool:
             digests = pool.submit(network_digests, network, view)
-            record = enrol(view, key or Key.generate(), positions, owner or Owner())
+            account = account_of(network, view)
+            record = enrol(view, key or Key.generate(), positions, owner or Owner(), account=account)
             record = replace(record, enrolled_digest=digests.result().network)
         network.check_unchanged()
-    record = record.with_digests(record.enrolled_digest, digests.result().tensors)
+    record = _with_digests(record, digests.result())
     commitment = save_record(record, record_path)
-    return Enrolment(record, commitment, capacity(record.slots), _warnings(record, view))
+    return Enrolment(record, commitment, capacity(record.slots), _warnings(record, view, account))
 
 
 def embed(
@@ -149,7 +173,9 @@ def embed(
         with ThreadPoolExecutor(1) as pool:
             digest = pool.submit(network_digest, network, view)
             wanted = DEFAULT_STRENGTH if strength is None else strength
-            record = enrol(view, key or Key.generate(), positions, owner or Owner(), wanted, value_std, True, keep)
+            account = account_of(network, view)
+            key = key or Key.generate()
+            record = enrol(view, key, positions, owner or Owner(), wanted, value_std, True, keep, account)
             record = replace(record, enrolled_digest=digest.result())
             _refuse_too_weak(record)
             edits = mark_edits(record, view)
@@ -158,7 +184,7 @@ def embed(
 
             def keep_record() -> None:
                 nonlocal record, commitment
-                record = record.with_digests(marked.result().network, marked.result().tensors)
+                record = _with_digests(record, marked.result())
                 commitment = save_record(record, record_path)
 
             try:
@@ -168,7 +194,11 @@ def embed(
                     Path(record_path).unlink(missing_ok=True)
                 raise
     shared = _shared_positions(record, keep)
-    return Enrolment(record, commitment, capacity(record.slots), _warnings(record, view), shared)
+    return Enrolment(record, commitment, capacity(record.slots), _warnings(record, view, account), shared)
+
+
+def _with_digests(record: Record, digests: Digests) -> Record:
+    return record.with_digests(digests.network, digests.tensors, DIGEST_FORMAT, digests.graph)
 
 
 def enrol(
@@ -180,6 +210,7 @@ def enrol(
     value_std: float | None = None,
     watermark: bool = False,
     keep: Sequence[Record] = (),
+    account: Account | None = None,
 ) -> Record:
     """The record of a network that is at hand, without its digests.
 
@@ -191,6 +222,7 @@ def enrol(
         strength, value_std: See ``embed``; used for watermarks only.
         watermark: Whether values will be written; otherwise they are read.
         keep: Records whose positions are left alone.
+        account: What is stored in the network, so that a verification can tell how much of a candidate that explains.
 
     Raises:
         UsageError: An impossible number, or a record to keep of another network.
@@ -205,7 +237,7 @@ def enrol(
     entries = tuple(m.entry for m in measured)
     if not any(entry.eligible for entry in entries):
         raise CapacityError(_why_nothing(view, watermark))
-    parameters: dict[str, int | str] = {"positions": positions, "anchors": ANCHORS}
+    parameters: dict[str, int | str] = {"positions": positions, "anchors": ANCHORS, "samples": SAMPLES}
     if watermark:
         parameters |= (
             {"strength": repr(float(strength))} if value_std is None else {"value_std": repr(float(value_std))}
@@ -234,6 +266,14 @@ def enrol(
     arrays["anchor_gains"] = np.concatenate(
         [m.folded_gains[p // m.entry.row_size] for m, p in zip(measured, anchors, strict=True)]
     ).astype("<f4")
+    samples = sample_positions(record, plan, anchors)
+    arrays["samples"] = np.concatenate([s.values(p) for s, p in zip(view.slots, samples, strict=True)]).astype("<f4")
+    arrays["sample_gains"] = np.concatenate(
+        [m.folded_gains[p // m.entry.row_size] for m, p in zip(measured, samples, strict=True)]
+    ).astype("<f4")
+    if account is not None:
+        kept_account, sampled = kept_parameters(key, record.positions_context, view, account)
+        record, arrays = replace(record, account=kept_account), arrays | sampled
     arrays |= kept([m.fold for m in measured]) | kept_columns([m.columns for m in measured])
     own = _Own(view.slots, [m.gains for m in measured])
     if watermark:
@@ -345,8 +385,18 @@ def refuse_existing(record_path: Path | str) -> None:
         raise UsageError(f"{record_path} exists; a record holds the only copy of a secret and is never overwritten")
 
 
-def _warnings(record: Record, view: SlotView) -> tuple[str, ...]:
+def _warnings(record: Record, view: SlotView, account: Account) -> tuple[str, ...]:
     out = []
+    if account.not_understood:
+        operators = sorted({entry.operator for entry in account.entries if entry.kind == "not understood"})
+        out.append(
+            f"{account.unseen:.1%} of what is stored cannot be seen by a verification "
+            f"({account.not_understood:,} bytes: {', '.join(operators[:5])})"
+        )
+    if view.doubtful:
+        out.append(
+            f"{account.doubtful:,} weights are left out: an output depends on them only through factors of (nearly) nothing"
+        )
     needed, least = required_reads(1e-6), least_reads(1e-6)
     if record.number_of_positions < least:
         out.append(

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from onnxnnw.graph import Slot, find_slots, open_network
+from onnxnnw.graph.accounting import Account, account_of
 from onnxnnw.placement import ANCHORS
 
 __all__ = ["FORMAT", "Inspection", "Weight", "inspect"]
 
 FORMAT = "onnxnnw/inspection/1"
+MAX_ENTRIES = 1000
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Inspection:
     """The live weights of a network.
 
     Attributes:
+        account: Everything that is stored, by kind; see ``graph.accounting``.
         room_to_embed, room_to_fingerprint: Largest N, an upper bound: dead rows and formula tables are not known yet.
     """
 
@@ -42,10 +45,24 @@ class Inspection:
     room_to_fingerprint: int
     dead_tensors: int
     not_understood: tuple[str, ...]
+    account: Account
 
     def to_json(self) -> dict[str, Any]:
         """The documented form, see docs/json-formats.md."""
-        return {"format": FORMAT, **asdict(self)}
+        account = self.account
+        return {
+            "format": FORMAT,
+            "weights": [asdict(weight) for weight in self.weights],
+            "live_elements": self.live_elements,
+            "room_to_embed": self.room_to_embed,
+            "room_to_fingerprint": self.room_to_fingerprint,
+            "dead_tensors": self.dead_tensors,
+            "not_understood": list(self.not_understood),
+            "account": {
+                **{kind.replace(" ", "_"): amount for kind, amount in account.amounts.items()},
+                "entries": [asdict(entry) for entry in account.entries[:MAX_ENTRIES]],
+            },
+        }
 
 
 def inspect(model: Path | str) -> Inspection:
@@ -56,6 +73,7 @@ def inspect(model: Path | str) -> Inspection:
     """
     with open_network(model, for_writing=True) as network:
         view = find_slots(network)
+        account = account_of(network, view)
         network.check_unchanged()
     embeddable = [slot for slot in view.slots if not slot.read_only and not slot.shared]
     readable = [slot for slot in view.slots if not slot.shared]
@@ -69,6 +87,7 @@ def inspect(model: Path | str) -> Inspection:
         room_to_fingerprint=_room(readable, len(view.slots)),
         dead_tensors=len(view.dead),
         not_understood=tuple(view.not_understood),
+        account=account,
     )
 
 

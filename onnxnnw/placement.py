@@ -17,6 +17,8 @@ from onnxnnw.slot_table import SlotEntry
 __all__ = [
     "ANCHORS",
     "CONTROLS",
+    "NO_PLAN",
+    "SAMPLES",
     "Plan",
     "anchor_positions",
     "anchors_of",
@@ -26,6 +28,7 @@ __all__ = [
     "draws",
     "places_of",
     "plan_of",
+    "sample_positions",
 ]
 
 Positions = NDArray[np.int64]
@@ -60,6 +63,10 @@ class Plan:
         """The positions in one slot, in the order of I."""
         positions: Positions = self.positions[self.slots == slot]
         return positions
+
+
+NO_PLAN = Plan(np.empty(0, np.int64), np.empty(0, np.int64))
+"""Where the mark of a method without positions lies."""
 
 
 def capacity(entries: Sequence[SlotEntry]) -> int:
@@ -170,10 +177,38 @@ def anchor_positions(record: Record, plan: Plan) -> list[Positions]:
     return out
 
 
+SAMPLES = 512
+"""Elements of all slots that are looked at to say how much of a candidate is explained, beside the anchors."""
+
+MAX_SAMPLES = 2**16
+
+
+def sample_positions(record: Record, plan: Plan, anchors: Sequence[Positions]) -> list[Positions]:
+    """Positions outside mark and anchors, in every slot in proportion to its size; none in older records.
+
+    Raises:
+        UnreadableRecord: The record says an impossible number.
+    """
+    wanted = record.parameters.get("samples", 0)
+    if not isinstance(wanted, int) or not 0 <= wanted <= MAX_SAMPLES:
+        raise UnreadableRecord("the record's parameter 'samples' is impossible")
+    sizes = [entry.live_rows * entry.row_size for entry in record.slots]
+    total = max(1, sum(sizes))
+    out = []
+    for number, entry in enumerate(record.slots):
+        taken = np.sort(np.concatenate([plan.of(number), anchors[number]]))
+        count = max(0, min(-(-wanted * sizes[number] // total), sizes[number] - taken.size)) if wanted else 0
+        stream = record.key.stream(f"samples/{number}", record.positions_context)
+        if entry.dead_rows:
+            row = _number_of_live_row(entry, taken // entry.row_size)
+            taken = row * entry.row_size + taken % entry.row_size
+        out.append(_skip_dead(stream.indices(count, sizes[number], taken.tolist()), entry) if count else taken[:0])
+    return out
+
+
 def anchors_of(record: Record) -> list[Positions]:
     """The anchors of a record; one of a method without positions has anchors all the same."""
-    nowhere = Plan(np.empty(0, np.int64), np.empty(0, np.int64))
-    return anchor_positions(record, plan_of(record) if "positions" in record.parameters else nowhere)
+    return anchor_positions(record, plan_of(record) if "positions" in record.parameters else NO_PLAN)
 
 
 def control_positions(record: Record, plan: Plan) -> Positions:

@@ -51,6 +51,7 @@ class Record:
         enrolled_digest: Canonical digest of the network at enrolment, before a mark was written.
         derived: What follows from the bound part: ``digest`` of the network as it left, and of its ``tensors``.
         unbound: What was measured later and binds nothing.
+        account: What was stored in the network at enrolment; None in older records. See docs/record-format.md.
     """
 
     method: str
@@ -66,6 +67,7 @@ class Record:
     enrolled_digest: str = ""
     derived: Mapping[str, str] = field(default_factory=dict)
     unbound: Mapping[str, str] = field(default_factory=dict)
+    account: Mapping[str, Any] | None = None
 
     @cached_property
     def positions_context(self) -> bytes:
@@ -155,6 +157,8 @@ class Record:
             "enrolled_digest": self.enrolled_digest,
         }
         parts = [b'{"actor":', canonical(self.actor), b',"arrays":{']  # the first two in the order of keys
+        if self.account is not None:  # and one before them, which older records do not have
+            parts[0] = b'{"account":' + canonical(dict(self.account)) + b',"actor":'
         for number, (name, array) in enumerate(sorted(self.arrays.items())):
             dtype, data = array_to_base64(array)
             parts += [
@@ -178,17 +182,20 @@ class Record:
         }
         return b'{"bound":', self._bound_bytes(), b"," + canonical(others)[1:] + b"\n"
 
-    def with_digests(self, network: str, tensors: Mapping[str, str]) -> "Record":
+    def with_digests(self, network: str, tensors: Mapping[str, str], digest_format: str, graph: str) -> "Record":
         """The same record with the digests of the network as it left.
 
         Args:
             network: Its canonical digest.
             tensors: Digest of each stored tensor, by name; left out where there are very many.
+            digest_format: How they were made.
+            graph: Digest of its graph without weights.
         """
+        known = {"digest": network, "digest_format": digest_format, "graph": graph}
         if len(tensors) > MAX_TENSORS:
-            return self.with_derived(digest=network)
+            return self.with_derived(**known)
         short = {name: digest[:TENSOR_DIGEST] for name, digest in tensors.items()}
-        return self.with_derived(digest=network, tensors=canonical(short).decode())
+        return self.with_derived(**known, tensors=canonical(short).decode())
 
     def tensor_digests(self) -> dict[str, str]:
         """The beginning of the digest of each stored tensor as the network left, by name; empty where none are kept.
@@ -341,9 +348,25 @@ def _from_document(document: Any) -> Record:
         source_id=text(bound["source_id"]),
         destination_id=text(bound["destination_id"]),
         enrolled_digest=text(bound["enrolled_digest"]),
+        account=_account(bound["account"]) if "account" in bound else None,
         derived={name: text(value) for name, value in document["derived"].items()},
         unbound={name: text(value) for name, value in document["unbound"].items()},
     )
+
+
+def _account(document: Any) -> dict[str, Any]:
+    """What a record keeps of everything that was stored: numbers by kind, operators, the graph, parameters."""
+    amounts = {text(kind): integer(amount) for kind, amount in document["amounts"].items()}
+    operators = {text(name): integer(count) for name, count in document["operators"].items()}
+    parameters: list[dict[str, Any]] = [
+        {"name": text(one["name"]), "size": integer(one["size"]), "slot": integer(one["slot"])}
+        for one in document["parameters"]
+    ]
+    if min([0, *amounts.values(), *operators.values()]) < 0 or any(not 0 < one["size"] < 2**40 for one in parameters):
+        raise UnreadableRecord("an account with impossible numbers")
+    if set(document) != {"amounts", "operators", "parameters"} or len(parameters) > MAX_TENSORS:
+        raise UnreadableRecord("an account with unknown fields")
+    return {"amounts": amounts, "operators": operators, "parameters": parameters}
 
 
 def _one_line(error: Exception) -> str:

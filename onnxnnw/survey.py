@@ -12,9 +12,10 @@ from onnxnnw.formulas import is_formula
 from onnxnnw.graph import Slot
 from onnxnnw.graph.gauge import column_gains, row_gains, row_magnitudes
 from onnxnnw.graph.stored import Array
+from onnxnnw.graph.uses import AS_TABLE
 from onnxnnw.slot_table import SlotEntry
 
-__all__ = ["Surveyed", "survey"]
+__all__ = ["Surveyed", "is_weight_of_a_layer", "survey"]
 
 _BLOCKS, _BLOCK = 64, 1024
 
@@ -54,10 +55,10 @@ def survey(slot: Slot, watermark: bool) -> Surveyed:
     gains, folded_gains = row_gains(magnitudes), row_gains(folded)
     dead = np.flatnonzero(_dead(magnitudes, gains) | _dead(folded, folded_gains))
     finite = bool(np.isfinite(magnitudes).all())
-    eligible = finite and not slot.shared and dead.size < slot.rows
+    eligible = finite and not slot.shared and dead.size < slot.rows and is_weight_of_a_layer(slot)
     if watermark:
         eligible = eligible and not slot.read_only
-    if eligible and (not watermark or slot.layout == "add"):  # what is added to activations may be a grid of places
+    if eligible and not watermark:
         eligible = not is_formula(array)
     entry = SlotEntry(
         name=slot.name,
@@ -72,6 +73,11 @@ def survey(slot: Slot, watermark: bool) -> Surveyed:
     )
     gains, folded_gains = (np.where(np.isfinite(each), each, 1.0) for each in (gains, folded_gains))
     return Surveyed(entry, _deviation(array), gains, fold, folded_gains, column_gains(array, entry.taps))
+
+
+def is_weight_of_a_layer(slot: Slot) -> bool:
+    """Whether a slot may carry a mark: a matrix, kernel or embedding; tables that elementwise operators read may be computed."""
+    return slot.layout not in AS_TABLE and sum(length > 1 for length in slot.shape) >= 2
 
 
 def _dead(magnitudes: NDArray[np.float64], gains: NDArray[np.float64]) -> NDArray[np.bool_]:

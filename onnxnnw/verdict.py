@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from onnxnnw.explained import Explained
 from onnxnnw.findings.base import Finding
+from onnxnnw.graph.runtime_operators import VERSIONS
 from onnxnnw.methods.base import Decoded, Standard
 
 __all__ = ["FORMAT", "Evidence", "Search", "Verdict"]
@@ -45,7 +47,9 @@ class Verdict:
         unit: What the mark consists of: ``positions``, ``bits`` or ``triggers``.
         positions, read, absent, unread: How many of them, and what became of them.
         payload: What was decoded, for methods that carry a Payload.
-        explained: Share of the candidate's live weights in slots whose own anchors agree.
+        source_id, destination_id: Who gave the network to whom, as the record says [NNW-TEC clause 2, 1.b].
+        explained: Share of all that is stored and not structural or dead which the record explains: its lower 95 % limit.
+        account: What that rests on.
         path: ``fast`` or ``thorough`` for methods that read weights, ``answers`` for those that ask.
     """
 
@@ -55,6 +59,8 @@ class Verdict:
     kind: str
     actor: str
     role: str
+    source_id: str
+    destination_id: str
     log10_p: float
     rate: float
     effect: float
@@ -64,6 +70,7 @@ class Verdict:
     absent: int
     unread: int
     explained: float
+    account: Explained
     standard: Standard
     evidence: Evidence
     findings: tuple[Finding, ...]
@@ -91,6 +98,8 @@ class Verdict:
             "kind": self.kind,
             "actor": self.actor,
             "role": self.role,
+            "source_id": self.source_id,
+            "destination_id": self.destination_id,
             "log10_p": _finite(self.log10_p),
             "false_positive_rate": self.rate,
             "effect": round(self.effect, 6),
@@ -101,6 +110,14 @@ class Verdict:
             "unread": self.unread,
             "coverage": round(self.coverage, 6),
             "explained": round(self.explained, 6),
+            "account": {
+                "estimate": round(self.account.estimate, 6),
+                "looked_at": self.account.looked_at,
+                "disagree": self.account.disagree,
+                "total": self.account.total,
+                "unexplained": self.account.unexplained,
+                "parts": dict(self.account.parts),
+            },
             "standard": {
                 **{name: _finite(value, 6) for name, value in self.standard.values.items()},
                 "retrieved": self.standard.retrieved,
@@ -128,6 +145,7 @@ class Verdict:
             ],
             "path": self.path,
             "not_understood": list(self.not_understood),
+            "operator_tables": dict(VERSIONS),
         }
 
 

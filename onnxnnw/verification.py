@@ -8,7 +8,7 @@ stored values at the positions; it may only say ``traced``, and every other answ
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,16 @@ from numpy.typing import NDArray
 
 from onnxnnw.candidate import Anchors, CanonicalWeights, StoredWeights, slots_as_enrolled
 from onnxnnw.errors import UnknownName, UnreadableRecord, UsageError
+from onnxnnw.explained import Explained, agreeing, explain
 from onnxnnw.findings.added import MIN_EXPLAINED
 from onnxnnw.findings.base import Examination, Finding, collect_findings
 from onnxnnw.graph import Network, find_slots, network_digests, open_network
+from onnxnnw.graph.accounting import account_of
+from onnxnnw.graph.digest import DIGEST_FORMAT
 from onnxnnw.graph.match import Match, match_slots
+from onnxnnw.graph.slots import Slot
 from onnxnnw.methods.base import Candidate, Judgement, Method, Reads, find_method
+from onnxnnw.parameter_reads import ParameterReads, read_parameters
 from onnxnnw.records import Record, load_record
 from onnxnnw.statistics import log10_of_either, refuse_impossible_rate
 from onnxnnw.verdict import Evidence, Search, Verdict
@@ -32,6 +37,12 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_RATE", "NamedRecord", "examine", "load_records", "named_record", "search", "verify"]
 
 DEFAULT_RATE = 1e-6
+WEAK = 2.0
+"""Below this p-value (-log10) nobody should say that there is no evidence at all."""
+
+MAX_CHANGED = 0.05
+"""Share of the parameters looked at that may be others where two networks are called the same."""
+
 FORGEABLE = 24.0
 """Below this many (log10) trials a record could be made after the fact by trying keys."""
 
@@ -177,9 +188,10 @@ class _Examiner:
     def __init__(self, network: Network, records: Sequence[NamedRecord], rate: float, full: bool) -> None:
         self.network, self.records, self.rate = network, records, rate
         self.view = find_slots(network)
+        self.account = account_of(network, self.view)
         self.digests = network_digests(network, self.view) if full else None
         self.log10_rate = float(np.log10(rate))
-        self.live = sum(slot.size for slot in self.view.slots) + self.view.doubtful
+        self.live = self.account.weight + self.account.doubtful
         self.runtime: Runtime | None = None
 
     def verdicts(self) -> tuple[list[Verdict], list[str]]:
@@ -205,14 +217,14 @@ class _Examiner:
             weights = StoredWeights(as_enrolled, self.live, folds)
             judgement = method.judge(record, self._candidate(anchors, weights), log10_rate)
             if judgement.significant:
-                return self._decide(named, method, judgement, as_enrolled, "fast", True)
+                return self._decide(named, method, judgement, anchors, weights, "fast", True)
         # A second alignment judged on the same mark would be another alternative, and nobody paid for it.
         matches = as_enrolled if as_enrolled is not None else match_slots(anchors.wanted(), self.view.slots)
         weights = CanonicalWeights(matches, self.live, folds)
         judgement = method.judge(record, self._candidate(anchors, weights), log10_rate)
         path = "thorough" if method.reads_weights else "answers"
         bound = anchors.bound or as_enrolled is not None or not method.reads_weights
-        return self._decide(named, method, judgement, matches, path, bound)
+        return self._decide(named, method, judgement, anchors, weights, path, bound)
 
     def _candidate(self, anchors: Anchors, weights: StoredWeights) -> Candidate:
         return Candidate(weights, lambda: anchors.reads(weights), self._predict)
@@ -230,7 +242,8 @@ class _Examiner:
         named: NamedRecord,
         method: Method,
         judgement: Judgement,
-        matches: Sequence[Match | None],
+        anchors: Anchors,
+        weights: StoredWeights,
         path: str,
         bound: bool,
     ) -> Verdict:
@@ -240,15 +253,23 @@ class _Examiner:
             bound: Whether nothing that the mark does not depend on was needed to find it.
         """
         record, alternatives = named.record, len(self.records)
-        absent = 0 if self.view.not_understood else judgement.absent
-        read = judgement.read
+        matches = weights.matches
         log10_p = log10_of_either(judgement.association.log10_p, alternatives)
         identical = (
-            self.digests is not None and self.digests.network == record.derived.get("digest") and _confirmed(judgement)
+            self.digests is not None
+            and not self.digests.doubts
+            and record.derived.get("digest_format") == DIGEST_FORMAT
+            and self.digests.network == record.derived.get("digest")
+            and _confirmed(judgement)
         )
-        explained = sum(m.slot.covered for m in matches if m is not None and m.agrees) / max(1, self.live)
+        doubtful = self._doubtful(anchors, matches)
+        copies = self._copies(anchors, matches)
+        explained = self._explained(named, judgement, anchors, weights, path, doubtful, copies)
+        read, absent = self._seen(judgement, record, matches)
         if identical:
-            explained = 1.0  # a digest leaves nothing out
+            explained = replace(
+                explained, share=1.0, estimate=1.0, unexplained=0, parameters_changed=0.0
+            )  # nothing is left out
             decision = "identical"
         elif judgement.significant:
             decision = "traced"
@@ -262,8 +283,12 @@ class _Examiner:
             judgement=judgement,
             significant=judgement.significant or identical,
             others=[other.record for other in self.records if other is not named],
-            explained=explained,
+            explained=explained.estimate,
             digests=self.digests,
+            account=self.account,
+            doubtful=doubtful,
+            parameters_changed=explained.parameters_changed,
+            copied=sum(slot.covered for slot, _ in copies),
         )
         findings = tuple(_clean(finding) for finding in collect_findings(examination))
         return Verdict(
@@ -273,6 +298,8 @@ class _Examiner:
             kind=record.kind,
             actor=_visible(record.actor),
             role=record.role,
+            source_id=_visible(record.source_id),
+            destination_id=_visible(record.destination_id),
             log10_p=log10_p,
             rate=self.rate,
             effect=judgement.association.effect,
@@ -281,14 +308,108 @@ class _Examiner:
             read=read,
             absent=absent,
             unread=judgement.symbols - read - absent,
-            explained=explained,
+            explained=explained.share,
+            account=explained,
             standard=judgement.standard,
-            evidence=_evidence(named, decision, log10_p, bound, explained),
+            evidence=_evidence(named, decision, log10_p, self.rate, bound, explained),
             findings=findings,
             path=path,
             payload=judgement.payload,
-            not_understood=tuple(_visible(problem) for problem in self.view.not_understood[:20]),
+            not_understood=self._not_understood(),
         )
+
+    def _doubtful(self, anchors: Anchors, matches: Sequence[Match | None]) -> dict[int, Match]:
+        """Slots of the record that stand only where an output depends on them through (nearly) nothing."""
+        if not self.view.doubtful:
+            return {}
+        wanted = anchors.wanted()
+        missing = [number for number, match in enumerate(matches) if match is None or not match.agrees]
+        found = match_slots([wanted[number] for number in missing], self.view.doubtful)
+        return {n: match for n, match in zip(missing, found, strict=True) if match is not None and match.agrees}
+
+    def _explained(
+        self,
+        named: NamedRecord,
+        judgement: Judgement,
+        anchors: Anchors,
+        weights: StoredWeights,
+        path: str,
+        doubtful: dict[int, Match],
+        copies: Sequence[tuple[Slot, float]],
+    ) -> Explained:
+        record = named.record
+        thorough = path != "fast"
+        parameters = None
+        if record.account is not None:
+            parameters = read_parameters(record, self.account, weights.matches, thorough)
+            if not thorough and _differ(parameters):
+                parameters = read_parameters(record, self.account, weights.matches, True)
+        further = judgement.reads if record.kind == "fingerprint" else None
+        return explain(record, anchors, self.account, weights, further, parameters, list(doubtful.values()), copies)
+
+    def _copies(self, anchors: Anchors, matches: Sequence[Match | None]) -> list[tuple[Slot, float]]:
+        """Slots that hold once more what another one holds, and the share of their reads that agree."""
+        stored = {id(match.slot.tensor) for match in matches if match is not None and match.agrees}
+        others = [slot for slot in self.view.slots if id(slot.tensor) not in stored]
+        if not others or len(others) > MAX_COPIES:
+            return []
+        out = []
+        found = match_slots(anchors.wanted(), others)
+        again = CanonicalWeights(found, self.live, anchors.folds)
+        for number, match in enumerate(found):
+            if match is None or not match.agrees:
+                continue
+            places, enrolled, _ = anchors.looked_at(number)
+            values = again.values(number, places)
+            if values is not None:
+                agree, count, luck = agreeing(enrolled, values, float(enrolled.std()))
+                out.append((match.slot, max(0.0, agree / max(1, count) - luck) / (1 - luck)))
+        return out
+
+    def _seen(self, judgement: Judgement, record: Record, matches: Sequence[Match | None]) -> tuple[int, int]:
+        """How many Symbols were read, and how many are absent: nothing that was not read could hold their slot.
+
+        A slot of which nothing agrees was not read, if what is not understood, doubtful or given could hold it: it needs a quarter
+        of a byte for each of its elements.
+        """
+        read, absent = judgement.read, judgement.absent
+        hidden = self.account.hidden
+        if not hidden or judgement.significant:
+            return read, absent
+        for number, entry in enumerate(record.slots):
+            match = matches[number] if number < len(matches) else None
+            size = (entry.live_rows + len(entry.dead_rows)) * entry.row_size
+            if (match is not None and match.agrees) or hidden < size / 4:
+                continue
+            own = judgement.reads.slots == number
+            if judgement.unit != "positions":  # one slot carries them all
+                if own.any():
+                    return 0, 0
+                continue
+            was_read = int(np.isfinite(judgement.reads.found[own]).sum())
+            read -= was_read
+            if match is None:
+                absent -= int(own.sum())
+        return max(0, read), max(0, absent)
+
+    def _not_understood(self) -> tuple[str, ...]:
+        """What could not be read, largest first: problems of weights, then what else is not understood."""
+        entries = sorted(
+            (e for e in self.account.entries if e.kind in ("not understood", "given")), key=lambda e: -e.amount
+        )
+        named = [f"{entry.operator}: {entry.name[:80]}: {entry.reason} ({entry.amount:,} bytes)" for entry in entries]
+        return tuple(_visible(problem) for problem in [*self.view.not_understood[:10], *named][:20])
+
+
+MAX_COPIES = 200
+"""More slots than that are not looked through for copies of what is known."""
+
+
+def _differ(parameters: ParameterReads) -> bool:
+    """Whether anything that was looked at is not what it was, up to the last bits."""
+    with np.errstate(all="ignore"):
+        same = np.abs(parameters.found - parameters.enrolled) <= 1e-5 * np.abs(parameters.enrolled) + 1e-30
+    return not bool(same.all())
 
 
 def _method_of(named: NamedRecord) -> Method:
@@ -312,12 +433,26 @@ def _untouched(reads: Reads) -> bool:
     return bool(np.array_equal(reads.found[usable], reads.enrolled[usable])) and 2 * int(usable.sum()) >= usable.size
 
 
-def _evidence(named: NamedRecord, decision: str, log10_p: float, bound: bool, explained: float) -> Evidence:
+def _evidence(
+    named: NamedRecord, decision: str, log10_p: float, rate: float, bound: bool, explained: Explained
+) -> Evidence:
     kind = named.record.kind
     if decision not in ("traced", "identical"):
-        return Evidence(kind, named.commitment, None, "no evidence of a common origin")
+        if log10_p < -WEAK:
+            sentence = f"log10 p {log10_p:.1f} is no chance to speak of, and not enough for the rate {rate:g}"
+        elif decision == "inconclusive":
+            sentence = "too little could be read to say whether there is evidence"
+        else:
+            sentence = "no evidence of a common origin"
+        return Evidence(kind, named.commitment, None, sentence)
     if kind == "fingerprint":
-        same = "are the same network" if explained >= MIN_EXPLAINED else "share weights, and others are not explained"
+        same = (
+            "are the same network"
+            if explained.estimate >= MIN_EXPLAINED
+            else "share weights, and others are not explained"
+        )
+        if explained.estimate >= MIN_EXPLAINED and explained.parameters_changed > MAX_CHANGED:
+            same = "share their weights, and parameters are others"
         return Evidence(kind, named.commitment, None, f"the two {same}; this does not say which came first")
     if not bound:
         sentence = "found by anchors that were read after the mark was bound: rely on a commitment published before"

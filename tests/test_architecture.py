@@ -11,13 +11,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROOMS = (
     "errors standard statistics keys canonical graph images runtime slot_table records folds placement parameters payload triggers "
-    "methods formulas survey enrolment inspection "
-    "changes findings verdict candidate verification "
+    "methods formulas survey parameter_reads enrolment inspection "
+    "changes candidate explained findings verdict verification "
     "recipes checkpoints tasks training networks moment marking modifications campaign report demo cli"
 ).split()
 GRAPH = (
     "formats wire relocation stored file patch flow runtime_operators tracing unread arrays decoding rules constants live "
-    "uses fold slots digest gauge compare match"
+    "uses roles computed_tables fold slots digest accounting gauge compare match"
 ).split()
 PLUG_INS = ("methods", "findings", "tasks", "modifications")
 TORCH_ROOMS = ("training",)

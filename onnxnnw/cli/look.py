@@ -1,10 +1,14 @@
 """inspect, digest: what is in a file."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from onnxnnw.cli import show
+
+if TYPE_CHECKING:
+    from onnxnnw.graph.accounting import Entry
 
 __all__ = ["register"]
 
@@ -38,9 +42,19 @@ def inspect(
             ("room for a mark", f"{found.room_to_embed:,} positions"),
             ("for a fingerprint", f"{found.room_to_fingerprint:,} positions"),
             ("dead weights", f"{found.dead_tensors} tensors that no output depends on"),
+            *((kind, f"{amount:,}") for kind, amount in found.account.amounts.items() if amount),
             *(("not covered", problem) for problem in found.not_understood[:10]),
+            *(
+                ("not covered", _unread(entry))
+                for entry in found.account.entries[:10]
+                if entry.kind == "not understood"
+            ),
         ]
     )
+
+
+def _unread(entry: "Entry") -> str:
+    return f"{entry.operator}: {entry.name}: {entry.reason} ({entry.amount:,} bytes)"
 
 
 def digest(
@@ -51,12 +65,20 @@ def digest(
 
     Example: onnxnnw digest net.onnx
     """
-    from onnxnnw.graph import network_digest, open_network
+    from onnxnnw.graph import network_digests, open_network
+    from onnxnnw.graph.digest import DIGEST_FORMAT
 
     with open_network(model) as network:
-        value = network_digest(network)
+        found = network_digests(network)
         network.check_unchanged()
     if as_json:
-        show.document({"format": "onnxnnw/digest/1", "model": str(model), "digest": value})
-    else:
-        print(f"{value}  {show.visible(str(model))}")
+        parts = {
+            "digest": found.network,
+            "graph": found.graph,
+            "metadata": found.metadata,
+            "doubts": list(found.doubts),
+        }
+        show.document({"format": DIGEST_FORMAT, "model": str(model), **parts})
+        return
+    print(f"{found.network}  {show.visible(str(model))}")
+    show.pairs([("metadata", found.metadata), *(("vouches not", doubt) for doubt in found.doubts)])

@@ -164,8 +164,13 @@ def _show_verdict(verdict: "Verdict", candidate: Path) -> None:
             ("log10 p", f"{show.number(verdict.log10_p)}   (false-positive rate {verdict.rate:g})"),
             ("effect", f"{verdict.effect:.3f}"),
             ("coverage", f"{verdict.coverage:.0%} of {verdict.positions:,} {verdict.unit}{missing}"),
+            *(
+                [("handed on", f"from {verdict.source_id or '?'} to {verdict.destination_id or '?'}")]
+                if verdict.source_id or verdict.destination_id
+                else []
+            ),
             *([("payload", _decoded(verdict.payload))] if verdict.payload is not None else []),
-            ("explained", f"{verdict.explained:.0%} of the candidate's weights"),
+            ("explained", _explained(verdict)),
             ("standard", f"{verdict.standard.sentence}, nominal"),
             ("evidence", verdict.evidence.sentence),
             *(("finding" if not n else "", f.sentence) for n, f in enumerate(verdict.findings)),
@@ -173,6 +178,15 @@ def _show_verdict(verdict: "Verdict", candidate: Path) -> None:
     )
     for problem in verdict.not_understood[:3]:
         typer.secho(f"warning: not covered: {show.visible(problem)}", fg="yellow", err=True)
+
+
+def _explained(verdict: "Verdict") -> str:
+    account = verdict.account
+    if verdict.decision == "identical":
+        return "100 %: a digest leaves nothing out"
+    share = f"{verdict.explained:.1%} of what is stored at least, {account.disagree:,} of {account.looked_at:,} numbers differ"
+    left = ", ".join(f"{amount:,} of {name}" for name, amount in account.parts.items() if amount)
+    return f"{share}; not explained: {left}" if left else share
 
 
 def _decoded(payload: "Decoded") -> str:

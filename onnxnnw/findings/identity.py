@@ -1,6 +1,7 @@
 """Identity: which stored tensors are not what they were when the network left, where digests were asked for."""
 
 from onnxnnw.findings.base import Examination, Finding, share
+from onnxnnw.graph.digest import DIGEST_FORMAT
 from onnxnnw.records import TENSOR_DIGEST
 
 __all__ = ["find"]
@@ -17,6 +18,10 @@ def find(examination: Examination) -> list[Finding]:
     present = {digest[:TENSOR_DIGEST] for digest in digests.tensors.values()}
     different = [name for name, digest in kept.items() if digest not in present]
     if not different:
+        if record.derived.get("digest_format") != DIGEST_FORMAT:
+            as_they_left = f"all {len(kept):,} stored tensors are as they left"
+            sentence = f"{as_they_left}; the record's digest is of an older kind, which vouches for less"
+            return [Finding("older digest", sentence, {"tensors": len(kept)})]
         sentence = f"all {len(kept):,} stored tensors are as they left, but the graph around them differs"
         return [Finding("graph differs", sentence, {"tensors": len(kept)})]
     names = ", ".join(different[:SHOWN]) + (", …" if len(different) > SHOWN else "")

@@ -160,5 +160,5 @@ def _computed(flow: Flow) -> set[int]:
     for node in flow.nodes:
         if not out.isdisjoint(node.inputs) or _is_source(node):
             out.update(node.outputs)
-    out.discard(ABSENT)
+            out.discard(ABSENT)  # an output that is not given is no input that is not given
     return out

@@ -1,9 +1,12 @@
 """Canonical digests: the same network gives the same digest however it is stored, and no weight bit goes unnoticed.
 
 A Merkle tree over all of the graph that is not dead for certain, from the ordered outputs: a node is H(domain, operator, opset,
-sorted attributes, digests of its inputs, number of outputs where there are several), a leaf is H(element type, dims, little-endian
-bytes). Names, storage, node order, documentation, Identity nodes and the borders of local functions do not count; biases and
-normalisation do.
+attributes in all their fields, digests of its inputs, its outputs where there are several), a leaf is H(element type, dims,
+little-endian bytes). At the root stand names, types and shapes of inputs and outputs, for callers bind by name, and which
+initializers a caller may replace. Names inside, storage, node order, documentation and Identity nodes do not count; biases,
+normalisation and the names of local functions do, since a runtime may have an operator of that name.
+
+Equal digests vouch for the function only where nothing was passed over: see ``Digests.doubts``.
 """
 
 import hashlib
@@ -13,19 +16,30 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from onnx import AttributeProto, NodeProto, SparseTensorProto
+from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, SparseTensorProto, ValueInfoProto
 
 from onnxnnw.graph.file import Network
-from onnxnnw.graph.flow import ABSENT, Flow, Node
+from onnxnnw.graph.flow import ABSENT, UNREAD, Flow, Node
 from onnxnnw.graph.slots import SlotView, find_slots
 from onnxnnw.graph.stored import StoredTensor
+from onnxnnw.graph.tracing import key_of
+from onnxnnw.graph.unread import contents_of_functions
 
 if TYPE_CHECKING:
     from onnxnnw.graph.patch import Edit
 
-__all__ = ["Digests", "leaf_digest", "network_digest", "network_digests"]
+__all__ = ["DIGEST_FORMAT", "Digests", "leaf_digest", "network_digest", "network_digests"]
 
-_DOMAIN = b"onnxnnw/digest/1\0"
+DIGEST_FORMAT = "onnxnnw/digest/2"
+"""Version 1 left out what zero products seemed to hide, and the names of inputs and outputs; it vouches for nothing."""
+
+_DOMAIN = b"onnxnnw/digest/1\0"  # of single tensors, which both versions hash alike
+_NETWORK = DIGEST_FORMAT.encode() + b"\0"
+_SMALL = 64
+"""A leaf of so many elements belongs to the graph; a larger one is a weight, and not part of the graph's own digest."""
+
+_UNREPEATABLE = ("Random", "Bernoulli", "Multinomial")
+"""Beginnings of the names of operators of which two are not the same, however alike."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +48,17 @@ class Digests:
 
     Attributes:
         network: The canonical digest.
-        tensors: Digest of each stored tensor that a live node reads, by its scoped name.
+        tensors: Digest of each stored tensor that is read, by its scoped name.
+        graph: The digest of the graph alone: of large tensors only element type and dims count.
+        metadata: Of the model's metadata_props, which no runtime computes with.
+        doubts: Why two networks of equal digest need not compute the same; empty where they must.
     """
 
     network: str
     tensors: Mapping[str, str]
+    graph: str = ""
+    metadata: str = ""
+    doubts: tuple[str, ...] = ()
 
 
 def network_digest(network: Network, view: SlotView | None = None, edits: "Mapping[int, Edit] | None" = None) -> str:
@@ -59,7 +79,29 @@ def network_digests(
     view = view if view is not None else find_slots(network)
     digest = _Digest(network, view, edits or {})
     whole = digest.hex()
-    return Digests(whole, {view.flow.names[value]: digest.values[value].hex() for value in digest.leaves})
+    tensors = {view.flow.names[value]: digest.values[value].hex() for value in digest.leaves}
+    graph = _Digest(network, view, {}, digest).hex()
+    metadata = sorted((prop.key, prop.value) for prop in network.model.metadata_props)
+    hashed = hashlib.sha256(repr(metadata).encode()).hexdigest()
+    return Digests(whole, tensors, graph, hashed, tuple(_doubts(network.model, view.possible)))
+
+
+def _doubts(model: ModelProto, nodes: list[Node]) -> list[str]:
+    """What is in a file, or happens when it runs, that no digest says."""
+    out = []
+    known = ModelProto()
+    known.CopyFrom(model)
+    known.DiscardUnknownFields()
+    if known.ByteSize() != model.ByteSize():
+        out.append("the file has fields that this version of ONNX does not know")
+    from onnxnnw.graph.runtime_operators import is_runtime_operator  # a large table, and only digests need it whole
+
+    for domain, op in sorted({(node.domain, node.op) for node in nodes}):
+        if domain.startswith(UNREAD):
+            out.append(f"a runtime may run its own {domain.removeprefix(UNREAD)}.{op} instead of the local function")
+        elif not is_runtime_operator(domain, op):
+            out.append(f"what {f'{domain}.{op}'.lstrip('.')[:100]} computes is not known")
+    return out[:20]
 
 
 def leaf_digest(tensor: StoredTensor, edit: "Edit | None" = None) -> bytes:
@@ -87,18 +129,38 @@ def _pack(*numbers: int) -> bytes:
     return b"".join(number.to_bytes(8, "little", signed=True) for number in numbers)
 
 
+def _port(port: ValueInfoProto) -> tuple[bytes, bytes]:
+    """Name, type and shape of an input or output, as callers see them."""
+    return port.name.encode(), port.type.SerializeToString(deterministic=True)
+
+
 class _Digest:
-    def __init__(self, network: Network, view: SlotView, edits: "Mapping[int, Edit]") -> None:
+    """One walk over a network; with ``whole``, an earlier walk, the digest of the graph without its weights."""
+
+    def __init__(
+        self, network: Network, view: SlotView, edits: "Mapping[int, Edit]", whole: "_Digest | None" = None
+    ) -> None:
         self.network, self.flow, self.live = network, view.flow, view.possible
         self.edits = {edit.tensor.place: edit for edit in edits.values()}
         self.values: dict[int, bytes] = {ABSENT: b"\0" * 32}
         self.leaves: list[int] = []
+        self.whole = whole
+        self.unrepeatable = 0
+        self.functions: dict[tuple[str, str, str], bytes] = {}
 
     def hex(self) -> str:
         flow = self.flow
-        self._leaves(flow)
-        for number, value in enumerate(flow.inputs):
-            self.values[value] = self._hash(b"input", number.to_bytes(8, "little"))
+        if self.whole is None:
+            self._leaves(flow)
+        else:
+            self._shapes(flow, self.whole)
+        ports = self.network.model.graph
+        given = dict(zip(flow.ports, ports.input, strict=True))
+        for value, port in given.items():
+            if value not in flow.replaceable:
+                self.values[value] = self._hash(b"input", *_port(port))
+            elif value in self.values:
+                self.values[value] = self._hash(b"replaceable", *_port(port), self.values[value])
         for value, proto in flow.opaque.items():
             self.values.setdefault(value, self._opaque(proto))
         for node in self.live:
@@ -108,8 +170,14 @@ class _Digest:
                     self.values.setdefault(value, self._hash(b"formal", formal))
         for node in self.live:
             self._node(node)
-        outputs = [self._of(value) for value in flow.outputs]
-        return self._hash(b"network", *outputs).hex()
+        inputs = [part for port in ports.input for part in _port(port)]
+        outputs = [
+            part
+            for value, port in zip(flow.outputs, ports.output, strict=True)
+            for part in (*_port(port), self._of(value))
+        ]
+        counts = _pack(len(ports.input), len(flow.outputs))
+        return self._hash(b"network", counts, *inputs, *outputs).hex()
 
     def _of(self, value: int) -> bytes:
         known = self.values.get(value)
@@ -130,13 +198,31 @@ class _Digest:
             digests = pool.map(lambda tensor: leaf_digest(tensor, self.edits.get(tensor.place)), tensors)
             self.values.update(zip(ordered, digests, strict=True))
 
+    def _shapes(self, flow: Flow, whole: "_Digest") -> None:
+        """Large leaves as their element types and dims, small ones as they are."""
+        for value in whole.leaves:
+            tensor = flow.tensors[value]
+            if tensor.size <= _SMALL:
+                self.values[value] = whole.values[value]
+            else:
+                self.values[value] = self._hash(b"shape", _pack(tensor.data_type, len(tensor.shape), *tensor.shape))
+
     def _node(self, node: Node) -> None:
-        if node.op == "Identity" and not node.domain:
-            self.values[node.outputs[0]] = self._of(node.inputs[0])
+        if node.op == "Identity" and not node.domain and len(node.inputs) == len(node.outputs) == 1:
+            inner = self._of(node.inputs[0])
+            called = (node.proto.domain, node.proto.op_type)
+            if called[0] not in ("", "ai.onnx") or called[1] != "Identity":  # where a local function ends
+                inner = self._hash(b"call", *(part.encode() for part in called), inner)
+            self.values[node.outputs[0]] = inner
             return
         parts = [node.domain.encode(), node.op.encode(), _pack(node.version, len(node.inputs))]
         if len(node.outputs) > 1:  # how many there are decides what some operators compute: Split, BatchNormalization
-            parts.append(_pack(len(node.outputs)))
+            parts.append(_pack(len(node.outputs), *(value == ABSENT for value in node.outputs)))
+        if node.op.startswith(_UNREPEATABLE):
+            self.unrepeatable += 1
+            parts.append(_pack(self.unrepeatable))
+        if node.function is not None:
+            parts.append(self._function(node.function))
         parts += [self._of(value) for value in node.inputs]
         attributes = node.attributes()
         for name in sorted(attributes):
@@ -148,19 +234,44 @@ class _Digest:
             if value != ABSENT:
                 self.values[value] = self._hash(b"output", digest, _pack(place))
 
+    def _function(self, function: FunctionProto) -> bytes:
+        """A local function that is not read, with all that it calls; hashed once however often it is called."""
+        key = key_of(function)
+        if key not in self.functions:
+            parts: list[bytes] = []
+            for content, tensors in contents_of_functions(self.network, [function]):
+                parts += [content, *map(leaf_digest, tensors)]
+            self.functions[key] = self._hash(b"function", *parts)
+        return self.functions[key]
+
     def _attribute(self, attribute: AttributeProto) -> bytes:
-        if attribute.HasField("g") or attribute.graphs:
-            return b"graph"
+        """An attribute in all its fields; graphs are hashed as the bodies of their node."""
         tensors = [attribute.t, *attribute.tensors] if attribute.HasField("t") else list(attribute.tensors)
-        if tensors:
-            return self._hash(b"tensors", *(leaf_digest(self.network.tensor(t, attribute.name)) for t in tensors))
-        if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
-            return self._hash(b"sparse", *map(self._sparse, (attribute.sparse_tensor, *attribute.sparse_tensors)))
+        sparse = list(attribute.sparse_tensors)
+        if attribute.HasField("sparse_tensor"):
+            sparse.insert(0, attribute.sparse_tensor)
         plain = AttributeProto()
         plain.CopyFrom(attribute)
-        for field in ("name", "doc_string", "ref_attr_name"):
+        for field in (
+            "name",
+            "doc_string",
+            "ref_attr_name",
+            "t",
+            "tensors",
+            "sparse_tensor",
+            "sparse_tensors",
+            "g",
+            "graphs",
+        ):
             plain.ClearField(field)
-        return self._hash(b"plain", plain.SerializeToString(deterministic=True))
+        graphs = len(attribute.graphs) + attribute.HasField("g")
+        return self._hash(
+            b"attribute",
+            plain.SerializeToString(deterministic=True),
+            _pack(len(tensors), len(sparse), graphs),
+            *(leaf_digest(self.network.tensor(t, attribute.name)) for t in tensors),
+            *map(self._sparse, sparse),
+        )
 
     def _opaque(self, proto: SparseTensorProto | NodeProto) -> bytes:
         """A constant that is not read as numbers: its content all the same."""
@@ -175,7 +286,7 @@ class _Digest:
 
     @staticmethod
     def _hash(kind: bytes, *parts: bytes) -> bytes:
-        hasher = hashlib.sha256(_DOMAIN + kind + b"\0")
+        hasher = hashlib.sha256(_NETWORK + kind + b"\0")
         for part in parts:
             hasher.update(len(part).to_bytes(8, "little") + part)
         return hasher.digest()

@@ -54,6 +54,11 @@ class Node:
     bindings: "dict[str, AttributeProto] | None" = None
     function: FunctionProto | None = None
 
+    @property
+    def result(self) -> int:
+        """The first output that is given; ABSENT where none is."""
+        return next((value for value in self.outputs if value != ABSENT), ABSENT)
+
     def attributes(self) -> dict[str, AttributeProto]:
         """The attributes by name, references to a function's attributes resolved."""
         out: dict[str, AttributeProto] = {}
@@ -94,7 +99,8 @@ class Flow:
         opaque: Constants that are no stored tensors (sparse tensors, texts), with what they are.
         sparse: Values, indices and shape of those that are sparse tensors.
         replaceable: Initializers that are graph inputs too, so a caller may replace them at run time.
-        inputs: Graph inputs without a stored value.
+        ports: All graph inputs, in order.
+        inputs: Those without a stored value.
         outputs: Graph outputs.
         calls: Domain and name of the local functions that were inlined, each once, in the order in which they are called.
         unread_functions: Those that are called and not read, each once; see ``Node.function``.
@@ -107,6 +113,7 @@ class Flow:
     opaque: dict[int, SparseTensorProto | NodeProto] = field(default_factory=dict)
     sparse: dict[int, tuple[StoredTensor, StoredTensor, tuple[int, ...]]] = field(default_factory=dict)
     replaceable: set[int] = field(default_factory=set)
+    ports: list[int] = field(default_factory=list)
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
     calls: list[tuple[str, str]] = field(default_factory=list)

@@ -6,7 +6,7 @@ Nothing here is looked at before somebody asks for a gain.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,8 @@ class _Walk:
         axis: Their axis, counted from the right (-1 is the last one).
         rank: Dimensions of the value; None where it is not known.
         rescaled: Whether a factor that is not constant would be a scale of the activations.
+        shift: What was added to them since, per out-row; None where that cannot be told.
+        used: The values that were multiplied or added.
     """
 
     value: int
@@ -45,16 +47,38 @@ class _Walk:
     axis: int
     rank: int | None
     rescaled: bool
+    shift: Gains | None = None
+    used: list[int] = field(default_factory=list)
 
     def multiply(self, factor: Array | None) -> bool:
         """Take a factor in, if it has one number for all or one for each out-row."""
-        if factor is None or factor.size not in (1, self.gain.size):
+        if factor is None or not self._fits(factor):
             return False
-        if factor.size > 1 and (len(factor.shape) < -self.axis or factor.shape[self.axis] != self.gain.size):
-            return False
+        numbers = factor.astype(np.float64).reshape(-1)
         with np.errstate(all="ignore"):
-            self.gain = self.gain * factor.astype(np.float64).reshape(-1)
+            self.gain = self.gain * numbers
+            self.shift = None if self.shift is None else self.shift * numbers
         return True
+
+    def add(self, summand: Array | None, sign: float = 1.0) -> None:
+        """Take a summand in; what is neither one number nor one for each out-row makes the shift unknown."""
+        if self.shift is None:
+            return
+        if summand is None or not self._fits(summand):
+            self.shift = None
+            return
+        with np.errstate(all="ignore"):
+            self.shift = self.shift + sign * summand.astype(np.float64).reshape(-1)
+
+    def negate(self) -> None:
+        """Turn the sign."""
+        self.gain = -self.gain
+        self.shift = None if self.shift is None else -self.shift
+
+    def _fits(self, numbers: Array) -> bool:
+        if numbers.size not in (1, self.gain.size):
+            return False
+        return numbers.size == 1 or (len(numbers.shape) >= -self.axis and numbers.shape[self.axis] == self.gain.size)
 
 
 class Downstream:
@@ -73,6 +97,23 @@ class Downstream:
             rank: Dimensions of the canonical weight.
             rows: Its out-rows.
         """
+        walk = self._walk(node, layout, rank, rows)
+        if walk is None or not np.isfinite(walk.gain).all() or (walk.gain == 1).all():
+            return None
+        return walk.gain
+
+    def affine(self, node: Node, layout: str, rank: int, rows: int) -> tuple[Gains, Gains, tuple[int, ...]] | None:
+        """What multiplies each out-row of a weight and what is added to it then; and the values that do so.
+
+        None where something else happens, or where a number is not finite. The arguments are those of ``gains``.
+        """
+        walk = self._walk(node, layout, rank, rows)
+        if walk is None or walk.shift is None or not np.isfinite([walk.gain, walk.shift]).all():
+            return None
+        return walk.gain, walk.shift, tuple(walk.used)
+
+    def _walk(self, node: Node, layout: str, rank: int, rows: int) -> _Walk | None:
+        """Follow what a weight gives as far as it is only moved, shifted or multiplied by constants."""
         if layout not in _AXES or rows > _MAX_ROWS:
             return None
         convolution = layout.startswith("conv")
@@ -84,16 +125,33 @@ class Downstream:
         alpha = node.attributes().get("alpha") if node.op in _SCALED else None
         if alpha is not None:
             walk.gain *= float(alpha.f)
+        self._begin(node, walk, rows, convolution)
         if not self._has_barrier(node):
             for _ in range(_MAX_STEPS):
                 reader = self._only_reader(walk.value)
                 step = _STEPS.get(reader.op) if reader is not None and _known(reader) else None
                 if reader is None or step is None or not step(self, walk, reader):
                     break
+                walk.used += [value for value in reader.inputs if value != walk.value and self.is_constant(value)]
                 walk.value = reader.outputs[0]
-        if not np.isfinite(walk.gain).all() or (walk.gain == 1).all():
-            return None
-        return walk.gain
+        return walk
+
+    def _begin(self, node: Node, walk: _Walk, rows: int, convolution: bool) -> None:
+        """The operator's own bias, where it adds one in the unit of its outputs."""
+        walk.shift = np.zeros(rows)
+        place = _OWN_BIAS.get(node.op)
+        if place is None or place >= len(node.inputs) or node.inputs[place] == ABSENT:
+            if node.op in _OTHER_BIAS:
+                walk.shift = None
+            return
+        bias = self.constant(node.inputs[place])
+        if bias is not None and convolution:
+            bias = bias.reshape(-1)
+            walk.shift = bias.astype(np.float64) if bias.size == rows else None
+        else:
+            beta = node.attributes().get("beta") if node.op in _SCALED else None
+            walk.add(bias if beta is None or bias is None else bias * np.float64(beta.f))
+        walk.used.append(node.inputs[place])
 
     def dequantised(self, node: Node, table: Constant) -> Constant:
         """A table of integers as the numbers that are looked up in it, where they are dequantised after the look-up.
@@ -122,6 +180,8 @@ class Downstream:
         return node.op in _ACTIVATING or (addend != ABSENT and self._constants.of(addend) is None)
 
     def _only_reader(self, value: int) -> Node | None:
+        if value == ABSENT:
+            return None
         if self._readers is None:
             self._readers = {}
             for node in self._live:
@@ -159,6 +219,10 @@ def _known(node: Node) -> bool:
 
 
 _AXES = {"conv": 0, "conv_transpose": 0, "gemm": -1, "matmul": -1, "blocks": -1, "gemm_left": -2, "rows": -2}
+_OWN_BIAS = {"Conv": 2, "ConvTranspose": 2, "FusedConv": 2, "NhwcConv": 2, "NhwcFusedConv": 2, "Gemm": 2, "FusedGemm": 2,
+             "MatMulNBits": 5, "DynamicQuantizeMatMul": 4, "MatMulIntegerToFloat": 6}  # fmt: skip
+_OTHER_BIAS = ("QLinearConv", "QGemm", "Attention", "QAttention", "PackedAttention", "GemmFastGelu", "FusedMatMulActivation",
+               "QLinearMatMul", "DecoderMaskedSelfAttention")  # fmt: skip
 _SCALED = ("Gemm", "FusedGemm", "FusedMatMul")
 _ACTIVATING = ("GemmFastGelu", "FusedMatMulActivation", "Attention", "QAttention", "PackedAttention",
                "DecoderMaskedSelfAttention")  # fmt: skip
@@ -179,8 +243,10 @@ def _shifted(downstream: Downstream, walk: _Walk, node: Node) -> bool:
     other = node.inputs[0] if node.inputs[1] == walk.value else node.inputs[1]
     if not downstream.is_constant(other):
         return False
-    if node.op == "Sub" and node.inputs[1] == walk.value:
-        walk.gain = -walk.gain
+    turned = node.op == "Sub" and node.inputs[1] == walk.value
+    if turned:
+        walk.negate()
+    walk.add(downstream.constant(other), -1.0 if node.op == "Sub" and not turned else 1.0)
     return True
 
 
@@ -206,7 +272,7 @@ def _divided(downstream: Downstream, walk: _Walk, node: Node) -> bool:
 
 
 def _negated(downstream: Downstream, walk: _Walk, node: Node) -> bool:
-    walk.gain = -walk.gain
+    walk.negate()
     return True
 
 
@@ -222,7 +288,15 @@ def _normalised(downstream: Downstream, walk: _Walk, node: Node) -> bool:
     epsilon = node.attributes().get("epsilon")
     with np.errstate(all="ignore"):
         deviation = np.sqrt(variance.astype(np.float64).reshape(-1) + (1e-5 if epsilon is None else float(epsilon.f)))
-        walk.gain = walk.gain * (gamma.astype(np.float64).reshape(-1) / deviation)
+        factor = gamma.astype(np.float64).reshape(-1) / deviation
+        walk.gain = walk.gain * factor
+        beta, mean = downstream.constant(node.inputs[2]), downstream.constant(node.inputs[3])
+        if walk.shift is None or beta is None or mean is None or not beta.size == mean.size == walk.gain.size:
+            walk.shift = None
+        else:
+            walk.shift = (walk.shift - mean.astype(np.float64).reshape(-1)) * factor + beta.astype(np.float64).reshape(
+                -1
+            )
     return True
 
 

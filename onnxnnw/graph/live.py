@@ -1,15 +1,17 @@
-"""Which nodes an output depends on: everything else may be a decoy.
+"""Which nodes an output depends on, and how sure that is: everything else may be a decoy.
 
-An edge that carries nothing is not followed: the branch that a constant condition never takes, the side that a constant
-Where never picks, a loop that never runs, and a summand that a constant factor makes negligible beside its neighbours.
+*Dead for certain* is what no output can depend on by the graph's edges, and what stands behind a branch or loop that a constant
+nobody can replace closes. It is left out of a digest, and of what a record has to explain.
 
-Some of that is certain and some is not: a caller may replace an initializer that is an input too, and a factor is negligible
-only as long as nothing before it is huge. So there are two answers. What carries a mark must be live as the file stands, or
-decoys would be weights. What is left out of a digest, or of the share that a record explains, must be dead for certain, or
-weights could hide there.
+*Doubtful* is what an output depends on only through factors of (nearly) nothing: a product with zero, a gamma of zero, the side
+that a constant Where never picks, the branch that a replaceable condition does not take, or a path whose own factors, up to the
+next operator that makes sizes anew or to the output, multiply to less than ``NEGLIGIBLE``. Weights there carry no mark, or decoys
+would be weights; they are in the digest and in the account, or weights could hide there (0 · inf is NaN).
+
+Nothing follows for a summand from the factor of *another* summand: an attention mask of -1e9 hides nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,16 +19,12 @@ import numpy as np
 from onnxnnw.errors import UnreadableNetwork
 from onnxnnw.graph.constants import Constant, Constants
 from onnxnnw.graph.flow import ABSENT, Body, Flow, Node
-from onnxnnw.graph.stored import Array
 
 __all__ = ["NEGLIGIBLE", "Live", "live_nodes"]
 
 NEGLIGIBLE = 5e-7
-"""A summand is dead when its constant factor is below this share of the largest factor beside it. Residual branches may begin
-their training with a factor of 1e-6 [LayerScale, arXiv:2103.17239; ConvNeXt, arXiv:2201.03545], and they are alive."""
-
-_MAX_FACTORS = 16
-_SAMPLE = 64
+"""A path whose factors multiply to less carries nothing to speak of. Residual branches may begin their training with a factor of
+1e-6 [LayerScale, arXiv:2103.17239; ConvNeXt, arXiv:2201.03545], and they are alive."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +32,14 @@ class Live:
     """Nodes that an output depends on, each after those it depends on.
 
     Attributes:
-        nodes: As the file stands.
+        nodes: Without doubt.
         possible: All but those that are dead for certain.
+        doubtful: Inputs of nodes without doubt that are multiplied by (nearly) nothing: id of the node, place.
     """
 
     nodes: list[Node]
     possible: list[Node]
+    doubtful: frozenset[tuple[int, int]] = frozenset()
 
 
 def live_nodes(flow: Flow, constants: Constants) -> Live:
@@ -48,63 +48,53 @@ def live_nodes(flow: Flow, constants: Constants) -> Live:
     Raises:
         UnreadableNetwork: A value depends on itself.
     """
-    known = _Known(constants)
-    certain = _Known(constants, True, frozenset(id(flow.tensors[v]) for v in flow.replaceable if v in flow.tensors))
-    nodes, cut = _followed(flow, known)
-    doubtful = any(list(_needed(node, flow, known)) != list(_needed(node, flow, certain)) for node in cut)
-    return Live(nodes, _followed(flow, certain)[0] if doubtful else nodes)
+    known = _Known(constants, frozenset(id(flow.tensors[v]) for v in flow.replaceable if v in flow.tensors))
+    possible = _followed(flow, known)
+    weak = _weak_edges(possible, constants)
+    if not weak:
+        return Live(possible, possible)
+    reach, doubtful = _reach(flow, possible, weak, known)
+    nodes = [node for node in possible if reach[id(node)] >= _needed_by(node)]
+    return Live(nodes if len(nodes) < len(possible) else possible, possible, frozenset(doubtful))
 
 
 @dataclass(frozen=True)
 class _Known:
-    """The constants that a decision may rest on.
+    """The constants that closing a branch for certain may rest on.
 
     Attributes:
-        certain: Whether only what is dead for certain is left out, so that no factor is negligible.
-        replaceable: Ids of the stored tensors that prove nothing.
+        replaceable: Ids of the stored tensors that a caller may replace: they prove nothing.
     """
 
     constants: Constants
-    certain: bool = False
-    replaceable: frozenset[int] = frozenset()
+    replaceable: frozenset[int]
 
-    def of(self, value: int) -> Constant | None:
-        """The constant that a value is and stays, or None."""
-        constant = self.constants.of(value) if value != ABSENT else None
-        if constant is None or not self.replaceable:
-            return constant
-        return None if any(id(tensor) in self.replaceable for tensor in constant.stored()) else constant
-
-    def small(self, value: int) -> Array | None:
-        """See ``Constants.small``."""
-        return self.constants.small(value) if self.of(value) is not None else None
-
-    def magnitudes(self, value: int) -> tuple[float, float] | None:
-        """See ``Constants.magnitudes``."""
-        return self.constants.magnitudes(value) if self.of(value) is not None else None
-
-    def is_dynamic(self, value: int) -> bool:
-        """Whether a value is computed from an input, or given by one."""
-        return self.constants.status(value) is None
+    def number(self, value: int, certain: bool) -> float | None:
+        """The one number that a value is (and stays, if ``certain``), or None."""
+        constant: Constant | None = self.constants.of(value) if value != ABSENT else None
+        if constant is None or constant.size != 1:
+            return None
+        if certain and self.replaceable and any(id(tensor) in self.replaceable for tensor in constant.stored()):
+            return None
+        return float(constant.array().reshape(-1)[0])
 
 
-def _followed(flow: Flow, known: _Known) -> tuple[list[Node], list[Node]]:
-    """The nodes that an output depends on, in order; and those of them that do not depend on all they are given."""
-    cut: list[Node] = []
+# --- what is dead for certain -----------------------------------------------------------------------------------------
+
+
+def _followed(flow: Flow, known: _Known) -> list[Node]:
+    """The nodes that an output depends on by the graph's edges, in order."""
     order: list[Node] = []
     state: dict[int, bool] = {}  # node -> finished
-    stack: list[Node] = [flow.producer[v] for v in reversed(flow.outputs) if v in flow.producer]
     producer = flow.producer
+    stack: list[Node] = [producer[v] for v in reversed(flow.outputs) if v in producer]
     while stack:
         node = stack[-1]
         key = id(node)
         finished = state.get(key)
         if finished is None:
             state[key] = False
-            needed = _needed(node, flow, known)
-            if len(needed) < len(node.inputs) + sum(len(body.outputs) for body in node.bodies):
-                cut.append(node)
-            for value in needed:
+            for value in _open_edges(node, known, True) if node.bodies else node.inputs:
                 parent = producer.get(value)
                 if parent is None:
                     continue
@@ -118,125 +108,189 @@ def _followed(flow: Flow, known: _Known) -> tuple[list[Node], list[Node]]:
             if not finished:
                 state[key] = True
                 order.append(node)
-    return order, cut
+    return order
 
 
-def _needed(node: Node, flow: Flow, known: _Known) -> Sequence[int]:
-    """The values that reach what the node computes."""
-    if node.op in _EDGES and not node.domain:
-        return _EDGES[node.op](node, flow, known)
-    if node.bodies:
-        return [*node.inputs, *(value for body in node.bodies for value in body.outputs)]
-    return node.inputs
+def _open_edges(node: Node, known: _Known, certain: bool) -> Sequence[int]:
+    """The values that a node with bodies depends on: those of closed branches and of loops that never run are left out.
 
-
-def _if(node: Node, flow: Flow, known: _Known) -> Sequence[int]:
-    condition = known.small(node.inputs[0]) if node.inputs else None
+    Args:
+        certain: Whether only a constant that nobody can replace closes anything.
+    """
     bodies: Sequence[Body] = node.bodies
-    if condition is not None and condition.size == 1:
-        taken = "then_branch" if bool(condition.reshape(-1)[0]) else "else_branch"
-        bodies = [body for body in bodies if body.attribute == taken]
-    return [*node.inputs, *(value for body in bodies for value in body.outputs)]
-
-
-def _loop(node: Node, flow: Flow, known: _Known) -> Sequence[int]:
-    limits = [known.small(value) for value in node.inputs[:2]]
-    if any(limit is not None and limit.size == 1 and limit.reshape(-1)[0] <= 0 for limit in limits):
-        return node.inputs[2:]
-    return [*node.inputs, *(value for body in node.bodies for value in body.outputs)]
-
-
-def _where(node: Node, flow: Flow, known: _Known) -> Sequence[int]:
-    condition = known.magnitudes(node.inputs[0]) if len(node.inputs) == 3 else None
-    if condition is None:
-        return node.inputs
-    smallest, largest = condition
-    if smallest > 0:
-        return [node.inputs[1]]
-    return node.inputs if largest > 0 else [node.inputs[2]]
-
-
-def _sum(node: Node, flow: Flow, known: _Known) -> Sequence[int]:
-    if known.certain:
-        return node.inputs
-    dynamic = [v for v in node.inputs if v != ABSENT and known.is_dynamic(v)]
-    if len(dynamic) < 2 and not any(_is_product(v, flow) for v in dynamic):
-        return node.inputs
-    factors = {value: _factor(value, flow, known) for value in dynamic}
-    largest = max(factors.values(), default=1.0)
-    return [v for v in node.inputs if v not in factors or (factors[v] >= NEGLIGIBLE * largest and factors[v] > 0)]
-
-
-def _product(node: Node, flow: Flow, known: _Known) -> Sequence[int]:
-    """A product with zero carries nothing of its other operand."""
-    for value in node.inputs:
-        constant = known.of(value)
-        if constant is None or not constant.size or constant.take(np.arange(min(constant.size, _SAMPLE))).any():
-            continue
-        if known.magnitudes(value) == (0.0, 0.0):
-            return [value]
-    return node.inputs
-
-
-def _normalisation(node: Node, flow: Flow, known: _Known) -> Sequence[int]:
-    """A normalisation whose gamma is zero carries nothing but its beta."""
-    gamma = known.magnitudes(node.inputs[1]) if len(node.inputs) == 5 else None
-    return node.inputs[1:] if gamma == (0.0, 0.0) else node.inputs
-
-
-_SCALING = ("Mul", "Div", "BatchNormalization", "Gemm", "FusedGemm", "FusedMatMul")
-_MOVING = ("Identity", "Cast", "Reshape", "Transpose")
-
-
-def _is_product(value: int, flow: Flow) -> bool:
-    node = flow.producer.get(value)
-    return node is not None and node.op in _SCALING
-
-
-def _factor(value: int, flow: Flow, known: _Known) -> float:
-    """The largest magnitude of the constants by which a value is multiplied on its last steps."""
-    factor = 1.0
-    for _ in range(_MAX_FACTORS):
-        node = flow.producer.get(value)
-        if (
-            node is None
-            or not node.inputs
-            or node.domain not in ("", "com.microsoft")
-            or node.op not in (*_SCALING, *_MOVING)
-        ):
-            break
-        if node.op in _MOVING:
-            value = node.inputs[0]
-            continue
-        own, value = _own_factor(node, known)
-        if own is None:
-            break
-        factor *= own
-        if value == ABSENT:
-            break
-    return factor
-
-
-def _own_factor(node: Node, known: _Known) -> tuple[float | None, int]:
-    """By how much a node multiplies at most, and what; ABSENT where nothing further can be followed."""
     inputs = node.inputs
+    if node.domain:
+        pass
+    elif node.op == "If" and inputs:
+        condition = known.number(inputs[0], certain)
+        if condition is not None:
+            taken = "then_branch" if condition else "else_branch"
+            bodies = [body for body in bodies if body.attribute == taken]
+    elif node.op == "Loop":
+        limits = [known.number(value, certain) for value in inputs[:2]]
+        if any(limit is not None and limit <= 0 for limit in limits):
+            return inputs[2:]
+    return [*inputs, *(value for body in bodies for value in body.outputs)]
+
+
+# --- what is doubtful -------------------------------------------------------------------------------------------------
+
+_SCALE_FREE = 1e30
+_HANDED_ON = frozenset(
+    "Identity Cast CastLike Reshape Transpose Flatten Squeeze Unsqueeze Dropout Relu LeakyRelu Add Sub Sum Mean Concat Slice Split "
+    "Gather Pad MaxPool AveragePool GlobalAveragePool GlobalMaxPool LpPool ReduceMean ReduceSum ReduceMax ReduceMin Neg Abs Expand "
+    "Tile Resize Upsample DepthToSpace SpaceToDepth QuantizeLinear DequantizeLinear Max Min Mul Div BatchNormalization Where "
+    "PRelu Clip".split()
+)
+"""Operators whose output shrinks as their input does: factors before and after them multiply."""
+
+_SIZELESS = frozenset(
+    "Log Sign Greater GreaterOrEqual Less LessOrEqual Equal ArgMax ArgMin TopK NonZero DynamicQuantizeLinear LpNormalization Not "
+    "Or And Xor IsNaN IsInf Hardmax Shape Size".split()
+)
+"""Operators that tell a tiny number as well as a large one: no factor before them is negligible."""
+
+_INTEGER_PRODUCTS = frozenset(("ConvInteger", "MatMulInteger"))
+_SCALED_PRODUCTS = frozenset(("Gemm", "FusedGemm", "FusedMatMul"))
+_INTEGER_GAIN = 1e5
+"""Products of integers are as large before they are scaled back to real numbers."""
+
+_NORMALISATIONS = {"LayerNormalization": 1, "SimplifiedLayerNormalization": 1, "RMSNormalization": 1, "InstanceNormalization": 1,
+                   "GroupNormalization": 1, "SkipLayerNormalization": 2, "SkipSimplifiedLayerNormalization": 2, "GroupNorm": 1,
+                   "SkipGroupNorm": 1}  # fmt: skip
+"""Operators that make sizes anew, and where their gamma stands."""
+
+_Edges = dict[int, float]
+"""Input of a node -> by what it is multiplied."""
+
+
+def _needed_by(node: Node) -> float:
+    return NEGLIGIBLE / _INTEGER_GAIN if node.op in _INTEGER_PRODUCTS else NEGLIGIBLE
+
+
+def _weak_edges(nodes: Sequence[Node], constants: Constants) -> dict[int, _Edges]:
+    """Nodes that multiply their inputs, and by what; none at all where nothing shrinks and no branch could be closed."""
+    found: dict[int, _Edges] = {}
+    shrinks = False
+    for node in nodes:
+        if node.bodies:
+            shrinks = True
+        rule = _FACTORS.get(node.op)
+        if rule is None or node.domain not in ("", "com.microsoft"):
+            continue
+        if constants.status(node.result) is not None:  # a step on the way to a constant
+            continue
+        edges = dict(rule(node, constants))
+        if edges:
+            found[id(node)] = edges
+            shrinks = shrinks or min(edges.values()) < 1
+    return found if shrinks else {}
+
+
+def _reach(
+    flow: Flow, nodes: Sequence[Node], weak: dict[int, _Edges], known: _Known
+) -> tuple[dict[int, float], set[tuple[int, int]]]:
+    """Node -> the largest product of own factors on a path from it to what makes sizes anew, or to an output.
+
+    Beside it, the inputs of nodes within reach that are out of it.
+    """
+    values: dict[int, float] = dict.fromkeys(flow.outputs, 1.0)
+    reached: dict[int, float] = {}
+    doubtful: set[tuple[int, int]] = set()
+    nothing: _Edges = {}
+    for node in reversed(nodes):
+        own = max([values.get(value, 0.0) for value in node.outputs if value != ABSENT])
+        key, op, plain = id(node), node.op, not node.domain
+        edges = weak.get(key, nothing)
+        if op in _SCALED_PRODUCTS and edges:  # the factor belongs to the product itself, and to both of its operands
+            own *= edges[0]
+            edges = nothing
+        reached[key] = own
+        alive = own >= _needed_by(node)
+        if plain and op in _SIZELESS:
+            own = _SCALE_FREE if alive else own
+        elif not (plain and op in _HANDED_ON):
+            own *= min(edges.values(), default=1.0)
+            own = 1.0 if own >= _needed_by(node) else own
+            edges = nothing
+        for place, value in enumerate(node.inputs):
+            factor = own * edges.get(place, 1.0) if edges else own
+            if alive and factor < NEGLIGIBLE and edges:
+                doubtful.add((key, place))
+            if place == 1 and alive and plain and op == "Div":  # small divisors make large numbers
+                factor = _SCALE_FREE
+            if factor > values.get(value, 0.0):
+                values[value] = factor
+        if node.bodies:
+            taken = set(_open_edges(node, known, False))
+            for body in node.bodies:
+                for value in body.outputs:
+                    if value in taken and own > values.get(value, 0.0):
+                        values[value] = own
+    return reached, doubtful
+
+
+_Factors = Iterator[tuple[int, float]]
+
+
+def _product(node: Node, constants: Constants) -> _Factors:
+    """Each operand is multiplied by the others."""
+    if len(node.inputs) != 2:
+        return
+    for place in (0, 1):
+        other = constants.magnitudes(node.inputs[1 - place])
+        if other is not None and not np.isnan(other[1]) and constants.status(node.inputs[place]) is None:
+            yield place, other[1]
+
+
+def _quotient(node: Node, constants: Constants) -> _Factors:
+    divisor = constants.magnitudes(node.inputs[1]) if len(node.inputs) == 2 else None
+    if divisor is not None and divisor[0] > 0:
+        yield 0, 1 / divisor[0]
+
+
+def _affine(node: Node, constants: Constants) -> _Factors:
+    """gamma / sqrt(variance + epsilon) [ONNX BatchNormalization]."""
+    if len(node.inputs) != 5:
+        return
+    gamma, variance = (constants.magnitudes(node.inputs[place]) for place in (1, 4))
+    if gamma is None or variance is None or np.isnan([*gamma, *variance]).any():
+        return
+    epsilon = node.attributes().get("epsilon")
     with np.errstate(all="ignore"):
-        if node.op == "BatchNormalization":
-            gamma, variance = (known.magnitudes(inputs[k]) if len(inputs) == 5 else None for k in (1, 4))
-            if gamma is None or variance is None or np.isnan([*gamma, *variance]).any():
-                return None, ABSENT
-            epsilon = node.attributes().get("epsilon")
-            deviation = np.sqrt(variance[0] + (1e-5 if epsilon is None else float(epsilon.f)))
-            return float(gamma[1] / deviation), inputs[0]
-        if node.op not in ("Mul", "Div"):
-            alpha = node.attributes().get("alpha")
-            return (None if alpha is None else abs(float(alpha.f))), ABSENT
-        index = next((i for i in (1, 0) if len(inputs) == 2 and not known.is_dynamic(inputs[i])), None)
-        scale = known.magnitudes(inputs[index]) if index is not None else None
-        if index is None or scale is None or np.isnan(scale).any() or (node.op == "Div" and index == 0):
-            return None, ABSENT
-        return (scale[1] if node.op == "Mul" else float(np.divide(1.0, scale[0]))), inputs[1 - index]
+        deviation = float(np.sqrt(variance[0] + (1e-5 if epsilon is None else float(epsilon.f))))
+    yield 0, gamma[1] / deviation if deviation > 0 else 1.0
 
 
-_EDGES = {"If": _if, "Loop": _loop, "Where": _where, "Add": _sum, "Sub": _sum, "Sum": _sum, "Mul": _product}
-_EDGES["BatchNormalization"] = _normalisation
+def _normalised(node: Node, constants: Constants) -> _Factors:
+    place = _NORMALISATIONS[node.op]
+    gamma = constants.magnitudes(node.inputs[place]) if place < len(node.inputs) else None
+    if gamma is not None and not np.isnan(gamma[1]):
+        yield 0, gamma[1]
+
+
+def _alpha(node: Node, constants: Constants) -> _Factors:
+    alpha = node.attributes().get("alpha")
+    if alpha is not None:
+        yield 0, abs(float(alpha.f))
+
+
+def _where(node: Node, constants: Constants) -> _Factors:
+    """The side that a constant condition never picks."""
+    condition = constants.magnitudes(node.inputs[0]) if len(node.inputs) == 3 else None
+    if condition is not None and condition[0] > 0:
+        yield 2, 0.0
+    elif condition is not None and condition[1] == 0:
+        yield 1, 0.0
+
+
+_FACTORS: dict[str, Callable[[Node, Constants], _Factors]] = {
+    "Mul": _product,
+    "Div": _quotient,
+    "BatchNormalization": _affine,
+    "Gemm": _alpha,
+    "FusedGemm": _alpha,
+    "FusedMatMul": _alpha,
+    "Where": _where,
+    **dict.fromkeys(_NORMALISATIONS, _normalised),
+}

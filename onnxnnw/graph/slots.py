@@ -22,7 +22,7 @@ from onnxnnw.graph.fold import Downstream
 from onnxnnw.graph.live import Live, live_nodes
 from onnxnnw.graph.stored import Array, StoredTensor, byte_length
 from onnxnnw.graph.tracing import trace_flow
-from onnxnnw.graph.uses import MIN_ELEMENTS, Use, bias_name, unblocked, weights_of
+from onnxnnw.graph.uses import AS_TABLE, MIN_ELEMENTS, Use, bias_name, unblocked, weights_of
 
 __all__ = ["MIN_ELEMENTS", "Slot", "SlotView", "find_slots", "scaled"]
 
@@ -49,6 +49,7 @@ class Slot:
         shared: A live node that is no weight consumer reads it too.
         covered: Elements of the network's own slot that this one stands for: more than ``size`` where channels are padded.
         gain: Finds what multiplies each out-row downstream; see ``row_gain``.
+        affine: Finds the same, what is added then, and the values that do so; see ``fold.Downstream.affine``.
         blocked: The stored constant of a blocked convolution, which can be read in more than one way.
     """
 
@@ -63,6 +64,7 @@ class Slot:
     shared: bool
     covered: int = 0
     gain: "Callable[[], Gains | None]" = field(default=_nothing, repr=False)
+    affine: "Callable[[], tuple[Gains, Gains, tuple[int, ...]] | None]" = field(default=_nothing, repr=False)
     blocked: Constant | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -138,7 +140,14 @@ class Slot:
     def _chosen(self, rows: Positions) -> "Slot":
         whole = Reshaped(self.constant, (self.rows, self.row_size))
         part = Gathered(whole, 0, rows)
-        return replace(self, constant=part, covered=part.size, gain=lambda: _of_rows(self.row_gain, rows), blocked=None)
+        return replace(
+            self,
+            constant=part,
+            covered=part.size,
+            gain=lambda: _of_rows(self.row_gain, rows),
+            affine=_nothing,
+            blocked=None,
+        )
 
     def in_blocks(self, block: int) -> "Slot | None":
         """A blocked convolution read with this length of block, still padded; None where it cannot be."""
@@ -168,20 +177,24 @@ class SlotView:
 
     Attributes:
         slots: In the order of the live nodes, each stored tensor once.
+        doubtful: Slots that an output depends on only through factors of (nearly) nothing; they prove no mark.
         not_understood: Live uses of weights that this version cannot read: name or operator, with the reason.
         flow: The flattened network.
+        constants: Its constants.
         live: Its live nodes.
         possible: Live nodes and those of which that is not certain; see ``graph.live``.
-        doubtful: Elements of the weights that only the latter use.
-        dead: Stored weights that no output depends on.
+        edges: Where other constants reach what is computed: node, number of the input, value.
+        dead: Stored weights that no output can depend on.
     """
 
     slots: list[Slot]
+    doubtful: list[Slot]
     not_understood: list[str]
     flow: Flow = field(repr=False)
+    constants: Constants = field(repr=False)
     live: list[Node] = field(repr=False)
     possible: list[Node] = field(repr=False)
-    doubtful: int
+    edges: list[tuple[Node, int, int]] = field(repr=False)
     dead: list[StoredTensor] = field(repr=False)
 
     def by_name(self) -> dict[str, Slot]:
@@ -218,56 +231,101 @@ def find_slots(network: Network, min_elements: int = MIN_ELEMENTS) -> SlotView:
     flow = trace_flow(network)
     constants = Constants(flow)
     followed = live_nodes(flow, constants)
-    live = followed.nodes
-    problems: list[str] = []
-    seen: set[tuple[object, ...]] = set()
-    regions: dict[tuple[object, ...], int] = {}
-    weights: list[tuple[Node, int, Constant, Use, StoredTensor, int | None]] = []
-    layouts: dict[tuple[object, ...], set[str]] = {}
-    consumed: set[tuple[int, int]] = set()
-    read: set[int] = set()
-    for node in live:
-        for index, constant, use in weights_of(node, constants, problems, flow, min_elements):
-            consumed.add((id(node), index))
+    found = _Found(followed, constants, flow, min_elements)
+    for node in followed.nodes:
+        found.look_at(node)
+    sure = len(found.weights)
+    if followed.possible is not followed.nodes or followed.doubtful:
+        certain = set(map(id, followed.nodes))
+        for node in followed.possible:
+            if id(node) not in certain:
+                found.look_at(node)
+        for node in followed.nodes:
+            if any((id(node), place) in followed.doubtful for place in range(len(node.inputs))):
+                found.look_at(node, closed=True)
+    edges, elsewhere = _other_uses(followed.possible, flow, constants, found.consumed)
+    slots = found.slots(elsewhere | _overlapping(flow), Downstream(flow, constants, followed.possible))
+    reached = _reached(followed.possible, flow)
+    dead = [t for value, t in flow.tensors.items() if value not in reached and _is_weight(t)]
+    return SlotView(
+        slots=slots[:sure],
+        doubtful=slots[sure:],
+        not_understood=found.problems,
+        flow=flow,
+        constants=constants,
+        live=followed.nodes,
+        possible=followed.possible,
+        edges=edges,
+        dead=dead,
+    )
+
+
+class _Found:
+    """The weights that nodes use, each stored tensor (or each part of it) once: by its first use."""
+
+    def __init__(self, followed: Live, constants: Constants, flow: Flow, min_elements: int) -> None:
+        self.followed, self.constants, self.flow, self.min_elements = followed, constants, flow, min_elements
+        self.problems: list[str] = []
+        self.weights: list[tuple[Node, int, Constant, Use, StoredTensor, int | None]] = []
+        self.consumed: set[tuple[int, int]] = set()
+        self._seen: set[tuple[object, ...]] = set()
+        self._regions: dict[tuple[object, ...], int] = {}
+        self._layouts: dict[tuple[object, ...], set[str]] = {}
+
+    def look_at(self, node: Node, closed: bool = False) -> None:
+        """Take the weights of one node in.
+
+        Args:
+            closed: Whether those that are multiplied by nothing are meant, or all others.
+        """
+        for index, constant, use in weights_of(node, self.constants, self.problems, self.flow, self.min_elements):
+            key = id(node), index
+            if self.followed.doubtful and (key in self.followed.doubtful) is not closed and key not in self.consumed:
+                continue
+            self.consumed.add(key)
             stored = constant.stored()
-            read.update(map(id, stored))
             if not stored:
                 continue
             main = stored[0] if len(stored) == 1 else max(stored, key=lambda tensor: tensor.size)
             region = _region(constant, main)
-            layouts.setdefault(main.place, set()).add(use.layout)
-            if (main.place, region) in seen:
+            self._layouts.setdefault(main.place, set()).add(use.layout)
+            if (main.place, region) in self._seen:
                 continue
-            seen.add((main.place, region))
-            regions[main.place] = regions.get(main.place, 0) + 1
-            weights.append((node, index, constant, use, main, region[0].start if region else None))
-    elsewhere = _other_uses(live, flow, constants, consumed)
-    overlapping = _overlapping(flow)
-    downstream = Downstream(flow, constants, live)
-    slots: list[Slot] = []
-    for node, index, constant, use, main, start in weights:
-        part = regions[main.place] > 1
-        if use.layout == "gather" and not main.is_float:
-            constant = downstream.dequantised(node, constant)
-        mixed = "add" in layouts[main.place] and len(layouts[main.place]) > 1
-        slots.append(
-            Slot(
-                name=main.name if start is None or not part else f"{main.name}[{start}]",
-                use=f"{node.op}.{index}",
-                constant=constant,
-                tensor=main,
-                bias=bias_name(node, index, flow),
-                layout=use.layout,
-                conditional=node.conditional,
-                replaceable=_root(node.inputs[index], flow) in flow.replaceable,
-                shared=id(main) in elsewhere or id(main) in overlapping or mixed or (part and start is None),
-                gain=partial(_gain, downstream, node, use.layout, constant),
-                blocked=constants.of(node.inputs[index]) if use.layout == "nchwc" else None,
+            self._seen.add((main.place, region))
+            self._regions[main.place] = self._regions.get(main.place, 0) + 1
+            self.weights.append((node, index, constant, use, main, region[0].start if region else None))
+
+    def slots(self, elsewhere: set[int], downstream: Downstream) -> list[Slot]:
+        """What was found, as slots.
+
+        Args:
+            elsewhere: Ids of stored tensors that something else reads too.
+            downstream: Finds what multiplies their rows.
+        """
+        out: list[Slot] = []
+        for node, index, constant, use, main, start in self.weights:
+            part = self._regions[main.place] > 1
+            if use.layout == "gather" and not main.is_float:
+                constant = downstream.dequantised(node, constant)
+            layouts = self._layouts[main.place]
+            mixed = len(layouts) > 1 and not layouts.isdisjoint(AS_TABLE)
+            out.append(
+                Slot(
+                    name=main.name if start is None or not part else f"{main.name}[{start}]",
+                    use=f"{node.op}.{index}",
+                    constant=constant,
+                    tensor=main,
+                    bias=bias_name(node, index, self.flow),
+                    layout=use.layout,
+                    conditional=node.conditional,
+                    replaceable=_root(node.inputs[index], self.flow) in self.flow.replaceable,
+                    shared=id(main) in elsewhere or mixed or (part and start is None),
+                    gain=partial(_gain, downstream, node, use.layout, constant),
+                    affine=partial(_affine, downstream, node, use.layout, constant),
+                    blocked=self.constants.of(node.inputs[index]) if use.layout == "nchwc" else None,
+                )
             )
-        )
-    read |= elsewhere
-    dead = [t for t in flow.tensors.values() if _is_weight(t) and id(t) not in read]
-    return SlotView(slots, problems, flow, live, followed.possible, _doubtful(followed, flow, constants, read), dead)
+        return out
 
 
 def scaled(array: Array, gain: Gains | None) -> Array:
@@ -281,6 +339,12 @@ def scaled(array: Array, gain: Gains | None) -> Array:
 
 def _gain(downstream: Downstream, node: Node, layout: str, constant: Constant) -> Gains | None:
     return downstream.gains(node, layout, len(constant.shape), constant.shape[0])
+
+
+def _affine(
+    downstream: Downstream, node: Node, layout: str, constant: Constant
+) -> tuple[Gains, Gains, tuple[int, ...]] | None:
+    return downstream.affine(node, layout, len(constant.shape), constant.shape[0])
 
 
 def _of_rows(gain: Gains | None, rows: Positions) -> Gains | None:
@@ -335,29 +399,39 @@ def _is_weight(tensor: StoredTensor) -> bool:
     return len(tensor.shape) >= 2 and tensor.size >= MIN_ELEMENTS and tensor.readable
 
 
-def _doubtful(followed: Live, flow: Flow, constants: Constants, read: set[int]) -> int:
-    """Elements of stored weights that possible nodes use and live ones do not."""
-    if followed.possible is followed.nodes:
-        return 0
-    live = set(map(id, followed.nodes))
-    sizes: dict[tuple[object, ...], int] = {}
-    for node in followed.possible:
-        if id(node) not in live:
-            for _, constant, _ in weights_of(node, constants, [], flow, MIN_ELEMENTS):
-                sizes |= {tensor.place: tensor.size for tensor in constant.stored() if id(tensor) not in read}
-    return sum(sizes.values())
-
-
-def _other_uses(live: list[Node], flow: Flow, constants: Constants, consumed: set[tuple[int, int]]) -> set[int]:
-    """Stored tensors that reach a live node other than as its weight."""
-    out: set[int] = set(map(id, (flow.tensors[v] for v in flow.outputs if v in flow.tensors)))
-    for node in live:
+def _other_uses(
+    nodes: list[Node], flow: Flow, constants: Constants, consumed: set[tuple[int, int]]
+) -> tuple[list[tuple[Node, int, int]], set[int]]:
+    """Where constants reach what is computed other than as a weight; and the ids of the stored tensors behind them."""
+    edges: list[tuple[Node, int, int]] = []
+    out: set[int] = set()
+    status = constants.status
+    for node in nodes:
+        dynamic: bool | None = None
         for index, value in enumerate(node.inputs):
-            if value == ABSENT or (id(node), index) in consumed:
+            if value == ABSENT or (known := status(value)) is None or (id(node), index) in consumed:
                 continue
-            constant = constants.of(value)
-            if constant is not None and node.outputs and constants.status(node.outputs[0]) is None:
-                out.update(id(tensor) for tensor in constant.stored())
+            if dynamic is None:
+                dynamic = status(node.result) is None
+            if not dynamic:
+                break
+            edges.append((node, index, value))
+            if isinstance(known, Constant):
+                out.update(map(id, known.stored()))
+    for value in (*flow.outputs, *(value for node in nodes for body in node.bodies for value in body.outputs)):
+        constant = constants.of(value)
+        if constant is not None:
+            out.update(map(id, constant.stored()))
+    return edges, out
+
+
+def _reached(nodes: list[Node], flow: Flow) -> set[int]:
+    """The values that some node of these, or an output, reads."""
+    out = set(flow.outputs)
+    for node in nodes:
+        out.update(node.inputs)
+        for body in node.bodies:
+            out.update(body.outputs)
     return out
 
 

@@ -96,6 +96,7 @@ class _Tracer:
         model = self.network.model
         scope = _Scope("", None, _versions(model.opset_import), 0, None)
         inputs, self.flow.outputs = self.graph(model.graph, scope, 0)
+        self.flow.ports = inputs
         self.flow.replaceable = {value for value in inputs if value in self.flow.tensors or value in self.flow.opaque}
         self.flow.inputs = [value for value in inputs if value not in self.flow.replaceable]
         return self.flow
@@ -220,7 +221,8 @@ class _Tracer:
             node.bodies = tuple(bodies)
         flow.nodes.append(node)
         for value in outputs:
-            flow.producer[value] = node
+            if value != ABSENT:  # an output that is not given leads nowhere
+                flow.producer[value] = node
 
     def body(self, node: Node, attribute: str, graph: GraphProto, scope: _Scope, depth: int, given: bool) -> Body:
         inner = _Scope(

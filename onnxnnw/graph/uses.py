@@ -13,7 +13,7 @@ from onnxnnw.graph.constants import Constants
 from onnxnnw.graph.decoding import Codebook, Unpacked, dequantize
 from onnxnnw.graph.flow import ABSENT, Flow, Node
 
-__all__ = ["MIN_ELEMENTS", "NCHWC_BLOCKS", "Use", "bias_name", "unblocked", "uses_of", "weights_of"]
+__all__ = ["AS_TABLE", "MIN_ELEMENTS", "NCHWC_BLOCKS", "Use", "bias_name", "unblocked", "uses_of", "weights_of"]
 
 MIN_ELEMENTS = 64
 """Smaller weights carry no mark (DESIGN: eligible)."""
@@ -23,6 +23,9 @@ NCHWC_BLOCKS = (16, 8)
 
 _RECENT = 20
 """Problems among which a function is looked for that is called again and again: it need not be named each time."""
+
+AS_TABLE = ("add", "table")
+"""Layouts of what is read and accounted for, and carries no mark: what is added to activations may be a grid of places."""
 
 _RUN = 64
 """A table that is added to activations shows as many elements; a mask or a grid has few different ones among them."""
@@ -177,6 +180,16 @@ _CONV, _GEMM, _MATMUL, _ROWS = (
     (Use(1, "matmul"), Use(0, "rows")),
     (Use(1, "rnn"), Use(2, "rnn")),
 )
+_TABLES = {
+    **dict.fromkeys(("Mul", "Sub", "Div", "Pow", "QLinearMul"), (1, 0)),
+    **dict.fromkeys(("Max", "Min", "Sum", "Mean", "Concat", "Einsum"), tuple(range(16))),
+    **dict.fromkeys(("Slice", "Expand", "Tile", "Reshape", "Pad", "GatherND", "GatherElements", "Resize", "ScatterND",
+                     "ScatterElements", "Split"), (0,)),
+    "Where": (1, 2),
+    "PRelu": (1,),
+}  # fmt: skip
+"""Operators that read whole tables element by element, or hand them on by places that are not constant."""
+
 _USES: dict[str, tuple[Use, ...]] = {
     "Conv": _CONV,
     "FusedConv": _CONV,
@@ -211,6 +224,7 @@ _USES: dict[str, tuple[Use, ...]] = {
     "DynamicQuantizeLSTM": (Use(1, "rnn", decode=_dynamic_lstm(8)), Use(2, "rnn", decode=_dynamic_lstm(10))),
     "Add": (Use(1, "add"), Use(0, "add")),
     "QLinearAdd": (Use(3, "add", 4, 5), Use(0, "add", 1, 2)),
+    **{op: tuple(Use(place, "table") for place in places) for op, places in _TABLES.items()},
 }
 _BLOCKED_CONV = (Use(1, "nchwc", decode=_nchwc),)
 _NCHWC = "com.microsoft.nchwc"
@@ -232,7 +246,9 @@ def weights_of(
 ) -> Iterator[tuple[int, Constant, Use]]:
     """The weights of one node in canonical layout; what is there and not understood goes to ``problems``."""
     if node.function is not None:
-        name = f"{node.function.domain}.{node.function.name}".removeprefix(".")  # a name that is listed, so fit for a terminal
+        name = f"{node.function.domain}.{node.function.name}".removeprefix(
+            "."
+        )  # a name that is listed, so fit for a terminal
         known = "is named like an operator of runtimes, which run their own instead; its body is not read"
         if f"the local function {name} {known}" not in problems[-_RECENT:]:
             problems.append(f"the local function {name} {known}")
@@ -251,15 +267,15 @@ def weights_of(
             continue
         constant = constants.of(value)
         if constant is None:
-            if use.layout != "add" and constants.is_unreadable(value):  # places and shapes are added too
+            if use.layout not in AS_TABLE and constants.is_unreadable(value):  # places and shapes are added too
                 shown = _shown(flow.names[value])
                 problems.append(f"{shown} reaches {node.op} by constant operations that are not understood")
             continue
         if constant.size < (min_elements if use.decode is None else 1) or (len(constant.shape) < 2 and not use.decode):
             continue
-        if use.layout in ("gather", "add") and constants.of(node.outputs[0]) is not None:
+        if use.layout in ("gather", *AS_TABLE) and constants.status(node.result) is not None:
             return  # a step on the way to a weight
-        if use.layout == "add" and not _is_table(constant):
+        if use.layout in AS_TABLE and not _is_table(constant):
             continue
         canonical = _canonical(node, use, constant, constants)
         if canonical is None:

@@ -32,12 +32,13 @@ def as_constant_nodes(model: ModelProto) -> None:
 
 
 def renamed(model: ModelProto) -> None:
-    for proto in [*model.graph.initializer, *model.graph.input, *model.graph.output]:
+    ports = {port.name for port in (*model.graph.input, *model.graph.output)}
+    for proto in model.graph.initializer:
         proto.name = "n_" + proto.name
     for node in model.graph.node:
         node.name = ""
-        node.input[:] = ["n_" + name for name in node.input]
-        node.output[:] = ["n_" + name for name in node.output]
+        for names in (node.input, node.output):
+            names[:] = [name if name in ports else "n_" + name for name in names]
 
 
 def reordered(model: ModelProto) -> None:
@@ -76,7 +77,7 @@ def as_function(model: ModelProto) -> None:
     model.opset_import.append(helper.make_opsetid("local", 1))
 
 
-SAME = [as_float_data, as_constant_nodes, renamed, reordered, documented, with_identities, with_decoys, as_function]
+SAME = [as_float_data, as_constant_nodes, renamed, reordered, documented, with_identities, with_decoys]
 
 
 @pytest.mark.parametrize("change", SAME, ids=lambda change: change.__name__)
@@ -141,12 +142,26 @@ def _shape(model: ModelProto) -> None:
     model.graph.initializer[0].dims[:] = [16, 3, 9, 1]
 
 
+def _renamed_input(model: ModelProto) -> None:
+    model.graph.input[0].name = model.graph.node[0].input[0] = "other"
+
+
+def _renamed_output(model: ModelProto) -> None:
+    model.graph.output[0].name = model.graph.node[-1].output[0] = "other"
+
+
+def _typed_input(model: ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = 10
+
+
 def _one_more(model: ModelProto) -> None:
     model.graph.output.append(helper.make_tensor_value_info("h5", 1, None))
 
 
 @pytest.mark.parametrize(
-    "change", [_attribute, _more_attributes, _edge, _exchanged, _operator, _opset, _shape, _one_more],
+    "change",
+    [_attribute, _more_attributes, _edge, _exchanged, _operator, _opset, _shape, _one_more, as_function, _renamed_input,
+     _renamed_output, _typed_input],
     ids=lambda change: change.__name__,
 )  # fmt: skip
 def test_every_attribute_and_edge_counts(tmp_path: Path, change: Callable[[ModelProto], None]) -> None:

@@ -1,4 +1,4 @@
-"""The original weights are in the file, and no output depends on them: never traced."""
+"""The original weights are in the file, and no output depends on them, or only through (nearly) nothing: never traced."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -170,10 +170,13 @@ def test_weights_that_no_output_depends_on_are_not_traced(victim: Victim, tmp_pa
     with open_network(path) as network:
         view = find_slots(network)
     assert {slot.name.rpartition("/")[2] for slot in view.slots} == {"v0", "v1"}
+    doubtful = {slot.name for slot in view.doubtful}
+    assert doubtful in (set(), {"w0", "w1"})
     for record in victim.records:
         (verdict,) = verify(path, [load_record(record)], full=True)
-        assert verdict.decision == "not traced"
-        assert verdict.explained < 0.1
+        assert verdict.decision == ("inconclusive" if doubtful else "not traced")
+        assert verdict.explained < (0.6 if doubtful else 0.1)
+        assert bool(doubtful) == ("doubtful" in {finding.name for finding in verdict.findings})
 
 
 def test_the_same_graph_with_the_weights_alive_is_traced(victim: Victim, tmp_path: Path) -> None:
@@ -194,4 +197,4 @@ def test_a_condition_that_the_caller_gives_keeps_both_branches(victim: Victim, t
     (verdict,) = verify(save(model, tmp_path / "m.onnx"), [load_record(victim.watermark)])
     assert verdict.decision == "traced"
     assert "conditional" in {finding.name for finding in verdict.findings}
-    assert verdict.explained == pytest.approx(0.5)
+    assert verdict.account.estimate == pytest.approx(0.5)

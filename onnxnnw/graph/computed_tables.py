@@ -1,0 +1,71 @@
+"""Tables whose values follow a formula to 1e-3: masks, grids of places, windows, RoPE caches. Nothing can be hidden in them.
+
+Every element is held against the formula, not a sample.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxnnw.graph.arrays import Constant
+
+__all__ = ["is_computed"]
+
+_TOLERANCE = 1e-3
+_MAX_ELEMENTS = 2**25
+_MIN_LINE = 16
+Floats = NDArray[np.float64]
+
+
+def is_computed(constant: Constant) -> bool:
+    """Whether all values follow a formula: constant, one that depends on one axis only, a band, or a wave along each line."""
+    if not 0 < constant.size <= _MAX_ELEMENTS:
+        return False
+    values = np.asarray(constant.array())
+    if values.dtype.kind not in "fiub":
+        return False
+    array = values.astype(np.float64).reshape([n for n in values.shape if n > 1] or [1])
+    with np.errstate(all="ignore"):
+        return _follows(np.clip(np.nan_to_num(array, nan=0.0), -1e30, 1e30))
+
+
+def _follows(array: Floats) -> bool:
+    if array.size <= 1 or (array == array.reshape(-1)[0]).all():
+        return True
+    while array.ndim > 2:  # the same again and again along the first axis
+        if not (array == array[:1]).all():
+            return False
+        array = array[0]
+    if array.ndim == 1:
+        return _is_step(array) or bool(_is_wave(array[None]))
+    for turned in (array, array.T):
+        if (turned == turned[:1]).all():
+            return _follows(turned[0])
+    return _is_band(array) or _is_wave(array) or _is_wave(array.T)
+
+
+def _is_step(line: Floats) -> bool:
+    """At most four stretches of one value each."""
+    return int((np.diff(line) != 0).sum()) <= 3
+
+
+def _is_band(array: Floats) -> bool:
+    """The same along every diagonal, and a step function across: causal and windowed masks."""
+    if not (array[1:, 1:] == array[:-1, :-1]).all():
+        return False
+    return _is_step(np.concatenate([array[::-1, 0], array[0, 1:]]))
+
+
+def _is_wave(lines: Floats) -> bool:
+    """Whether each line follows a x[i-1] + b x[i-2] + c exactly: straight lines, waves, powers."""
+    if lines.shape[1] < _MIN_LINE:
+        return False
+    first, second, third = lines[:, :-2], lines[:, 1:-1], lines[:, 2:]
+    spread = np.abs(lines - lines.mean(1, keepdims=True)).max(1)
+    for line in range(len(lines)):
+        if spread[line] == 0:
+            continue
+        known = np.stack([second[line], first[line], np.full(first.shape[1], np.abs(lines[line]).max())], 1)
+        solution = np.linalg.lstsq(known, third[line], rcond=1e-12)[0]
+        if np.abs(known @ solution - third[line]).max() > _TOLERANCE * spread[line]:
+            return False
+    return True
