@@ -21,8 +21,8 @@ def folder(tmp_path):
 
 
 def row_of(text: str, name: str) -> list[str]:
-    """The cells of the row that begins with a name."""
-    (line,) = (line for line in text.splitlines() if line.startswith(f"| {name} |"))
+    """The cells of the first row that begins with a name."""
+    line = next(line for line in text.splitlines() if line.startswith(f"| {name} |"))
     return [cell.strip() for cell in line.split("|")[1:-1]]
 
 
@@ -66,9 +66,6 @@ def test_a_stranger_that_is_traced_is_a_failure(folder, capsys):
     """The same weights under a name that no relation knows."""
     model = dense(width=48, seed=1)
     model.graph.initializer[1].CopyFrom(weight("b0", 48, seed=77))
-    assert not np.array_equal(
-        model.graph.initializer[1].raw_data, dense(width=48, seed=1).graph.initializer[1].raw_data
-    )
     save(model, folder / "third.onnx")
     assert strangers.main(["--corpus", str(folder)]) == 1
     assert "Strangers called traced: 2." in capsys.readouterr().out
