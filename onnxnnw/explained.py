@@ -33,6 +33,7 @@ _NORMAL_QUARTER = 0.31863936396437514  # a quarter of all normal numbers are sma
 _NOISE = 6.0
 _RELATIVE = 1 / 64
 _ROTATIONS = 7
+_MIN_READS, _FAR = 32, 6.0
 _GROWTH = 1.1
 _OLD_SHARE = 0.02
 
@@ -224,7 +225,7 @@ def _slots(record: Record, anchors: Anchors, weights: StoredWeights, reads: Read
     out = []
     deviations = record.with_unbound().arrays.get("deviations")
     for number, match in enumerate(weights.matches):
-        if match is None or not match.agrees:
+        if match is None:
             continue
         places, enrolled, gains = anchors.looked_at(number)
         found = weights.values(number, places)
@@ -248,11 +249,18 @@ def _slots(record: Record, anchors: Anchors, weights: StoredWeights, reads: Read
                     count + more[1],
                     (luck * count + more[2] * more[1]) / (count + more[1]),
                 )
+        if not match.agrees and not _recognised(agree, count, luck):
+            continue
         if not count:  # all zero now: nothing is left to explain
             out.append(_Stratum(match.slot.covered, 1, 1, 0.0))
         else:
             out.append(_Stratum(match.slot.covered, agree, count, luck))
     return out
+
+
+def _recognised(agree: int, reads: int, luck: float) -> bool:
+    """Whether far more agrees than would by luck, in a slot whose anchors alone do not tell: half of it was replaced, say."""
+    return reads >= _MIN_READS and agree - luck * reads > _FAR * math.sqrt(max(1.0, luck * (1 - luck) * reads)) + 2
 
 
 def _other_units(

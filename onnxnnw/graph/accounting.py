@@ -170,6 +170,7 @@ class _Accountant:
         self.live = set(map(id, view.live)) if view.live is not view.possible else None
         self.channels: set[int] = set()
         self.opaque_done: set[int] = set()
+        self.partial: dict[int, tuple[StoredTensor, int]] = {}
         self.of_tensor: dict[int, list[Slot]] = {}
         for slot in (*view.slots, *view.doubtful):
             self.of_tensor.setdefault(id(slot.tensor), []).append(slot)
@@ -180,6 +181,11 @@ class _Accountant:
                 self._slot(slot, kind)
         for node, place, value in self.view.edges:
             self._edge(node, place, value)
+        for tensor, used in self.partial.values():
+            if id(tensor) not in self.done:
+                self.done.add(id(tensor))
+                rest = _bytes(tensor, tensor.size - used)
+                self._add("not understood", tensor.name, "", "only a part of it, or what was made of it, is read", rest)
         self._outputs()
         self._steps()
         self._rest()
@@ -226,8 +232,11 @@ class _Accountant:
         stored = [tensor for tensor in known.stored() if id(tensor) not in self.done]
         if not stored:
             return
-        self.done.update(map(id, stored))
         operator = f"{node.op}.{place}"
+        if len(stored) == 1 and known.size < stored[0].size > MAX_STRUCTURAL and not doubtful:
+            self._part(node, place, known, stored[0])
+            return
+        self.done.update(map(id, stored))
         main = max(stored, key=lambda tensor: tensor.size)
         size = sum(tensor.size for tensor in stored)
         if doubtful:
@@ -239,6 +248,19 @@ class _Accountant:
         elif kind == "parameter" and known.size > 1:
             self.parameters.append(Parameter(main.name, known, operator, value))
         self._add(kind, main.name, operator, reason, size)
+
+    def _part(self, node: Node, place: int, constant: Constant, tensor: StoredTensor) -> None:
+        """Some elements of a larger tensor, or a few numbers that were made of it; the rest is looked at in the end."""
+        kind, reason = self._class_of(node, place, constant)
+        _, used = self.partial.get(id(tensor), (tensor, 0))
+        amount = min(constant.size, tensor.size - used)
+        self.partial[id(tensor)] = tensor, used + amount
+        if kind == "parameter" and constant.size > 1:
+            self.parameters.append(
+                Parameter(f"{tensor.name}[{used}]", constant, f"{node.op}.{place}", node.inputs[place])
+            )
+        operator = f"{node.op}.{place}"
+        self._add(kind, tensor.name, operator, reason, _bytes(tensor, amount) if kind == "not understood" else amount)
 
     def _class_of(self, node: Node, place: int, constant: Constant) -> tuple[str, str]:
         role: Role | None = role_of(node, place, constant.size)
@@ -313,7 +335,11 @@ class _Accountant:
                     continue
                 done.add(id(tensor))
                 role = role_of(node, place)
-                if tensor.size <= MAX_STRUCTURAL or role is not None or self.view.constants.of(node.result) is not None:
+                if node.op in _SHAPE_ONLY and not node.domain and tensor.size > MAX_STRUCTURAL:
+                    self._add("dead", tensor.name, f"{node.op}.{place}", "only its shape is read", tensor.size)
+                elif (
+                    tensor.size <= MAX_STRUCTURAL or role is not None or self.view.constants.of(node.result) is not None
+                ):
                     self._add("structural", tensor.name, f"{node.op}.{place}", "evaluated", tensor.size)
                 else:
                     reason = "a step that is not understood"
@@ -412,6 +438,7 @@ class _Accountant:
                 self._add("given", ports[value].name, f"{node.op}.{place}", "given at run time", amount)
 
 
+_SHAPE_ONLY = frozenset(("Shape", "Size"))
 _WITH_TENSORS = frozenset(("ConstantOfShape",))
 _RECURRENT = frozenset(("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"))
 _HANDED_ON = frozenset(
