@@ -16,6 +16,7 @@ from onnxnnw.enrolment import Owner, refuse_existing
 from onnxnnw.errors import UnreadableData, UnreadableRecord, UsageError
 from onnxnnw.folds import kept, kept_columns
 from onnxnnw.graph import Network, find_slots, network_digest, network_digests, open_network
+from onnxnnw.graph.digest import DIGEST_FORMAT
 from onnxnnw.graph.patch import write_whole
 from onnxnnw.keys import Key
 from onnxnnw.methods.base import Acts, Insertion, Subject
@@ -27,7 +28,7 @@ from onnxnnw.survey import survey
 
 if TYPE_CHECKING:
     from onnxnnw.exporters.base import Architecture
-    from onnxnnw.recipes import Recipe
+    from onnxnnw.recipes import Precision, Recipe
     from onnxnnw.training import Progress, Trained
 
 __all__ = [
@@ -120,6 +121,7 @@ class Training:
     until: int | None = None
     progress: "Progress | None" = None
     template: Path | None = None
+    precision: "Precision | None" = None
 
 
 def insert_in_training(
@@ -236,6 +238,7 @@ def _train(
         hooks=Hooks(at_epoch, penalty, extra, after_batch),
         progress=training.progress,
         template=training.template,
+        precision=training.precision,
     )
 
 
@@ -352,4 +355,4 @@ def complete_record(record: Record, file: Path) -> Record:
             **kept_columns([one.columns for one in found]),
         )
         digests = network_digests(network, view)
-        return record.with_digests(digests.network, digests.tensors)
+        return record.with_digests(digests.network, digests.tensors, DIGEST_FORMAT, digests.graph)

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from onnxnnw.errors import MissingData, MissingExtra, UnknownName, UnreadableData, UsageError
 from onnxnnw.graph import network_digest, open_network
+from onnxnnw.recipes import UNSAID
 from onnxnnw.runtime import open_runtime
 from onnxnnw.tasks.base import Measurement, Metric, Samples, evaluate, every_kth, find_metric, own_samples
 
 if TYPE_CHECKING:
     from onnxnnw.exporters.base import Architecture
-    from onnxnnw.recipes import Recipe
+    from onnxnnw.recipes import Precision, Recipe
     from onnxnnw.training import Hooks, Progress, Trained
 
 __all__ = [
@@ -91,13 +92,14 @@ def train_network(
     hooks: "Hooks | None" = None,
     progress: "Progress | None" = None,
     template: Path | None = None,
+    precision: "Precision | None" = None,
 ) -> "Trained":
     """Train a network on its task's data and export it.
 
     Args:
         recipe: None takes the network's own.
         start: An ONNX file of this network whose weights the training starts from; None initialises them.
-        seed, threads, hooks, checkpoint, until, keep, progress: As `onnxnnw.training.Trainer` has them.
+        seed, threads, hooks, checkpoint, until, keep, progress, precision: As `onnxnnw.training.Trainer` has them.
         template: An export of this architecture, see `onnxnnw.exporters.base.export`.
 
     Raises:
@@ -116,6 +118,7 @@ def train_network(
         until=until,
         keep=keep,
         threads=threads,
+        precision=precision,
         progress=progress,
     )
     trained = trainer(
@@ -173,6 +176,7 @@ class Card:
         digest: Canonical digest of the network (`onnxnnw digest`).
         sha256: Of the file.
         shipped: Whether the file lies beside the card; otherwise the command makes it.
+        precision: What it was trained in (``recipes.Precision``).
     """
 
     network: str
@@ -193,6 +197,7 @@ class Card:
     threads: int | None
     versions: Mapping[str, str]
     note: str = ""
+    precision: str = UNSAID.value
 
     def to_json(self) -> str:
         """As a card is stored."""
@@ -256,6 +261,7 @@ def make_card(
     seed: int,
     threads: int | None,
     shipped: bool,
+    precision: str,
     note: str = "",
 ) -> Card:
     """The card of a trained network file."""
@@ -294,4 +300,5 @@ def make_card(
             "onnx": onnx.__version__,
         },
         note=note,
+        precision=precision,
     )

@@ -3,11 +3,75 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any, Protocol
 
 from onnxnnw.errors import UnknownName, UsageError
 
-__all__ = ["SCHEDULES", "Adam", "Constant", "Decay", "OneCycle", "Recipe", "Schedule", "Sgd", "adjusted", "resumed"]
+__all__ = [
+    "SCHEDULES",
+    "UNSAID",
+    "Adam",
+    "Constant",
+    "Decay",
+    "OneCycle",
+    "Precision",
+    "Recipe",
+    "Schedule",
+    "Sgd",
+    "adjusted",
+    "find_precision",
+    "resumed",
+    "usual_precision",
+]
+
+
+class Precision(StrEnum):
+    """What a training computes in where that is safe; weights and their updates are float32 in either."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+UNSAID = Precision.BFLOAT16
+"""Of checkpoints, results and cards that do not say theirs: once all trainings computed in it."""
+
+
+def find_precision(name: str) -> Precision | None:
+    """The precision of this name; None for an empty one, which leaves it to the processor.
+
+    Raises:
+        UnknownName: There is none.
+    """
+    if name and name not in list(Precision):
+        raise UnknownName("precision", name, Precision)
+    return Precision(name) if name else None
+
+
+def usual_precision(device: str | None = None) -> Precision:
+    """What a training computes in where nobody says: bfloat16 where the processor multiplies in it, else float32.
+
+    GPUs do so from compute capability 8.0 on, x86 processors with AVX512-BF16 or AMX. Without these, torch imitates bfloat16
+    and takes many times as long; on ARM it was never measured with convolutions trained, so float32 it is there too.
+
+    Args:
+        device: As ``training.Trainer`` has it.
+    """
+    import torch
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device != "cpu":
+        with torch.cuda.device(device):
+            return _precision(torch.cuda.is_bf16_supported(including_emulation=False))
+    usable = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)  # absent where torch has no oneDNN
+    instructions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    there = any(getattr(torch.cpu, name, lambda: False)() for name in instructions)
+    # oneDNN alone says yes to AVX512 without BF16, and no where ONEDNN_MAX_CPU_ISA forbids what is there
+    return _precision(there and usable is not None and usable())
+
+
+def _precision(multiplied: bool) -> Precision:
+    return Precision.BFLOAT16 if multiplied else Precision.FLOAT32
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """One training loop for every network; what a traceability method does in training, it does through hooks defined here.
 
 Everything random in epoch e follows from (seed, e) alone, and learning rates from the iteration's number, so a training
-that was killed and resumed from its checkpoint ends, on a CPU with the same number of threads, with the same bits.
+that was killed and resumed from its checkpoint ends, on a CPU with the same number of threads, with the same bits. It goes on
+in the precision in which it began, whatever this machine would have chosen.
 """
 
 import copy
@@ -19,8 +20,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from onnxnnw.checkpoints import load_checkpoint, save_checkpoint
-from onnxnnw.errors import CannotLook, UnreadableData
-from onnxnnw.recipes import Recipe
+from onnxnnw.errors import CannotLook, UnreadableData, UsageError
+from onnxnnw.recipes import UNSAID, Precision, Recipe, usual_precision
 from onnxnnw.tasks.base import Metric, Samples, evaluate
 
 __all__ = [
@@ -130,11 +131,12 @@ class Cost:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained module on the CPU, in evaluation mode, with the history of its training."""
+    """A trained module on the CPU, in evaluation mode, with the history of its training and what it was computed in."""
 
     module: Module
     history: tuple[Epoch, ...]
     cost: Cost
+    precision: Precision
 
 
 class Progress(Protocol):
@@ -159,7 +161,8 @@ class Trainer:
         until: Stop when so many epochs are finished, as if interrupted, to be resumed later.
         keep: Numbers of finished epochs whose checkpoint is kept beside it, as ``NAME.epoch-50.pt``.
         threads: Of torch; other numbers give other bits. None leaves torch's own.
-        bfloat16: Compute in bfloat16 where torch's autocast considers it safe; weights stay float32.
+        precision: bfloat16 computes in it where torch's autocast considers that safe; weights stay float32. None takes the
+            checkpoint's, and ``recipes.usual_precision`` where there is none.
         device: ``"cpu"``, ``"cuda"``; None takes the GPU when there is one.
     """
 
@@ -171,7 +174,7 @@ class Trainer:
     until: int | None = None
     keep: frozenset[int] = frozenset()
     threads: int | None = None
-    bfloat16: bool = True
+    precision: Precision | None = None
     device: str | None = None
     progress: Progress | None = None
 
@@ -187,6 +190,7 @@ class Trainer:
         """A trained copy of the module.
 
         Raises:
+            UsageError: The checkpoint's training was begun in another precision than the one asked for.
             CannotLook: The loss is no longer a number, or a checkpoint cannot be written; the last good one is intact.
             UnreadableData: The checkpoint is damaged or belongs to another training; too few samples for one batch.
         """
@@ -218,6 +222,7 @@ class _Run:
         recipe = trainer.recipe
         self.trainer, self.recipe = trainer, recipe
         self.device = trainer.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.precision = trainer.precision or usual_precision(self.device)
         self.module = self._place(module)
         self.optimizer = recipe.optimizer.build(self.module.parameters())
         self.adversary = None if adversary is None else self._place(adversary)
@@ -235,7 +240,8 @@ class _Run:
         return copy.deepcopy(module).to(self.device).to(memory_format=torch.channels_last)
 
     def _autocast(self) -> Any:
-        return torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.trainer.bfloat16)
+        enabled = self.precision is Precision.BFLOAT16
+        return torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=enabled)
 
     def _tensor(self, values: NDArray[Any]) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(values) if min(values.strides, default=0) < 0 else values)
@@ -353,7 +359,7 @@ class _Run:
         seconds = sum(epoch.seconds for epoch in self.history)
         cost = Cost(seconds / batches if batches else 0.0, batches, _peak_memory(self.device))
         module = self.module.to("cpu").to(memory_format=torch.contiguous_format).eval()
-        return Trained(module, tuple(self.history), cost)
+        return Trained(module, tuple(self.history), cost, self.precision)
 
     # --- checkpoints
 
@@ -378,6 +384,7 @@ class _Run:
             **self._identity(),
             "epochs": self.recipe.epochs,
             "threads": torch.get_num_threads(),
+            "precision": self.precision.value,
             "history": [asdict(epoch) for epoch in self.history],
             "state": {name: player.state_dict() for name, player in self._players().items()},
         }
@@ -398,6 +405,7 @@ class _Run:
                     f"{path} belongs to another training: its {key} is {state.get(key)!r}, not {wanted!r}; "
                     "name another checkpoint or remove it"
                 )
+        self._go_on_in(state.get("precision", UNSAID.value), path)
         if state["epochs"] != self.recipe.epochs:
             log.warning("%s was planned for %s epochs; now for %s", path, state["epochs"], self.recipe.epochs)
         if state["threads"] != torch.get_num_threads():
@@ -408,6 +416,19 @@ class _Run:
             self.history = [Epoch(**epoch) for epoch in state["history"]]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UnreadableData(f"{path} does not fit this network: {str(error).strip().splitlines()[0]}") from error
+
+    def _go_on_in(self, begun: str, path: Path) -> None:
+        """The precision of a checkpoint, so that it ends with the same bits on whatever machine."""
+        if begun not in list(Precision):
+            raise UnreadableData(f"{path} was trained in {begun!r}, which this version does not know")
+        if self.trainer.precision not in (None, begun):
+            raise UsageError(
+                f"{path} is of a training in {begun}, which cannot go on in {self.trainer.precision}; "
+                "ask for no other precision, or name another checkpoint"
+            )
+        if self.precision != begun:
+            log.warning("%s is of a training in %s and goes on in it; here %s is faster", path, begun, self.precision)
+        self.precision = Precision(begun)
 
 
 def _peak_memory(device: str) -> int:

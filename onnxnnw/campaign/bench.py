@@ -2,16 +2,17 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
-from onnxnnw.campaign.step import Outcome, Place, Step, Work
+from onnxnnw.campaign.step import LATER, Outcome, Place, Step, Work
 from onnxnnw.errors import MissingData
 from onnxnnw.networks import find_network
+from onnxnnw.recipes import UNSAID, Precision
 from onnxnnw.tasks.base import Samples, Task, every_kth
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ class Bench:
         data: Images that a step generated, or the digest of names and sizes of the user's.
         training: At most so many training samples, evenly spread; 0 takes all.
         threads: Of torch and onnxruntime.
+        precision: What trainings compute in. All that a bench is part of is made from trained networks, so it belongs in every
+            such address: a network trained in float32 is another one than its twin in bfloat16.
     """
 
     network: str
@@ -100,6 +103,7 @@ class Bench:
     data: GeneratedImages | str
     training: int = 0
     threads: int = 1
+    precision: Precision = field(default=UNSAID, metadata=LATER)
 
     def architecture(self, place: Place) -> "Architecture":
         """The network's architecture, its task reading the cut-down data whatever directory it is given.

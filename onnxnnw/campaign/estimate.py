@@ -1,4 +1,4 @@
-"""How long a campaign takes and how much it keeps: from what steps of its kind took before, else from what is usual."""
+"""How long a campaign takes and how much it keeps: from what its own steps took, or steps like them before, or is usual."""
 
 import statistics
 from collections import defaultdict
@@ -6,14 +6,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from onnxnnw.campaign.cache import Cache, Entry
-from onnxnnw.campaign.step import Step
+from onnxnnw.campaign.step import Step, Work
 from onnxnnw.campaign.trial import Plan
 
 __all__ = ["Estimate", "Rates", "estimate"]
 
+USUAL_S = 60.0
+"""Seconds of steps that take as long as expected, which stand beside the first ones: what these took says little of the others."""
+
 
 class Rates:
-    """Seconds per unit of work: medians of what was measured."""
+    """Seconds per unit of work: medians of what was measured, those of steps that are done now before earlier ones.
+
+    Steps of which none was done now are expected to be faster or slower than before, or than usual, as others of their kind
+    are now, or as all are together.
+    """
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         found = defaultdict(list)
@@ -21,11 +28,39 @@ class Rates:
             if entry.amount > 0:
                 found[entry.unit].append(entry.seconds / entry.amount)
         self._measured = {unit: statistics.median(rates) for unit, rates in found.items()}
+        self._taken: dict[str, list[float]] = defaultdict(list)
+        self._now: dict[str, float] = {}
+        self._sums: dict[str, tuple[float, float]] = {}
+
+    def learn(self, step: Step, seconds: float) -> None:
+        """What a step took that was done now."""
+        work = step.work()
+        if work.amount <= 0:
+            return
+        self._taken[work.unit].append(seconds / work.amount)
+        self._now[work.unit] = statistics.median(self._taken[work.unit])
+        for group in (step.kind, ""):
+            took, expected = self._sums.get(group, (0.0, 0.0))
+            self._sums[group] = took + seconds, expected + self._before(work)
 
     def seconds(self, step: Step) -> float:
         """What a step is expected to take on one core."""
         work = step.work()
+        if work.unit in self._now:
+            return work.amount * self._now[work.unit]
+        return self._before(work) * self._pace(step.kind)
+
+    def _before(self, work: Work) -> float:
+        """What was expected before anything was done now."""
         return work.amount * self._measured.get(work.unit, work.usual)
+
+    def _pace(self, kind: str) -> float:
+        """How much slower than expected steps are now."""
+        took, expected = self._sums.get(kind, (0.0, 0.0))
+        if expected > 0:
+            return took / expected
+        took, expected = self._sums.get("", (0.0, 0.0))
+        return (took + USUAL_S) / (expected + USUAL_S)
 
     def measured(self, step: Step) -> bool:
         """Whether that rests on a measurement."""
@@ -43,6 +78,7 @@ class Estimate:
         bytes: Of the others' files.
         measured: Share of the seconds that rests on measurements.
         by_kind: Kind -> (steps left, seconds).
+        precision: What its trainings compute in.
     """
 
     trials: int
@@ -52,6 +88,7 @@ class Estimate:
     bytes: float
     measured: float
     by_kind: dict[str, tuple[int, float]]
+    precision: str
 
 
 def estimate(plan: Plan, cache: Cache) -> Estimate:
@@ -66,4 +103,5 @@ def estimate(plan: Plan, cache: Cache) -> Estimate:
         kinds[step.kind] = (count + 1, spent + rates.seconds(step))
     size = sum(step.work().bytes for step in left)
     share = known / seconds if seconds else 1.0
-    return Estimate(len(plan.trials), len(plan.steps), len(plan.steps) - len(left), seconds, size, share, kinds)
+    done = len(plan.steps) - len(left)
+    return Estimate(len(plan.trials), len(plan.steps), done, seconds, size, share, kinds, plan.precision.value)

@@ -35,7 +35,8 @@ class Change:
     def modification(self, bench: Bench, place: Place) -> Modification:
         """The modification; what trains gets the campaign's network and data."""
         kind: Any = find_modification(self.name)
-        context = {"network": bench.network, "size": bench.size, "data": str(place.data), "threads": bench.threads}
+        context: dict[str, Any] = {"network": bench.network, "size": bench.size, "data": str(place.data)}
+        context |= {"threads": bench.threads, "precision": bench.precision.value}
         own = {f.name for f in fields(kind)}
         settings = {name: value for name, value in context.items() if name in own}
         return kind(**(settings | dict(self.parameters)))  # type: ignore[no-any-return]

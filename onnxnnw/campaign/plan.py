@@ -15,6 +15,7 @@ from onnxnnw.campaign.subjects import Mark, Point, Subjects
 from onnxnnw.campaign.trajectories import Schedule
 from onnxnnw.campaign.trial import Found, Plan, Trial
 from onnxnnw.networks import find_network
+from onnxnnw.recipes import find_precision, usual_precision
 from onnxnnw.standard.grids import ROLES
 
 __all__ = ["planned"]
@@ -27,19 +28,20 @@ def planned(campaign: Campaign, data: str = "") -> Plan:
         data: What the user's data is known by (``bench.identity_of``); campaigns that generate theirs need none.
 
     Raises:
-        UnknownName: A network, method, modification or parameter that does not exist.
+        UnknownName: A network, method, modification, precision or parameter that does not exist.
         UsageError: A value that one of them refuses.
         MissingExtra: torch is not installed.
     """
     for network in campaign.networks:
         find_network(network.name, network.size)
-    planner = _Planner(campaign, Subjects(campaign, data))
+    precision = find_precision(campaign.precision) or usual_precision()
+    planner = _Planner(campaign, Subjects(campaign, data, precision))
     trials: dict[str, Trial] = {}
     for trial in planner.trials():
         question = _question(trial)
         if question not in trials or _testing(trial) > _testing(trials[question]):
             trials[question] = trial
-    return Plan(campaign, tuple(trials.values()))
+    return Plan(campaign, tuple(trials.values()), precision)
 
 
 def _question(trial: Trial) -> str:

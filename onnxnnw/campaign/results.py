@@ -14,11 +14,12 @@ from onnxnnw.campaign.settings import Campaign
 from onnxnnw.campaign.trial import Plan
 from onnxnnw.errors import CannotLook, UsageError
 from onnxnnw.graph.patch import write_whole
+from onnxnnw.recipes import UNSAID, Precision
 
 if TYPE_CHECKING:
     from onnxnnw.campaign.running import Ran
 
-__all__ = ["RESULTS", "RESULTS_FORMAT", "TRIALS", "compress_trials", "refuse_foreign", "write_results"]
+__all__ = ["RESULTS", "RESULTS_FORMAT", "TRIALS", "compress_trials", "continued", "refuse_foreign", "write_results"]
 
 RESULTS_FORMAT = "onnxnnw/results/1"
 RESULTS, TRIALS, PACKED = "results.json", "trials.jsonl", "trials.jsonl.gz"
@@ -33,13 +34,10 @@ def refuse_foreign(out: Path, campaign: Campaign) -> None:
     Raises:
         UsageError: It does.
     """
-    try:
-        head = json.loads((out / RESULTS).read_text("utf-8"))
-        name, said = head["name"], head["campaign"]
-    except (FileNotFoundError, NotADirectoryError):
+    head = _head(out)
+    if head is None:
         return
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise UsageError(f"{out} holds a {RESULTS} of no known campaign; name another folder") from None
+    name, said, _ = head
     if name != campaign.name:
         raise UsageError(f"{out} holds the results of another campaign, {name}; name another folder")
     if said != json.loads(json.dumps(_said(campaign))):
@@ -48,9 +46,38 @@ def refuse_foreign(out: Path, campaign: Campaign) -> None:
         )
 
 
+def continued(out: Path, campaign: Campaign) -> Campaign:
+    """The campaign in the precision of the results that its folder holds, so that it goes on as it began, on any machine.
+
+    Raises:
+        UsageError: It asks for another one.
+    """
+    head = _head(out)
+    if head is None:
+        return campaign
+    _, _, precision = head
+    if campaign.precision not in ("", precision):
+        raise UsageError(
+            f"{out} holds the results of this campaign in {precision}, not in {campaign.precision}; name another folder"
+        )
+    return replace(campaign, precision=precision)
+
+
+def _head(out: Path) -> tuple[str, Any, Precision] | None:
+    """Name, campaign and precision of the results in a folder; None where there are none."""
+    try:
+        head = json.loads((out / RESULTS).read_text("utf-8"))
+        precision = Precision(head.get("environment", {}).get("precision", UNSAID))
+        return head["name"], head["campaign"], precision
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise UsageError(f"{out} holds a {RESULTS} of no known campaign; name another folder") from None
+
+
 def _said(campaign: Campaign) -> dict[str, Any]:
-    """The campaign as it was read; its fields where it was made in Python."""
-    return dict(campaign.source) or asdict(campaign)
+    """The campaign as it was read; its fields where it was made in Python, but for the precision, which results name anyway."""
+    return dict(campaign.source) or {name: value for name, value in asdict(campaign).items() if name != "precision"}
 
 
 def write_results(plan: Plan, entries: Mapping[str, Entry], ran: "Ran", out: Path) -> "Ran":
@@ -60,7 +87,7 @@ def write_results(plan: Plan, entries: Mapping[str, Entry], ran: "Ran", out: Pat
         CannotLook: The folder cannot be written.
     """
     lines = [
-        json.dumps(trial.line(entries), sort_keys=True, ensure_ascii=True, allow_nan=False)
+        json.dumps(trial.line(entries, plan.precision), sort_keys=True, ensure_ascii=True, allow_nan=False)
         for trial in plan.trials
         if all(step.address in entries for step in trial.steps())
     ]
@@ -70,7 +97,7 @@ def write_results(plan: Plan, entries: Mapping[str, Entry], ran: "Ran", out: Pat
         "name": campaign.name,
         "campaign": _said(campaign),
         "cuts": [asdict(cut) for cut in campaign.cuts],
-        "environment": dict(environment()),
+        "environment": {**environment(), "precision": plan.precision.value},
         "date": time.strftime("%Y-%m-%d"),
         "steps": {
             "count": ran.steps,

@@ -15,7 +15,7 @@ from onnxnnw.campaign.bench import identity_of
 from onnxnnw.campaign.cache import Cache, DamagedEntry, Entry
 from onnxnnw.campaign.estimate import Rates
 from onnxnnw.campaign.plan import planned
-from onnxnnw.campaign.results import refuse_foreign, write_results
+from onnxnnw.campaign.results import continued, refuse_foreign, write_results
 from onnxnnw.campaign.settings import Campaign
 from onnxnnw.campaign.step import Step
 from onnxnnw.campaign.trial import Plan
@@ -76,6 +76,7 @@ class Ran:
         seconds, overhead_seconds: Of all steps, whichever run did them, and of everything around them, on the workers and in
             this process.
         failed: Sentences, one a step that could not be done.
+        precision: What the trainings computed in.
     """
 
     trials: int
@@ -84,6 +85,7 @@ class Ran:
     seconds: float
     overhead_seconds: float
     failed: tuple[str, ...] = ()
+    precision: str = ""
 
 
 def evaluate(
@@ -98,17 +100,19 @@ def evaluate(
 
     Args:
         out: Folder for ``results.json`` and ``trials.jsonl``; results of other campaigns, and of this one before it was changed,
-            are not overwritten.
+            are not overwritten. This campaign goes on in the precision of its results there.
         cache: Folder of finished steps, which campaigns share.
         data: Directory of the tasks' data; see docs/networks.md.
         workers: Who does the steps; this process by default.
         progress: Who is told.
 
     Raises:
-        UsageError: The campaign says something impossible, or the folder holds the results of another one.
+        UsageError: The campaign says something impossible, or the folder holds the results of another one, or of this one
+            in another precision than it asks for.
         CannotLook: Data is missing, or results or steps cannot be written.
     """
     refuse_foreign(out, campaign)
+    campaign = continued(out, campaign)
     if data is None and campaign.generated is None:
         raise MissingData(f"the campaign {campaign.name} needs data: give its directory with --data")
     plan = planned(campaign, "" if data is None else identity_of(data))
@@ -131,13 +135,14 @@ def _writable(folder: Path) -> None:
 
 @dataclass
 class _Board:
-    """Which steps are waiting (for what), ready, with a worker, given up; what is done has its entry."""
+    """Which steps are waiting (for what), ready, with a worker (since when), given up; what is done has its entry."""
 
     waiting: dict[str, set[str]] = field(default_factory=dict)
     followers: dict[str, set[str]] = field(default_factory=dict)
     ready: set[str] = field(default_factory=set)
     running: dict["Future[Entry]", str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    begun: dict[str, float] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
 
 
@@ -173,7 +178,8 @@ class _Run:
         seconds, overhead = (sum(getattr(entry, name) for entry in done) for name in ("seconds", "overhead_seconds"))
         reasons = tuple(f"{self.steps[address].title}: {reason}" for address, reason in self.board.failed.items())
         read = {address: entry for address, entry in self.entries.items() if address in self.goals}
-        return Ran(0, len(self.steps), self.did, seconds, overhead + around, reasons), read
+        precision = self.plan.precision.value
+        return Ran(0, len(self.steps), self.did, seconds, overhead + around, reasons, precision), read
 
     def _find(self, address: str) -> bool:
         """Whether a step is done; its entry is read once."""
@@ -218,7 +224,10 @@ class _Run:
 
     def _left(self) -> float:
         """Seconds of work left, over the workers."""
-        left = sum(self.rates.seconds(self.steps[address]) for address in self.board.waiting)
+        now, running, left = time.monotonic(), set(self.board.running.values()), 0.0
+        for address in self.board.waiting:
+            elapsed = now - self.board.begun[address] if address in running else 0.0
+            left += max(0.0, self.rates.seconds(self.steps[address]) - elapsed)
         return left / self.workers.count()
 
     # --- doing it
@@ -251,6 +260,7 @@ class _Run:
         step = self.steps[address]
         self.board.ready.discard(address)
         self.progress.started(step)
+        self.board.begun[address] = time.monotonic()
         begin = time.process_time()
         try:
             future = self.workers.executor.submit(_make, self.cache, step, self.data)
@@ -287,6 +297,7 @@ class _Run:
                 self._restart()
         else:
             self.did += 1
+            self.rates.learn(step, entry.seconds)
             del board.waiting[address]
             self.entries[address] = entry
             for follower in board.followers.get(address, ()):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from onnxnnw.errors import UnknownName, UsageError
 from onnxnnw.parameters import type_name
-from onnxnnw.recipes import SCHEDULES
+from onnxnnw.recipes import SCHEDULES, find_precision
 
 __all__ = [
     "CAMPAIGN_FORMAT",
@@ -167,6 +167,7 @@ class Campaign:
     Attributes:
         seed: Of everything random; keys follow from it too, so no real mark should be made by a campaign.
         rate: False-positive rate of the strict decision.
+        precision: What its trainings compute in; empty leaves it to the processor of whoever plans it.
         modifications: Name -> parameter -> values [NNW-NNT].
     """
 
@@ -174,6 +175,7 @@ class Campaign:
     networks: tuple[Evaluated, ...]
     seed: int = 0
     rate: float = 1e-6
+    precision: str = ""
     generated: Generated | None = None
     modifications: Mapping[str, Mapping[str, tuple[Value, ...]]] = field(default_factory=dict)
     marks: tuple[Marks, ...] = ()
@@ -260,6 +262,7 @@ def _check(campaign: Campaign) -> None:
         raise UsageError("costs: repeats are at least 0")
     if campaign.seed < 0 or not 0 < campaign.rate < 1:
         raise UsageError("campaign: the seed is at least 0, the rate between 0 and 1")
+    find_precision(campaign.precision)
     for network in campaign.networks:
         if network.epochs < 1 or network.published_epochs < 1 or network.training < 0:
             raise UsageError(f"{network.name}: epochs are at least 1, training samples at least 0")

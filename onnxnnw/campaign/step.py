@@ -14,10 +14,14 @@ from onnxnnw.keys import Key
 if TYPE_CHECKING:
     from onnxnnw.campaign.cache import Cache
 
-__all__ = ["NETWORK", "RECORD", "Outcome", "Place", "Step", "Work", "key_of"]
+__all__ = ["LATER", "NETWORK", "RECORD", "Outcome", "Place", "Step", "Work", "key_of"]
 
 NETWORK = "network.onnx"
 RECORD = "mark.record"
+
+LATER: Mapping[str, Any] = {"later": True}
+"""Metadata of a dataclass field that steps did not always have, and whose default is what held before: it stands in the
+address where it is something else, so that what was done before is found by those who ask for just that."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ class Step(ABC):
         content = {
             "kind": self.kind,
             "edition": self.edition,
-            **{f.name: _plain(getattr(self, f.name)) for f in fields(self)},
+            **_plain_fields(self),
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -141,5 +145,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(part) for part in value]
     if is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        return _plain_fields(value)
     return value
+
+
+def _plain_fields(value: Any) -> dict[str, Any]:
+    found = ((f, getattr(value, f.name)) for f in fields(value))
+    return {f.name: _plain(one) for f, one in found if not (f.metadata.get("later") and one == f.default)}

@@ -15,6 +15,7 @@ from onnxnnw.campaign.trajectories import Insert, Moment, Schedule, Settings, Te
 from onnxnnw.errors import UnknownName, UsageError
 from onnxnnw.methods.base import insertion_names, method_names
 from onnxnnw.modifications.base import find_modification
+from onnxnnw.recipes import Precision
 from onnxnnw.standard.grids import ALPHA
 
 __all__ = ["Mark", "Point", "Subjects"]
@@ -59,17 +60,19 @@ class Subjects:
 
     Attributes:
         data: What the user's data is known by.
+        precision: What trainings compute in.
     """
 
     campaign: Campaign
     data: str
+    precision: Precision
 
     # --- networks
 
     def bench(self, network: Evaluated) -> Bench:
         made = self.campaign.generated
         data = self.data if made is None else GeneratedImages(made.training, made.testing, made.seed)
-        return Bench(network.name, network.size, data, network.training)
+        return Bench(network.name, network.size, data, network.training, precision=self.precision)
 
     def seed(self, model: int) -> int:
         return 1000 * self.campaign.seed + model

@@ -138,6 +138,7 @@ class Train(Step):
             checkpoint=state,
             until=self.until,
             threads=self.bench.threads,
+            precision=self.bench.precision,
         )
         start = (
             architecture.build(self.seed)
@@ -160,7 +161,8 @@ class Train(Step):
         assumed = self.bench.assumed()
         amount = (self.until - self._begins()) * self.bench.training_samples()
         size = 4 * assumed.parameters * (3 if self.until < self.schedule.epochs else 1)
-        return Work(f"train {self.bench.network} {self.bench.size}", max(amount, 1), assumed.train, size)
+        unit = f"train {self.bench.network} {self.bench.size} {self.bench.precision}"
+        return Work(unit, max(amount, 1), assumed.train, size)
 
     def _begins(self) -> int:
         return 0 if self.after is None else self.after.until
@@ -217,7 +219,8 @@ class Insert(Step):
         start = None if self.start is None else place.input(self.start) / NETWORK
         recipe = self.schedule.recipe(architecture)
         state, template = place.folder / _STATE, place.input(self.template) / NETWORK
-        training = Training(recipe, self.seed, start, self.bench.threads, state, template=template)
+        threads, precision = self.bench.threads, self.bench.precision
+        training = Training(recipe, self.seed, start, threads, state, template=template, precision=precision)
         insertion = inserted_as(self.method, dict(self.parameters))
         with Memory() as memory:
             done = train_marked(
@@ -229,7 +232,7 @@ class Insert(Step):
     def work(self) -> Work:
         assumed = self.bench.assumed()
         amount = self.schedule.epochs * self.bench.training_samples()
-        unit = f"insert {self.method} {self.bench.network} {self.bench.size}"
+        unit = f"insert {self.method} {self.bench.network} {self.bench.size} {self.bench.precision}"
         return Work(unit, amount, 1.2 * assumed.train, 4 * assumed.parameters)
 
 

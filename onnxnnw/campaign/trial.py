@@ -10,6 +10,7 @@ from typing import Any
 from onnxnnw.campaign.cache import Entry
 from onnxnnw.campaign.settings import Campaign
 from onnxnnw.campaign.step import Step
+from onnxnnw.recipes import UNSAID, Precision
 
 __all__ = ["TRIAL_FORMAT", "Found", "Plan", "Trial"]
 
@@ -50,13 +51,15 @@ class Trial:
         for found in (*self.results, *self.costs):
             yield found.step
 
-    def line(self, entries: Mapping[str, Entry]) -> dict[str, Any]:
-        """The trial as it is written, given the finished steps by address."""
+    def line(self, entries: Mapping[str, Entry], precision: Precision) -> dict[str, Any]:
+        """The trial as it is written, given the finished steps by address and what their trainings computed in."""
         values = {one.name: _walk(entries[one.step.address].result, one.way) for one in self.results}
         costs = {one.name: _walk(entries[one.step.address].cost, one.way) for one in self.costs}
-        environment = next(iter([entries[one.step.address].environment for one in self.results]), {})
+        environment = {}
+        if self.results:
+            environment = {**entries[self.results[0].step.address].environment, "precision": precision.value}
         head = {"format": TRIAL_FORMAT, "trial": self.address[:16], "study": self.study}
-        return {**head, **self.fields, **values, "environment": dict(environment), "cost": costs}
+        return {**head, **self.fields, **values, "environment": environment, "cost": costs}
 
 
 def _walk(content: Any, way: tuple[str | int, ...]) -> Any:
@@ -70,10 +73,15 @@ def _walk(content: Any, way: tuple[str | int, ...]) -> Any:
 
 @dataclass(frozen=True)
 class Plan:
-    """All trials, in the order in which they are written, each once."""
+    """All trials, in the order in which they are written, each once.
+
+    Attributes:
+        precision: What all trainings compute in.
+    """
 
     campaign: Campaign
     trials: tuple[Trial, ...]
+    precision: Precision = UNSAID
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:

@@ -1,14 +1,16 @@
 """evaluate: run a campaign, or say what it would take."""
 
 import sys
+import threading
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from onnxnnw.cli import show
+from onnxnnw.recipes import Precision
 
 if TYPE_CHECKING:
     from onnxnnw.campaign.running import Ran
@@ -21,7 +23,7 @@ SHOWN_FAILURES = 5
 """Failed steps that are named while the campaign goes on; the end says how many there were."""
 
 LINE_EVERY_S = 10.0
-"""Seconds between two lines where there is no terminal that could redraw one."""
+"""Seconds between two lines where there is no terminal that could redraw one; a step that takes longer is always named."""
 
 
 def _presets(wanted: bool) -> None:
@@ -49,6 +51,12 @@ def evaluate(
     cache: Annotated[
         Path | None, typer.Option("--cache", help="Folder of finished steps; ~/.cache/onnxnnw/campaigns by default.")
     ] = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(
+            "--precision", help="What to train in; by default what the campaign says, or the processor is fast in."
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how many steps, how long, how much disk.")] = False,
     compress: Annotated[bool, typer.Option("--compress", help="Pack the trials.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -59,7 +67,7 @@ def evaluate(
     """
     from onnxnnw.errors import CannotLook, UsageError
 
-    chosen = _campaign(campaign, preset)
+    chosen = _campaign(campaign, preset, precision)
     store = cache or _usual_cache()
     if dry_run:
         _tell(chosen, data, store, jobs, as_json)
@@ -88,6 +96,7 @@ def _show(ran: "Ran", out: Path) -> None:
         ("trials", f"{ran.trials:,}"),
         ("steps", f"{ran.steps:,}, {ran.done:,} of them done now"),
         ("time", f"{_duration(ran.seconds)} in steps, {share:.1%} around them"),
+        ("trained in", ran.precision),
         ("next", f"onnxnnw report {out} -o report.html"),
     ]
     show.pairs(rows)
@@ -98,13 +107,14 @@ def register(app: typer.Typer) -> None:
     app.command()(evaluate)
 
 
-def _campaign(path: Path | None, name: str | None) -> "Campaign":
+def _campaign(path: Path | None, name: str | None, precision: Precision | None) -> "Campaign":
     from onnxnnw.campaign import load_campaign, preset
     from onnxnnw.errors import UsageError
 
     if (path is None) == (name is None):
         raise UsageError("give a campaign's file or --preset, one of the two")
-    return load_campaign(path) if path is not None else preset(str(name))
+    chosen = load_campaign(path) if path is not None else preset(str(name))
+    return chosen if precision is None else replace(chosen, precision=precision.value)
 
 
 def _usual_cache() -> Path:
@@ -136,7 +146,9 @@ def _tell(campaign: "Campaign", data: Path | None, cache: Path, jobs: int, as_js
     ]
     show.pairs(rows)
     several = f", {_duration(found.seconds / jobs)} with {jobs} at once at best" if jobs > 1 else ""
-    print(f"{found.trials:,} trials from {found.steps:,} steps, {found.done:,} of them done")
+    print(
+        f"{found.trials:,} trials from {found.steps:,} steps, {found.done:,} of them done, trained in {found.precision}"
+    )
     print(f"left: {_duration(found.seconds)} on one core{several}; {found.bytes / 1e6:,.0f} MB on the disk")
     print(f"{found.measured:.0%} of that time rests on steps measured before, the rest on what is usual")
 
@@ -152,41 +164,66 @@ class Shown:
 
     def __init__(self) -> None:
         self.steps = self.done = self.failures = 0
+        self.left = 0.0
         self.running: dict[str, str] = {}
         self.last = 0.0
         self.terminal = sys.stderr.isatty()
+        self.timer: threading.Timer | None = None
+        self.lock = threading.RLock()
 
     def begin(self, steps: int, done: int, seconds_left: float) -> None:
-        self.steps, self.done = steps, done
-        self._line(seconds_left, at_once=True)
+        with self.lock:
+            self.steps, self.done, self.left = steps, done, seconds_left
+            self._print()
 
     def started(self, step: "Step") -> None:
-        self.running[step.address] = step.title
-        self._line(None)
+        with self.lock:
+            self.running[step.address] = step.title
+            self._line()
 
     def finished(self, step: "Step", seconds: float, seconds_left: float) -> None:
-        self.running.pop(step.address, None)
-        self.done += 1
-        self._line(seconds_left, at_once=self.done == self.steps)
+        with self.lock:
+            self.running.pop(step.address, None)
+            self.done += 1
+            self.left = seconds_left
+            self._print() if self.done == self.steps else self._line()
 
     def failed(self, step: "Step", reason: str) -> None:
-        self.running.pop(step.address, None)
-        self.failures += 1
-        if self.failures <= SHOWN_FAILURES:  # one that much is made from would fill the screen
-            self.noticed(f"failed: {step.title}: {reason}")
+        with self.lock:
+            self.running.pop(step.address, None)
+            self.failures += 1
+            if self.failures <= SHOWN_FAILURES:  # one that much is made from would fill the screen
+                self.noticed(f"failed: {step.title}: {reason}")
 
     def noticed(self, sentence: str) -> None:
         start = "\r\x1b[K" if self.terminal else ""
         print(f"{start}{show.visible(sentence)}", file=sys.stderr, flush=True)
 
-    def _line(self, seconds_left: float | None, at_once: bool = False) -> None:
-        if seconds_left is not None:
-            self.left = f", about {_duration(seconds_left)} left"
-        now = time.monotonic()
-        if not self.terminal and not at_once and now - self.last < LINE_EVERY_S:
-            return
-        self.last = now
-        text = f"{self.done:,} of {self.steps:,} steps{self.left}: {'; '.join(self.running.values())}"
+    def _line(self) -> None:
+        """Now on a terminal; elsewhere when the last one is old enough, of whatever is running then."""
+        wait = 0.0 if self.terminal else self.last + LINE_EVERY_S - time.monotonic()
+        if wait > 0:
+            if self.timer is None:
+                self.timer = threading.Timer(wait, self._late)
+                self.timer.daemon = True
+                self.timer.start()
+        elif self.running or self.terminal:
+            self._print()
+
+    def _late(self) -> None:
+        with self.lock:
+            if self.timer is not None and self.running:
+                self._print()
+            self.timer = None
+
+    def _print(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        self.last = time.monotonic()
+        left = f", about {_duration(self.left)} left" if self.done < self.steps else ""
+        names = f": {'; '.join(self.running.values())}" if self.running else ""
+        text = f"{self.done:,} of {self.steps:,} steps{left}{names}"
         if self.terminal:
             import shutil
 

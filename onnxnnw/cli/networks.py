@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onnxnnw.cli import show
+from onnxnnw.recipes import Precision
 
 if TYPE_CHECKING:
     from onnxnnw.marking import Marked
@@ -27,6 +28,12 @@ Size = Annotated[str, typer.Option("--size", help="reference or small")]
 Out = Annotated[Path, typer.Option("--output", "-o", help="The ONNX file to write.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides initial weights, order and augmentation.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads to compute with; torch's own choice.")]
+Computed = Annotated[
+    Precision | None,
+    typer.Option(
+        "--precision", help="What to train in; by default what the checkpoint began in, or the processor is fast in."
+    ),
+]
 
 
 def export(
@@ -76,6 +83,7 @@ def train(
     seed: Seed = 0,
     start: Annotated[Path | None, typer.Option("--start", help="Start from this ONNX file's weights.")] = None,
     threads: Threads = None,
+    precision: Computed = None,
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", help="Resume from this file; it is written after every epoch.")
     ] = None,
@@ -122,10 +130,11 @@ def train(
         checkpoint,
         until,
         Show(architecture.task().metrics[0].name),
+        precision=precision,
     )
     done = insert_in_training(architecture, data, out, record, mark, training, Owner(actor, role))
     cost = done.trained.cost
-    print(f"{out}  {cost.iterations} batches, {1000 * cost.seconds_per_batch:.1f} ms each")
+    print(f"{out}  {cost.iterations} batches, {1000 * cost.seconds_per_batch:.1f} ms each, in {done.trained.precision}")
     if record is not None:
         _show_mark(done, record)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from onnxnnw.graph import Network
 from onnxnnw.modifications.base import Modification, between, parameter
 from onnxnnw.networks import find_network
+from onnxnnw.recipes import Sgd, find_precision
 from onnxnnw.runtime import Runtime, open_runtime
 from onnxnnw.tasks.base import Samples
 
@@ -31,8 +32,10 @@ class Distillation(Modification):
     size: str = parameter("size of the student", "reference")
     temperature: float = parameter("temperature that softens the teacher's answers", 4.0)
     threads: int = parameter("threads of torch; 0 leaves its own choice", 0)
+    precision: str = parameter("float32 or bfloat16; the processor's own by default", "")
 
     def __post_init__(self) -> None:
+        find_precision(self.precision)
         between("the number of epochs", self.epochs, 0, 10_000)
         between("the temperature", self.temperature, 0.01, 1000)
 
@@ -44,7 +47,6 @@ class Distillation(Modification):
         import torch.nn.functional as F
 
         from onnxnnw.exporters.base import export
-        from onnxnnw.recipes import Sgd
         from onnxnnw.training import Trainer
 
         def softened(outputs: Any, answers: Any) -> Any:
@@ -57,7 +59,13 @@ class Distillation(Modification):
             architecture.task().training(Path(self.data)), open_runtime(network.path, self.threads or None)
         )
         student = architecture.build(int(rng.integers(2**31)))
-        trainer = Trainer(recipe, loss, seed=int(rng.integers(2**31)), threads=self.threads or None)
+        trainer = Trainer(
+            recipe,
+            loss,
+            seed=int(rng.integers(2**31)),
+            threads=self.threads or None,
+            precision=find_precision(self.precision),
+        )
         export(architecture, trainer(student, samples).module, out)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from onnxnnw.graph import Network
 from onnxnnw.modifications.base import Modification, between, parameter
 from onnxnnw.networks import find_network
+from onnxnnw.recipes import find_precision, resumed
 
 __all__ = ["FineTuning"]
 
@@ -24,8 +25,10 @@ class FineTuning(Modification):
     size: str = parameter("size of the reference network", "reference")
     rate: float = parameter("learning rate; 0 takes the usual one", 0.0)
     threads: int = parameter("threads of torch; 0 leaves its own choice", 0)
+    precision: str = parameter("float32 or bfloat16; the processor's own by default", "")
 
     def __post_init__(self) -> None:
+        find_precision(self.precision)
         between("the number of epochs E", self.epochs, 0, 10_000)
         if self.rate:
             between("the learning rate", self.rate, 1e-9, 10)
@@ -34,11 +37,16 @@ class FineTuning(Modification):
         architecture = find_network(self.network, self.size)
 
         from onnxnnw.exporters.base import write_weights
-        from onnxnnw.recipes import resumed
         from onnxnnw.training import Trainer
 
         recipe = resumed(architecture.recipe(), self.epochs, self.rate)
         module = architecture.load(network.path)
         samples = architecture.task().training(Path(self.data))
-        trainer = Trainer(recipe, architecture.loss, seed=int(rng.integers(2**31)), threads=self.threads or None)
+        trainer = Trainer(
+            recipe,
+            architecture.loss,
+            seed=int(rng.integers(2**31)),
+            threads=self.threads or None,
+            precision=find_precision(self.precision),
+        )
         write_weights(trainer(module, samples).module, network, out)

@@ -11,6 +11,7 @@ from onnxnnw.graph import Network
 from onnxnnw.keys import SECRET_BYTES, Key
 from onnxnnw.modifications.base import Modification, between, parameter
 from onnxnnw.networks import find_network
+from onnxnnw.recipes import find_precision, resumed
 
 __all__ = ["OverwritingInTraining"]
 
@@ -33,8 +34,10 @@ class OverwritingInTraining(Modification):
     size: str = parameter("size of the reference network", "reference")
     rate: float = parameter("learning rate; 0 takes the usual one", 0.0)
     threads: int = parameter("threads of torch; 0 leaves its own choice", 0)
+    precision: str = parameter("float32 or bfloat16; the processor's own by default", "")
 
     def __post_init__(self) -> None:
+        find_precision(self.precision)
         between("the number of marks W", self.marks, 1, 1000)
         between("the number of epochs", self.epochs, 1, 10_000)
         if self.rate:
@@ -43,15 +46,15 @@ class OverwritingInTraining(Modification):
     def write(self, network: Network, out: Path, rng: np.random.Generator) -> None:
         from onnxnnw.marking import Training, train_marked
         from onnxnnw.methods.base import find_insertion
-        from onnxnnw.recipes import resumed
 
         insertion = find_insertion(self.method)()
         architecture = find_network(self.network, self.size)
-        recipe = resumed(architecture.recipe(), self.epochs, self.rate)
+        recipe, precision = resumed(architecture.recipe(), self.epochs, self.rate), find_precision(self.precision)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".overwriting-") as folder:
             current = network.path
             for number in range(self.marks):
-                training = Training(recipe, int(rng.integers(2**31)), current, self.threads or None)
+                seed = int(rng.integers(2**31))
+                training = Training(recipe, seed, current, self.threads or None, precision=precision)
                 following, record = Path(folder) / f"{number}.onnx", Path(folder) / f"{number}.record"
                 key = Key(rng.bytes(SECRET_BYTES))
                 train_marked(architecture, Path(self.data), following, record, insertion, training, key=key)

@@ -9,6 +9,7 @@ import numpy as np
 from onnxnnw.graph import Network
 from onnxnnw.modifications.base import Modification, between, parameter
 from onnxnnw.networks import find_network
+from onnxnnw.recipes import Constant, Recipe, Sgd, find_precision
 
 __all__ = ["Transfer"]
 
@@ -27,8 +28,10 @@ class Transfer(Modification):
     size: str = parameter("size of the reference network", "reference")
     rate: float = parameter("learning rate", 0.01)
     threads: int = parameter("threads of torch; 0 leaves its own choice", 0)
+    precision: str = parameter("float32 or bfloat16; the processor's own by default", "")
 
     def __post_init__(self) -> None:
+        find_precision(self.precision)
         between("the number of epochs", self.epochs, 0, 10_000)
         between("the learning rate", self.rate, 1e-9, 10)
 
@@ -39,7 +42,6 @@ class Transfer(Modification):
         from torch.random import fork_rng
 
         from onnxnnw.exporters.base import export
-        from onnxnnw.recipes import Constant, Recipe, Sgd
         from onnxnnw.tasks.classification import Classification
         from onnxnnw.training import Trainer
 
@@ -50,5 +52,11 @@ class Transfer(Modification):
             manual_seed(int(rng.integers(2**31)))
             module = architecture.with_new_head(module, int(labels.max()) + 1)
         recipe = Recipe(self.epochs, architecture.recipe().batch, Sgd(self.rate, 0.9, 5e-4, nesterov=False), Constant())
-        trainer = Trainer(recipe, architecture.loss, seed=int(rng.integers(2**31)), threads=self.threads or None)
+        trainer = Trainer(
+            recipe,
+            architecture.loss,
+            seed=int(rng.integers(2**31)),
+            threads=self.threads or None,
+            precision=find_precision(self.precision),
+        )
         export(architecture, trainer(module, samples).module, out)

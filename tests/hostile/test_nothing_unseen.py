@@ -112,13 +112,15 @@ def test_nothing_is_not_traced_of_which_nothing_was_read(victim: Victim, tmp_pat
             helper.make_node("Reshape", ["r", "s"], ["m"]), helper.make_node("MatMul", ["x", "m"], ["y"])]  # fmt: skip
     palette = [helper.make_node("Gather", ["x", "i"], ["m"]), helper.make_node("MatMul", ["x", "m"], ["y"])]
     context = helper.make_node("EPContext", ["x"], ["y"], domain="com.microsoft", ep_cache_context=both.tobytes())
+    mystery = helper.make_node("Mystery", ["x", "text"], ["y"], domain="vendor")
+    chain = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("MatMul", ["h", "w"], ["y"])]
     cases = {
         "an operator that nobody knows": model_of([unknown], [tensor(n, w) for n, w in weights.items()], domains=["vendor"]),
-        "one element of a text": model_of([helper.make_node("Mystery", ["x", "text"], ["y"], domain="vendor")], [text], domains=["vendor"]),
+        "one element of a text": model_of([mystery], [text], domains=["vendor"]),
         "a bias": model_of(bias, [tensor("b", both), tensor("s", np.array([2 * WIDTH, WIDTH]))]),
         "places in a palette": model_of(palette, [tensor("i", (both * 1e4).astype(np.int64))]),
         "bytes of a compiled context": model_of([context], [], domains=["com.microsoft"]),
-        "given at run time": model_of([helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("MatMul", ["h", "w"], ["y"])], []),
+        "given at run time": model_of(chain, []),
     }  # fmt: skip
     cases["given at run time"].graph.input.append(given)
     for name, model in cases.items():
