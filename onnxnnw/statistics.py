@@ -5,6 +5,7 @@ from starting quickly; the tests compare with scipy.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,20 +92,35 @@ def log10_binomial_tail(successes: int, trials: int, probability: float) -> floa
     if successes > trials:
         return -math.inf
     odds = probability / (1 - probability)
-    first = (
-        math.lgamma(trials + 1)
-        - math.lgamma(successes + 1)
-        - math.lgamma(trials - successes + 1)
-        + successes * math.log(probability)
-        + (trials - successes) * math.log1p(-probability)
-    )
-    terms, ratio = [1.0], 1.0  # each term over the first; they may grow before they fall
-    for k in range(successes, trials):
-        ratio *= (trials - k) / (k + 1) * odds
+    if successes > trials * probability:
+        rising = ((trials - k) / (k + 1) * odds for k in range(successes, trials))
+        return min(0.0, _log_of_terms(successes, trials, probability, rising) / math.log(10))
+    falling = (k / (trials - k + 1) / odds for k in range(successes - 1, 0, -1))
+    return math.log1p(-math.exp(_log_of_terms(successes - 1, trials, probability, falling))) / math.log(10)
+
+
+def _log_of_terms(first: int, trials: int, probability: float, ratios: Iterable[float]) -> float:
+    """Natural logarithm of a sum of binomial probabilities, away from the mean, so that each is smaller than the last.
+
+    Args:
+        first: Where the sum begins.
+        trials, probability: Of the distribution.
+        ratios: Of each following probability to the one before, at most 1.
+    """
+    terms, ratio = [1.0], 1.0  # each probability over the first
+    for factor in ratios:
+        ratio *= factor
         terms.append(ratio)
-        if ratio < 1e-18 * terms[0] and k > trials * probability:
+        if ratio < 1e-25:
             break
-    return min(0.0, (first + math.log(math.fsum(terms))) / math.log(10))
+    return (
+        math.lgamma(trials + 1)
+        - math.lgamma(first + 1)
+        - math.lgamma(trials - first + 1)
+        + first * math.log(probability)
+        + (trials - first) * math.log1p(-probability)
+        + math.log(math.fsum(terms))
+    )
 
 
 def log10_of_either(log10_p: float, ways: int) -> float:

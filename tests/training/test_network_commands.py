@@ -154,6 +154,7 @@ def test_cards_survive_storage(trained, cifar):
         seed=4,
         threads=1,
         shipped=False,
+        precision="float32",
     )
     assert Card.from_json(card.to_json()) == card
     assert card.parameters == sum(p.numel() for p in find_network("resnet8", "small").build().parameters())

@@ -31,9 +31,14 @@ from tests.hostile.structures.tensors import removed, taken_away
 def a_read_node(
     model: ModelProto, rng: random.Random, wanted: Callable[[NodeProto], object] = bool
 ) -> tuple[Owner, NodeProto]:
-    """A node that is as wanted; the body of a function that a runtime has an operator for is nothing but its bytes."""
-    read = (o for o in owners(model) if isinstance(o, GraphProto) or (o.domain, o.name) not in TAKEN)
+    """A node that is as wanted, where what it says is read."""
+    read = [owner for owner in owners(model) if isinstance(owner, GraphProto)] + _read_functions(model)
     return one([(owner, node) for owner in read for node in owner.node if wanted(node)], rng)
+
+
+def _read_functions(model: ModelProto) -> list[FunctionProto]:
+    """A function that a runtime has an operator for is nothing but its bytes, and so are those that it may call."""
+    return [] if any((f.domain, f.name) in TAKEN for f in model.functions) else list(model.functions)
 
 
 @neutral
@@ -48,8 +53,7 @@ def inner_names(model: ModelProto, rng: random.Random) -> None:
 
 @neutral
 def names_in_functions(model: ModelProto, rng: random.Random) -> None:
-    own = (f for f in model.functions if (f.domain, f.name) not in TAKEN)
-    function: FunctionProto = one(own, rng)
+    function = one(_read_functions(model), rng)
     names = {name: f"f{rng.randrange(100)}/{number}" for number, name in enumerate(names_in(function))}
     names |= {name: f"i{number}" for number, name in enumerate(function.input)}
     for node in function.node:
