@@ -42,7 +42,7 @@ def taken_away(
 @mutation
 def constant_with_a_list(model: ModelProto, rng: random.Random) -> None:
     """A small tensor as value_floats or value_float of a Constant node."""
-    few: Callable[[TensorProto], object] = lambda t: t.data_type == 1 and len(t.dims) <= 1  # noqa: E731
+    few: Callable[[TensorProto], object] = lambda t: t.data_type == 1 and len(t.dims) <= 1 and 0 not in t.dims  # noqa: E731
     graph, stored = taken_away(model, rng, few)
     values = array_of(stored)
     kept = {"value_floats": values.tolist()} if values.ndim else {"value_float": float(values)}
