@@ -150,10 +150,17 @@ def examine(
         raise UsageError("a commitment belongs to exactly one record")
     if folder is not None:
         return search(candidate, folder, rate, full)
-    records = [named_record(path, commitment) for path in record_paths]
-    start = time.perf_counter()
-    verdicts = verify(candidate, records, rate, full)
-    return Search(tuple(verdicts), (), (time.perf_counter() - start) / len(records))
+    records, unreadable = [], []
+    for path in record_paths:
+        try:
+            records.append(named_record(path, commitment))
+        except UnreadableRecord as error:
+            if len(record_paths) == 1:
+                raise
+            unreadable.append(_visible(str(error)))
+    if not records:
+        raise UnreadableRecord(unreadable[0])
+    return _search(candidate, records, unreadable, rate, full)
 
 
 def search(candidate: Path | str, folder: Path | str, rate: float = DEFAULT_RATE, full: bool = False) -> Search:
@@ -164,12 +171,20 @@ def search(candidate: Path | str, folder: Path | str, rate: float = DEFAULT_RATE
     """
     refuse_impossible_rate(rate)
     records, unreadable = load_records(folder)
+    return _search(candidate, records, unreadable, rate, full)
+
+
+def _search(
+    candidate: Path | str, records: Sequence[NamedRecord], unreadable: Sequence[str], rate: float, full: bool
+) -> Search:
+    """Hold a candidate against those of some records that can be examined."""
+    refuse_impossible_rate(rate)
     start = time.perf_counter()
     with open_network(candidate) as network:
         verdicts, failed = _Examiner(network, records, rate, full).verdicts()
         network.check_unchanged()
     if not verdicts:
-        raise UnreadableRecord(f"{folder}: holds no record that can be examined: {failed[0]}")
+        raise UnreadableRecord(f"no record that can be examined: {failed[0]}")
     return Search(tuple(verdicts), (*unreadable, *failed), (time.perf_counter() - start) / len(records))
 
 

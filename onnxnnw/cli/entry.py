@@ -7,13 +7,14 @@ Python's own exit code for an uncaught exception is 1, which would read as "not 
 import contextlib
 import gc
 import importlib
+import inspect
 import os
 import pkgutil
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import TextIOWrapper
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 import typer
 
@@ -56,7 +57,17 @@ def build_app(only: str | None = None) -> typer.Typer:
             register(app)
     wanted = [c for c in app.registered_commands if c.callback is not None and (c.name or c.callback.__name__) == only]
     app.registered_commands = wanted or app.registered_commands
+    for command in app.registered_commands:
+        _leave_reading_to_the_library(command.callback)
     return app
+
+
+def _leave_reading_to_the_library(command: Callable[..., Any] | None) -> None:
+    """Typer would call a file that may not be read wrong usage; that it could not be looked at is the library's to say."""
+    for parameter in inspect.signature(command).parameters.values() if command is not None else ():
+        for info in (parameter.default, *getattr(parameter.annotation, "__metadata__", ())):
+            if hasattr(info, "readable"):
+                info.readable = False
 
 
 def _print_version(wanted: bool) -> None:

@@ -105,7 +105,9 @@ def verify(
         _show_search(result.verdicts, result.unreadable, result.seconds_per_record, candidate)
     if result.meets(require, min_explained):
         return 0
-    return TraceabilityError.exit_code if result.best.decision == "inconclusive" else 1
+    unsure = result.unreadable or any(verdict.decision == "inconclusive" for verdict in result.verdicts)
+    traced = any(verdict.decision in ("traced", "identical") for verdict in result.verdicts)
+    return TraceabilityError.exit_code if unsure and not traced else 1
 
 
 def _report(enrolment: "Enrolment", record: Path, out: Path | None, as_json: bool) -> None:
