@@ -33,6 +33,9 @@ _NORMAL_QUARTER = 0.31863936396437514  # a quarter of all normal numbers are sma
 _NOISE = 6.0
 _RELATIVE = 1 / 64
 _ROTATIONS = 7
+_TELLS_NOTHING = 0.95
+"""Where noise is so large that nearly everything agrees by luck, nothing is explained: noise of S = .75 and above."""
+
 _MIN_READS, _FAR = 32, 6.0
 _GROWTH = 1.1
 _OLD_SHARE = 0.02
@@ -106,7 +109,9 @@ def agreeing(enrolled: Floats, found: Floats, spread: float) -> tuple[int, int, 
         turns = range(1, min(_ROTATIONS + 1, enrolled.size))
         if len(turns):
             by_luck = float(np.mean([np.mean(np.abs(np.roll(found, k) - enrolled) <= allowed) for k in turns]))
-    return int(agree.sum()), int(agree.size), min(by_luck, 0.999)
+    if by_luck > _TELLS_NOTHING:
+        return 0, int(agree.size), 0.0
+    return int(agree.sum()), int(agree.size), by_luck
 
 
 def lower_limit(agree: float, reads: float, confidence: float = CONFIDENCE) -> float:
