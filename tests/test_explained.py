@@ -37,7 +37,7 @@ def test_the_limit_of_a_stratified_sample_holds(sizes: tuple[int, ...], share: f
 @pytest.mark.parametrize("noise", [0.0, 0.01, 0.1, 0.3])
 @pytest.mark.parametrize("replaced", [0.0, 0.1, 0.3, 0.5])
 def test_what_was_replaced_is_not_taken_for_noise(noise: float, replaced: float) -> None:
-    """Gaussian noise agrees, other values do not: to a few per cent, luck taken away; where neither can be told, less is explained."""
+    """Gaussian noise agrees, other values do not: to a few per cent, luck taken away; what cannot be told is not explained."""
     rng = np.random.default_rng(1)
     enrolled = rng.normal(size=4000)
     found = enrolled + rng.normal(0, noise, 4000)
