@@ -18,7 +18,7 @@ import torch
 
 from onnxnnw.moment import MarkInTraining
 from onnxnnw.networks import find_network
-from onnxnnw.recipes import Constant
+from onnxnnw.recipes import Constant, Precision, Recipe, usual_precision
 from onnxnnw.tasks.classification import Images
 from onnxnnw.training import Trainer
 
@@ -31,6 +31,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--batches", type=int, default=10, help="batches per round")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--precision", type=Precision, default=usual_precision(), help="the processor's own by default")
     parser.add_argument("--epoch-batches", type=int, default=390, help="batches of a full epoch, for the mark's share")
     options = parser.parse_args(arguments)
     architecture = find_network(options.network, options.size)
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> int:
     count = options.batches * recipe.batch
     samples = Images(rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, count))
     torch.set_num_threads(options.threads)
-    trainer = Trainer(recipe, architecture.loss, threads=options.threads)
+    trainer = Trainer(recipe, architecture.loss, threads=options.threads, precision=options.precision)
     module = architecture.build()
     folder = tempfile.TemporaryDirectory()
     hook = MarkInTraining(architecture, 1, Path(folder.name) / "record", 512)
@@ -48,7 +49,10 @@ def main(arguments: list[str]) -> int:
     exported = time.perf_counter() - begin
     ours, bare, marks = [], [], []
     for number in range(options.rounds + 1):
-        contenders = [lambda: _ours(trainer, module, samples), lambda: _bare(architecture, recipe, module, samples)]
+        contenders = [
+            lambda: _ours(trainer, module, samples),
+            lambda: _bare(architecture, recipe, module, samples, options.precision),
+        ]
         seconds = [0.0, 0.0]
         for index in (0, 1) if number % 2 else (1, 0):  # neither is always first
             seconds[index] = contenders[index]()
@@ -59,7 +63,10 @@ def main(arguments: list[str]) -> int:
             marks.append(mark)
     ratios = [b / o for b, o in zip(bare, ours, strict=True)]
     share = statistics.median(marks) / options.epoch_batches / statistics.median(ours)
-    print(f"{options.network} ({options.size}), {options.threads} thread(s), batch {recipe.batch}, bfloat16, ", end="")
+    print(
+        f"{options.network} ({options.size}), {options.threads} thread(s), batch {recipe.batch}, {options.precision}, ",
+        end="",
+    )
     print(f"medians of {options.rounds} interleaved rounds of {options.batches} batches, torch {torch.__version__}\n")
     print("| loop | ms per batch | images/s | throughput beside the bare loop |\n|---|---|---|---|")
     for name, values in (("bare PyTorch", bare), ("onnxnnw", ours)):
@@ -76,7 +83,9 @@ def _ours(trainer: Trainer, module: torch.nn.Module, samples: Images) -> float:
     return trainer(module, samples).history[0].seconds
 
 
-def _bare(architecture: object, recipe: object, module: torch.nn.Module, samples: Images) -> float:
+def _bare(
+    architecture: object, recipe: Recipe, module: torch.nn.Module, samples: Images, precision: Precision
+) -> float:
     """The loop of any tutorial, with the same augmentation, autocast and memory format."""
     import copy
 
@@ -85,9 +94,9 @@ def _bare(architecture: object, recipe: object, module: torch.nn.Module, samples
     rng = np.random.default_rng(0)
     begin = time.perf_counter()
     order = rng.permutation(len(samples))
-    for start in range(0, len(order), recipe.batch):  # type: ignore[attr-defined]
-        images, labels = samples.batch(order[start : start + recipe.batch], rng)  # type: ignore[attr-defined]
-        with torch.autocast("cpu", torch.bfloat16):
+    for start in range(0, len(order), recipe.batch):
+        images, labels = samples.batch(order[start : start + recipe.batch], rng)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision is Precision.BFLOAT16):
             outputs = module(torch.from_numpy(images))
         loss = architecture.loss(outputs.float(), torch.from_numpy(labels))  # type: ignore[attr-defined]
         optimizer.zero_grad()
