@@ -155,7 +155,7 @@ class Search:
 
     Attributes:
         verdicts: Best first; every p-value is already multiplied by the number of records.
-        unreadable: Files in the folder that are no readable records, with the reason.
+        unreadable: Files that were given, or lie in the folder, and are no readable records, with the reason.
         seconds_per_record: Time per record, the opening of the candidate shared among them.
     """
 
@@ -171,6 +171,11 @@ class Search:
     def meets(self, require: str = "traced", min_explained: float = 0.0) -> bool:
         """Whether a gate opens for one of the records."""
         return any(verdict.meets(require, min_explained) for verdict in self.verdicts)
+
+    @property
+    def unsure(self) -> bool:
+        """Whether something relevant could not be read, so that a gate which stays shut is no "no"."""
+        return bool(self.unreadable) or any(verdict.decision == "inconclusive" for verdict in self.verdicts)
 
     def to_json(self) -> dict[str, Any]:
         """The best verdict, with all of them beside it where there are several, see docs/verdict-format.md."""

@@ -62,14 +62,14 @@ class NamedRecord:
 
 
 def load_records(folder: Path | str) -> tuple[list[NamedRecord], list[str]]:
-    """All records of a folder (not of its subfolders), and what was no record.
+    """All records of a folder (not of its subfolders), and what was no record or could not be read.
 
     Raises:
-        UnreadableRecord: The folder cannot be read or holds no record.
+        UnreadableRecord: The folder cannot be read or holds no record that can.
     """
     folder = Path(folder)
     try:
-        files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+        files = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and not _is_folder(path))
     except OSError as error:
         raise UnreadableRecord(f"{folder}: cannot be read: {error.strerror}") from None
     records, unreadable = [], []
@@ -79,8 +79,16 @@ def load_records(folder: Path | str) -> tuple[list[NamedRecord], list[str]]:
         except UnreadableRecord as error:
             unreadable.append(str(error))
     if not records:
-        raise UnreadableRecord(f"{folder}: holds no record ({len(files)} files looked at)")
+        first = f": {unreadable[0]}" if unreadable else ""
+        raise UnreadableRecord(f"{folder}: holds no record ({len(files)} files looked at){first}")
     return records, unreadable
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # where a link leads may not be looked at
+        return False
 
 
 def named_record(path: Path | str, commitment: str | None = None) -> NamedRecord:
@@ -135,13 +143,13 @@ def examine(
 
     Args:
         candidate: An ONNX file.
-        record_paths: Records; not together with ``folder``.
+        record_paths: Records; not together with ``folder``. Of several, those that cannot be read are named in the result.
         folder: A folder of records.
         rate, full: See ``verify``.
         commitment: Published SHA-256 of the one record.
 
     Raises:
-        CannotLook: The candidate, a record or the folder cannot be examined.
+        CannotLook: The candidate, all records or the folder cannot be examined.
         UsageError: Records and folder together, neither, or a commitment without exactly one record.
     """
     if bool(record_paths) == (folder is not None):
@@ -150,6 +158,7 @@ def examine(
         raise UsageError("a commitment belongs to exactly one record")
     if folder is not None:
         return search(candidate, folder, rate, full)
+    refuse_impossible_rate(rate)
     records, unreadable = [], []
     for path in record_paths:
         try:
@@ -178,7 +187,6 @@ def _search(
     candidate: Path | str, records: Sequence[NamedRecord], unreadable: Sequence[str], rate: float, full: bool
 ) -> Search:
     """Hold a candidate against those of some records that can be examined."""
-    refuse_impossible_rate(rate)
     start = time.perf_counter()
     with open_network(candidate) as network:
         verdicts, failed = _Examiner(network, records, rate, full).verdicts()
@@ -453,13 +461,7 @@ def _evidence(
 ) -> Evidence:
     kind = named.record.kind
     if decision not in ("traced", "identical"):
-        if log10_p < -WEAK:
-            sentence = f"log10 p {log10_p:.1f} is no chance to speak of, and not enough for the rate {rate:g}"
-        elif decision == "inconclusive":
-            sentence = "too little could be read to say whether there is evidence"
-        else:
-            sentence = "no evidence of a common origin"
-        return Evidence(kind, named.commitment, None, sentence)
+        return Evidence(kind, named.commitment, None, _not_proven(decision, log10_p, rate))
     if kind == "fingerprint":
         same = (
             "are the same network"
@@ -477,6 +479,18 @@ def _evidence(
     if trials < FORGEABLE:
         sentence += ": it could be forged by trying keys, so rely on a commitment published before"
     return Evidence(kind, named.commitment, trials, sentence)
+
+
+def _not_proven(decision: str, log10_p: float, rate: float) -> str:
+    """What holds where nothing is proven, which need not be nothing."""
+    limit = float(np.log10(rate))
+    number = f"{log10_p:.{1 if log10_p > limit + 0.05 else 4}f}"  # what does not reach -6 is not shown as -6.0
+    further = ", and too little could be read to say more" if decision == "inconclusive" else ""
+    if log10_p < -WEAK and log10_p > limit:
+        return f"weak evidence: log10 p {number} does not reach the rate {rate:g}{further}"
+    if log10_p < -WEAK:
+        return f"weak evidence: log10 p {number} reaches the rate {rate:g}, but that alone does not make it traced{further}"
+    return "too little could be read to say" if further else "no evidence of a common origin"
 
 
 def _visible(text: str) -> str:

@@ -31,6 +31,8 @@ def fingerprint(
     positions: int = typer.Option(512, help="N: number of secret positions."),
     actor: str = typer.Option("", help="Who fingerprints."),
     role: str = typer.Option("", help="Architect, Trainer, Tracker, Distributor or 'Generic user'."),
+    source_id: str = typer.Option("", help="ID of the Actor who provides the network."),
+    destination_id: str = typer.Option("", help="ID of the Actor who receives it."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Fingerprint a network without changing it.
@@ -40,7 +42,8 @@ def fingerprint(
     from onnxnnw.enrolment import Owner
     from onnxnnw.enrolment import fingerprint as library
 
-    _report(library(model, record, positions, Owner(actor, role)), record, None, as_json)
+    owner = Owner(actor, role, source_id, destination_id)
+    _report(library(model, record, positions, owner), record, None, as_json)
 
 
 def embed(
@@ -105,9 +108,7 @@ def verify(
         _show_search(result.verdicts, result.unreadable, result.seconds_per_record, candidate)
     if result.meets(require, min_explained):
         return 0
-    unsure = result.unreadable or any(verdict.decision == "inconclusive" for verdict in result.verdicts)
-    traced = any(verdict.decision in ("traced", "identical") for verdict in result.verdicts)
-    return TraceabilityError.exit_code if unsure and not traced else 1
+    return TraceabilityError.exit_code if result.unsure else 1
 
 
 def _report(enrolment: "Enrolment", record: Path, out: Path | None, as_json: bool) -> None:
