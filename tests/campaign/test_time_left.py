@@ -90,9 +90,7 @@ def test_what_is_under_way_is_partly_done(tmp_path):
     with on_this_machine(2) as hands:
         run(plan_of(*steps, Wait(2, 1.5, 1.5, "short")), cache, None, hands, told)
     assert told.left[-1] == 0
-    assert told.left[-2] < 0.9, (
-        "of a step of 2 s that began 1.5 s ago half a second is left, and two workers share it"
-    )
+    assert told.left[-2] < 0.9, "of a step of 2 s that began 1.5 s ago half a second is left, and two workers share it"
 
 
 # --- what is shown

