@@ -228,7 +228,7 @@ def _limit(strata: Sequence[_Stratum]) -> float:
 
 def _slots(record: Record, anchors: Anchors, weights: StoredWeights, reads: Reads | None) -> list[_Stratum]:
     out = []
-    deviations = record.with_unbound().arrays.get("deviations")
+    deviations = anchors.record.arrays.get("deviations")
     for number, match in enumerate(weights.matches):
         if match is None:
             continue
@@ -240,20 +240,16 @@ def _slots(record: Record, anchors: Anchors, weights: StoredWeights, reads: Read
         spread = (
             float(deviations[number]) if deviations is not None and deviations.size > number else float(enrolled.std())
         )
-        agree, count, luck = agreeing(enrolled, found, spread)
+        before, now = enrolled, found
+        if reads is not None:
+            chosen = reads.slots == number
+            before = np.concatenate([enrolled, reads.enrolled[chosen]])
+            now = np.concatenate([found, reads.found[chosen]])
+        agree, count, luck = agreeing(before, now, spread)
         for other in _other_units(record, weights, number, places, enrolled, found, gains) if agree < count else ():
             again = agreeing(enrolled, other, spread)
             if _better(again, (agree, count, luck)):
                 agree, count, luck = again
-        if reads is not None:
-            chosen = reads.slots == number
-            more = agreeing(reads.enrolled[chosen], reads.found[chosen], spread)
-            if more[1] and (more[0] == more[1] or not luck):
-                agree, count, luck = (
-                    agree + more[0],
-                    count + more[1],
-                    (luck * count + more[2] * more[1]) / (count + more[1]),
-                )
         if not match.agrees and not _recognised(agree, count, luck):
             continue
         if not count:  # all zero now: nothing is left to explain

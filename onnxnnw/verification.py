@@ -306,9 +306,7 @@ class _Examiner:
             judgement=judgement,
             significant=judgement.significant or identical,
             others=[other.record for other in self.records if other is not named],
-            explained=explained.estimate,
             digests=self.digests,
-            account=self.account,
             doubtful=doubtful,
             parameters_changed=explained.parameters_changed,
             copied=sum(slot.covered for slot, _ in copies),
@@ -373,6 +371,8 @@ class _Examiner:
     def _copies(self, anchors: Anchors, matches: Sequence[Match | None]) -> list[tuple[Slot, float]]:
         """Slots that hold once more what another one holds, and the share of their reads that agree."""
         stored = {id(match.slot.tensor) for match in matches if match is not None and match.agrees}
+        if not stored:  # nothing is known of which there could be a copy
+            return []
         others = [slot for slot in self.view.slots if id(slot.tensor) not in stored]
         if not others or len(others) > MAX_COPIES:
             return []
@@ -417,10 +417,10 @@ class _Examiner:
 
     def _not_understood(self) -> tuple[str, ...]:
         """What could not be read, largest first: problems of weights, then what else is not understood."""
-        entries = sorted(
-            (e for e in self.account.entries if e.kind in ("not understood", "given")), key=lambda e: -e.amount
-        )
-        named = [f"{entry.operator}: {entry.name[:80]}: {entry.reason} ({entry.amount:,} bytes)" for entry in entries]
+        named = [
+            f"{entry.operator}: {entry.name[:80]}: {entry.reason} ({entry.amount:,} bytes)"
+            for entry in self.account.unread()
+        ]
         return tuple(_visible(problem) for problem in [*self.view.not_understood[:10], *named][:20])
 
 

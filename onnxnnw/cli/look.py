@@ -44,11 +44,7 @@ def inspect(
             ("dead weights", f"{found.dead_tensors} tensors that no output depends on"),
             *((kind, f"{amount:,}") for kind, amount in found.account.amounts.items() if amount),
             *(("not covered", problem) for problem in found.not_understood[:10]),
-            *(
-                ("not covered", _unread(entry))
-                for entry in found.account.entries[:10]
-                if entry.kind == "not understood"
-            ),
+            *(("not covered", _unread(entry)) for entry in found.account.unread()[:10]),
         ]
     )
 

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.changes import SlotReads, leveled
-from onnxnnw.graph.accounting import Account
 from onnxnnw.graph.digest import Digests
 from onnxnnw.graph.match import Match
 from onnxnnw.graph.slots import SlotView
@@ -52,9 +51,7 @@ class Examination:
         judgement: What the method said.
         significant: Whether the mark is there.
         others: Other records at hand.
-        explained: Share of the candidate that the record explains, as estimated.
         digests: Of the candidate; None where they were not asked for.
-        account: What is stored in it; None where nobody counted.
         doubtful: Slots of the record that stand only where an output depends on them through (nearly) nothing.
         parameters_changed: Share of the parameters looked at that are others.
         copied: Elements of slots that hold once more what a recognised one holds.
@@ -66,9 +63,7 @@ class Examination:
     judgement: Judgement
     significant: bool
     others: Sequence[Record]
-    explained: float
     digests: Digests | None = None
-    account: Account | None = None
     doubtful: Mapping[int, Match] = field(default_factory=dict)
     parameters_changed: float = 0.0
     copied: int = 0

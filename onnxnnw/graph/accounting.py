@@ -141,6 +141,12 @@ class Account:
         """Bytes that could hold a weight that was not read."""
         return self.not_understood + self.doubtful + self.given
 
+    def unread(self) -> list[Entry]:
+        """What is not understood, or given at run time; largest first."""
+        return sorted(
+            (e for e in self.entries if e.kind in ("not understood", "given")), key=lambda entry: -entry.amount
+        )
+
     @property
     def unseen(self) -> float:
         """Share of what has to be explained that is not understood."""

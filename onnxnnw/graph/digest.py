@@ -19,7 +19,7 @@ import numpy as np
 from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, SparseTensorProto, ValueInfoProto
 
 from onnxnnw.graph.file import Network
-from onnxnnw.graph.flow import ABSENT, UNREAD, Flow, Node
+from onnxnnw.graph.flow import ABSENT, UNREAD, Body, Flow, Node
 from onnxnnw.graph.slots import SlotView, find_slots
 from onnxnnw.graph.stored import StoredTensor
 from onnxnnw.graph.tracing import key_of
@@ -83,10 +83,10 @@ def network_digests(
     graph = _Digest(network, view, {}, digest).hex()
     metadata = sorted((prop.key, prop.value) for prop in network.model.metadata_props)
     hashed = hashlib.sha256(repr(metadata).encode()).hexdigest()
-    return Digests(whole, tensors, graph, hashed, tuple(_doubts(network.model, view.possible)))
+    return Digests(whole, tensors, graph, hashed, tuple(_doubts(network.model, view.flow, view.possible)))
 
 
-def _doubts(model: ModelProto, nodes: list[Node]) -> list[str]:
+def _doubts(model: ModelProto, flow: Flow, nodes: list[Node]) -> list[str]:
     """What is in a file, or happens when it runs, that no digest says."""
     out = []
     known = ModelProto()
@@ -94,6 +94,17 @@ def _doubts(model: ModelProto, nodes: list[Node]) -> list[str]:
     known.DiscardUnknownFields()
     if known.ByteSize() != model.ByteSize():
         out.append("the file has fields that this version of ONNX does not know")
+    places = {id(node): place for place, node in enumerate(flow.nodes)}
+    for node in nodes:
+        if node.conditional and any(
+            places.get(id(flow.producer[value]), 0) > places.get(id(node), 0)
+            for value in node.inputs
+            if value in flow.producer
+        ):
+            out.append("nodes of a branch or loop stand out of order, which runtimes refuse")
+            break
+    if any(node.bindings is not None and node.proto.domain == "ai.onnx" for node in nodes):
+        out.append("a local function spells out the standard domain, which runtimes refuse")
     from onnxnnw.graph.runtime_operators import is_runtime_operator  # a large table, and only digests need it whole
 
     for domain, op in sorted({(node.domain, node.op) for node in nodes}):
@@ -127,6 +138,11 @@ def leaf_digest(tensor: StoredTensor, edit: "Edit | None" = None) -> bytes:
 
 def _pack(*numbers: int) -> bytes:
     return b"".join(number.to_bytes(8, "little", signed=True) for number in numbers)
+
+
+def _in_order(node: Node) -> list[Body]:
+    """The bodies of a node, however its attributes are ordered."""
+    return sorted(node.bodies, key=lambda body: body.attribute)
 
 
 def _port(port: ValueInfoProto) -> tuple[bytes, bytes]:
@@ -164,7 +180,7 @@ class _Digest:
         for value, proto in flow.opaque.items():
             self.values.setdefault(value, self._opaque(proto))
         for node in self.live:
-            for number, body in enumerate(node.bodies):
+            for number, body in enumerate(_in_order(node)):
                 for place, value in enumerate(body.inputs):
                     formal = _pack(body.level, number, place, len(body.inputs))
                     self.values.setdefault(value, self._hash(b"formal", formal))
@@ -212,9 +228,11 @@ class _Digest:
             inner = self._of(node.inputs[0])
             called = (node.proto.domain, node.proto.op_type)
             if called[0] not in ("", "ai.onnx") or called[1] != "Identity":  # where a local function ends
-                inner = self._hash(b"call", *(part.encode() for part in called), inner)
-            self.values[node.outputs[0]] = inner
-            return
+                self.values[node.outputs[0]] = self._hash(b"call", *(part.encode() for part in called), inner)
+                return
+            if not node.proto.attribute:
+                self.values[node.outputs[0]] = inner
+                return
         parts = [node.domain.encode(), node.op.encode(), _pack(node.version, len(node.inputs))]
         if len(node.outputs) > 1:  # how many there are decides what some operators compute: Split, BatchNormalization
             parts.append(_pack(len(node.outputs), *(value == ABSENT for value in node.outputs)))
@@ -227,7 +245,7 @@ class _Digest:
         attributes = node.attributes()
         for name in sorted(attributes):
             parts += [name.encode(), self._attribute(attributes[name])]
-        for body in node.bodies:
+        for body in _in_order(node):
             parts += [body.attribute.encode(), _pack(len(body.outputs)), *(self._of(value) for value in body.outputs)]
         digest = self._hash(b"node", *parts)
         for place, value in enumerate(node.outputs):

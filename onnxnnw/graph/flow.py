@@ -60,7 +60,7 @@ class Node:
         return next((value for value in self.outputs if value != ABSENT), ABSENT)
 
     def attributes(self) -> dict[str, AttributeProto]:
-        """The attributes by name, references to a function's attributes resolved."""
+        """The attributes by name, references to a function's attributes resolved; outside a function they refer to nothing."""
         out: dict[str, AttributeProto] = {}
         for attribute in self.proto.attribute[:]:
             name, reference = attribute.name, attribute.ref_attr_name
@@ -68,8 +68,8 @@ class Node:
                 raise UnreadableNetwork(f"an attribute of {self.op[:80]!r} is given twice; readers would disagree")
             if type(name) is not str:
                 raise UnreadableNetwork("an attribute's name is no readable text")
-            if reference:
-                bound = (self.bindings or {}).get(reference)
+            if reference and self.bindings is not None:
+                bound = self.bindings.get(reference)
                 if bound is not None:
                     out[name] = bound
             else:

@@ -247,6 +247,10 @@ class _Tracer:
         depth: int,
     ) -> None:
         """Inline a call: the body's nodes with the call's inputs, then one Identity per output."""
+        if len(inputs) > len(function.input) or len(outputs) > len(function.output):
+            raise UnreadableNetwork(
+                f"a call of {function.name[:80]!r} has more inputs or outputs than the local function"
+            )
         self.unfold(sum(map(len, (function.input, function.output, function.attribute_proto, function.opset_import))))
         attributes = {a.name: a for a in function.attribute_proto}
         attributes |= Node(proto, function.name, "", 0, (), (), bindings=scope.bindings).attributes()
@@ -286,6 +290,10 @@ class _Tracer:
         if len(given) > 1:
             raise UnreadableNetwork(f"the Constant {name[:80]!r} has two values; readers would disagree")
         kind, attribute = next(iter(given.items())) if given else ("", AttributeProto())
+        if attribute.type and attribute.type != _TYPES.get(kind, attribute.type):
+            raise UnreadableNetwork(
+                f"the type of the Constant {name[:80]!r} contradicts its value; readers would disagree"
+            )
         if kind == "value" and attribute.HasField("t"):
             self.stored(value, attribute.t, scope)
         elif kind in _LITERALS:
@@ -305,6 +313,16 @@ class _Tracer:
         self.flow.sparse[value] = values, indices, tuple(proto.dims)
 
 
+_TYPES = {
+    "value": AttributeProto.TENSOR,
+    "sparse_value": AttributeProto.SPARSE_TENSOR,
+    "value_float": AttributeProto.FLOAT,
+    "value_floats": AttributeProto.FLOATS,
+    "value_int": AttributeProto.INT,
+    "value_ints": AttributeProto.INTS,
+    "value_string": AttributeProto.STRING,
+    "value_strings": AttributeProto.STRINGS,
+}
 _LITERALS = {
     "value_float": ("f", False, TensorProto.FLOAT, "<f4"),
     "value_floats": ("floats", True, TensorProto.FLOAT, "<f4"),

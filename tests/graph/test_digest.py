@@ -258,3 +258,36 @@ def test_another_graph_around_the_same_tensors_is_told(enrolled, tmp_path):
     (verdict,) = verify(tmp_path / "changed.onnx", [load_record(enrolled.record)], full=True)
     assert verdict.decision == "traced"
     assert "graph differs" in {finding.name for finding in verdict.findings}
+
+
+def test_a_reference_outside_a_function_refers_to_nothing(tmp_path: Path) -> None:
+    """Runtimes take the attribute's own value, so it counts as if it were written plainly."""
+    digests = {digest(convolutional(), tmp_path)}
+    for value in (0, 1):
+        model = convolutional()
+        attribute = next(a for a in model.graph.node[6].attribute if a.name == "transB")
+        attribute.ref_attr_name, attribute.i = "transB", value
+        digests.add(digest(model, tmp_path))
+    assert len(digests) == 2
+
+
+def test_the_order_of_branches_among_attributes_does_not_count(tmp_path: Path) -> None:
+    """An If is the same whichever branch is written first."""
+    branches = {
+        f"{name}_branch": subgraph(name, [helper.make_node(op, ["x"], [name])], [name])
+        for name, op in (("then", "Relu"), ("else", "Neg"))
+    }
+    node = helper.make_node("If", ["cond"], ["y"], **branches)
+    turned = helper.make_node("If", ["cond"], ["y"])
+    turned.attribute.extend(reversed(node.attribute))
+    assert digest(model_of([node], [], inputs=("x", "cond")), tmp_path) == digest(
+        model_of([turned], [], inputs=("x", "cond")), tmp_path
+    )
+
+
+def test_an_attribute_of_identity_counts(tmp_path: Path) -> None:
+    """Runtimes refuse it, so it is not the network without it."""
+    plain = helper.make_node("Identity", ["x"], ["h"])
+    odd = helper.make_node("Identity", ["x"], ["h"], alpha=1.0)
+    last = helper.make_node("Relu", ["h"], ["y"])
+    assert digest(model_of([plain, last], []), tmp_path) != digest(model_of([odd, last], []), tmp_path)

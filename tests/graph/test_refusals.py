@@ -335,3 +335,23 @@ def test_the_format_of_onnxruntime_is_named(tmp_path: Path) -> None:
     onnxruntime.InferenceSession(dense().SerializeToString(), options, providers=["CPUExecutionProvider"])
     with pytest.raises(UnreadableNetwork, match=r"onnxruntime's own format \(\.ort\)"):
         open_network(path)
+
+
+def test_a_constant_whose_type_contradicts_its_value_is_refused(tmp_path: Path) -> None:
+    """One reader goes by the type of the attribute, another by the field that is there."""
+    node = helper.make_node("Constant", [], ["c"], value=tensor("", np.ones((2, 2), "f4")))
+    node.attribute[0].type = 1
+    model = model_of([node, helper.make_node("Add", ["x", "c"], ["y"])], [])
+    refused(model.SerializeToString(), tmp_path / "m", "contradicts its value")
+
+
+@pytest.mark.parametrize("more", ["input", "output"])
+def test_a_call_with_more_than_its_function_has_is_refused(tmp_path: Path, more: str) -> None:
+    """No runtime loads it, so what would become of the rest is nobody's to say."""
+    body = [helper.make_node("Relu", ["a"], ["b"])]
+    function = helper.make_function("own", "f", ["a"], ["b"], body, [helper.make_opsetid("", 21)])
+    call = helper.make_node("f", ["x"], ["y"], domain="own")
+    getattr(call, more).append("x" if more == "input" else "z")
+    refused(
+        model_of([call], [], functions=[function], domains=["own"]).SerializeToString(), tmp_path / "m", "more inputs"
+    )

@@ -35,9 +35,6 @@ def test_some_networks_of_another_structure_are_judged_rightly(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=False, reason="13 of 2,000: attributes by reference outside functions, and files that no runtime loads"
-)
 @pytest.mark.parametrize("part", range(4))
 def test_many_networks_of_another_structure_are_judged_rightly(part, tmp_path):
     """Two thousand, other ones, in four parts; among them more than three hundred pairs of one digest that both run."""
