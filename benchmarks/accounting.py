@@ -7,7 +7,6 @@ Nothing is modified and no weight is judged: each file is inspected once. Shares
 is not read counts like an element.
 """
 
-import argparse
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from onnx import NodeProto
 
-from benchmarks.tables import Report, progress
+from benchmarks.tables import Report, corpus_options, progress
 from onnxnnw.errors import CannotLook
 from onnxnnw.graph import open_network
 from onnxnnw.graph.accounting import Account
@@ -112,12 +111,7 @@ def _plain(text: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Inspect and print the tables."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks accounting", description=__doc__)
-    parser.add_argument("--corpus", type=Path, required=True, help="a folder; every *.onnx below it is looked at")
-    parser.add_argument("--output", type=Path, help="a Markdown page that the report is put into, between its markers")
-    options = parser.parse_args(arguments)
-    if options.output is not None:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
+    options = corpus_options("accounting", __doc__, arguments)
     report = Report("accounting", arguments, command="python -m benchmarks accounting --corpus CORPUS")
     rows = []
     for path in sorted(options.corpus.rglob("*.onnx")):

@@ -7,14 +7,13 @@ Pairs are unrelated by provenance; relatives are counted in a table of their own
 does it with one record. The exit code is 1 where a stranger is called traced.
 """
 
-import argparse
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.tables import Report, progress
+from benchmarks.tables import Report, corpus_options, progress
 from onnxnnw.enrolment import fingerprint
 from onnxnnw.errors import CannotLook, CapacityError
 from onnxnnw.keys import Key
@@ -105,12 +104,7 @@ def _undecided(found: Sequence[Pair]) -> Iterator[list[str]]:
 
 def main(arguments: list[str]) -> int:
     """Print the tables; 0 where no stranger is called traced."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks strangers", description=__doc__)
-    parser.add_argument("--corpus", type=Path, required=True, help="a folder; every *.onnx below it is looked at")
-    parser.add_argument("--output", type=Path, help="a Markdown page that the report is put into, between its markers")
-    options = parser.parse_args(arguments)
-    if options.output is not None:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
+    options = corpus_options("strangers", __doc__, arguments)
     report = Report("strangers", arguments, command="python -m benchmarks strangers --corpus CORPUS")
     files = {path.stem: path for path in sorted(options.corpus.rglob("*.onnx"))}
     with tempfile.TemporaryDirectory(prefix="onnxnnw-strangers-") as folder:

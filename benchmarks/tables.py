@@ -15,6 +15,7 @@ from benchmarks import machine
 __all__ = [
     "Report",
     "Workplace",
+    "corpus_options",
     "megabytes",
     "options_of",
     "parse_size",
@@ -129,6 +130,17 @@ def options_of(name: str, description: str | None, arguments: list[str], **defau
     for key, default in defaults.items():
         parser.add_argument(f"--{key}", default=default, help=f"separated by commas (default {default or 'none'})")
     return parser.parse_args(arguments)
+
+
+def corpus_options(name: str, description: str | None, arguments: list[str]) -> argparse.Namespace:
+    """Options of a benchmark that looks at a folder of networks; the page that is to be written has its folder."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks {name}", description=description)
+    parser.add_argument("--corpus", type=Path, required=True, help="a folder; every *.onnx below it is looked at")
+    parser.add_argument("--output", type=Path, help="a Markdown page that the report is put into, between its markers")
+    options = parser.parse_args(arguments)
+    if options.output is not None:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+    return options
 
 
 def parse_size(text: str) -> int:

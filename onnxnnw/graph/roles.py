@@ -43,13 +43,19 @@ _CONTROL = Role("structural", "a number that steers the operator")
 
 _SMALL_WEIGHT = Role("parameter", f"a weight of fewer than {MIN_ELEMENTS} elements")
 
-_ELEMENTWISE = (
-    "Add Sub Mul Div Pow Max Min Sum Mean Mod And Or Xor Equal Greater GreaterOrEqual Less LessOrEqual Where BitShift BitwiseAnd "
-    "BitwiseOr BitwiseXor Clip QLinearAdd QLinearMul BiasGelu FastGelu QuickGelu Gelu BiasAdd BiasSplitGelu BiasSoftmax Concat "
-    "AffineGrid CastLike Not Neg Abs Relu Identity"
+_BINARY = (
+    "Add Sub Mul Div Pow Mod And Or Xor Equal Greater GreaterOrEqual Less LessOrEqual BitShift BitwiseAnd BitwiseOr BitwiseXor"
 ).split()
+_VARIADIC = "Max Min Sum Mean Concat".split()
+_BIASED = "BiasGelu FastGelu BiasAdd BiasSplitGelu BiasSoftmax".split()
 _TABLE: dict[str, dict[int, Role]] = {
-    **{op: dict.fromkeys(range(16), _OPERAND) for op in _ELEMENTWISE},
+    **{op: dict.fromkeys((0, 1), _OPERAND) for op in _BINARY},
+    **{op: {0: _OPERAND} for op in _VARIADIC},
+    **{op: {1: _OPERAND} for op in _BIASED},
+    "Where": dict.fromkeys((0, 1, 2), _OPERAND),
+    "Clip": {1: _OPERAND, 2: _OPERAND},
+    "CastLike": {1: _CONTROL},
+    "AffineGrid": {1: _SHAPE},
     **{op: {2: _BIAS} for op in ("Conv", "ConvTranspose", "NhwcConv", "DeformConv")},
     **{op: {2: _BIAS} for op in ("FusedConv", "NhwcFusedConv")},
     "DeformConv": {3: _BIAS},
@@ -122,7 +128,6 @@ _TABLE: dict[str, dict[int, Role]] = {
     "Loop": {0: _CONTROL, 1: _CONTROL},
     "SequenceAt": {1: _CONTROL},
     "SequenceInsert": {2: _CONTROL},
-    "ConcatFromSequence": {},
     "NonMaxSuppression": {2: _CONTROL, 3: _CONTROL, 4: _CONTROL},
     "RoiAlign": {2: _PLACES},
     "ReverseSequence": {1: _SHAPE},
@@ -133,7 +138,6 @@ _TABLE: dict[str, dict[int, Role]] = {
     "HammingWindow": {0: _CONTROL},
     "BlackmanWindow": {0: _CONTROL},
     "Compress": {1: _PLACES},
-    "BlackmanHarrisWindow": {0: _CONTROL},
 }  # fmt: skip
 
 
@@ -145,12 +149,12 @@ def role_of(node: Node, place: int, size: int = 0) -> Role | None:
     """
     if node.domain not in ("", "com.microsoft"):
         return None
-    role = _TABLE.get(node.op, {}).get(place)
+    role = _TABLE.get(node.op, {}).get(0 if node.op in _VARIADIC else place)
     if role is None and 0 < size < MIN_ELEMENTS and any(use.weight == place for use in uses_of(node)):
         return _SMALL_WEIGHT
     return role
 
 
 def table() -> dict[str, dict[int, Role]]:
-    """The whole table, for the page that shows it: operator -> input -> role."""
-    return {op: dict(roles) for op, roles in sorted(_TABLE.items()) if roles}
+    """The whole table, for the page that shows it: operator -> input -> role; of operators with any number of inputs the first."""
+    return {op: dict(roles) for op, roles in sorted(_TABLE.items())}

@@ -13,7 +13,7 @@ from onnxnnw.graph.constants import Constants
 from onnxnnw.graph.decoding import Codebook, Unpacked, dequantize
 from onnxnnw.graph.flow import ABSENT, Flow, Node
 
-__all__ = ["AS_TABLE", "MIN_ELEMENTS", "NCHWC_BLOCKS", "Use", "bias_name", "unblocked", "uses_of", "weights_of"]
+__all__ = ["AS_TABLE", "MIN_ELEMENTS", "NCHWC_BLOCKS", "Use", "bias_name", "unblocked", "uses", "uses_of", "weights_of"]
 
 MIN_ELEMENTS = 64
 """Smaller weights carry no mark (DESIGN: eligible)."""
@@ -239,6 +239,11 @@ def uses_of(node: Node) -> tuple[Use, ...]:
     if node.domain not in ("", "com.microsoft") or (not node.domain and node.op in _MICROSOFT):
         return ()
     return _USES.get(node.op, ())
+
+
+def uses() -> dict[str, tuple[Use, ...]]:
+    """All of them, for the page that shows them: operator -> the inputs that may be weights."""
+    return dict(sorted(_USES.items()))
 
 
 def weights_of(
