@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.candidate import Anchors, CanonicalWeights, StoredWeights
+from onnxnnw.changes import leveled
 from onnxnnw.graph.accounting import Account
 from onnxnnw.graph.match import Match
 from onnxnnw.graph.slots import Slot
@@ -273,14 +274,17 @@ def _other_units(
     found: Floats,
     gains: Floats | None,
 ) -> Iterator[Floats]:
-    """What was found in other units: where a whole slot, or each of its rows, was multiplied."""
+    """What was found in other units: where a whole slot, or each of its rows, was multiplied, or its integers have no scale."""
     with np.errstate(all="ignore"):
         ratios = found / enrolled
         ratios = ratios[np.isfinite(ratios) & (ratios != 0)]
         if ratios.size:
             yield found / np.median(ratios)
         match = weights.matches[number]
-        if gains is None or match is None:
+        if match is None:
+            return
+        yield leveled(match, enrolled, found)
+        if gains is None:
             return
         canonical = (
             weights
