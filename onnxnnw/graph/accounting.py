@@ -185,7 +185,7 @@ class _Accountant:
         for slots, kind in ((self.view.slots, "weight"), (self.view.doubtful, "doubtful")):
             for slot in slots:
                 self._slot(slot, kind)
-        for node, place, value in self.view.edges:
+        for node, place, value in self.view.other_constants():
             self._edge(node, place, value)
         for tensor, used in self.partial.values():
             if id(tensor) not in self.done:
@@ -358,6 +358,8 @@ class _Accountant:
             if id(tensor) not in self.done and tensor.place not in places:
                 places.add(tensor.place)
                 self._add("dead", tensor.name, "", "no output can depend on it", tensor.size)
+        if not self.flow.opaque:
+            return
         used = {value for node in self.view.possible for value in node.inputs}
         for value in self.flow.opaque:
             if value in self.opaque_done:
@@ -420,30 +422,37 @@ class _Accountant:
 
     def _given(self) -> None:
         """Graph inputs that stand where a weight would."""
-        ports = dict(zip(self.flow.ports, self.network.model.graph.input, strict=True))
-        names: dict[int, int] = {value: value for value in self.flow.inputs}
-        if not names:
-            return
+        inputs: dict[int, int] | None = None  # made where it is needed: there may be very many
         seen: set[int] = set()
         for node in self.view.possible:
-            if node.op in _HANDED_ON and not node.domain and node.inputs and node.inputs[0] in names and node.outputs:
-                names[node.outputs[0]] = names[node.inputs[0]]
             for use in uses_of(node):
                 place = use.weight
-                if (
-                    place >= len(node.inputs)
-                    or node.inputs[place] not in names
-                    or not _stands_for_a_weight(node, place)
-                ):
+                if place >= len(node.inputs) or not _stands_for_a_weight(node, place):
                     continue
-                value = names[node.inputs[place]]
-                if value in seen or (place and names.get(node.inputs[0]) == value):
-                    continue  # a product of an input with itself
+                value = self._source(node.inputs[place])
+                if value in self.flow.producer or value in self.flow.tensors or value in seen:
+                    continue
+                if inputs is None:
+                    given = set(self.flow.inputs)
+                    inputs = {port: number for number, port in enumerate(self.flow.ports) if port in given}
+                if value not in inputs or self._source(node.inputs[0]) == value:  # a product of an input with itself
+                    continue
                 seen.add(value)
-                amount = _elements(ports[value].type.tensor_type)
-                self._add("given", ports[value].name, f"{node.op}.{place}", "given at run time", amount)
+                port = self.network.model.graph.input[inputs[value]]
+                amount = _elements(port.type.tensor_type)
+                self._add("given", port.name, f"{node.op}.{place}", "given at run time", amount)
+
+    def _source(self, value: int) -> int:
+        """Where a value comes from that is only moved."""
+        for _ in range(_MAX_MOVES):
+            node = self.flow.producer.get(value)
+            if node is None or node.op not in _HANDED_ON or node.domain or not node.inputs:
+                break
+            value = node.inputs[0]
+        return value
 
 
+_MAX_MOVES = 32
 _SHAPE_ONLY = frozenset(("Shape", "Size"))
 _WITH_TENSORS = frozenset(("ConstantOfShape",))
 _RECURRENT = frozenset(("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"))

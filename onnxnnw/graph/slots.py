@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -183,7 +184,7 @@ class SlotView:
         constants: Its constants.
         live: Its live nodes.
         possible: Live nodes and those of which that is not certain; see ``graph.live``.
-        edges: Where other constants reach what is computed: node, number of the input, value.
+        consumed: Inputs that were looked at as weights: id of the node, number of the input.
         dead: Stored weights that no output can depend on.
     """
 
@@ -194,8 +195,12 @@ class SlotView:
     constants: Constants = field(repr=False)
     live: list[Node] = field(repr=False)
     possible: list[Node] = field(repr=False)
-    edges: list[tuple[Node, int, int]] = field(repr=False)
+    consumed: set[tuple[int, int]] = field(repr=False)
     dead: list[StoredTensor] = field(repr=False)
+
+    def other_constants(self) -> Iterator[tuple[Node, int, int]]:
+        """Where other constants than weights reach what is computed: node, number of the input, value."""
+        return _other_constants(self.possible, self.constants, self.consumed)
 
     def by_name(self) -> dict[str, Slot]:
         """Slots by name; names are unique among stored tensors of one scope, and the first live use wins."""
@@ -243,10 +248,8 @@ def find_slots(network: Network, min_elements: int = MIN_ELEMENTS) -> SlotView:
         for node in followed.nodes:
             if any((id(node), place) in followed.doubtful for place in range(len(node.inputs))):
                 found.look_at(node, closed=True)
-    edges, elsewhere = _other_uses(followed.possible, flow, constants, found.consumed)
+    elsewhere = _other_uses(followed.possible, flow, constants, found.consumed)
     slots = found.slots(elsewhere | _overlapping(flow), Downstream(flow, constants, followed.possible))
-    reached = _reached(followed.possible, flow)
-    dead = [t for value, t in flow.tensors.items() if value not in reached and _is_weight(t)]
     return SlotView(
         slots=slots[:sure],
         doubtful=slots[sure:],
@@ -255,8 +258,8 @@ def find_slots(network: Network, min_elements: int = MIN_ELEMENTS) -> SlotView:
         constants=constants,
         live=followed.nodes,
         possible=followed.possible,
-        edges=edges,
-        dead=dead,
+        consumed=found.consumed,
+        dead=_unreached(followed.possible, flow),
     )
 
 
@@ -399,40 +402,48 @@ def _is_weight(tensor: StoredTensor) -> bool:
     return len(tensor.shape) >= 2 and tensor.size >= MIN_ELEMENTS and tensor.readable
 
 
-def _other_uses(
-    nodes: list[Node], flow: Flow, constants: Constants, consumed: set[tuple[int, int]]
-) -> tuple[list[tuple[Node, int, int]], set[int]]:
-    """Where constants reach what is computed other than as a weight; and the ids of the stored tensors behind them."""
-    edges: list[tuple[Node, int, int]] = []
-    out: set[int] = set()
+def _other_constants(
+    nodes: list[Node], constants: Constants, consumed: set[tuple[int, int]]
+) -> Iterator[tuple[Node, int, int]]:
+    """Where constants reach what is computed other than as a weight; asked for anew, since there may be millions."""
     status = constants.status
     for node in nodes:
         dynamic: bool | None = None
         for index, value in enumerate(node.inputs):
-            if value == ABSENT or (known := status(value)) is None or (id(node), index) in consumed:
+            if value == ABSENT or status(value) is None or (id(node), index) in consumed:
                 continue
             if dynamic is None:
                 dynamic = status(node.result) is None
             if not dynamic:
                 break
-            edges.append((node, index, value))
-            if isinstance(known, Constant):
-                out.update(map(id, known.stored()))
-    for value in (*flow.outputs, *(value for node in nodes for body in node.bodies for value in body.outputs)):
+            yield node, index, value
+
+
+def _other_uses(nodes: list[Node], flow: Flow, constants: Constants, consumed: set[tuple[int, int]]) -> set[int]:
+    """Ids of the stored tensors that reach what is computed, or an answer, other than as a weight."""
+    values = [*flow.outputs, *(value for node in nodes for body in node.bodies for value in body.outputs)]
+    out: set[int] = set()
+    for value in chain((value for _, _, value in _other_constants(nodes, constants, consumed)), values):
         constant = constants.of(value)
         if constant is not None:
             out.update(map(id, constant.stored()))
-    return edges, out
-
-
-def _reached(nodes: list[Node], flow: Flow) -> set[int]:
-    """The values that some node of these, or an output, reads."""
-    out = set(flow.outputs)
-    for node in nodes:
-        out.update(node.inputs)
-        for body in node.bodies:
-            out.update(body.outputs)
     return out
+
+
+def _unreached(nodes: list[Node], flow: Flow) -> list[StoredTensor]:
+    """Stored weights that no node of these reads, and no output."""
+    waiting = {value: tensor for value, tensor in flow.tensors.items() if _is_weight(tensor)}
+    for value in flow.outputs:
+        waiting.pop(value, None)
+    for node in nodes:
+        if not waiting:
+            break
+        for value in node.inputs:
+            waiting.pop(value, None)
+        for body in node.bodies:
+            for value in body.outputs:
+                waiting.pop(value, None)
+    return list(waiting.values())
 
 
 def _root(value: int, flow: Flow) -> int:
