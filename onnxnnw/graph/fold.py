@@ -154,16 +154,25 @@ class Downstream:
         walk.used.append(node.inputs[place])
 
     def dequantised(self, node: Node, table: Constant) -> Constant:
-        """A table of integers as the numbers that are looked up in it, where they are dequantised after the look-up.
+        """A table of integers as the numbers that are looked up in it, where the scale stands with who reads them.
 
         Args:
             node: The Gather.
             table: What it looks up in; itself where nothing of that kind follows, or not with one scale for all.
         """
-        reader = self._only_reader(node.outputs[0])
-        if reader is None or reader.op != "DequantizeLinear" or not _known(reader):
+        value = node.outputs[0]
+        reader = self._only_reader(value)
+        for _ in range(_MAX_STEPS):
+            if reader is None or reader.op not in _MOVES or not _known(reader) or reader.inputs[0] != value:
+                break
+            value = reader.outputs[0]
+            reader = self._only_reader(value)
+        if reader is None or reader.domain not in ("", "com.microsoft") or not reader.op.startswith(_SCALED_INPUTS):
             return table
-        given = [self._constants.of(value) if value != ABSENT else None for value in reader.inputs[1:3]]
+        place = reader.inputs.index(value)
+        given = [self._constants.of(at) if at != ABSENT else None for at in reader.inputs[place + 1 : place + 3]]
+        if not given:
+            return table
         scale, zero = given[0], given[1] if len(given) > 1 else None
         if scale is None or scale.size != 1 or (zero is not None and zero.size != 1):
             return table
@@ -217,6 +226,12 @@ class Downstream:
 def _known(node: Node) -> bool:
     return not node.domain or (node.domain == "com.microsoft" and node.op.endswith("Linear"))
 
+
+_MOVES = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
+"""Operators that leave every number of their first input as it is."""
+
+_SCALED_INPUTS = ("DequantizeLinear", "QLinear", "QGemm")
+"""Beginnings of the names of operators whose integer inputs are followed by their scale and their zero point."""
 
 _AXES = {"conv": 0, "conv_transpose": 0, "gemm": -1, "matmul": -1, "blocks": -1, "gemm_left": -2, "rows": -2}
 _OWN_BIAS = {"Conv": 2, "ConvTranspose": 2, "FusedConv": 2, "NhwcConv": 2, "NhwcFusedConv": 2, "Gemm": 2, "FusedGemm": 2,

@@ -221,26 +221,48 @@ def test_gains_of_no_finite_number_are_no_gains(tmp_path: Path) -> None:
     assert only(nodes, [weights_for(nodes), *parameters], tmp_path).row_gain is None
 
 
-def test_a_table_that_is_dequantised_after_the_look_up_is_read_as_its_numbers(tmp_path):
-    """Gather of uint8, then DequantizeLinear: a quantiser's usual order for embeddings."""
+READERS = {
+    "DequantizeLinear": ("", ["@", "scale", "zero"]),
+    "QLinearAdd": ("com.microsoft", ["@", "scale", "zero", "b", "b_scale", "b_zero", "b_scale", "b_zero"]),
+    "QLinearAdd on the right": ("com.microsoft", ["b", "b_scale", "b_zero", "@", "scale", "zero", "b_scale", "b_zero"]),
+    "QLinearMatMul": ("", ["@", "scale", "zero", "w", "b_scale", "b_zero", "b_scale", "b_zero"]),
+    "QGemm": ("com.microsoft", ["@", "scale", "zero", "w", "b_scale", "b_zero", ""]),
+    "QLinearSigmoid": ("com.microsoft", ["@", "scale", "zero", "b_scale", "b_zero"]),
+    "QLinearConcat": ("com.microsoft", ["b_scale", "b_zero", "b", "b_scale", "b_zero", "@", "scale", "zero"]),
+}
+"""What may read the codes of a table that was looked up, each with the scale and the zero point that go with them."""
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["at once", "moved"])
+@pytest.mark.parametrize("reader", READERS)
+def test_a_table_whose_scale_stands_with_its_reader_is_read_as_its_numbers(tmp_path, reader, moved):
+    """Gather of uint8, then an operator that is told their scale: what quantisers make of embeddings."""
     rng = np.random.default_rng(5)
     codes = rng.integers(0, 256, (40, 16), dtype=np.uint8)
-    arrays = {"table": codes, "scale": np.float32(0.02), "zero": np.uint8(131)}
+    arrays = {
+        "table": codes, "scale": np.float32(0.02), "zero": np.uint8(131), "b": codes[:1], "b_scale": np.float32(0.5),
+        "b_zero": np.uint8(7), "w": codes[:16, :3], "same": np.array([-1, 16]),
+    }  # fmt: skip
+    domain, inputs = READERS[reader]
     nodes = [
         helper.make_node("Gather", ["table", "input"], ["codes"]),
-        helper.make_node("DequantizeLinear", ["codes", "scale", "zero"], ["output"]),
+        *([helper.make_node("Reshape", ["codes", "same"], ["moved"])] if moved else []),
+        helper.make_node(
+            reader.split()[0],
+            [("moved" if moved else "codes") if i == "@" else i for i in inputs],
+            ["output"],
+            domain=domain,
+        ),
     ]
     graph = helper.make_graph(
         nodes,
         "embedding",
         [helper.make_tensor_value_info("input", TensorProto.INT64, ["N"])],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["N", 16])],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in arrays.items()],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(arrays[name]), name) for name in arrays],
     )
-    onnx.save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), tmp_path / "table.onnx"
-    )
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), tmp_path / "table.onnx")
     with open_network(tmp_path / "table.onnx") as network:
-        (slot,) = find_slots(network).slots
+        slot = next(slot for slot in find_slots(network).slots if slot.name == "table")
         np.testing.assert_allclose(slot.array(), (codes.astype(np.float32) - 131) * np.float32(0.02), rtol=1e-6)
-        assert slot.name == "table"
