@@ -23,6 +23,7 @@ from onnxnnw.findings.base import Examination, Finding, collect_findings
 from onnxnnw.graph import Network, find_slots, network_digests, open_network
 from onnxnnw.graph.accounting import account_of
 from onnxnnw.graph.digest import DIGEST_FORMAT
+from onnxnnw.graph.linear import combined_slots
 from onnxnnw.graph.match import Match, match_slots
 from onnxnnw.graph.slots import Slot
 from onnxnnw.methods.base import Candidate, Judgement, Method, Reads, find_method
@@ -242,12 +243,25 @@ class _Examiner:
             if judgement.significant:
                 return self._decide(named, method, judgement, anchors, weights, "fast", True)
         # A second alignment judged on the same mark would be another alternative, and nobody paid for it.
-        matches = as_enrolled if as_enrolled is not None else match_slots(anchors.wanted(), self.view.slots)
+        matches = as_enrolled if as_enrolled is not None else self._matches(anchors)
         weights = CanonicalWeights(matches, self.live, folds)
         judgement = method.judge(record, self._candidate(anchors, weights), log10_rate)
         path = "thorough" if method.reads_weights else "answers"
         bound = anchors.bound or as_enrolled is not None or not method.reads_weights
         return self._decide(named, method, judgement, anchors, weights, path, bound)
+
+    def _matches(self, anchors: Anchors) -> list[Match | None]:
+        """The record's slots by content; where nothing agrees well, sums and products of slots that act as one count too."""
+        wanted = anchors.wanted()
+        matches = match_slots(wanted, self.view.slots)
+        open_ = [number for number, match in enumerate(matches) if match is None or not match.is_clear]
+        if open_:
+            combined = combined_slots(self.view, {(wanted[n].rows, wanted[n].row_size) for n in open_})
+            found = match_slots([wanted[number] for number in open_], combined) if combined else []
+            for number, match in zip(open_, found, strict=False):
+                if match is not None and match.is_better_than(matches[number]):
+                    matches[number] = match
+        return matches
 
     def _candidate(self, anchors: Anchors, weights: StoredWeights) -> Candidate:
         return Candidate(weights, lambda: anchors.reads(weights), self._predict)
@@ -370,7 +384,8 @@ class _Examiner:
 
     def _copies(self, anchors: Anchors, matches: Sequence[Match | None]) -> list[tuple[Slot, float]]:
         """Slots that hold once more what another one holds, and the share of their reads that agree."""
-        stored = {id(match.slot.tensor) for match in matches if match is not None and match.agrees}
+        agreeing_slots = [match.slot for match in matches if match is not None and match.agrees]
+        stored = {id(tensor) for slot in agreeing_slots for tensor in slot.constant.stored()}
         if not stored:  # nothing is known of which there could be a copy
             return []
         others = [slot for slot in self.view.slots if id(slot.tensor) not in stored]

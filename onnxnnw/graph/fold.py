@@ -178,15 +178,17 @@ class Downstream:
             return table
         return dequantize(table, scale, zero, 0) or table
 
-    def _has_barrier(self, node: Node) -> bool:
-        """Whether the operator itself does more than multiply and add constants."""
+    def activates(self, node: Node) -> bool:
+        """Whether the operator itself does more than multiply and add."""
         activation = node.attributes().get("activation")
         if activation is not None and activation.s not in (b"", b"Identity"):
             return True
-        if node.op in ("FusedConv", "NhwcFusedConv") and len(node.inputs) > 3:
-            return True
+        return node.op in _ACTIVATING or (node.op in ("FusedConv", "NhwcFusedConv") and len(node.inputs) > 3)
+
+    def _has_barrier(self, node: Node) -> bool:
+        """Whether the operator itself does more than multiply and add constants."""
         addend = node.inputs[2] if node.op in ("Gemm", "FusedGemm") and len(node.inputs) > 2 else ABSENT
-        return node.op in _ACTIVATING or (addend != ABSENT and self._constants.of(addend) is None)
+        return self.activates(node) or (addend != ABSENT and self._constants.of(addend) is None)
 
     def _only_reader(self, value: int) -> Node | None:
         if value == ABSENT:

@@ -70,6 +70,15 @@ class Match:
         """Whether the content says that it is the same slot."""
         return self.agreement > AGREEMENT
 
+    @property
+    def is_clear(self) -> bool:
+        """Whether the anchors agree so well that no other reading needs to be looked for."""
+        return self.agreement > _CLEAR
+
+    def is_better_than(self, other: "Match | None") -> bool:
+        """Whether this reading, of which there are many, agrees far better than a plain one."""
+        return self.agreement > max(UNUSUAL, 0.0 if other is None else other.agreement + _BETTER)
+
 
 def match_slots(wanted: Sequence[Wanted], slots: Sequence[Slot]) -> list[Match | None]:
     """The counterpart of every wanted slot, or None."""
@@ -109,7 +118,7 @@ def match_slots(wanted: Sequence[Wanted], slots: Sequence[Slot]) -> list[Match |
 
 def _with_columns(want: Wanted, match: Match) -> Match:
     """The same match with its columns in the unit of enrolment, if that makes the anchors agree far better."""
-    if want.columns is None or match.transposed or match.reading or match.agreement > _CLEAR:
+    if want.columns is None or match.transposed or match.reading or match.is_clear:
         return match
     anchors = Anchors([want], (want.rows, want.row_size))
     array = anchors.read(match.slot)

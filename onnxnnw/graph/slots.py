@@ -186,6 +186,7 @@ class SlotView:
         possible: Live nodes and those of which that is not certain; see ``graph.live``.
         consumed: Inputs that were looked at as weights: id of the node, number of the input.
         dead: Stored weights that no output can depend on.
+        nodes: The node that uses each of ``slots``.
     """
 
     slots: list[Slot]
@@ -197,6 +198,7 @@ class SlotView:
     possible: list[Node] = field(repr=False)
     consumed: set[tuple[int, int]] = field(repr=False)
     dead: list[StoredTensor] = field(repr=False)
+    nodes: list[Node] = field(repr=False)
 
     def other_constants(self) -> Iterator[tuple[Node, int, int]]:
         """Where other constants than weights reach what is computed: node, number of the input, value."""
@@ -260,6 +262,7 @@ def find_slots(network: Network, min_elements: int = MIN_ELEMENTS) -> SlotView:
         possible=followed.possible,
         consumed=found.consumed,
         dead=_unreached(followed.possible, flow),
+        nodes=[node for node, *_ in found.weights[:sure]],
     )
 
 
