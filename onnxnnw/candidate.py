@@ -1,7 +1,7 @@
 """A candidate's weights as a record's slots: as they are stored, or recognised by content and with their gauge."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,7 @@ from onnxnnw.graph.match import Match
 from onnxnnw.graph.slots import Slot, scaled
 from onnxnnw.graph.stored import Array
 from onnxnnw.methods.base import Reads
-from onnxnnw.placement import NO_PLAN, anchors_of, plan_of, sample_positions
+from onnxnnw.placement import NO_PLAN, anchor_positions, plan_of, sample_positions
 from onnxnnw.records import Record
 
 __all__ = ["Anchors", "CanonicalWeights", "StoredWeights", "slots_as_enrolled"]
@@ -29,13 +29,15 @@ class Anchors:
 
     Attributes:
         bound: Whether the mark depends on them; where it was inserted in training, they were read afterwards.
+        plan: The positions that are tested, which no anchor is one of; none for a method without positions.
         folds: What multiplied the rows of the record's slots downstream; None in older records.
     """
 
     def __init__(self, record: Record) -> None:
         self.bound = "anchors" in record.arrays
         self.record = record = record if self.bound else record.with_unbound()
-        self.positions = anchors_of(record)
+        self.plan = plan_of(record) if "positions" in record.parameters else NO_PLAN
+        self.positions = anchor_positions(record, self.plan)
         sizes = [places.size for places in self.positions]
         values = record.array("anchors", sum(sizes)).astype(np.float64)
         self.values = np.split(values, np.cumsum(sizes)[:-1])
@@ -58,8 +60,7 @@ class Anchors:
         if "samples" not in self.record.arrays:
             return places, values, gains
         if self._samples is None:
-            plan = plan_of(self.record) if "positions" in self.record.parameters else NO_PLAN
-            self._samples = sample_positions(self.record, plan, self.positions)
+            self._samples = sample_positions(self.record, self.plan, self.positions)
             ends = np.cumsum([each.size for each in self._samples])
             kept = self.record.array("samples", int(ends[-1])).astype(np.float64)
             gauge = self.record.array("sample_gains", int(ends[-1])).astype(np.float64)
@@ -67,6 +68,10 @@ class Anchors:
         more = self._samples[slot]
         both = np.concatenate([places, more]), np.concatenate([values, self._values[slot]])
         return *both, None if gains is None else np.concatenate([gains, self._gauges[slot]])
+
+    def everything(self, slot: int) -> Positions:
+        """All positions of a slot that a verification looks at: anchors, samples, and what is tested."""
+        return np.concatenate([self.looked_at(slot)[0], self.plan.of(slot)])
 
     def of(self, slot: int) -> tuple[Positions, Floats]:
         return self.positions[slot], self.values[slot]
@@ -110,6 +115,23 @@ class Anchors:
         return out
 
 
+class ReadBefore:
+    """Values of a slot that were read already; many small reads cost more than one."""
+
+    def __init__(self, places: Positions, values: Floats) -> None:
+        order = np.argsort(places)
+        self._places, self._values = places[order], values[order]
+
+    def at(self, places: Positions) -> Floats | None:
+        """The values there; None where not all of them were read."""
+        if not self._places.size:
+            return None
+        found = self._places.searchsorted(places)
+        if found.size and found.max() >= self._places.size:
+            return None
+        return self._values[found] if (self._places[found] == places).all() else None
+
+
 @dataclass(frozen=True)
 class StoredWeights:
     """The candidate's weights as they are stored under the record's names: the fast path.
@@ -121,6 +143,7 @@ class StoredWeights:
     matches: Sequence[Match | None]
     live: int
     folds: Folds | None = None
+    known: "Mapping[int, ReadBefore]" = field(default_factory=dict, repr=False)
 
     def has(self, slot: int) -> bool:
         return self.matches[slot] is not None
@@ -129,7 +152,9 @@ class StoredWeights:
         match = self.matches[slot]
         if match is None:
             return None
-        values, ratio = match.slot.values(positions), self._ratio(match, slot)
+        read, ratio = self.known.get(slot), self._ratio(match, slot)
+        values = None if read is None else read.at(positions)
+        values = match.slot.values(positions) if values is None else values
         with np.errstate(all="ignore"):
             return values if ratio is None else values * ratio[positions // match.slot.row_size]
 
@@ -190,15 +215,27 @@ class CanonicalWeights(StoredWeights):
         return array if match.sign > 0 else -array
 
 
-def slots_as_enrolled(record: Record, anchors: Anchors, view: SlotView) -> list[Match | None] | None:
-    """The record's slots where all stand under their names, in their shapes and uses, and agree; else None."""
+def slots_as_enrolled(
+    record: Record, anchors: Anchors, view: SlotView
+) -> tuple[list[Match | None], dict[int, ReadBefore]] | None:
+    """The record's slots where all stand under their names, in their shapes and uses, and agree; else None.
+
+    Returns:
+        The slots, and what was read of each: every position that a verification looks at.
+    """
     slots = view.by_name()
     for entry in record.slots:
         slot = slots.get(entry.name)
         if slot is None or slot.shape != entry.shape or slot.use != entry.use or slot.layout != entry.layout:
             return None
     found: list[Match | None] = []
-    reads = [slots[entry.name].values(anchors.positions[number]) for number, entry in enumerate(record.slots)]
+    reads: list[Floats] = []
+    known: dict[int, ReadBefore] = {}
+    for number, entry in enumerate(record.slots):
+        places = anchors.everything(number)
+        values = slots[entry.name].values(places)
+        reads.append(values[: anchors.positions[number].size])  # anchors come first
+        known[number] = ReadBefore(places, values)
     touched = _touched(reads, anchors.values)
     for number, stored in enumerate(agreements(reads, anchors.values).tolist()):
         slot = slots[record.slots[number].name]
@@ -211,7 +248,7 @@ def slots_as_enrolled(record: Record, anchors: Anchors, view: SlotView) -> list[
         if match is None:
             return None
         found.append(match)
-    return found
+    return found, known
 
 
 def _touched(reads: Sequence[Floats], values: Sequence[Floats]) -> list[int]:

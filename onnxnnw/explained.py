@@ -93,6 +93,8 @@ def agreeing(enrolled: Floats, found: Floats, spread: float) -> tuple[int, int, 
         enrolled, found: What was kept, and what is there; NaN is no agreement.
         spread: Standard deviation of what the numbers were drawn from.
     """
+    if enrolled.size and np.array_equal(enrolled, found):
+        return enrolled.size, enrolled.size, 0.0
     kept = ~((found == 0) & (enrolled != 0))
     if not kept.any():  # nothing is left, so nothing is hidden there either
         return 0, 0, 0.0
@@ -314,6 +316,9 @@ def _parameters(
     if not count:
         allowed = min(account.parameter, _GROWTH * kept)
         return [_Stratum(allowed, 1, 1, 0.0)], 0.0
+    allowed = min(account.parameter, _GROWTH * kept + parameters.folded_away)
+    if np.array_equal(parameters.enrolled, parameters.found):
+        return [_Stratum(allowed, count, count, 0.0)], 0.0
     agree = 0
     luck = []
     for number in sorted(set(parameters.vectors.tolist())):
@@ -330,7 +335,6 @@ def _parameters(
         elif not all_of_them:
             agree += int(chosen.sum())
     by_luck = min(0.9, sum(luck) / count)
-    allowed = min(account.parameter, _GROWTH * kept + parameters.folded_away)
     stratum = _Stratum(allowed, agree, count, by_luck)
     return [stratum], 1 - stratum.share
 

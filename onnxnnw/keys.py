@@ -8,6 +8,7 @@ test vectors: docs/keys.md.
 
 import hashlib
 import secrets
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -25,6 +26,10 @@ _PREFIX = b"onnxnnw/stream/1\0"
 _SUMMANDS = 16
 _SUM_MEAN = 34359738360.0  # 16 * (2**32 - 1) / 2
 _SUM_STD = 4959401049.012478  # sqrt(16 * (2**64 - 1) / 12)
+
+
+_FEW = 64
+"""So many indices are drawn one by one, which is faster than arrays of them."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +81,25 @@ class Stream:
         Raises:
             CapacityError: There are not ``count`` indices to draw.
         """
-        barred = np.array(sorted(set(excluded)), np.int64)  # np.unique would import numpy.ma
-        if count > below - barred.size:
+        taken = set(excluded)
+        if count > below - len(taken):
             raise CapacityError(
-                f"{count} distinct positions were wanted, but only {max(0, below - barred.size)} are left"
+                f"{count} distinct positions were wanted, but only {max(0, below - len(taken))} are left"
             )
         if count == 0:
             return np.empty(0, np.int64)
         limit = 2**64 // below * below - 1
         words = count + count // 4 + 16
+        while count <= _FEW:
+            out: dict[int, None] = {}
+            for word in struct.unpack(f"<{words}Q", self.take(words * 8)):
+                index = word % below
+                if word <= limit and index not in taken:
+                    out[index] = None
+                    if len(out) == count:
+                        return np.array(list(out), np.int64)
+            words *= 2
+        barred = np.array(sorted(taken), np.int64)  # np.unique would import numpy.ma
         while True:
             drawn = np.frombuffer(self.take(words * 8), "<u8")
             values = (drawn[drawn <= np.uint64(limit)] % np.uint64(below)).astype(np.int64)

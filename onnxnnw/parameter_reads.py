@@ -171,6 +171,8 @@ def _numbers(parameter: Parameter, places: Positions) -> Floats:
 
 def _alike(found: Floats, enrolled: Floats) -> bool:
     """Whether most numbers are what they were, up to rounding or a little training."""
+    if np.array_equal(found, enrolled):
+        return found.size > 0
     with np.errstate(all="ignore"):
         off = np.abs(found - enrolled) <= _RELATIVE * (np.abs(enrolled) + _spread(enrolled)) + 1e-30
     return bool(2 * off.sum() > off.size)

@@ -23,7 +23,6 @@ from onnxnnw.findings.base import Examination, Finding, collect_findings
 from onnxnnw.graph import Network, find_slots, network_digests, open_network
 from onnxnnw.graph.accounting import account_of
 from onnxnnw.graph.digest import DIGEST_FORMAT
-from onnxnnw.graph.linear import combined_slots
 from onnxnnw.graph.match import Match, match_slots
 from onnxnnw.graph.slots import Slot
 from onnxnnw.methods.base import Candidate, Judgement, Method, Reads, find_method
@@ -238,12 +237,12 @@ class _Examiner:
         # What nothing binds may help to find a slot, but where names are enough it changes no value.
         folds = anchors.folds if anchors.bound or as_enrolled is None else None
         if as_enrolled is not None and method.reads_weights:
-            weights = StoredWeights(as_enrolled, self.live, folds)
+            weights = StoredWeights(as_enrolled[0], self.live, folds, as_enrolled[1])
             judgement = method.judge(record, self._candidate(anchors, weights), log10_rate)
             if judgement.significant:
                 return self._decide(named, method, judgement, anchors, weights, "fast", True)
         # A second alignment judged on the same mark would be another alternative, and nobody paid for it.
-        matches = as_enrolled if as_enrolled is not None else self._matches(anchors)
+        matches = as_enrolled[0] if as_enrolled is not None else self._matches(anchors)
         weights = CanonicalWeights(matches, self.live, folds)
         judgement = method.judge(record, self._candidate(anchors, weights), log10_rate)
         path = "thorough" if method.reads_weights else "answers"
@@ -256,6 +255,8 @@ class _Examiner:
         matches = match_slots(wanted, self.view.slots)
         open_ = [number for number, match in enumerate(matches) if match is None or not match.is_clear]
         if open_:
+            from onnxnnw.graph.linear import combined_slots
+
             combined = combined_slots(self.view, {(wanted[n].rows, wanted[n].row_size) for n in open_})
             found = match_slots([wanted[number] for number in open_], combined) if combined else []
             for number, match in zip(open_, found, strict=False):

@@ -17,7 +17,7 @@ ROOMS = (
 ).split()
 GRAPH = (
     "formats wire relocation stored file patch flow runtime_operators tracing unread arrays decoding rules constants live "
-    "uses roles computed_tables fold slots digest accounting gauge compare match"
+    "uses roles computed_tables fold slots linear digest accounting gauge compare match"
 ).split()
 PLUG_INS = ("methods", "findings", "tasks", "modifications")
 TORCH_ROOMS = ("training",)

@@ -142,7 +142,7 @@ class _Combinations:
             maps = self._of_weight(node, slot)
         else:
             step = _STEPS.get(node.op)
-            maps = () if step is None else step(self, node)
+            maps = step(self, node) if step is not None and len(node.inputs) >= _INPUTS.get(node.op, 1) else ()
         maps = tuple(each for each in maps[:_MAX_FACTORS] if each.weight.steps <= _MAX_STEPS)
         if not maps or len(self.maps) > _MAX_VALUES:
             return
@@ -277,8 +277,6 @@ class _Combinations:
 
     def _quantise(self, node: Node) -> tuple[_Map, ...]:
         """Activations in integers and back, on one grid."""
-        if len(node.inputs) < 2:
-            return ()
         if node.op == "QuantizeLinear":
             self.quantised[node.outputs[0]] = node.inputs[1]
             return self.maps.get(node.inputs[0], ())
@@ -318,6 +316,9 @@ class _Combinations:
             )
         )
 
+
+_INPUTS = {"Mul": 2, "Div": 2, "QuantizeLinear": 2, "DequantizeLinear": 2, "BatchNormalization": 5}
+"""Inputs that an operator has at least, where that is more than one."""
 
 _STEPS = {
     **dict.fromkeys(("Add", "Sub", "Sum"), _Combinations._add),
