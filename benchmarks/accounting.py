@@ -1,6 +1,6 @@
 """What is understood of real networks: the account of every file of a folder, and what is not covered.
 
-    python -m tests.public.corpus CORPUS
+    python -m tests.support.corpus CORPUS
     python -m benchmarks accounting --corpus CORPUS [--output FILE]
 
 Nothing is modified and no weight is judged: each file is inspected once. Shares are of all that the file stores; a byte of what
@@ -15,10 +15,10 @@ from pathlib import Path
 from onnx import NodeProto
 
 from benchmarks.tables import Report, corpus_options, progress
+from onnxnnw.accounting.account import Account
+from onnxnnw.enrolment.inspection import inspect
 from onnxnnw.errors import CannotLook
-from onnxnnw.graph import open_network
-from onnxnnw.graph.accounting import Account
-from onnxnnw.inspection import inspect
+from onnxnnw.network_file.file import open_network
 
 __all__ = ["STORED", "Row", "exceptions", "look", "main"]
 

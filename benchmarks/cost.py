@@ -36,16 +36,17 @@ def loops(network: str, size: str, batches: int, threads: int, wanted: tuple[str
     import numpy as np
     import torch
 
-    from onnxnnw.enrolment import Owner
+    from onnxnnw.enrolment.enrol import Owner
     from onnxnnw.exporters.base import export
-    from onnxnnw.graph import find_slots, open_network
-    from onnxnnw.keys import Key
-    from onnxnnw.marking import draft_record
+    from onnxnnw.graph import find_slots
     from onnxnnw.methods.base import Subject, find_insertion
-    from onnxnnw.networks import find_network
+    from onnxnnw.network_file.file import open_network
     from onnxnnw.recipes import resumed
+    from onnxnnw.records.key import Key
     from onnxnnw.tasks.classification import Images
-    from onnxnnw.training import Hooks, Trainer
+    from onnxnnw.training.insertion import draft_record
+    from onnxnnw.training.loop import Hooks, Trainer
+    from onnxnnw.training.networks import find_network
 
     architecture = find_network(network, size)
     recipe = resumed(architecture.recipe(), 1)

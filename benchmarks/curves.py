@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from onnxnnw.checkpoints import load_checkpoint
+from onnxnnw.training.checkpoints import load_checkpoint
 
 
 def main(arguments: list[str]) -> int:

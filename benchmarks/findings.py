@@ -19,11 +19,11 @@ import onnx
 
 from benchmarks.findings_cases import CASES, ESTIMATES, Case, fine_tuned
 from benchmarks.tables import Report, progress
-from onnxnnw.enrolment import embed, fingerprint
-from onnxnnw.keys import Key
-from onnxnnw.networks import model_file
-from onnxnnw.records import Record, load_record
-from onnxnnw.verification import verify
+from onnxnnw.enrolment.enrol import embed, fingerprint
+from onnxnnw.records.key import Key
+from onnxnnw.records.record import Record, load_record
+from onnxnnw.training.networks import model_file
+from onnxnnw.verification.verify import verify
 
 __all__ = ["Observation", "Subject", "observe", "subjects"]
 

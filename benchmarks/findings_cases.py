@@ -11,8 +11,8 @@ from onnx import helper, numpy_helper
 
 from benchmarks.pipeline_tools import TOOLS, Job
 from onnxnnw.modifications.base import apply, find_modification
-from onnxnnw.placement import plan_of
-from onnxnnw.records import Record
+from onnxnnw.records.positions import plan_of
+from onnxnnw.records.record import Record
 
 __all__ = ["CASES", "ESTIMATES", "Case", "fine_tuned"]
 

@@ -15,8 +15,8 @@ STATEMENTS = (
     "import numpy, onnxnnw",
     "import onnxnnw.cli.entry; onnxnnw.cli.entry.build_app()",
     "import onnxnnw.graph",
-    "import onnxnnw.verification",
-    "import onnxnnw.cli.entry, onnxnnw.verification; onnxnnw.cli.entry.build_app()",
+    "import onnxnnw.verification.verify",
+    "import onnxnnw.cli.entry, onnxnnw.verification.verify; onnxnnw.cli.entry.build_app()",
 )
 BUDGET = 0.02
 

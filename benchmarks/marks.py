@@ -19,17 +19,17 @@ import numpy as np
 
 from benchmarks.tables import Report, progress
 from onnxnnw.demo import shipped_network
-from onnxnnw.keys import Key
-from onnxnnw.marking import Training, train_marked
 from onnxnnw.methods.base import find_insertion
 from onnxnnw.modifications.base import apply, find_modification
-from onnxnnw.networks import find_network, measure
 from onnxnnw.recipes import resumed
+from onnxnnw.records.key import Key
 from onnxnnw.standard.grids import MODIFICATIONS
 from onnxnnw.standard.tables import find_robustness, printed_robustness
 from onnxnnw.tasks.base import Samples, find_task
-from onnxnnw.verdict import Verdict
-from onnxnnw.verification import named_record, verify
+from onnxnnw.training.insertion import Training, train_marked
+from onnxnnw.training.networks import find_network, measure
+from onnxnnw.verification.verdict import Verdict
+from onnxnnw.verification.verify import named_record, verify
 
 ON_THE_GRAPH = ("gaussian-noise", "quantization", "magnitude-pruning")
 FINE_TUNING = tuple(int(epochs) for epochs in MODIFICATIONS["fine-tuning"].values)
@@ -110,8 +110,8 @@ def insert(subject: Subject) -> None:
 def fine_tuned(subject: Subject) -> Iterator[tuple[int, Path]]:
     """The marked network after E further epochs, for all E along one training: as ``modify fine-tuning`` gives each."""
     from onnxnnw.exporters.base import write_weights
-    from onnxnnw.graph import open_network
-    from onnxnnw.training import Hooks, Trainer
+    from onnxnnw.network_file.file import open_network
+    from onnxnnw.training.loop import Hooks, Trainer
 
     paths = {epochs: subject.folder / f"fine-tuning-{epochs}.onnx" for epochs in FINE_TUNING}
     options = subject.options

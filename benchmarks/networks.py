@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from onnxnnw.graph.wire import encode_bytes_field, encode_varint
+from onnxnnw.network_file.wire import encode_bytes_field, encode_varint
 
 __all__ = ["FORMS", "Layer", "layers_of", "write_network", "write_nodes"]
 

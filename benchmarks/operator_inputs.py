@@ -2,13 +2,14 @@
 
     python -m benchmarks operator_inputs
 
-Nothing is measured; the page follows from ``onnxnnw.graph.roles`` and ``onnxnnw.graph.uses``, and a test holds it against them.
+Nothing is measured; the page follows from ``onnxnnw.accounting.roles`` and ``onnxnnw.graph.uses``, and a test
+holds it against them.
 """
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from onnxnnw.graph.roles import MAX_STRUCTURAL, Role, table
+from onnxnnw.accounting.roles import MAX_STRUCTURAL, Role, table
 from onnxnnw.graph.uses import AS_TABLE, MIN_ELEMENTS, Use, uses
 
 __all__ = ["PAGE", "main", "page"]
@@ -16,9 +17,9 @@ __all__ = ["PAGE", "main", "page"]
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "operator-inputs.md"
 _HEAD = f"""# What may stand at an operator's input
 
-Written by `python -m benchmarks operator_inputs` from `onnxnnw/graph/roles.py` and `onnxnnw/graph/uses.py`. An input, operator or
-domain that is not listed is *not understood*: what stands there is counted in bytes, never as known. So is what is too large for
-its place. Of operators with any number of inputs, what is said of the first holds for all.
+Written by `python -m benchmarks operator_inputs` from `onnxnnw/accounting/roles.py` and
+`onnxnnw/graph/uses.py`. An input, operator or domain that is not listed is *not understood*: what stands there is counted
+in bytes, never as known. So is what is too large for its place. Of operators with any number of inputs, what is said of the first holds for all.
 
 - **weight**: read as a slot, from {MIN_ELEMENTS} elements on; **table**: read as it is stored, and never part of a mark;
 - **parameter**: fewer than {MAX_STRUCTURAL} elements, or one number for each channel of some weight;

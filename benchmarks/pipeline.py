@@ -21,13 +21,13 @@ import onnx
 from benchmarks.pipeline_networks import NETWORKS, Subject, drawn, export
 from benchmarks.pipeline_tools import KINDS, ToolFailed, Transform, run_chain, transforms
 from benchmarks.tables import Report, progress
-from onnxnnw.enrolment import embed, fingerprint
+from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.errors import TraceabilityError
-from onnxnnw.keys import Key
-from onnxnnw.placement import plan_of
-from onnxnnw.records import Record, load_record
-from onnxnnw.verdict import Verdict
-from onnxnnw.verification import verify
+from onnxnnw.records.key import Key
+from onnxnnw.records.positions import plan_of
+from onnxnnw.records.record import Record, load_record
+from onnxnnw.verification.verdict import Verdict
+from onnxnnw.verification.verify import verify
 
 __all__ = ["Enrolled", "Row", "enrolled", "row"]
 

@@ -145,7 +145,7 @@ class _EncoderLayer(nn.Module):
 
 
 def _resnet8() -> nn.Module:
-    from onnxnnw.networks import find_network
+    from onnxnnw.training.networks import find_network
 
     return find_network("resnet8", "small").build()
 

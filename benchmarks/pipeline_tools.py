@@ -214,7 +214,7 @@ def _bert(job: Job) -> None:
 
 @_tool("onnx2torch and back", after="torch legacy, opset 13")
 def _onnx2torch(job: Job) -> None:
-    from onnxnnw.networks import find_network
+    from onnxnnw.training.networks import find_network
 
     find_network("deeplabv3", "small").build()  # makes torchvision importable beside a CPU-only PyTorch
     from onnx2torch import convert

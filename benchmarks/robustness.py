@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from onnxnnw.demo import shipped_network
-from onnxnnw.enrolment import embed, fingerprint
-from onnxnnw.keys import Key
+from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.modifications.base import apply, find_modification
-from onnxnnw.networks import measure
+from onnxnnw.records.key import Key
 from onnxnnw.standard.grids import MODIFICATIONS, Strength
 from onnxnnw.standard.tables import printed_robustness
 from onnxnnw.tasks.base import Samples, find_task
-from onnxnnw.verdict import Verdict
-from onnxnnw.verification import NamedRecord, named_record, verify
+from onnxnnw.training.networks import measure
+from onnxnnw.verification.verdict import Verdict
+from onnxnnw.verification.verify import NamedRecord, named_record, verify
 
 # (heading, modification, whose strengths of the standard's), and random pruning, for which the standard prints none
 SECTIONS = (

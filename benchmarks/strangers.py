@@ -1,6 +1,6 @@
 """Every real network's fingerprint against every other network's file: the answer has to be "not traced".
 
-    python -m tests.public.corpus CORPUS
+    python -m tests.support.corpus CORPUS
     python -m benchmarks strangers --corpus CORPUS [--output FILE]
 
 Pairs are unrelated by provenance; relatives are counted in a table of their own. Each pair is judged alone, as ``onnxnnw verify``
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.tables import Report, corpus_options, progress
-from onnxnnw.enrolment import fingerprint
+from onnxnnw.enrolment.enrol import fingerprint
 from onnxnnw.errors import CannotLook, CapacityError
-from onnxnnw.keys import Key
-from onnxnnw.verification import NamedRecord, named_record, verify
+from onnxnnw.records.key import Key
+from onnxnnw.verification.verify import NamedRecord, named_record, verify
 
 __all__ = ["DECISIONS", "Pair", "enrol", "main", "pairs"]
 
@@ -66,7 +66,7 @@ def enrol(files: Mapping[str, Path], folder: Path) -> tuple[dict[str, NamedRecor
 
 def pairs(files: Mapping[str, Path], records: Mapping[str, NamedRecord]) -> Iterator[Pair]:
     """All ordered pairs of two networks."""
-    from tests.public.corpus import relation
+    from tests.support.corpus import relation
 
     for candidate, path in files.items():
         progress(f"strangers: {candidate}")

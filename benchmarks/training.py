@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from onnxnnw.moment import MarkInTraining
-from onnxnnw.networks import find_network
 from onnxnnw.recipes import Constant, Precision, Recipe, usual_precision
 from onnxnnw.tasks.classification import Images
-from onnxnnw.training import Trainer
+from onnxnnw.training.loop import Trainer
+from onnxnnw.training.nct_insertion import MarkInTraining
+from onnxnnw.training.networks import find_network
 
 
 def main(arguments: list[str]) -> int:

@@ -1,6 +1,6 @@
 """What every reference network has: a PyTorch module, its export to ONNX, and the way back.
 
-A network is one file in this folder with one subclass of `Architecture`; `onnxnnw.networks` finds it by the file's
+A network is one file in this folder with one subclass of `Architecture`; `onnxnnw.training.networks` finds it by the file's
 name. Export keeps names, values and BatchNorm: each initializer is called as in ``state_dict`` and holds the same bits,
 so that weights marked, pruned or fine-tuned in a file come back into the module by name.
 """
@@ -23,9 +23,10 @@ from onnx import numpy_helper
 from torch import nn
 
 from onnxnnw.errors import UnknownName, UnsupportedNetwork
-from onnxnnw.graph import Network, StoredTensor, open_network, rewritten, write_patched
-from onnxnnw.graph.patch import write_whole
 from onnxnnw.graph.tracing import trace_flow
+from onnxnnw.network_file.file import Network, open_network
+from onnxnnw.network_file.patch import rewritten, write_patched, write_whole
+from onnxnnw.network_file.stored import StoredTensor
 from onnxnnw.recipes import Recipe
 from onnxnnw.tasks.base import Task
 

@@ -9,13 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onnxnnw.enrolment import Enrolment, Owner, embed, fingerprint
+    from onnxnnw.enrolment.enrol import Enrolment, Owner, embed, fingerprint
     from onnxnnw.errors import TraceabilityError
-    from onnxnnw.graph import network_digest, open_network
-    from onnxnnw.keys import Key
-    from onnxnnw.records import Record, load_record
-    from onnxnnw.verdict import Verdict
-    from onnxnnw.verification import search, verify
+    from onnxnnw.graph import network_digest
+    from onnxnnw.network_file.file import open_network
+    from onnxnnw.records.key import Key
+    from onnxnnw.records.record import Record, load_record
+    from onnxnnw.verification.verdict import Verdict
+    from onnxnnw.verification.verify import search, verify
 
 __version__ = "0.1.0"
 
@@ -36,25 +37,25 @@ __all__ = [
     "verify",
 ]
 
-_ROOMS = {
-    "Enrolment": "enrolment",
-    "Owner": "enrolment",
-    "embed": "enrolment",
-    "fingerprint": "enrolment",
+_MODULES = {
+    "Enrolment": "enrolment.enrol",
+    "Owner": "enrolment.enrol",
+    "embed": "enrolment.enrol",
+    "fingerprint": "enrolment.enrol",
     "TraceabilityError": "errors",
-    "network_digest": "graph",
-    "open_network": "graph",
-    "Key": "keys",
-    "Record": "records",
-    "load_record": "records",
-    "Verdict": "verdict",
-    "search": "verification",
-    "verify": "verification",
+    "network_digest": "graph.digest",
+    "open_network": "network_file.file",
+    "Key": "records.key",
+    "Record": "records.record",
+    "load_record": "records.record",
+    "Verdict": "verification.verdict",
+    "search": "verification.verify",
+    "verify": "verification.verify",
 }
 
 
 def __getattr__(name: str) -> Any:
     """Public names arrive when they are asked for: importing the package costs next to nothing."""
-    if name in _ROOMS:
-        return getattr(import_module(f"onnxnnw.{_ROOMS[name]}"), name)
+    if name in _MODULES:
+        return getattr(import_module(f"onnxnnw.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'onnxnnw' has no attribute {name!r}")

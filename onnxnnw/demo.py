@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.enrolment import Owner, embed, fingerprint
+from onnxnnw.enrolment.enrol import Owner, embed, fingerprint
 from onnxnnw.errors import UnsupportedNetwork, UsageError
 from onnxnnw.modifications.base import Modification, apply, find_modification
 from onnxnnw.runtime import Runtime, open_runtime
-from onnxnnw.verdict import Verdict
-from onnxnnw.verification import named_record, verify
+from onnxnnw.verification.verdict import Verdict
+from onnxnnw.verification.verify import named_record, verify
 
 __all__ = ["DemoRow", "run_demo", "shipped_network"]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from onnxnnw.enrolment import embed, fingerprint
-from onnxnnw.keys import Key
+from onnxnnw.enrolment.enrol import embed, fingerprint
+from onnxnnw.records.key import Key
 
 ROOT = Path(__file__).parent.parent
 

@@ -1,26 +1,46 @@
-"""The house: a room imports only from rooms above it, plug-ins never from siblings, torch only where it lives."""
+"""The layout: a module imports only what stands before it, plug-ins no siblings, torch only where it lives."""
 
 import ast
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = (
-    "errors standard statistics keys canonical graph images runtime slot_table records folds placement parameters payload triggers "
-    "methods formulas survey parameter_reads enrolment inspection "
-    "changes candidate explained findings verdict verification "
-    "recipes checkpoints tasks training networks moment marking modifications campaign report demo cli"
-).split()
-GRAPH = (
-    "formats wire relocation stored file patch flow runtime_operators tracing unread arrays decoding rules constants live "
-    "uses roles computed_tables fold slots linear digest accounting gauge compare match"
-).split()
-PLUG_INS = ("methods", "findings", "tasks", "modifications")
-TORCH_ROOMS = ("training",)
+PACKAGES: dict[str, str] = {
+    "errors": "",
+    "standard": "cells grids contradictions imperceptibility robustness usability tables",
+    "statistics": "",
+    "parameters": "",
+    "runtime": "",
+    "images": "",
+    "recipes": "",
+    "network_file": "formats wire relocation stored file patch",
+    "graph": "flow runtime_operators tracing unread arrays decoding rules constants live uses downstream slots linear digest",
+    "accounting": "roles computed_tables account",
+    "records": "canonical_json key slot_table record positions row_factors",
+    "matching": "row_scale anchor_agreement match parameter_reads",
+    "methods": "payload triggers base",
+    "enrolment": "formulas measure_slots enrol inspection",
+    "verification": "candidate changes explained findings verdict verify",
+    "tasks": "base",
+    "training": "checkpoints loop networks nct_insertion insertion",
+    "modifications": "base",
+    "campaign": "settings step environment cache workers evaluated_network trajectories enrolling examining "
+    "figures_of_nct subjects trial plan estimate results running",
+    "report": "fields trials settings results counts tables figures page writing",
+    "demo": "",
+    "cli": "show",
+}
+"""Every package with its modules: each imports only from what stands before it, between packages and inside one."""
+ORDER = list(PACKAGES)
+PLUG_INS = ("methods", "verification.findings", "tasks", "modifications", "cli")
+"""Folders in which a new file is found unaided: it imports what the folder's modules share, never a sibling."""
+TORCH_PACKAGES = ("training",)
+MAX_FILES, MAX_LINES = 16, 350
 HEAVY = ("torch", "torchvision", "onnxruntime", "skimage", "matplotlib", "jinja2", "scipy", "PIL")
 
 FILES = sorted((ROOT / "onnxnnw").rglob("*.py"))
@@ -28,7 +48,7 @@ EXPORTERS = sorted((ROOT / "exporters").glob("*.py"))
 
 
 def module_of(path: Path) -> list[str]:
-    """``onnxnnw/graph/wire.py`` -> ["graph", "wire"]."""
+    """``onnxnnw/network_file/wire.py`` -> ["graph", "wire"]."""
     parts = list(path.relative_to(ROOT / "onnxnnw").with_suffix("").parts)
     return parts[:-1] if parts[-1] == "__init__" else parts
 
@@ -65,23 +85,51 @@ def imports_of(path: Path, top_level_only: bool = False) -> set[str]:
 @pytest.mark.parametrize(
     "path", [p for p in FILES if module_of(p) not in ([], ["__main__"])], ids=lambda p: "/".join(module_of(p))
 )
-def test_a_room_imports_only_from_rooms_above_it(path):
-    """The order of the house holds for every import, lazy ones included."""
+def test_a_module_imports_only_what_stands_before_it(path):
+    """The order holds for every import, lazy ones included, between packages and inside each."""
     own = module_of(path)
-    assert own[0] in ROOMS, f"{own[0]} is no room of the house"
+    assert own[0] in PACKAGES, f"{own[0]} is no package of this list"
+    inside = PACKAGES[own[0]].split()
     for name in imports_of(path):
-        parts = [*name.split("."), ""]
-        if parts[0] != "onnxnnw" or len(parts) < 3 or parts[1] not in ROOMS:
+        parts = name.split(".")
+        if parts[0] != "onnxnnw" or len(parts) < 3 or parts[1] not in PACKAGES:
             continue
-        if parts[1] == own[0]:
-            if own[0] == "graph" and len(own) > 1 and parts[2] in GRAPH:
-                assert GRAPH.index(parts[2]) < GRAPH.index(own[1]), f"{'/'.join(own)} imports {name}"
-            elif own[0] in PLUG_INS and len(own) > 1:
-                assert parts[2] in ("", "base", "find_modification", "modification_names"), (
-                    f"{'/'.join(own)} imports {name}"
-                )
-        else:
-            assert ROOMS.index(parts[1]) < ROOMS.index(own[0]), f"{'/'.join(own)} imports {name}"
+        if parts[1] != own[0]:
+            assert ORDER.index(parts[1]) < ORDER.index(own[0]), f"{'.'.join(own)} imports {name}"
+        elif len(own) > 1 and own[0] not in PLUG_INS and {parts[2], own[1]} <= {*inside} and parts[2] != own[1]:
+            assert inside.index(parts[2]) < inside.index(own[1]), f"{'.'.join(own)} imports {name}"
+
+
+@pytest.mark.parametrize("folder", PLUG_INS)
+def test_plug_ins_import_no_sibling(folder):
+    """A new one is one new file: it imports what its folder's modules share and earlier packages."""
+    shared = {"base", *PACKAGES.get(folder, "").split()}
+    for path in (ROOT / "onnxnnw" / folder.replace(".", "/")).glob("*.py"):
+        if path.stem in ("__init__", "entry", *shared):
+            continue
+        for name in imports_of(path):
+            rest = name.removeprefix(f"onnxnnw.{folder}.").split(".")
+            if name.startswith(f"onnxnnw.{folder}.") and (path.parent / f"{rest[0]}.py").exists():
+                assert rest[0] in shared, f"{path.stem} imports {name}"
+
+
+def test_modules_form_no_circle():
+    """No module needs itself, by whatever way; imports for type checkers alone are left out."""
+    files = {".".join(module_of(path)): path for path in FILES}
+    graph: dict[str, set[str]] = {}
+    for name, path in files.items():
+        needed = {n.removeprefix("onnxnnw.") for n in imports_of(path) if n.startswith("onnxnnw.")}
+        graph[name] = {n if n in files else n.rpartition(".")[0] for n in needed} - {name, ""}
+    list(TopologicalSorter(graph).static_order())
+
+
+def test_packages_and_modules_stay_small():
+    """A package has few files (plug-in folders and the command line have as many as there are), a file few lines."""
+    for folder in {path.parent for path in FILES}:
+        name = ".".join(folder.relative_to(ROOT / "onnxnnw").parts)
+        assert name in PLUG_INS or len([p for p in folder.glob("*.py") if p.stem != "__init__"]) <= MAX_FILES, name
+    long = {str(p.relative_to(ROOT)): n for p in FILES if (n := len(p.read_text().splitlines())) > MAX_LINES}
+    assert not long
 
 
 @pytest.mark.parametrize("path", EXPORTERS, ids=lambda p: p.stem)
@@ -95,7 +143,7 @@ def test_an_exporter_imports_no_sibling(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda p: "/".join(module_of(p)) or "onnxnnw")
 def test_heavy_packages_are_imported_late(path):
     """Nothing imports torch, onnxruntime, scikit-image, matplotlib, scipy or Pillow until a function needs it."""
-    if module_of(path)[:1] and module_of(path)[0] in TORCH_ROOMS:
+    if module_of(path)[:1] and module_of(path)[0] in TORCH_PACKAGES:
         return
     heavy = {name.split(".")[0] for name in imports_of(path, top_level_only=True)} & set(HEAVY)
     assert not heavy
@@ -117,9 +165,9 @@ def test_networks_that_ship_are_small():
     ("statement", "absent"),
     [
         ("import onnxnnw", {"onnx", "numpy", *HEAVY}),
-        ("import onnxnnw.verification", set(HEAVY)),
+        ("import onnxnnw.verification.verify", set(HEAVY)),
         ("import onnxnnw.cli.entry; onnxnnw.cli.entry.build_app()", {"numpy", "onnx", *HEAVY}),
-        ("import onnxnnw.tasks, onnxnnw.networks", set(HEAVY)),
+        ("import onnxnnw.tasks, onnxnnw.training.networks", set(HEAVY)),
     ],
 )
 def test_importing_brings_nothing_heavy(statement, absent):

@@ -12,8 +12,8 @@ from onnx import numpy_helper
 
 from benchmarks import machine, networks, tables
 from benchmarks.__main__ import names
-from onnxnnw.graph import open_network
 from onnxnnw.graph.slots import find_slots
+from onnxnnw.network_file.file import open_network
 
 ROOT = Path(__file__).parent.parent
 SPEED = {

@@ -4,8 +4,8 @@ import pytest
 from onnx import helper
 
 from benchmarks import accounting, strangers
-from onnxnnw.graph.accounting import Account, Entry
-from tests.graph.networks import dense, model_of, save, weight
+from onnxnnw.accounting.account import Account, Entry
+from tests.support.networks import dense, model_of, save, weight
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from onnxnnw.errors import UnreadableRecord, UsageError
 from onnxnnw.methods.base import Acts, Candidate, Decoded, Draft, Insertion, Judgement, Method, Standard, Subject
+from onnxnnw.methods.payload import decode_text, encode_text
 from onnxnnw.parameters import between, parameter
-from onnxnnw.payload import decode_text, encode_text
-from onnxnnw.placement import anchors_of
-from onnxnnw.records import Record
+from onnxnnw.records.positions import anchors_of
+from onnxnnw.records.record import Record
 from onnxnnw.statistics import Association, log10_binomial_tail, required_symbols
 
 __all__ = ["SignBits", "SignBitsInsertion"]

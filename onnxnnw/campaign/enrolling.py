@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from onnxnnw.campaign.bench import Bench
+from onnxnnw.campaign.evaluated_network import Bench
 from onnxnnw.campaign.step import NETWORK, RECORD, Outcome, Place, Step, Work, key_of
 from onnxnnw.campaign.trajectories import Settings, inserted_as
-from onnxnnw.enrolment import Owner, embed, enrol, fingerprint
-from onnxnnw.graph import find_slots, network_digest, open_network
-from onnxnnw.keys import Key
-from onnxnnw.records import Record, save_record
+from onnxnnw.enrolment.enrol import Owner, embed, enrol, fingerprint
+from onnxnnw.graph import find_slots, network_digest
+from onnxnnw.network_file.file import open_network
+from onnxnnw.records.key import Key
+from onnxnnw.records.record import Record, save_record
 
 __all__ = ["Embed", "Fingerprint", "WrongKeys"]
 
@@ -115,7 +116,7 @@ class WrongKeys(Step):
             return replace(record, enrolled_digest=network_digest(network, view))
 
     def _drafted(self, place: Place, source: Path, key: Key) -> Record:
-        from onnxnnw.marking import complete_record, draft_record, subject_of
+        from onnxnnw.training.insertion import complete_record, draft_record, subject_of
 
         insertion = inserted_as(self.method, dict(self.parameters))
         architecture = self.bench.architecture(place)

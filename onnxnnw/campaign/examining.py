@@ -10,12 +10,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
-from onnxnnw.campaign.bench import Bench
+from onnxnnw.campaign.evaluated_network import Bench
 from onnxnnw.campaign.step import NETWORK, RECORD, Outcome, Place, Step, Work
 from onnxnnw.campaign.trajectories import Settings
 from onnxnnw.modifications.base import Modification, apply, find_modification
-from onnxnnw.verdict import Verdict
-from onnxnnw.verification import examine, named_record, search, verify
+from onnxnnw.verification.verdict import Verdict
+from onnxnnw.verification.verify import examine, named_record, search, verify
 
 __all__ = ["Asked", "Change", "Measure", "Retrieve", "Search", "Verify", "said"]
 
@@ -62,7 +62,7 @@ class Measure(Step):
         return f"measure {self.bench.network}{_after(self.change)}"
 
     def run(self, place: Place) -> Outcome:
-        from onnxnnw.networks import measure
+        from onnxnnw.training.networks import measure
 
         samples = self.bench.samples(place, self.testing)
         with _changed(self, place) as (path, seconds):

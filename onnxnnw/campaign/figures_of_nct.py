@@ -10,14 +10,16 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.campaign.bench import Bench
+from onnxnnw.campaign.evaluated_network import Bench
 from onnxnnw.campaign.step import NETWORK, Outcome, Place, Step, Work, key_of
-from onnxnnw.enrolment import Owner, enrol
+from onnxnnw.enrolment.enrol import Owner, enrol
 from onnxnnw.errors import CapacityError
-from onnxnnw.graph import Edit, SlotView, find_slots, network_digest, open_network, write_patched
+from onnxnnw.graph import SlotView, find_slots, network_digest
 from onnxnnw.methods import nct
-from onnxnnw.placement import plan_of
-from onnxnnw.records import Record
+from onnxnnw.network_file.file import open_network
+from onnxnnw.network_file.patch import Edit, write_patched
+from onnxnnw.records.positions import plan_of
+from onnxnnw.records.record import Record
 from onnxnnw.standard.grids import SIGNIFICANCE
 from onnxnnw.statistics import correlations
 

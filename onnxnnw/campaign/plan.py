@@ -14,9 +14,9 @@ from onnxnnw.campaign.step import Step
 from onnxnnw.campaign.subjects import Mark, Point, Subjects
 from onnxnnw.campaign.trajectories import Schedule
 from onnxnnw.campaign.trial import Found, Plan, Trial
-from onnxnnw.networks import find_network
 from onnxnnw.recipes import find_precision, usual_precision
 from onnxnnw.standard.grids import ROLES
+from onnxnnw.training.networks import find_network
 
 __all__ = ["planned"]
 

@@ -13,7 +13,7 @@ from onnxnnw.campaign.environment import environment
 from onnxnnw.campaign.settings import Campaign
 from onnxnnw.campaign.trial import Plan
 from onnxnnw.errors import CannotLook, UsageError
-from onnxnnw.graph.patch import write_whole
+from onnxnnw.network_file.patch import write_whole
 from onnxnnw.recipes import UNSAID, Precision
 
 if TYPE_CHECKING:

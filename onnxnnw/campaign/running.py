@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from onnxnnw.campaign.bench import identity_of
 from onnxnnw.campaign.cache import Cache, DamagedEntry, Entry
 from onnxnnw.campaign.estimate import Rates
+from onnxnnw.campaign.evaluated_network import identity_of
 from onnxnnw.campaign.plan import planned
 from onnxnnw.campaign.results import continued, refuse_foreign, write_results
 from onnxnnw.campaign.settings import Campaign

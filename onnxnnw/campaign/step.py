@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from onnxnnw.keys import Key
+from onnxnnw.records.key import Key
 
 if TYPE_CHECKING:
     from onnxnnw.campaign.cache import Cache

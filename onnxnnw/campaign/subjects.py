@@ -6,8 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from onnxnnw.campaign.bench import Bench, GeneratedImages, identity_of
 from onnxnnw.campaign.enrolling import Embed
+from onnxnnw.campaign.evaluated_network import Bench, GeneratedImages, identity_of
 from onnxnnw.campaign.examining import Asked, Change
 from onnxnnw.campaign.settings import Campaign, Evaluated, Fingerprints, Marks, Value
 from onnxnnw.campaign.step import Step

@@ -4,11 +4,11 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from onnxnnw.campaign.bench import Bench
 from onnxnnw.campaign.environment import Memory
+from onnxnnw.campaign.evaluated_network import Bench
 from onnxnnw.campaign.step import NETWORK, RECORD, Outcome, Place, Step, Work, key_of
 from onnxnnw.errors import UnknownName, UsageError
-from onnxnnw.graph.patch import atomic_copy
+from onnxnnw.network_file.patch import atomic_copy
 from onnxnnw.parameters import type_name
 from onnxnnw.recipes import adjusted, resumed
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from onnxnnw.exporters.base import Architecture
     from onnxnnw.methods.base import Insertion
     from onnxnnw.recipes import Recipe
-    from onnxnnw.training import Epoch
+    from onnxnnw.training.loop import Epoch
 
 __all__ = ["Insert", "Moment", "Schedule", "Settings", "Template", "Train", "inserted_as"]
 
@@ -62,7 +62,7 @@ class Template(Step):
     files: ClassVar[tuple[str, ...]] = (NETWORK,)
 
     def run(self, place: Place) -> Outcome:
-        from onnxnnw.networks import export_network, find_network
+        from onnxnnw.training.networks import export_network, find_network
 
         export_network(find_network(self.network, self.size), place.folder / NETWORK)
         return Outcome()
@@ -123,7 +123,7 @@ class Train(Step):
 
     def run(self, place: Place) -> Outcome:
         from onnxnnw.exporters.base import export
-        from onnxnnw.training import Hooks, Trainer
+        from onnxnnw.training.loop import Hooks, Trainer
 
         architecture = self.bench.architecture(place)
         state = place.folder / _STATE
@@ -170,7 +170,7 @@ class Train(Step):
     def _mark(self, architecture: "Architecture", place: Place, template: "Path") -> Any:
         if self.moment is None:
             return None
-        from onnxnnw.moment import MarkInTraining
+        from onnxnnw.training.nct_insertion import MarkInTraining
 
         return MarkInTraining(
             architecture,
@@ -211,7 +211,7 @@ class Insert(Step):
         return f"mark {self.bench.network} with {self.method} in {self.schedule.epochs} epochs{settings}"
 
     def run(self, place: Place) -> Outcome:
-        from onnxnnw.marking import Training, train_marked
+        from onnxnnw.training.insertion import Training, train_marked
 
         architecture = self.bench.architecture(place)
         record = place.folder / RECORD

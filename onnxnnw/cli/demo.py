@@ -10,7 +10,7 @@ from onnxnnw.cli import show
 
 if TYPE_CHECKING:
     from onnxnnw.demo import DemoRow
-    from onnxnnw.verdict import Verdict
+    from onnxnnw.verification.verdict import Verdict
 
 __all__ = ["register"]
 

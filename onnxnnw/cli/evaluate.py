@@ -132,9 +132,9 @@ def _workers(jobs: int, cluster: str | None) -> Any:
 
 
 def _tell(campaign: "Campaign", data: Path | None, cache: Path, jobs: int, as_json: bool) -> None:
-    from onnxnnw.campaign.bench import identity_of
     from onnxnnw.campaign.cache import Cache
     from onnxnnw.campaign.estimate import estimate
+    from onnxnnw.campaign.evaluated_network import identity_of
     from onnxnnw.campaign.plan import planned
 
     found = estimate(planned(campaign, "" if data is None else identity_of(data)), Cache(cache))

@@ -8,7 +8,7 @@ import typer
 from onnxnnw.cli import show
 
 if TYPE_CHECKING:
-    from onnxnnw.graph.accounting import Entry
+    from onnxnnw.accounting.account import Entry
 
 __all__ = ["register"]
 
@@ -27,7 +27,7 @@ def inspect(
 
     Example: onnxnnw inspect net.onnx
     """
-    from onnxnnw.inspection import inspect as library
+    from onnxnnw.enrolment.inspection import inspect as library
 
     found = library(model)
     if as_json:
@@ -61,8 +61,9 @@ def digest(
 
     Example: onnxnnw digest net.onnx
     """
-    from onnxnnw.graph import network_digests, open_network
+    from onnxnnw.graph import network_digests
     from onnxnnw.graph.digest import DIGEST_FORMAT
+    from onnxnnw.network_file.file import open_network
 
     with open_network(model) as network:
         found = network_digests(network)

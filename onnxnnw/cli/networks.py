@@ -13,11 +13,11 @@ from onnxnnw.cli import show
 from onnxnnw.recipes import Precision
 
 if TYPE_CHECKING:
-    from onnxnnw.marking import Marked
     from onnxnnw.methods.base import Insertion
-    from onnxnnw.moment import AtOneMoment
     from onnxnnw.tasks.base import Measurement
-    from onnxnnw.training import Epoch
+    from onnxnnw.training.insertion import Marked
+    from onnxnnw.training.loop import Epoch
+    from onnxnnw.training.nct_insertion import AtOneMoment
 
 __all__ = ["register"]
 
@@ -49,7 +49,7 @@ def export(
 
     Example: onnxnnw export resnet8 -o resnet8.onnx
     """
-    from onnxnnw.networks import export_network, find_network
+    from onnxnnw.training.networks import export_network, find_network
 
     export_network(find_network(network, size), out, seed, checkpoint)
     print(out)
@@ -115,10 +115,10 @@ def train(
 
     Example: onnxnnw train resnet8 --data DIR -o marked.onnx --record my.record --method rtw --bits 64 --payload ACME
     """
-    from onnxnnw.enrolment import Owner
-    from onnxnnw.marking import Training, insert_in_training
-    from onnxnnw.networks import find_network
+    from onnxnnw.enrolment.enrol import Owner
     from onnxnnw.recipes import adjusted
+    from onnxnnw.training.insertion import Training, insert_in_training
+    from onnxnnw.training.networks import find_network
 
     architecture = find_network(network, size)
     mark = _insertion(method, mark_at, positions, strength, context.args)
@@ -145,8 +145,8 @@ def _insertion(
     """What is inserted, from the options of ``train``."""
     from onnxnnw.errors import UnknownName, UsageError
     from onnxnnw.methods.base import find_insertion, insertion_names
-    from onnxnnw.moment import AtOneMoment
     from onnxnnw.parameters import from_arguments
+    from onnxnnw.training.nct_insertion import AtOneMoment
 
     if method is None and mark_at is not None:
         method = "nct"
@@ -199,9 +199,9 @@ def measure(
 
     Example: onnxnnw measure resnet8.onnx --task classification --data DIR
     """
-    from onnxnnw import networks
     from onnxnnw.errors import UsageError
     from onnxnnw.tasks.base import find_task
+    from onnxnnw.training import networks
 
     if own is not None and metric is not None:
         found = networks.measure_own(model, own, metric, low, high, count)

@@ -9,9 +9,9 @@ from onnxnnw.cli import show
 from onnxnnw.errors import TraceabilityError, UsageError
 
 if TYPE_CHECKING:
-    from onnxnnw.enrolment import Enrolment
+    from onnxnnw.enrolment.enrol import Enrolment
     from onnxnnw.methods.base import Decoded
-    from onnxnnw.verdict import Verdict
+    from onnxnnw.verification.verdict import Verdict
 
 __all__ = ["register"]
 
@@ -39,8 +39,8 @@ def fingerprint(
 
     Example: onnxnnw fingerprint net.onnx -o net.record
     """
-    from onnxnnw.enrolment import Owner
-    from onnxnnw.enrolment import fingerprint as library
+    from onnxnnw.enrolment.enrol import Owner
+    from onnxnnw.enrolment.enrol import fingerprint as library
 
     owner = Owner(actor, role, source_id, destination_id)
     _report(library(model, record, positions, owner), record, None, as_json)
@@ -68,9 +68,9 @@ def embed(
 
     Example: onnxnnw embed net.onnx -o marked.onnx --record net.record --actor "ACME" --role Tracker
     """
-    from onnxnnw.enrolment import Owner
-    from onnxnnw.enrolment import embed as library
-    from onnxnnw.records import load_record
+    from onnxnnw.enrolment.enrol import Owner
+    from onnxnnw.enrolment.enrol import embed as library
+    from onnxnnw.records.record import load_record
 
     owner = Owner(actor, role, source_id, destination_id)
     others = [load_record(path) for path in keep]
@@ -94,7 +94,7 @@ def verify(
 
     Example: onnxnnw verify suspect.onnx --record net.record
     """
-    from onnxnnw.verification import examine
+    from onnxnnw.verification.verify import examine
 
     if require not in ("traced", "identical"):
         raise UsageError(f"--require is traced or identical, not {require!r}")

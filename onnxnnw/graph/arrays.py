@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.graph.stored import Array, StoredTensor
+from onnxnnw.network_file.stored import Array, StoredTensor
 
 __all__ = [
     "Constant",

@@ -10,7 +10,7 @@ from onnxnnw.graph.arrays import Constant, Positions, Reshaped, Scattered, Store
 from onnxnnw.graph.decoding import Dequantized
 from onnxnnw.graph.flow import ABSENT, Flow, Node
 from onnxnnw.graph.rules import MAX_GROWTH, SMALL, apply_rule
-from onnxnnw.graph.stored import Array, possible
+from onnxnnw.network_file.stored import Array, possible
 
 __all__ = ["Constant", "Constants", "Dequantized", "Positions", "Reshaped", "Stored", "Transposed"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxnnw.graph.arrays import Constant, Positions, Reshaped, broadcast
-from onnxnnw.graph.formats import unpack
-from onnxnnw.graph.stored import Array, StoredTensor, convert
+from onnxnnw.network_file.formats import unpack
+from onnxnnw.network_file.stored import Array, StoredTensor, convert
 
 __all__ = [
     "Cast",

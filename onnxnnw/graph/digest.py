@@ -20,15 +20,15 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, SparseTensorProto, ValueInfoProto
 
-from onnxnnw.graph.file import Network
 from onnxnnw.graph.flow import ABSENT, UNREAD, Body, Flow, Node
 from onnxnnw.graph.slots import SlotView, find_slots
-from onnxnnw.graph.stored import StoredTensor
 from onnxnnw.graph.tracing import key_of
 from onnxnnw.graph.unread import contents_of_functions
+from onnxnnw.network_file.file import Network
+from onnxnnw.network_file.stored import StoredTensor
 
 if TYPE_CHECKING:
-    from onnxnnw.graph.patch import Edit
+    from onnxnnw.network_file.patch import Edit
 
 __all__ = ["DIGEST_FORMAT", "Digests", "leaf_digest", "network_digest", "network_digests"]
 

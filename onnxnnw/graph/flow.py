@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from onnx import AttributeProto, FunctionProto, NodeProto, SparseTensorProto
 
 from onnxnnw.errors import UnreadableNetwork
-from onnxnnw.graph.stored import StoredTensor
+from onnxnnw.network_file.stored import StoredTensor
 
 __all__ = ["ABSENT", "UNREAD", "Body", "Flow", "Node"]
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from onnxnnw.graph.arrays import Constant, Literal, Positions
 from onnxnnw.graph.decoding import Elementwise
+from onnxnnw.graph.downstream import Downstream
 from onnxnnw.graph.flow import ABSENT, Node
-from onnxnnw.graph.fold import Downstream
 from onnxnnw.graph.slots import Slot, SlotView
-from onnxnnw.graph.stored import Array
+from onnxnnw.network_file.stored import Array
 
 __all__ = ["combined_slots"]
 

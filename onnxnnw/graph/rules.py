@@ -13,7 +13,7 @@ from onnx import TensorProto
 from onnxnnw.graph.arrays import Constant, Expanded, Gathered, Joined, Literal, Reshaped, Sliced, Transposed
 from onnxnnw.graph.decoding import Cast, Elementwise, Quantized, Reduced, dequantize, fit_parameters
 from onnxnnw.graph.flow import Node
-from onnxnnw.graph.stored import Array, convert, possible
+from onnxnnw.network_file.stored import Array, convert, possible
 
 __all__ = ["MAX_GROWTH", "SMALL", "apply_rule"]
 

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from onnxnnw.graph.arrays import Constant, Gathered, Positions, Reshaped, Sliced
 from onnxnnw.graph.constants import Constants
-from onnxnnw.graph.file import Network
+from onnxnnw.graph.downstream import Downstream
 from onnxnnw.graph.flow import ABSENT, Flow, Node
-from onnxnnw.graph.fold import Downstream
 from onnxnnw.graph.live import Live, live_nodes
-from onnxnnw.graph.stored import Array, StoredTensor, byte_length
 from onnxnnw.graph.tracing import trace_flow
 from onnxnnw.graph.uses import AS_TABLE, MIN_ELEMENTS, Use, bias_name, unblocked, weights_of
+from onnxnnw.network_file.file import Network
+from onnxnnw.network_file.stored import Array, StoredTensor, byte_length
 
 __all__ = ["MIN_ELEMENTS", "Slot", "SlotView", "find_slots", "scaled"]
 

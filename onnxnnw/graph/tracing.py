@@ -13,9 +13,9 @@ import onnx
 from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, SparseTensorProto, TensorProto
 
 from onnxnnw.errors import UnreadableNetwork
-from onnxnnw.graph.file import Network
 from onnxnnw.graph.flow import ABSENT, UNREAD, Body, Flow, Node
-from onnxnnw.graph.stored import StoredTensor
+from onnxnnw.network_file.file import Network
+from onnxnnw.network_file.stored import StoredTensor
 
 __all__ = ["key_of", "trace_flow"]
 

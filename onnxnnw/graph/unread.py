@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, SparseTensorProto, TensorProto
 
-from onnxnnw.graph.file import Network
-from onnxnnw.graph.stored import StoredTensor
 from onnxnnw.graph.tracing import key_of
+from onnxnnw.network_file.file import Network
+from onnxnnw.network_file.stored import StoredTensor
 
 __all__ = ["contents_of_functions", "stored_in_functions"]
 

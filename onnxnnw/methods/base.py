@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from onnxnnw.errors import UnknownName
 from onnxnnw.graph.slots import SlotView
-from onnxnnw.records import Record
+from onnxnnw.records.record import Record
 from onnxnnw.statistics import Association
 
 __all__ = [
@@ -35,6 +35,9 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
+
+_NO_METHODS = ("base", "payload", "triggers")
+"""Modules of this folder that methods share."""
 
 
 # --- what is judged ---------------------------------------------------------------------------------------------------
@@ -265,7 +268,7 @@ class Insertion(ABC):
 def method_names() -> list[str]:
     """Names of all methods: the files of this folder."""
     package = importlib.import_module("onnxnnw.methods")
-    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name != "base")
+    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in _NO_METHODS)
 
 
 def find_method(name: str) -> Method:

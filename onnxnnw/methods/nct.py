@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.errors import UnreadableRecord
-from onnxnnw.graph.stored import round_to
 from onnxnnw.methods.base import Candidate, Floats, Judgement, Method, Positions, Reads, Standard, Weights
-from onnxnnw.placement import Plan, control_positions, plan_of
-from onnxnnw.records import Record
+from onnxnnw.network_file.stored import round_to
+from onnxnnw.records.positions import Plan, control_positions, plan_of
+from onnxnnw.records.record import Record
 from onnxnnw.standard.grids import SIGNIFICANCE
 from onnxnnw.statistics import (
     Association,
@@ -60,7 +60,7 @@ def _positive(text: int | str) -> float:
 def mark(record: Record) -> dict[str, tuple[Positions, Floats]]:
     """The mark as a pure function of the record: slot name -> (flat canonical positions, values).
 
-    A file applies it through ``graph.patch``, a torch module by ``p[np.unravel_index(positions, p.shape)] = values``.
+    A file applies it through ``network_file.patch``, a torch module by ``p[np.unravel_index(positions, p.shape)] = values``.
     """
     plan = plan_of(record)
     values = mark_values(record, plan)

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.errors import UnreadableRecord, UsageError
-from onnxnnw.keys import Stream
 from onnxnnw.methods.base import (
     Acts,
     Candidate,
@@ -29,10 +28,11 @@ from onnxnnw.methods.base import (
     Standard,
     Subject,
 )
+from onnxnnw.methods.payload import decode_text, encode_text
 from onnxnnw.parameters import between, parameter
-from onnxnnw.payload import decode_text, encode_text
-from onnxnnw.placement import anchors_of
-from onnxnnw.records import Record
+from onnxnnw.records.key import Stream
+from onnxnnw.records.positions import anchors_of
+from onnxnnw.records.record import Record
 from onnxnnw.standard.grids import BOLD
 from onnxnnw.statistics import Association, log10_binomial_tail, log10_of_either, required_symbols
 

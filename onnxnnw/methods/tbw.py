@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from onnxnnw.errors import CannotLook, UnreadableRecord, UsageError
 from onnxnnw.methods.base import Acts, Candidate, Decoded, Draft, Insertion, Judgement, Method, Standard, Subject
+from onnxnnw.methods.payload import decode_text, encode_text
+from onnxnnw.methods.triggers import MAX_TRIGGERS, Triggers, own_images
 from onnxnnw.parameters import between, parameter
-from onnxnnw.payload import decode_text, encode_text
-from onnxnnw.records import Record
+from onnxnnw.records.record import Record
 from onnxnnw.standard.grids import BOLD, TRIGGERS_RETRIEVED_ABOVE
 from onnxnnw.statistics import Association, log10_binomial_tail, required_symbols
-from onnxnnw.triggers import MAX_TRIGGERS, Triggers, own_images
 
 __all__ = ["TBW", "TbwInsertion"]
 

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.errors import UnknownName, UnsupportedNetwork
-from onnxnnw.graph import Network, StoredTensor, find_slots, open_network, rewritten, write_patched
-from onnxnnw.graph.patch import refuse_own_files
+from onnxnnw.graph import find_slots
+from onnxnnw.network_file.file import Network, open_network
+from onnxnnw.network_file.patch import refuse_own_files, rewritten, write_patched
+from onnxnnw.network_file.stored import StoredTensor
 from onnxnnw.parameters import between, parameter
 
 __all__ = [

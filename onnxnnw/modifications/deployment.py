@@ -10,8 +10,10 @@ from typing import ClassVar
 import numpy as np
 
 from onnxnnw.errors import UnsupportedNetwork
-from onnxnnw.graph import Network, find_slots, open_network, write_patched
+from onnxnnw.graph import find_slots
 from onnxnnw.modifications.base import Array, Modification, between, parameter, range_of
+from onnxnnw.network_file.file import Network, open_network
+from onnxnnw.network_file.patch import write_patched
 from onnxnnw.runtime import open_runtime, optimise, quantize_dynamically, quantize_statically
 
 __all__ = ["DynamicQuantization", "RuntimeOptimization", "StaticQuantization"]

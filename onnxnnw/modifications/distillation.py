@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.graph import Network
 from onnxnnw.modifications.base import Modification, between, parameter
-from onnxnnw.networks import find_network
+from onnxnnw.network_file.file import Network
 from onnxnnw.recipes import Sgd, find_precision
 from onnxnnw.runtime import Runtime, open_runtime
 from onnxnnw.tasks.base import Samples
+from onnxnnw.training.networks import find_network
 
 __all__ = ["Distillation"]
 
@@ -47,7 +47,7 @@ class Distillation(Modification):
         import torch.nn.functional as F
 
         from onnxnnw.exporters.base import export
-        from onnxnnw.training import Trainer
+        from onnxnnw.training.loop import Trainer
 
         def softened(outputs: Any, answers: Any) -> Any:
             wanted = F.softmax(answers / self.temperature, 1)

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from onnxnnw.graph import Network
 from onnxnnw.modifications.base import Modification, between, parameter
-from onnxnnw.networks import find_network
+from onnxnnw.network_file.file import Network
 from onnxnnw.recipes import find_precision, resumed
+from onnxnnw.training.networks import find_network
 
 __all__ = ["FineTuning"]
 
@@ -37,7 +37,7 @@ class FineTuning(Modification):
         architecture = find_network(self.network, self.size)
 
         from onnxnnw.exporters.base import write_weights
-        from onnxnnw.training import Trainer
+        from onnxnnw.training.loop import Trainer
 
         recipe = resumed(architecture.recipe(), self.epochs, self.rate)
         module = architecture.load(network.path)

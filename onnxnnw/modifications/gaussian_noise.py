@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from onnxnnw.graph import StoredTensor
 from onnxnnw.modifications.base import Array, Changes, WeightModification, between, parameter, refuse_not_finite
+from onnxnnw.network_file.stored import StoredTensor
 
 __all__ = ["GaussianNoise"]
 

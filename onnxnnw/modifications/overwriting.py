@@ -6,10 +6,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from onnxnnw.enrolment import DEFAULT_POSITIONS, DEFAULT_STRENGTH, Owner, enrol, mark_edits
-from onnxnnw.graph import Edit, Network, find_slots, write_patched
-from onnxnnw.keys import SECRET_BYTES, Key
+from onnxnnw.enrolment.enrol import DEFAULT_POSITIONS, DEFAULT_STRENGTH, Owner, enrol, mark_edits
+from onnxnnw.graph import find_slots
 from onnxnnw.modifications.base import Modification, between, parameter
+from onnxnnw.network_file.file import Network
+from onnxnnw.network_file.patch import Edit, write_patched
+from onnxnnw.records.key import SECRET_BYTES, Key
 
 __all__ = ["WatermarkOverwriting"]
 

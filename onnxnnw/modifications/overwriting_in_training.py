@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from onnxnnw.graph import Network
-from onnxnnw.keys import SECRET_BYTES, Key
 from onnxnnw.modifications.base import Modification, between, parameter
-from onnxnnw.networks import find_network
+from onnxnnw.network_file.file import Network
 from onnxnnw.recipes import find_precision, resumed
+from onnxnnw.records.key import SECRET_BYTES, Key
+from onnxnnw.training.networks import find_network
 
 __all__ = ["OverwritingInTraining"]
 
@@ -44,8 +44,8 @@ class OverwritingInTraining(Modification):
             between("the learning rate", self.rate, 1e-9, 10)
 
     def write(self, network: Network, out: Path, rng: np.random.Generator) -> None:
-        from onnxnnw.marking import Training, train_marked
         from onnxnnw.methods.base import find_insertion
+        from onnxnnw.training.insertion import Training, train_marked
 
         insertion = find_insertion(self.method)()
         architecture = find_network(self.network, self.size)

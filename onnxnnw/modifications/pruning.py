@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.graph import StoredTensor
 from onnxnnw.modifications.base import Array, Changes, WeightModification, between, parameter
+from onnxnnw.network_file.stored import StoredTensor
 
 __all__ = ["GlobalMagnitudePruning", "MagnitudePruning", "RandomPruning"]
 

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from onnxnnw.graph import Network
 from onnxnnw.modifications.base import Modification, between, parameter
-from onnxnnw.networks import find_network
+from onnxnnw.network_file.file import Network
 from onnxnnw.recipes import Constant, Recipe, Sgd, find_precision
+from onnxnnw.training.networks import find_network
 
 __all__ = ["Transfer"]
 
@@ -43,7 +43,7 @@ class Transfer(Modification):
 
         from onnxnnw.exporters.base import export
         from onnxnnw.tasks.classification import Classification
-        from onnxnnw.training import Trainer
+        from onnxnnw.training.loop import Trainer
 
         module = architecture.load(network.path)
         samples = Classification(classes=()).training(Path(self.data))

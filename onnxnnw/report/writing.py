@@ -5,19 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxnnw.errors import UsageError
-from onnxnnw.graph.patch import write_whole
-from onnxnnw.report import comma_separated, latex, markdown
-from onnxnnw.report.cost import cost_sheets, environment_sheet
-from onnxnnw.report.drawing import save_panel
-from onnxnnw.report.false_positives import false_positive_sheet
-from onnxnnw.report.fingerprints import fingerprint_sheets, sharing_sheets
-from onnxnnw.report.page import render_page
-from onnxnnw.report.plates import affordable, plates
+from onnxnnw.network_file.patch import write_whole
+from onnxnnw.report.figures.drawing import save_panel
+from onnxnnw.report.figures.panels import affordable, plates
+from onnxnnw.report.page.html import render_page
+from onnxnnw.report.page.summary import Summary, summarise, trials_of
 from onnxnnw.report.results import FILES, Results, read_results
-from onnxnnw.report.sheets import Sheet
-from onnxnnw.report.summary import Summary, summarise, trials_of
-from onnxnnw.report.tables import standard_sheets
-from onnxnnw.report.unaided import count_sheets, other_imperceptibility, other_robustness
+from onnxnnw.report.tables import comma_separated, latex, markdown
+from onnxnnw.report.tables.cost import cost_sheets, environment_sheet
+from onnxnnw.report.tables.false_positives import false_positive_sheet
+from onnxnnw.report.tables.fingerprints import fingerprint_sheets, sharing_sheets
+from onnxnnw.report.tables.measured_tables import count_sheets, other_imperceptibility, other_robustness
+from onnxnnw.report.tables.standard_tables import standard_sheets
+from onnxnnw.report.tables.table import Sheet
 
 __all__ = ["Written", "all_sheets", "write_report"]
 

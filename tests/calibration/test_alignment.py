@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxnnw.enrolment import Owner, enrol
-from onnxnnw.graph import find_slots, open_network
-from onnxnnw.verification import verify
-from tests.calibration import measure, networks
+from onnxnnw.enrolment.enrol import Owner, enrol
+from onnxnnw.graph import find_slots
+from onnxnnw.network_file.file import open_network
+from onnxnnw.verification.verify import verify
+from tests.support import calibration_networks as networks
+from tests.support import null_draws as measure
 
 SHAPES = {**networks.SHAPES, "block3.conv2.weight": (64, 64, 1, 1)}
 

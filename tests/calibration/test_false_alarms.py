@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from onnxnnw.statistics import associate_watermark, log10_of_either
-from tests.calibration import measure, networks
+from tests.support import calibration_networks as networks
+from tests.support import null_draws as measure
 
 FAST, SLOW = {"watermark": 1_000, "fingerprint": 100}, 5_000
 KINDS = ("watermark", "fingerprint")

@@ -7,10 +7,10 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from onnxnnw.verification import verify
-from tests.calibration import networks
-from tests.calibration.strangers import Network, Pair, bounds, pairs, table
-from tests.public.packages import MORE, PACKAGES, Unreachable, download, relation
+from onnxnnw.verification.verify import verify
+from tests.support import calibration_networks as networks
+from tests.support.packages import MORE, PACKAGES, Unreachable, download, relation
+from tests.support.strangers import Network, Pair, bounds, pairs, table
 
 
 @pytest.mark.slow

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.calibration import measure, networks, unrelated
+from tests.support import calibration_networks as networks
+from tests.support import null_draws as measure
+from tests.support import unrelated
 
 
 @pytest.mark.parametrize("kind", unrelated.KINDS, ids=lambda kind: kind.__name__)

@@ -20,7 +20,7 @@ from onnxnnw.cli import main
 from onnxnnw.errors import MissingData, UsageError
 from onnxnnw.report.results import read_results
 from tests.campaign.conftest import TINY, trials_of, without_costs
-from tests.campaign.toys import plan_of
+from tests.support.toy_campaigns import plan_of
 
 pytestmark = pytest.mark.xdist_group("campaigns")  # one worker makes the tiny campaign for all of them
 

@@ -5,7 +5,7 @@ from functools import cache
 
 import pytest
 
-from onnxnnw.campaign.bench import identity_of
+from onnxnnw.campaign.evaluated_network import identity_of
 from onnxnnw.campaign.plan import planned
 from onnxnnw.campaign.settings import Campaign, load_campaign, preset, preset_names
 from onnxnnw.campaign.trajectories import Train

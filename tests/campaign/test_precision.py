@@ -17,7 +17,7 @@ from onnxnnw.cli import main
 from onnxnnw.errors import UsageError
 from onnxnnw.recipes import Precision
 from tests.campaign.conftest import TINY, trials_of
-from tests.campaign.toys import plan_of
+from tests.support.toy_campaigns import plan_of
 
 pytestmark = pytest.mark.xdist_group("campaigns")  # one worker makes the tiny campaign for all of them
 

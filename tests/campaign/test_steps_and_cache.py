@@ -14,7 +14,7 @@ from onnxnnw.campaign.cache import Cache, DamagedEntry
 from onnxnnw.campaign.running import run
 from onnxnnw.campaign.workers import here, on_this_machine
 from onnxnnw.errors import TraceabilityError
-from tests.campaign.toys import Lacking, Number, Sum, Told, plan_of
+from tests.support.toy_campaigns import Lacking, Number, Sum, Told, plan_of
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_an_address_follows_from_the_fields_and_the_inputs(log):
     one, other = Number(1, "log"), Number(2, "log")
     assert one.address == Number(1, "log").address != other.address
     assert Sum((one,), "log").address != Sum((other,), "log").address
-    code = "from tests.campaign.toys import *; print(Sum((Number(1, 'log'),), 'log').address)"
+    code = "from tests.support.toy_campaigns import *; print(Sum((Number(1, 'log'),), 'log').address)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == Sum((one,), "log").address
 
@@ -181,7 +181,8 @@ def test_an_error_of_several_arguments_is_told_by_its_message(tmp_path, log):
 def test_two_campaigns_share_a_step_under_way(tmp_path, log):
     """Two processes that want the same step at the same time do it once between them."""
     code = (
-        "import sys; from pathlib import Path; from onnxnnw.campaign.cache import Cache; from tests.campaign.toys import *\n"
+        "import sys; from pathlib import Path; from onnxnnw.campaign.cache import Cache\n"
+        "from tests.support.toy_campaigns import *\n"
         "print(Cache(Path(sys.argv[1])).make(Number(5, sys.argv[2]), None).result['value'])"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "cache"), str(log)]

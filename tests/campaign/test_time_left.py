@@ -13,7 +13,7 @@ from onnxnnw.campaign.running import run
 from onnxnnw.campaign.step import Outcome, Place, Step, Work
 from onnxnnw.campaign.workers import here, on_this_machine
 from onnxnnw.cli import evaluate
-from tests.campaign.toys import Number, Told, plan_of
+from tests.support.toy_campaigns import Number, Told, plan_of
 
 
 @dataclass(frozen=True)

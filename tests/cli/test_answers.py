@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from onnxnnw.cli.entry import main
-from onnxnnw.enrolment import Owner, fingerprint
-from onnxnnw.keys import Key
-from onnxnnw.records import load_record
-from onnxnnw.verification import _not_proven, verify
-from tests.graph.networks import dense, save
+from onnxnnw.enrolment.enrol import Owner, fingerprint
+from onnxnnw.records.key import Key
+from onnxnnw.records.record import load_record
+from onnxnnw.verification.verify import _not_proven, verify
+from tests.support.networks import dense, save
 
 DROP_CAPABILITIES = """
 header, data = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()

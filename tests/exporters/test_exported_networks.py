@@ -8,9 +8,10 @@ from onnx import numpy_helper
 
 from onnxnnw.errors import UnknownName, UnsupportedNetwork
 from onnxnnw.exporters.base import export, write_weights
-from onnxnnw.graph import find_slots, open_network
-from onnxnnw.networks import find_network, network_names
+from onnxnnw.graph import find_slots
+from onnxnnw.network_file.file import open_network
 from onnxnnw.runtime import open_runtime
+from onnxnnw.training.networks import find_network, network_names
 
 SIZES = [(name, size) for name in network_names() for size in find_network(name).sizes]
 SLOW = [pytest.mark.slow]  # minutes of tracing: all reference sizes, and torchvision's networks at any size

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxnnw.graph import find_slots, network_digest, open_network
+from onnxnnw.graph import find_slots, network_digest
 from onnxnnw.methods.rtw import mark_of
-from onnxnnw.placement import anchors_of
-from onnxnnw.records import load_record
-from onnxnnw.triggers import Triggers
-from onnxnnw.verification import verify
+from onnxnnw.methods.triggers import Triggers
+from onnxnnw.network_file.file import open_network
+from onnxnnw.records.positions import anchors_of
+from onnxnnw.records.record import load_record
+from onnxnnw.verification.verify import verify
 
 GOLDEN = Path(__file__).parent
 WANTED = "00100011100000111111111100000000"

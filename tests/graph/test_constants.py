@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from onnx import NodeProto, SparseTensorProto, TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from onnxnnw.graph import open_network
 from onnxnnw.graph.constants import Constant, Constants
 from onnxnnw.graph.tracing import trace_flow
-from tests.graph.networks import model_of, save, tensor
+from onnxnnw.network_file.file import open_network
+from tests.support.networks import model_of, save, tensor
 
 W = np.random.default_rng(0).normal(size=(6, 4, 8)).astype("f4")
 Q = np.random.default_rng(1).integers(-128, 128, (6, 8)).astype("i1")
@@ -172,7 +172,7 @@ def test_what_is_computed_cannot_be_located(case: str) -> None:
 def test_transposes_compose(shape: list[int], seed: int, data: st.DataObject) -> None:
     """Any permutation of any shape, and the one that undoes it."""
     from onnxnnw.graph.constants import Stored, Transposed
-    from onnxnnw.graph.stored import StoredTensor
+    from onnxnnw.network_file.stored import StoredTensor
 
     values = np.random.default_rng(seed).normal(size=shape).astype("<f4")
     stored = Stored(StoredTensor("w", TensorProto.FLOAT, tuple(shape), "inline", inline=values.reshape(-1)))

@@ -8,10 +8,11 @@ import onnx
 import pytest
 from onnx import ModelProto, SparseTensorProto, helper, numpy_helper
 
-from onnxnnw.graph import network_digest, open_network
-from onnxnnw.records import load_record
-from onnxnnw.verification import verify
-from tests.graph.networks import convolutional, dense, externalise, model_of, save, subgraph, tensor, weight
+from onnxnnw.graph import network_digest
+from onnxnnw.network_file.file import open_network
+from onnxnnw.records.record import load_record
+from onnxnnw.verification.verify import verify
+from tests.support.networks import convolutional, dense, externalise, model_of, save, subgraph, tensor, weight
 
 
 def digest(model: ModelProto, tmp_path: Path) -> str:

@@ -8,12 +8,13 @@ import onnxruntime
 import pytest
 from onnx import NodeProto, helper, numpy_helper
 
-from onnxnnw.enrolment import embed
-from onnxnnw.graph import find_slots, open_network
+from onnxnnw.enrolment.enrol import embed
+from onnxnnw.graph import find_slots
 from onnxnnw.graph.linear import combined_slots
-from onnxnnw.records import load_record
-from onnxnnw.verification import verify
-from tests.graph.networks import model_of, save, tensor
+from onnxnnw.network_file.file import open_network
+from onnxnnw.records.record import load_record
+from onnxnnw.verification.verify import verify
+from tests.support.networks import model_of, save, tensor
 
 N = helper.make_node
 RNG = np.random.default_rng(0)

@@ -9,7 +9,7 @@ from benchmarks import operators
 from onnxnnw.graph import runtime_operators
 from onnxnnw.graph.runtime_operators import VERSIONS, is_runtime_operator
 from onnxnnw.graph.tracing import trace_flow
-from tests.graph.networks import dense, save
+from tests.support.networks import dense, save
 
 UPDATE = (
     "the installed {} knows operators that the list lacks: run `python -m benchmarks operators --pythons …`, see there"
@@ -66,7 +66,7 @@ def test_a_network_without_local_functions_does_without_the_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is loaded only where it is needed."""
-    from onnxnnw.graph import open_network
+    from onnxnnw.network_file.file import open_network
 
     monkeypatch.setitem(sys.modules, "onnxnnw.graph.runtime_operators", None)  # an import would fail
     with open_network(save(dense(), tmp_path / "m.onnx")) as network:

@@ -8,9 +8,10 @@ import pytest
 from onnx import NodeProto, TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from onnxnnw.graph import Slot, find_slots, open_network
+from onnxnnw.graph import Slot, find_slots
+from onnxnnw.network_file.file import open_network
 from onnxnnw.runtime import open_runtime
-from tests.graph.networks import dense, model_of, save, tensor, weight
+from tests.support.networks import dense, model_of, save, tensor, weight
 
 
 def only_slot(nodes: Sequence[NodeProto], tensors: Sequence[TensorProto], path: Path) -> Slot:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from onnx import ModelProto
 
-from onnxnnw.enrolment import embed, fingerprint
-from onnxnnw.keys import Key
-from tests.graph.networks import dense, save
+from onnxnnw.enrolment.enrol import embed, fingerprint
+from onnxnnw.records.key import Key
+from tests.support.networks import dense, save
 
 
 @dataclass(frozen=True)

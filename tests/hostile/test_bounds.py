@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from onnxnnw.enrolment import fingerprint
+from onnxnnw.enrolment.enrol import fingerprint
 from onnxnnw.errors import FileChanged
-from onnxnnw.graph import find_slots, open_network
-from onnxnnw.records import load_record
-from onnxnnw.verification import verify
-from tests.graph.networks import dense, field, model_of, point_outside, save, subgraph, tensor, varint, weight
+from onnxnnw.graph import find_slots
+from onnxnnw.network_file.file import open_network
+from onnxnnw.records.record import load_record
+from onnxnnw.verification.verify import verify
 from tests.hostile.conftest import Victim
-from tests.hostile.look import bound, look
+from tests.support.bounded_run import bound, look
+from tests.support.networks import dense, field, model_of, point_outside, save, subgraph, tensor, varint, weight
 
 GRAPH, NODE, INITIALIZER, INPUT = 7, 1, 5, 11
 HEADER = field(1, 10) + field(8, field(2, 21))
@@ -525,7 +526,7 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(
     victim: Victim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Size, time or inode: what was read is not what is there."""
-    import onnxnnw.verification as verification
+    import onnxnnw.verification.verify as verification
 
     path = tmp_path / "m.onnx"
     judge = verification.find_slots

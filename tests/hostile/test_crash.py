@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper
 
-from onnxnnw.graph import find_slots, network_digest, open_network
-from onnxnnw.records import load_record
-from tests.graph.networks import externalise, model_of, save, weight
+from onnxnnw.graph import find_slots, network_digest
+from onnxnnw.network_file.file import open_network
+from onnxnnw.records.record import load_record
+from tests.support.networks import externalise, model_of, save, weight
 
 ROOT = Path(__file__).parents[2]
 WIDTH = 1024
@@ -172,7 +173,7 @@ def test_no_room_leaves_the_old_network_and_no_record(tmp_path: Path, kind: str,
     """A limit on the size of files, at ten places: an error, the old network, nothing else (40 runs in all)."""
     import resource
 
-    from onnxnnw.enrolment import embed
+    from onnxnnw.enrolment.enrol import embed
     from onnxnnw.modifications.base import apply
     from onnxnnw.modifications.gaussian_noise import GaussianNoise
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 def failures(kind: str, seed: int, cases: int, folder: Path, seconds: int) -> list[str]:
     """Run cases in a process with limits; every case is reproducible by its number."""
-    command = [sys.executable, "-m", "tests.hostile.fuzz", kind, str(seed), str(cases), str(folder)]
+    command = [sys.executable, "-m", "tests.support.byte_fuzz", kind, str(seed), str(cases), str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return list(json.loads(done.stdout))

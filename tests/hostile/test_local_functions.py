@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, TensorProto, helper
 
 from onnxnnw.errors import UnreadableNetwork
-from onnxnnw.graph import find_slots, open_network
+from onnxnnw.graph import find_slots
 from onnxnnw.graph.digest import leaf_digest
 from onnxnnw.graph.unread import contents_of_functions, stored_in_functions
-from onnxnnw.records import load_record
-from onnxnnw.verification import verify
-from tests.graph.networks import model_of, save, subgraph, tensor, weight
+from onnxnnw.network_file.file import open_network
+from onnxnnw.records.record import load_record
+from onnxnnw.verification.verify import verify
 from tests.hostile.conftest import Victim
 from tests.hostile.test_decoys import WIDTH, chain, stolen
+from tests.support.networks import model_of, save, subgraph, tensor, weight
 
 Floats = NDArray[np.float32]
 Kernel = Callable[[Floats, Floats], Floats]

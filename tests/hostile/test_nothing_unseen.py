@@ -13,18 +13,19 @@ import onnx
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from onnxnnw.accounting.account import account_of
+from onnxnnw.accounting.roles import MAX_STRUCTURAL
 from onnxnnw.cli.entry import main
-from onnxnnw.enrolment import embed, fingerprint
-from onnxnnw.graph import find_slots, open_network
-from onnxnnw.graph.accounting import account_of
-from onnxnnw.graph.roles import MAX_STRUCTURAL
-from onnxnnw.inspection import inspect
-from onnxnnw.keys import Key
-from onnxnnw.records import load_record
-from onnxnnw.verdict import Verdict
-from onnxnnw.verification import verify
-from tests.graph.networks import model_of, save, tensor, weight
+from onnxnnw.enrolment.enrol import embed, fingerprint
+from onnxnnw.enrolment.inspection import inspect
+from onnxnnw.graph import find_slots
+from onnxnnw.network_file.file import open_network
+from onnxnnw.records.key import Key
+from onnxnnw.records.record import load_record
+from onnxnnw.verification.verdict import Verdict
+from onnxnnw.verification.verify import verify
 from tests.hostile.conftest import Victim
+from tests.support.networks import model_of, save, tensor, weight
 
 WIDTH = 64
 MAX_INPUTS = 6
@@ -170,7 +171,7 @@ def test_parts_of_layers_that_were_replaced_show(victim: Victim, tmp_path: Path,
 
 def test_parameters_that_were_replaced_are_said_and_not_the_same_network(tmp_path: Path) -> None:
     """Every normalisation and bias another one, every weight as it was."""
-    from tests.graph.networks import convolutional
+    from tests.support.networks import convolutional
 
     original = save(convolutional(), tmp_path / "m.onnx")
     fingerprint(original, tmp_path / "f.record", key=Key(b"f" * 32))

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from onnxnnw.errors import TraceabilityError, UnreadableRecord
-from onnxnnw.records import Record, load_record
-from onnxnnw.verification import verify
+from onnxnnw.records.record import Record, load_record
+from onnxnnw.verification.verify import verify
 from tests.hostile.conftest import Victim
-from tests.hostile.look import bound, look
+from tests.support.bounded_run import bound, look
 
 Document = dict[str, Any]
 

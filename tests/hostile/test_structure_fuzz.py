@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
-from tests.graph.networks import save
-from tests.hostile.structures import MUTATIONS, NEUTRAL, NotHere, mutated
-from tests.hostile.structures.fuzz import Behaviour, Subject
-from tests.hostile.structures.seeds import SEEDS
+from tests.support.networks import save
+from tests.support.structures import MUTATIONS, NEUTRAL, NotHere, mutated
+from tests.support.structures.fuzz import Behaviour, Subject
+from tests.support.structures.seeds import SEEDS
 
 ROOT = Path(__file__).parents[2]
 
 
 def fuzz(seed: int, cases: int, folder: Path, seconds: int) -> tuple[list[str], dict[str, int]]:
     """What went wrong, and how many files and pairs were looked at; every case is reproducible by its number."""
-    command = [sys.executable, "-m", "tests.hostile.structures.fuzz", str(seed), str(cases), str(folder)]
+    command = [sys.executable, "-m", "tests.support.structures.fuzz", str(seed), str(cases), str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False)
     assert done.returncode == 0, f"in case {(folder / 'at').read_text()}: {done.stderr[-2000:]}"
     report = json.loads(done.stdout)

@@ -7,15 +7,16 @@ import pytest
 from scipy import stats
 
 from onnxnnw.errors import CannotLook, UnreadableRecord
-from onnxnnw.graph import find_slots, open_network
-from onnxnnw.graph.gauge import row_gains, row_magnitudes
-from onnxnnw.marking import complete_record
+from onnxnnw.graph import find_slots
+from onnxnnw.matching.row_scale import row_gains, row_magnitudes
 from onnxnnw.methods.base import Candidate, Reads, find_insertion, find_method, insertion_names, method_names
+from onnxnnw.network_file.file import open_network
 from onnxnnw.parameters import describe, from_arguments
-from onnxnnw.records import Record, load_record
+from onnxnnw.records.record import Record, load_record
 from onnxnnw.runtime import open_runtime
-from onnxnnw.verification import verify
-from tests.methods import marks
+from onnxnnw.training.insertion import complete_record
+from onnxnnw.verification.verify import verify
+from tests.support import marks
 
 KEYS = 60
 LOG10_RATE = -6.0
@@ -158,7 +159,7 @@ def test_what_is_done_in_training_leads_to_the_mark(name, records, resnet8, one_
     """On the penalty and the joined samples alone, a few steps raise the share of Symbols that are right."""
     import torch
 
-    from onnxnnw.networks import find_network
+    from onnxnnw.training.networks import find_network
 
     architecture = find_network("resnet8")
     module = architecture.load(resnet8)

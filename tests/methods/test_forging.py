@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from onnxnnw import placement
 from onnxnnw.errors import CannotLook
 from onnxnnw.methods import nct
-from onnxnnw.records import Record
+from onnxnnw.records import positions as placement
+from onnxnnw.records.record import Record
 from onnxnnw.statistics import associate_watermark
-from onnxnnw.verification import verify
-from tests.calibration import measure, networks
+from onnxnnw.verification.verify import verify
+from tests.support import calibration_networks as networks
+from tests.support import null_draws as measure
 
 ATTEMPTS = 150
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxnnw.records import load_record, save_record
+from onnxnnw.records.record import load_record, save_record
 from onnxnnw.tasks.classification import CLASSES
-from tests.images import write_classes
-from tests.methods import marks
+from tests.support import marks
+from tests.support.images import write_classes
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "examples" / "sign_bits.py"
@@ -133,7 +133,7 @@ import json, sys
 from onnxnnw.graph import find_slots, open_network
 from onnxnnw.methods.sign_bits import SignBitsInsertion, mark_of
 from onnxnnw.records import load_record
-from tests.methods import marks
+from tests.support import marks
 found = []
 for path, record in (
     (sys.argv[1], load_record(sys.argv[2])),

@@ -8,15 +8,17 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxnnw.errors import UnreadableRecord, UsageError
-from onnxnnw.graph import find_slots, open_network
-from onnxnnw.graph.gauge import row_gains, row_magnitudes
+from onnxnnw.graph import find_slots
+from onnxnnw.matching.row_scale import row_gains, row_magnitudes
 from onnxnnw.methods.base import Candidate, Reads
 from onnxnnw.methods.rtw import MATRICES, RTW, RtwInsertion, choose_layer, mark_of, project
 from onnxnnw.modifications.base import apply, find_modification
-from onnxnnw.records import load_record, save_record
-from onnxnnw.verification import verify
-from tests.methods import marks, measure
-from tests.methods.marks import assert_binomial
+from onnxnnw.network_file.file import open_network
+from onnxnnw.records.record import load_record, save_record
+from onnxnnw.verification.verify import verify
+from tests.support import detection_rates as measure
+from tests.support import marks
+from tests.support.marks import assert_binomial
 
 KEYS = 1000
 BITS = 64

@@ -9,10 +9,11 @@ from PIL import Image
 
 from onnxnnw.errors import CannotLook, MissingData, UnreadableRecord, UsageError
 from onnxnnw.methods.tbw import TBW, TbwInsertion
+from onnxnnw.methods.triggers import Triggers, own_images
 from onnxnnw.runtime import open_runtime
-from onnxnnw.triggers import Triggers, own_images
-from tests.methods import marks, measure
-from tests.methods.marks import assert_binomial
+from tests.support import detection_rates as measure
+from tests.support import marks
+from tests.support.marks import assert_binomial
 
 KEYS = 1000
 COUNT, CLASSES = 100, 10

@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxnnw.graph.stored import round_to
 from onnxnnw.modifications import find_modification
 from onnxnnw.modifications.base import apply
+from onnxnnw.network_file.stored import round_to
 
 TYPES = ("float", "double", "float16", "bfloat16")
 SHAPES = ((311, 77, 3, 3), (77, 1001), (1001, 7))  # several blocks with an odd rest; one block and a bit; less than one

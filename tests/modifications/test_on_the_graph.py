@@ -13,8 +13,8 @@ from onnxnnw.errors import UnknownName, UnsupportedNetwork, UsageError
 from onnxnnw.modifications import find_modification, modification_names
 from onnxnnw.modifications.base import Modification, apply
 from onnxnnw.runtime import open_runtime
-from onnxnnw.verification import named_record, verify
-from tests.graph.networks import dense, externalise, save
+from onnxnnw.verification.verify import named_record, verify
+from tests.support.networks import dense, externalise, save
 
 IN_PLACE = {
     "gaussian-noise": {"ratio": 0.1},

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.public.packages import PACKAGES, Unreachable, download
+from tests.support.packages import PACKAGES, Unreachable, download
 
 
 @pytest.fixture(scope="session")

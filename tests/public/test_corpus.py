@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.public import corpus
-from tests.public.packages import Source, Unreachable, download
+from tests.support import corpus
+from tests.support.packages import Source, Unreachable, download
 
 
 def wheel(path: Path, files: dict[str, bytes]) -> None:

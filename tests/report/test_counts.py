@@ -11,7 +11,7 @@ from scipy import stats
 from onnxnnw.report import counts
 from onnxnnw.report.counts import STANDARD, STRICT
 from onnxnnw.report.trials import Detection, read_trial
-from tests.report import made
+from tests.support import made_results as made
 
 
 def detection(number: int = 0, study: str = "detection", **fields) -> Detection:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from onnxnnw.report import figures
 from onnxnnw.report.counts import Mean
-from onnxnnw.report.drawing import inline_svg, save_panel
-from onnxnnw.report.figures import Curve, Point
-from onnxnnw.report.plates import Panel, affordable, plates
+from onnxnnw.report.figures import plots as figures
+from onnxnnw.report.figures.drawing import inline_svg, save_panel
+from onnxnnw.report.figures.panels import Panel, affordable, plates
+from onnxnnw.report.figures.plots import Curve, Point
 
 HOSTILE = '$\\frac{</text><script>alert("&")</script>'
 

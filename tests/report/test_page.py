@@ -10,13 +10,13 @@ import pytest
 
 from onnxnnw.errors import MissingExtra, UsageError
 from onnxnnw.report import writing
-from onnxnnw.report.ledger import Ledger
+from onnxnnw.report.page.provenance import Ledger
 from onnxnnw.report.results import read_results
-from onnxnnw.report.sheets import counted
+from onnxnnw.report.tables.table import counted
 from onnxnnw.report.trials import Detection
 from onnxnnw.report.writing import all_sheets, write_report
 from onnxnnw.standard.contradictions import CONTRADICTIONS
-from tests.report import made
+from tests.support import made_results as made
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
@@ -284,7 +284,7 @@ def test_reading_needs_no_drawing(folder):
 
     code = (
         "import sys; from pathlib import Path; from onnxnnw.report.results import read_results; "
-        "from onnxnnw.report.tables import standard_sheets; "
+        "from onnxnnw.report.tables.standard_tables import standard_sheets; "
         f"standard_sheets(read_results(Path({str(Path(folder))!r}))); print('matplotlib' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

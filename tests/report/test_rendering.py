@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from onnxnnw.report import comma_separated, latex, markdown
-from onnxnnw.report.sheets import Column, Entry, Group, Sheet, label, missing, note
+from onnxnnw.report.tables import comma_separated, latex, markdown
+from onnxnnw.report.tables.table import Column, Entry, Group, Sheet, label, missing, note
 from onnxnnw.report.writing import all_sheets
 
 HOSTILE = r"=cmd|' /C calc'!A0 \input{/etc/passwd} <b>$x$</b> | a_b & 100% #1 {~^} `code` *x* [l](u)"

@@ -11,7 +11,7 @@ from onnxnnw.errors import MissingData, UnreadableData
 from onnxnnw.report import results as reading
 from onnxnnw.report.results import read_results
 from onnxnnw.report.trials import Detection
-from tests.report import made
+from tests.support import made_results as made
 
 
 def one(**changed) -> dict:

@@ -5,14 +5,14 @@ import statistics
 import pytest
 
 from onnxnnw.report.counts import STRICT, counts
+from onnxnnw.report.page.summary import summarise
 from onnxnnw.report.results import read_results
-from onnxnnw.report.sheets import NOT_MEASURED, Sheet
-from onnxnnw.report.summary import summarise
-from onnxnnw.report.tables import iterations_entry, standard_sheets
+from onnxnnw.report.tables.standard_tables import iterations_entry, standard_sheets
+from onnxnnw.report.tables.table import NOT_MEASURED, Sheet
 from onnxnnw.report.trials import Detection, read_trial
 from onnxnnw.report.writing import all_sheets
 from onnxnnw.standard.tables import TABLES
-from tests.report import made
+from tests.support import made_results as made
 
 
 @pytest.fixture(scope="module")

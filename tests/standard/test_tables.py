@@ -4,19 +4,7 @@ import pytest
 
 from onnxnnw.standard import grids
 from onnxnnw.standard.contradictions import CONTRADICTIONS
-from onnxnnw.standard.grids import (
-    ALPHA,
-    BOLD,
-    CLAUSES,
-    LAMBDA,
-    MARKS,
-    MODIFICATIONS,
-    RHO,
-    ROLES,
-    TASKS,
-    N,
-    W,
-)
+from onnxnnw.standard.grids import ALPHA, BOLD, CLAUSES, LAMBDA, MARKS, MODIFICATIONS, RHO, ROLES, TASKS, N, W
 from onnxnnw.standard.tables import TABLES, find_robustness, printed_robustness
 
 ROBUSTNESS = [table for table in TABLES.values() if table.property == "robustness"]

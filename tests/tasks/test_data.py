@@ -342,7 +342,7 @@ def test_importing_tasks_is_light():
 
     heavy = "torch onnxruntime skimage scipy matplotlib PIL".split()
     script = (
-        "import sys, onnxnnw.tasks.base as b, onnxnnw.networks as n\n"
+        "import sys, onnxnnw.tasks.base as b, onnxnnw.training.networks as n\n"
         "[b.find_task(t).metrics for t in b.task_names()]; n.network_names(); n.card_names()\n"
         f"print([m for m in {heavy} if m in sys.modules])"
     )

@@ -3,7 +3,7 @@
 import pytest
 
 from onnxnnw.tasks.classification import CLASSES
-from tests.images import write_classes
+from tests.support.images import write_classes
 
 
 @pytest.fixture(scope="session")

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from onnxnnw.enrolment import embed
+from onnxnnw.enrolment.enrol import embed
 from onnxnnw.exporters.base import export
-from onnxnnw.keys import Key
-from onnxnnw.moment import MarkInTraining
-from onnxnnw.networks import find_network, train_network
 from onnxnnw.recipes import Constant, Recipe, Sgd
-from onnxnnw.records import load_record
-from onnxnnw.training import Hooks
-from onnxnnw.verification import verify
+from onnxnnw.records.key import Key
+from onnxnnw.records.record import load_record
+from onnxnnw.training.loop import Hooks
+from onnxnnw.training.nct_insertion import MarkInTraining
+from onnxnnw.training.networks import find_network, train_network
+from onnxnnw.verification.verify import verify
 
 SECRET = bytes(range(32))
 

@@ -10,19 +10,20 @@ import pytest
 import torch
 
 from onnxnnw.errors import UsageError
-from onnxnnw.graph import find_slots, open_network
-from onnxnnw.keys import Key
-from onnxnnw.marking import Training, Watch, insert_in_training, train_marked
+from onnxnnw.graph import find_slots
 from onnxnnw.methods.base import Acts, find_insertion, insertion_names
 from onnxnnw.methods.rtw import FORMS, RtwInsertion, mark_of, project
 from onnxnnw.methods.tbw import TbwInsertion
 from onnxnnw.modifications.base import apply, find_modification
-from onnxnnw.moment import AtOneMoment
-from onnxnnw.networks import find_network
+from onnxnnw.network_file.file import open_network
 from onnxnnw.recipes import Constant, OneCycle, Recipe, Sgd
-from onnxnnw.records import load_record
-from onnxnnw.verification import verify
-from tests.methods import marks
+from onnxnnw.records.key import Key
+from onnxnnw.records.record import load_record
+from onnxnnw.training.insertion import Training, Watch, insert_in_training, train_marked
+from onnxnnw.training.nct_insertion import AtOneMoment
+from onnxnnw.training.networks import find_network
+from onnxnnw.verification.verify import verify
+from tests.support import marks
 
 RECIPE = Recipe(8, 32, Sgd(0.05), Constant())
 RTW = RtwInsertion(bits=32, payload="rtw!", weight=0.05)

@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 from onnxnnw.cli.entry import build_app
 from onnxnnw.cli.networks import Show
 from onnxnnw.errors import MissingData, UnknownName, UnreadableData, UsageError
-from onnxnnw.networks import Card, card_names, find_card, find_network, make_card, measure, model_file
-from onnxnnw.records import load_record
+from onnxnnw.records.record import load_record
 from onnxnnw.tasks.classification import Classification
-from onnxnnw.training import Epoch
-from onnxnnw.verification import verify
+from onnxnnw.training.loop import Epoch
+from onnxnnw.training.networks import Card, card_names, find_card, find_network, make_card, measure, model_file
+from onnxnnw.verification.verify import verify
 
 SMALL = ["--size", "small"]
 
@@ -168,7 +168,8 @@ def test_shipped_cards_are_true(name):
     """The card's digest, hash and size are its file's; what is not shipped says how to make it."""
     import hashlib
 
-    from onnxnnw.graph import network_digest, open_network
+    from onnxnnw.graph import network_digest
+    from onnxnnw.network_file.file import open_network
 
     card = find_card(name)
     if not card.shipped:

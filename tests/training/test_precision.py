@@ -9,17 +9,17 @@ import torch.nn.functional as F
 from torch import nn
 from typer.testing import CliRunner
 
-from onnxnnw import training
-from onnxnnw.checkpoints import load_checkpoint, save_checkpoint
 from onnxnnw.cli.entry import build_app
 from onnxnnw.errors import UnknownName, UnreadableData, UsageError
 from onnxnnw.exporters.base import export
-from onnxnnw.marking import Training, insert_in_training
 from onnxnnw.modifications.base import apply, find_modification
-from onnxnnw.networks import find_network
 from onnxnnw.recipes import UNSAID, Constant, Precision, Recipe, Sgd, find_precision, usual_precision
 from onnxnnw.tasks.base import Arrays
-from onnxnnw.training import Trainer
+from onnxnnw.training import loop as training
+from onnxnnw.training.checkpoints import load_checkpoint, save_checkpoint
+from onnxnnw.training.insertion import Training, insert_in_training
+from onnxnnw.training.loop import Trainer
+from onnxnnw.training.networks import find_network
 
 FLOAT32, BFLOAT16 = Precision
 RECIPE = Recipe(3, 16, Sgd(0.1), Constant())

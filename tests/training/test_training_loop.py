@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from onnxnnw.checkpoints import load_module
 from onnxnnw.errors import CannotLook, UnknownName, UnreadableData, UsageError
-from onnxnnw.networks import find_network, train_network
 from onnxnnw.recipes import SCHEDULES, Adam, Constant, Decay, OneCycle, Recipe, Sgd, adjusted, resumed
 from onnxnnw.tasks.base import Arrays
 from onnxnnw.tasks.classification import TOP1
-from onnxnnw.training import Hooks, Trainer, write_values
+from onnxnnw.training.checkpoints import load_module
+from onnxnnw.training.loop import Hooks, Trainer, write_values
+from onnxnnw.training.networks import find_network, train_network
 
 RECIPE = Recipe(epochs=3, batch=16, optimizer=Sgd(0.1, weight_decay=1e-3), schedule=OneCycle())
 
@@ -131,7 +131,7 @@ def test_a_training_may_end_later_than_planned(tmp_path, caplog):
     """Resumed with more epochs, a training goes on along the longer schedule, and says so; with as many, it is done."""
     path = tmp_path / "state.pt"
     first = train(checkpoint=path)
-    with caplog.at_level("WARNING", "onnxnnw.training"):
+    with caplog.at_level("WARNING", "onnxnnw.training.loop"):
         longer = train(replace(RECIPE, epochs=5), checkpoint=path)
     assert "was planned for 3 epochs; now for 5" in caplog.text
     assert longer.history[:3] == first.history
@@ -156,7 +156,7 @@ def test_full_disk_leaves_the_last_checkpoint(tmp_path):
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that the limit is an error, as a full disk is
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
-        from onnxnnw.checkpoints import save_checkpoint
+        from onnxnnw.training.checkpoints import save_checkpoint
 
         with pytest.raises(CannotLook, match=r"cannot write the checkpoint .* the last good one"):
             save_checkpoint(torch.load(path, weights_only=True), [path])

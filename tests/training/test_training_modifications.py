@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from onnxnnw.enrolment import embed
+from onnxnnw.enrolment.enrol import embed
 from onnxnnw.errors import MissingData, UnsupportedNetwork, UsageError
 from onnxnnw.exporters.base import export
 from onnxnnw.modifications.base import apply, find_modification
-from onnxnnw.networks import find_network, measure
-from onnxnnw.records import load_record
+from onnxnnw.records.record import load_record
 from onnxnnw.runtime import open_runtime
 from onnxnnw.tasks.classification import Classification
-from onnxnnw.verification import verify
-from tests.images import write_classes
+from onnxnnw.training.networks import find_network, measure
+from onnxnnw.verification.verify import verify
+from tests.support.images import write_classes
 
 SMALL = {"network": "resnet8", "size": "small", "threads": 1}
 

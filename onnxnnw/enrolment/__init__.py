@@ -1,0 +1,1 @@
+"""Network and key -> record, and the marked copy."""

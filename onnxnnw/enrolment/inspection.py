@@ -1,0 +1,106 @@
+"""What a network is made of, as far as traceability is concerned: a summary that reads no weights."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from onnxnnw.accounting.account import Account, account_of
+from onnxnnw.graph import Slot, find_slots
+from onnxnnw.network_file.file import open_network
+from onnxnnw.records.positions import ANCHORS
+
+__all__ = ["FORMAT", "Inspection", "Weight", "inspect"]
+
+FORMAT = "onnxnnw/inspection/1"
+MAX_ENTRIES = 1000
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One live weight.
+
+    Attributes:
+        mark: ``yes``, ``fingerprint only`` or ``no``, by its structure alone.
+    """
+
+    name: str
+    use: str
+    shape: tuple[int, ...]
+    stored_as: str
+    elements: int
+    mark: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The live weights of a network.
+
+    Attributes:
+        account: Everything that is stored, by kind; see ``accounting.account``.
+        room_to_embed, room_to_fingerprint: Largest N, an upper bound: dead rows and formula tables are not known yet.
+    """
+
+    weights: tuple[Weight, ...]
+    live_elements: int
+    room_to_embed: int
+    room_to_fingerprint: int
+    dead_tensors: int
+    not_understood: tuple[str, ...]
+    account: Account
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented form, see docs/json-formats.md."""
+        account = self.account
+        return {
+            "format": FORMAT,
+            "weights": [asdict(weight) for weight in self.weights],
+            "live_elements": self.live_elements,
+            "room_to_embed": self.room_to_embed,
+            "room_to_fingerprint": self.room_to_fingerprint,
+            "dead_tensors": self.dead_tensors,
+            "not_understood": list(self.not_understood),
+            "account": {
+                **{kind.replace(" ", "_"): amount for kind, amount in account.amounts.items()},
+                "entries": [asdict(entry) for entry in account.entries[:MAX_ENTRIES]],
+            },
+        }
+
+
+def inspect(model: Path | str) -> Inspection:
+    """List the live weights of an ONNX file.
+
+    Raises:
+        CannotLook: The file cannot be read.
+    """
+    with open_network(model, for_writing=True) as network:
+        view = find_slots(network)
+        account = account_of(network, view)
+        network.check_unchanged()
+    embeddable = [slot for slot in view.slots if not slot.read_only and not slot.shared]
+    readable = [slot for slot in view.slots if not slot.shared]
+    weights = tuple(
+        Weight(slot.name, slot.use, slot.shape, _stored_as(slot), slot.size, _mark(slot)) for slot in view.slots
+    )
+    return Inspection(
+        weights=weights,
+        live_elements=sum(slot.size for slot in view.slots),
+        room_to_embed=_room(embeddable, len(view.slots)),
+        room_to_fingerprint=_room(readable, len(view.slots)),
+        dead_tensors=len(view.dead),
+        not_understood=tuple(view.not_understood),
+        account=account,
+    )
+
+
+def _room(slots: list[Slot], all_slots: int) -> int:
+    return max(0, sum(slot.size for slot in slots) // 2 - ANCHORS * all_slots)
+
+
+def _mark(slot: Slot) -> str:
+    if slot.shared:
+        return "no"
+    return "fingerprint only" if slot.read_only else "yes"
+
+
+def _stored_as(slot: Slot) -> str:
+    return " < ".join([*reversed(slot.constant.operations()), slot.tensor.type_name][::-1])

@@ -1,0 +1,232 @@
+"""An opened network: every stored tensor has a name, a type, a shape and a place, and is read on demand."""
+
+import math
+import os
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto
+
+from onnxnnw.errors import FileChanged, UnreadableExternalData, UnreadableNetwork
+from onnxnnw.network_file import wire
+from onnxnnw.network_file.stored import (
+    MAX_DIMENSIONS,
+    Source,
+    StoredTensor,
+    byte_length,
+    holds,
+    identity_of,
+    inline_values,
+    possible,
+)
+
+__all__ = ["Network", "open_network"]
+
+_TYPES = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
+_VALUE_FIELDS = frozenset(
+    ("raw_data", "float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
+)
+
+_ORT = b"ORTM"
+"""What a flatbuffer of onnxruntime has from its fifth byte on."""
+
+
+class Network:
+    """An opened ONNX file; a context manager. Nothing but its skeleton is in memory.
+
+    Attributes:
+        path: The model file.
+        model: The skeleton as a ModelProto: everything but large payloads.
+        skeleton_size: Bytes outside large tensors.
+    """
+
+    def __init__(self, path: Path, source: Source, skeleton: wire.Skeleton) -> None:
+        self.path = path
+        self._source = source
+        self._external: dict[str, Source] = {}
+        self._cuts, self._key = skeleton.cuts, skeleton.key
+        self.skeleton_size = len(skeleton.data)
+        self.model = onnx.ModelProto()
+        try:
+            self.model.ParseFromString(skeleton.data)
+        except DecodeError as error:
+            raise UnreadableNetwork(f"{path}: not a readable ONNX file (damaged, or not ONNX at all)") from error
+        if not self.model.HasField("graph"):
+            raise UnreadableNetwork(f"{path}: holds no graph, so it is not an ONNX network")
+        if self.model.ByteSize() != len(skeleton.data):  # something was merged or overwritten: look at every message
+            wire.cut(source.descriptor, source.size, large=1)
+
+    def __enter__(self) -> "Network":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all files; reading tensors is no longer possible."""
+        for source in self.sources:
+            os.close(source.descriptor)
+        self._external = {}
+
+    @property
+    def sources(self) -> list[Source]:
+        """The model file, then the external files that were opened so far."""
+        return [self._source, *self._external.values()]
+
+    def check_unchanged(self) -> None:
+        """Make sure that what was read is what is still there.
+
+        Raises:
+            FileChanged: Size, modification time or inode of a file differ from when it was opened.
+        """
+        for source in self.sources:
+            if not source.unchanged():
+                raise FileChanged(f"{str(source.path)!r}: the file changed while it was read")
+
+    def tensor(self, proto: TensorProto, name: str | None = None) -> StoredTensor:
+        """A TensorProto of the skeleton as a stored tensor.
+
+        Raises:
+            UnreadableNetwork: Its type, shape and values contradict each other.
+        """
+        name = proto.name if name is None else name
+        try:
+            return self._tensor(proto, name)
+        except UnreadableNetwork as error:
+            raise type(error)(f"{self.path}: tensor {name[:80]!r}: {error}") from None
+
+    def _tensor(self, proto: TensorProto, name: str) -> StoredTensor:
+        if len(proto.dims) > MAX_DIMENSIONS:
+            raise UnreadableNetwork(f"more than {MAX_DIMENSIONS} dimensions")
+        shape = tuple(proto.dims[:])
+        size = math.prod(shape)
+        if (shape and min(shape) < 0) or (not size and not possible(shape)):
+            raise UnreadableNetwork(f"impossible shape {list(shape)[:8]}")
+        if proto.data_type not in _TYPES:
+            raise UnreadableNetwork(f"unknown element type {proto.data_type}")
+        if type(name) is not str:
+            raise UnreadableNetwork("its name is no readable text")
+        if proto.HasField("segment"):
+            raise UnreadableNetwork("segmented tensors are not supported by any runtime")
+        expected = byte_length(proto.data_type, size)
+        cuts, entries = self._split_entries(proto)
+        present = [field.name for field, _ in proto.ListFields() if field.name in _VALUE_FIELDS]
+        external = proto.data_location == TensorProto.EXTERNAL
+        if len(present) + len(cuts) > 1 or (external and (present or cuts)):
+            raise UnreadableNetwork("its values are stored twice; readers would disagree")
+        if external:
+            return self._external_tensor(proto, name, shape, expected, entries)
+        if cuts and (cuts[0].kind == "raw" or holds(cuts[0].kind + "_data", proto.data_type)):
+            kind = cuts[0]
+            if kind.length != expected:
+                raise UnreadableNetwork(f"shape {list(shape)} needs {expected} bytes, but {kind.length} are stored")
+            return StoredTensor(name, proto.data_type, shape, kind.kind, self._source, kind.offset)
+        if cuts:
+            raise UnreadableNetwork("its values are in a field of another element type")
+        inline = inline_values(proto, size, expected, present[0] if present else "")
+        return StoredTensor(name, proto.data_type, shape, "inline", inline=inline)
+
+    def _split_entries(self, proto: TensorProto) -> tuple[list[wire.Cut], dict[str, str]]:
+        cuts, entries = [], {}
+        for entry in proto.external_data[:]:
+            if entry.key == self._key:
+                cuts.append(self._cuts[int(entry.value)])
+            elif entry.key in entries:
+                raise UnreadableNetwork(f"external data has {entry.key[:80]!r} twice; readers would disagree")
+            else:
+                entries[entry.key] = entry.value
+        return cuts, entries
+
+    def _external_tensor(
+        self, proto: TensorProto, name: str, shape: tuple[int, ...], expected: int, entries: dict[str, str]
+    ) -> StoredTensor:
+        if expected < 0:
+            raise UnreadableExternalData("strings cannot be external")
+        source = self._open_external(entries.get("location", ""))
+        numbers = []
+        for key in ("offset", "length"):
+            text = entries.get(key, "") or ("0" if key == "offset" else str(expected))
+            if not (text.isascii() and text.isdigit() and len(text) < 20):
+                raise UnreadableExternalData(f"external {key} {text[:40]!r} is no non-negative integer")
+            numbers.append(int(text))
+        offset, length = numbers
+        if length != expected:
+            raise UnreadableExternalData(
+                f"shape {list(shape)} needs {expected} bytes, but its external length is {length}"
+            )
+        if offset + length > source.size:
+            raise UnreadableExternalData(
+                f"ends at byte {offset + length} of {source.path.name!r}, which has {source.size}"
+            )
+        return StoredTensor(name, proto.data_type, shape, "external", source, offset)
+
+    def _open_external(self, location: str) -> Source:
+        if location not in self._external:
+            wanted, real = self._allowed(location)
+            source = _open_source(real, UnreadableExternalData, f"external data {location[:80]!r}")
+            if source.identity == self._source.identity:
+                os.close(source.descriptor)
+                raise UnreadableExternalData("the model file itself is given as its external data")
+            self._external[location] = replace(source, path=wanted)
+        return self._external[location]
+
+    def _allowed(self, location: str) -> tuple[Path, Path]:
+        """The path of external data as the network has it, and where it really leads."""
+        if not isinstance(location, str):  # protobuf hands out bytes where a text is no UTF-8
+            raise UnreadableExternalData("an external location is no readable text")
+        shown = f"external location {location[:80]!r}"
+        parts = location.replace("\\", "/").split("/")
+        if not location or "\0" in location or ".." in parts or location.startswith(("/", "\\")) or ":" in parts[0]:
+            raise UnreadableExternalData(f"{shown} is not a relative path below the model's folder")
+        wanted = self.path.parent / location
+        try:
+            real = wanted.resolve(strict=True)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise UnreadableExternalData(f"{shown} leads to nothing beside {self.path.name}") from error
+        folders = (self.path.parent.resolve(), self.path.resolve().parent)
+        if not any(real.is_relative_to(folder) for folder in folders):
+            raise UnreadableExternalData(f"{shown} leads outside the model's folder")
+        return wanted, real
+
+
+def _open_source(path: Path, error: type[UnreadableNetwork], shown: str) -> Source:
+    """Open a regular file without ever waiting on a pipe or a device."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as reason:
+        text = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
+        raise error(f"{shown}: cannot be opened: {text}") from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise error(f"{shown}: is not a regular file")
+    return Source(path, descriptor, status.st_size, identity_of(status))
+
+
+def open_network(path: Path | str, *, for_writing: bool = False) -> Network:
+    """Open an ONNX file without loading its weights.
+
+    Args:
+        path: The model file; external data is looked for beside it.
+        for_writing: Locate the bytes of every tensor, however small, so that ``patch`` can change them.
+
+    Raises:
+        UnreadableNetwork: Not an ONNX file, damaged, or one of the refused constructions of docs/security.md.
+    """
+    path = Path(path)
+    source = _open_source(path, UnreadableNetwork, str(path))
+    try:
+        if wire.read_exactly(source.descriptor, min(8, source.size), 0)[4:] == _ORT:
+            raise UnreadableNetwork(
+                "is in onnxruntime's own format (.ort), not ONNX; look at the ONNX file it was made from"
+            )
+        skeleton = wire.cut(source.descriptor, source.size, 1 if for_writing else wire.LARGE)
+        return Network(path, source, skeleton)
+    except BaseException as error:
+        os.close(source.descriptor)
+        if isinstance(error, UnreadableNetwork) and not str(error).startswith(str(path)):
+            raise type(error)(f"{path}: {error}") from None
+        raise

@@ -1,0 +1,311 @@
+"""Changed bytes into a copy, atomically: everything else stays as it is, byte for byte.
+
+External data is written beside the output first, the model last: *the rename of the model is the commit*. A process that is
+killed may leave a ``.partial`` file, never a torn network.
+"""
+
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxnnw.errors import UnsupportedNetwork, UsageError
+from onnxnnw.network_file import wire
+from onnxnnw.network_file.file import Network, open_network
+from onnxnnw.network_file.relocation import relocate
+from onnxnnw.network_file.stored import Array, Source, StoredTensor, identity_of
+
+__all__ = [
+    "Edit",
+    "atomic_copy",
+    "atomic_file",
+    "external_name",
+    "refuse_own_files",
+    "refuse_place",
+    "rewritten",
+    "write_patched",
+    "write_whole",
+]
+
+_ALIGNMENT = 4096
+_RECORD = b'{"bound":'
+"""How every record begins."""
+
+_COPY_CHUNK = 2**24
+
+
+class Edit(NamedTuple):
+    """New stored values at flat stored positions, in this order; neighbours, given as a range, are written at once."""
+
+    tensor: StoredTensor
+    positions: NDArray[np.int64] | range
+    content: bytes
+
+
+def rewritten(tensor: StoredTensor, blocks: Iterable[Array]) -> Iterator[Edit]:
+    """New values of a whole tensor: flat, in order, in blocks of any length."""
+    start = 0
+    for block in blocks:
+        yield Edit(tensor, range(start, start + block.size), tensor.encode(block))
+        start += block.size
+    assert start == tensor.size
+
+
+def write_patched(
+    network: Network, out: Path | str, edits: Iterable[Edit], before_commit: Callable[[], object] = lambda: None
+) -> None:
+    """Write a copy of a network with changed weights.
+
+    Args:
+        network: Opened with ``for_writing=True``.
+        out: Where to write; an existing file is replaced when everything is on the disk.
+        edits: Consumed one at a time, so a generator can stream a network larger than memory.
+        before_commit: Called when all is written and nothing is visible yet; what it raises leaves no output.
+
+    Raises:
+        UsageError: The output is a folder, the input, or its external data.
+        UnsupportedNetwork: A tensor cannot be changed in place.
+        FileChanged: The input changed meanwhile; nothing is left behind.
+    """
+    out = Path(out)
+    refuse_own_files(network, out)
+    model, *external = _all_sources(network)
+    with atomic_file(out) as target:
+        if not external:
+            _copy(model, target, 0)
+            _apply(edits, {model.path: _Target(target, [(0, model.size, 0)])})
+            network.check_unchanged()
+            before_commit()
+            return
+        mine = {source.identity for source in external}
+        stale = [p for p in _own_external_files(out) if identity_of(p.stat()) not in mine] if out.exists() else []
+        location = external_name(out)
+        bases = _external_bases(external)
+        with atomic_file(out.with_name(location)) as data:
+            targets = {model.path: _Target(target, _write_relocated(network, target, bases, location))}
+            for source in external:
+                _copy(source, data, bases[source.path])
+                targets[source.path] = _Target(data, [(0, source.size, bases[source.path])])
+            _apply(edits, targets)
+            network.check_unchanged()
+            before_commit()
+    for path in stale:
+        path.unlink(missing_ok=True)
+
+
+def refuse_own_files(network: Network, out: Path) -> None:
+    """Refuse an output that would destroy what it is made from, before hours of work and not after them.
+
+    Raises:
+        UsageError: It is the network or holds its external data, or nothing may be written there; see ``refuse_place``.
+    """
+    refuse_place(out)
+    if not out.exists():
+        return
+    model, *external = _all_sources(network)
+    if out.samefile(model.path):
+        raise UsageError(f"{out}: input and output are the same file; give another place for the output")
+    if any(out.samefile(source.path) for source in external):
+        raise UsageError(f"{out}: holds weights of the input {network.path}; give another place for the output")
+
+
+class _Target(NamedTuple):
+    """Where the bytes of one input file went: descriptor, and ranges (start, stop, new start)."""
+
+    descriptor: int
+    ranges: list[tuple[int, int, int]]
+
+    def place(self, offset: int) -> int:
+        """The new offset of what lay at ``offset``."""
+        return next(new + offset - start for start, stop, new in self.ranges if start <= offset < stop)
+
+
+def refuse_place(path: Path) -> None:
+    """Refuse to replace what is no file of ours to replace.
+
+    Raises:
+        UsageError: There is no such folder, or something else than a plain file stands there, or a record.
+    """
+    if not path.parent.is_dir():
+        raise UsageError(f"{path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder, not a file to write")
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise UsageError(f"{path}: is a device or a pipe, not a file to write")
+    try:
+        with path.open("rb") as file:
+            begin = file.read(len(_RECORD))
+    except OSError:
+        return  # it can be replaced without being read
+    if begin == _RECORD:
+        raise UsageError(f"{path}: is a record, the only copy of a secret; it is never overwritten")
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[int]:
+    """A descriptor of a new file that takes its name only when the block ends well and its bytes are on the disk.
+
+    Raises:
+        UsageError: What stands there must not be replaced: a folder, a device, a record.
+    """
+    refuse_place(path)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            yield descriptor
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_whole(path: Path, content: bytes | memoryview) -> None:
+    """Write a file that appears whole or not at all; an older one of this name stays until then."""
+    with atomic_file(path) as descriptor, os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(content)
+
+
+def _all_sources(network: Network) -> list[Source]:
+    """The model file and every external file that it refers to."""
+    for proto in _tensors(network):
+        if proto.data_location == 1:
+            network.tensor(proto)
+    return network.sources
+
+
+def _tensors(network: Network) -> Iterator[Any]:
+    """Every TensorProto of the skeleton, wherever it stands."""
+    stack: list[Any] = [network.model]
+    while stack:
+        message = stack.pop()
+        if message.DESCRIPTOR.name == "TensorProto":
+            yield message
+            continue
+        schema = wire.schema_of(message.DESCRIPTOR)
+        for descriptor, value in message.ListFields():
+            field = schema.fields[descriptor.number]
+            if field.child is not None:
+                stack += value if field.repeated else [value]
+
+
+def _copy(source: Source, target: int, offset: int) -> None:
+    """Copy a file's bytes, in the kernel where it can."""
+    position = 0
+    os.lseek(target, offset, os.SEEK_SET)
+    while position < source.size:
+        count = min(_COPY_CHUNK, source.size - position)
+        try:
+            done = os.copy_file_range(source.descriptor, target, count, position, offset + position)
+        except (OSError, AttributeError):
+            _copy_through_memory(source, target, offset, position)
+            return
+        if done == 0:
+            wire.read_exactly(source.descriptor, 1, position)  # raises: the file became shorter
+        position += done
+
+
+def _copy_through_memory(source: Source, target: int, offset: int, position: int) -> None:
+    while position < source.size:
+        count = min(_COPY_CHUNK, source.size - position)
+        _write(target, wire.read_exactly(source.descriptor, count, position), offset + position)
+        position += count
+
+
+def _write(target: int, content: bytes | memoryview, offset: int) -> None:
+    view = memoryview(content)
+    while view:
+        done = os.pwrite(target, view, offset)
+        view, offset = view[done:], offset + done
+
+
+def _apply(edits: Iterable[Edit], targets: dict[Path, _Target]) -> None:
+    for edit in edits:
+        _write_edit(edit, targets)
+        del (
+            edit
+        )  # its bytes would stand where the next edit is computed: in the middle of the memory that was just freed
+
+
+def _write_edit(edit: Edit, targets: dict[Path, _Target]) -> None:
+    tensor, positions, content = edit
+    if tensor.read_only or tensor.source is None:
+        raise UnsupportedNetwork(f"cannot be changed in place: {tensor.read_only}")
+    target = targets[tensor.source.path]
+    start, width = target.place(tensor.offset), tensor.itemsize
+    if isinstance(positions, range):
+        assert positions.step == 1
+        assert len(content) == len(positions) * width
+        _write(target.descriptor, content, start + positions.start * width)
+        return
+    for index, position in enumerate(positions.tolist()):
+        _write(target.descriptor, content[index * width : (index + 1) * width], start + position * width)
+
+
+def _external_bases(sources: list[Source]) -> dict[Path, int]:
+    """Where each external file begins in the one that is written."""
+    bases, end = {}, 0
+    for source in sources:
+        bases[source.path] = end
+        end += -(-source.size // _ALIGNMENT) * _ALIGNMENT
+    return bases
+
+
+def external_name(out: Path) -> str:
+    """``OUT.onnx.data``, or a new name where that is taken: an older network may still need it."""
+    name = f"{out.name}.data"
+    return name if not out.with_name(name).exists() else f"{out.name}.{secrets.token_hex(4)}.data"
+
+
+def _own_external_files(out: Path) -> list[Path]:
+    """The external files that an earlier output of this name refers to and that carry its name."""
+    try:
+        with open_network(out) as old:
+            names = {s.path.name for s in _all_sources(old)[1:] if s.path.parent == out.parent}
+    except Exception:  # whatever stands there, it is about to be replaced
+        return []
+    return [out.with_name(name) for name in names if name.startswith(f"{out.name}.") and name.endswith(".data")]
+
+
+def _write_relocated(
+    network: Network, target: int, bases: dict[Path, int], location: str
+) -> list[tuple[int, int, int]]:
+    """Write the model file with external tensors pointing to the new file, all else byte for byte; where ranges went."""
+    source = network.sources[0]
+    position = 0
+    ranges = []
+
+    def place(old: str) -> tuple[str, int]:
+        return location, bases[network.path.parent / old]
+
+    for piece in relocate(wire.Reader(source.descriptor, source.size), place):
+        if isinstance(piece, bytes):
+            _write(target, piece, position)
+            position += len(piece)
+            continue
+        start, stop = piece
+        ranges.append((start, stop, position))
+        for at in range(start, stop, _COPY_CHUNK):
+            content = wire.read_exactly(source.descriptor, min(_COPY_CHUNK, stop - at), at)
+            _write(target, content, position)
+            position += len(content)
+    return ranges
+
+
+def atomic_copy(source: Path, out: Path) -> None:
+    """Copy a finished file to its place, atomically."""
+    with source.open("rb") as file, atomic_file(out) as target:
+        position = 0
+        while chunk := file.read(_COPY_CHUNK):
+            _write(target, chunk, position)
+            position += len(chunk)

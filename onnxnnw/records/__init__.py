@@ -1,0 +1,1 @@
+"""What a tracker keeps: key, positions, slot table, and the record itself."""

@@ -1,0 +1,260 @@
+"""Where a mark lies: positions, anchors and control reads, from a key and a slot table; stored nowhere.
+
+Every method shares the anchors, by which a candidate's slots are recognised; they never lie on the mark.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxnnw.errors import CapacityError, UnreadableRecord
+from onnxnnw.records.key import Key
+from onnxnnw.records.record import Record
+from onnxnnw.records.slot_table import SlotEntry
+
+__all__ = [
+    "ANCHORS",
+    "CONTROLS",
+    "NO_PLAN",
+    "SAMPLES",
+    "Plan",
+    "anchor_positions",
+    "anchors_of",
+    "capacity",
+    "control_positions",
+    "draw_positions",
+    "draws",
+    "places_of",
+    "plan_of",
+    "sample_positions",
+]
+
+Positions = NDArray[np.int64]
+
+ANCHORS = 32
+"""Anchors per slot: 8 lose the right slot once weights have drifted to r = .8."""
+
+MAX_ANCHORS = 1024
+
+CONTROLS = 8
+"""Control reads per position of a fingerprint."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The ordered positions I.
+
+    Attributes:
+        slots: Slot number of each position.
+        positions: Flat canonical position in its slot.
+    """
+
+    slots: Positions
+    positions: Positions
+
+    @property
+    def numbers(self) -> list[int]:
+        """The slots that hold positions, ascending (``np.unique`` would import numpy.ma, which costs every start)."""
+        return sorted(set(self.slots.tolist()))
+
+    def of(self, slot: int) -> Positions:
+        """The positions in one slot, in the order of I."""
+        positions: Positions = self.positions[self.slots == slot]
+        return positions
+
+
+NO_PLAN = Plan(np.empty(0, np.int64), np.empty(0, np.int64))
+"""Where the mark of a method without positions lies."""
+
+
+def capacity(entries: Sequence[SlotEntry]) -> int:
+    """M: elements among which positions are drawn."""
+    return sum(entry.capacity for entry in entries)
+
+
+def draw_positions(
+    key: Key, context: bytes, entries: Sequence[SlotEntry], count: int, skipped: Sequence[int] = ()
+) -> Plan:
+    """Draw I uniformly without replacement over the eligible elements.
+
+    Args:
+        key: The secret.
+        context: c1 of the record.
+        entries: The slot table.
+        count: N.
+        skipped: Ordinals of accepted draws to leave out, because another mark holds those positions.
+
+    Raises:
+        CapacityError: N and the anchors together exceed half of the eligible elements.
+    """
+    total = capacity(entries)
+    needed = count + ANCHORS * len(entries)
+    if 2 * needed > total:
+        room = max(0, total // 2 - ANCHORS * len(entries))
+        raise CapacityError(
+            f"{count} positions do not fit: the network has {total:,} eligible weights in {len(entries)} slots, "
+            f"which is room for {room:,} positions"
+        )
+    drawn = draws(key, context, entries, count + len(skipped))
+    out = np.asarray(skipped, np.int64)
+    return Plan(np.delete(drawn.slots, out), np.delete(drawn.positions, out))
+
+
+def draws(key: Key, context: bytes, entries: Sequence[SlotEntry], count: int) -> Plan:
+    """The first draws of a key, whether or not a mark of so many would be allowed."""
+    sizes = np.array([entry.capacity for entry in entries], np.int64)
+    drawn = key.stream("nct/positions", context).indices(count, int(sizes.sum()))
+    ends = np.cumsum(sizes)
+    slots = np.searchsorted(ends, drawn, side="right").astype(np.int64)
+    positions = drawn - (ends - sizes)[slots]
+    for slot, entry in enumerate(entries):
+        if entry.dead_rows and entry.eligible:
+            chosen = slots == slot
+            positions[chosen] = _skip_dead(positions[chosen], entry)
+    return Plan(slots, positions)
+
+
+def _skip_dead(inside: Positions, entry: SlotEntry) -> Positions:
+    """Index among the elements of live rows -> flat canonical position."""
+    if not entry.dead_rows:
+        return inside
+    return _live_row(entry, inside // entry.row_size) * entry.row_size + inside % entry.row_size
+
+
+def _live_row(entry: SlotEntry, number: Positions) -> Positions:
+    """The ``number``-th live row; costs nothing for rows that a record merely claims."""
+    dead = np.asarray(entry.dead_rows, np.int64)
+    rows: Positions = number + np.searchsorted(dead - np.arange(dead.size), number, side="right")
+    return rows
+
+
+def _number_of_live_row(entry: SlotEntry, row: Positions) -> Positions:
+    """How many live rows come before a live row: the inverse of ``_live_row``."""
+    numbers: Positions = row - np.searchsorted(np.asarray(entry.dead_rows, np.int64), row)
+    return numbers
+
+
+def plan_of(record: Record) -> Plan:
+    """The positions of a record.
+
+    Raises:
+        UnreadableRecord: Its slot table has no room for them.
+    """
+    skipped = record.arrays.get("skipped", np.empty(0, "<i8"))
+    count = record.number_of_positions
+    if skipped.dtype.kind != "i" or (skipped.size and (skipped[0] < 0 or (np.diff(skipped) <= 0).any())):
+        raise UnreadableRecord("the record's array 'skipped' is impossible")
+    if skipped.size and skipped[-1] >= count + skipped.size:
+        raise UnreadableRecord("the record's array 'skipped' is impossible")
+    try:
+        return draw_positions(record.key, record.positions_context, record.slots, count, skipped.tolist())
+    except (CapacityError, IndexError) as error:
+        raise UnreadableRecord(f"the record contradicts itself: {error}") from None
+
+
+def anchor_positions(record: Record, plan: Plan) -> list[Positions]:
+    """Positions outside the mark by which slots are recognised: up to so many per slot as the record says.
+
+    Raises:
+        UnreadableRecord: It says an impossible number.
+    """
+    wanted = record.parameters.get("anchors", ANCHORS)
+    if not isinstance(wanted, int) or not 1 <= wanted <= MAX_ANCHORS:
+        raise UnreadableRecord("the record's parameter 'anchors' is impossible")
+    out = []
+    for number, entry in enumerate(record.slots):
+        barred = np.sort(plan.of(number))
+        live = entry.live_rows * entry.row_size
+        count = max(0, min(wanted, live - barred.size))
+        stream = record.key.stream(f"anchors/{number}", record.positions_context)
+        inside = barred
+        if entry.dead_rows:
+            row = _number_of_live_row(entry, barred // entry.row_size)
+            inside = row * entry.row_size + barred % entry.row_size
+        out.append(_skip_dead(stream.indices(count, live, inside.tolist()), entry))
+    return out
+
+
+SAMPLES = 512
+"""Elements of all slots that are looked at to say how much of a candidate is explained, beside the anchors."""
+
+MAX_SAMPLES = 2**16
+
+
+def sample_positions(record: Record, plan: Plan, anchors: Sequence[Positions]) -> list[Positions]:
+    """Positions outside mark and anchors, in every slot in proportion to its size; none in older records.
+
+    Raises:
+        UnreadableRecord: The record says an impossible number.
+    """
+    wanted = record.parameters.get("samples", 0)
+    if not isinstance(wanted, int) or not 0 <= wanted <= MAX_SAMPLES:
+        raise UnreadableRecord("the record's parameter 'samples' is impossible")
+    sizes = [entry.live_rows * entry.row_size for entry in record.slots]
+    total = max(1, sum(sizes))
+    out = []
+    for number, entry in enumerate(record.slots):
+        taken = np.sort(np.concatenate([plan.of(number), anchors[number]]))
+        count = max(0, min(-(-wanted * sizes[number] // total), sizes[number] - taken.size)) if wanted else 0
+        stream = record.key.stream(f"samples/{number}", record.positions_context)
+        if entry.dead_rows:
+            row = _number_of_live_row(entry, taken // entry.row_size)
+            taken = row * entry.row_size + taken % entry.row_size
+        out.append(_skip_dead(stream.indices(count, sizes[number], taken.tolist()), entry) if count else taken[:0])
+    return out
+
+
+def anchors_of(record: Record) -> list[Positions]:
+    """The anchors of a record; one of a method without positions has anchors all the same."""
+    return anchor_positions(record, plan_of(record) if "positions" in record.parameters else NO_PLAN)
+
+
+def control_positions(record: Record, plan: Plan) -> Positions:
+    """For each position, 8 others that share its structure but not its origin.
+
+    The same canonical column in other live out-rows; for a table of rows (Gather), other columns of the same row. They
+    are drawn without replacement: the k-th is word k of the position modulo the number of others still left.
+
+    Returns:
+        (N, 8); -1 where a slot has fewer others.
+    """
+    count = plan.positions.size
+    words = np.frombuffer(record.key.stream("nct/controls", record.positions_context).take(count * CONTROLS * 8), "<u8")
+    row_size = np.array([entry.row_size for entry in record.slots], np.int64)[plan.slots]
+    gather = np.array([entry.layout == "gather" for entry in record.slots])[plan.slots]
+    row, column = plan.positions // row_size, plan.positions % row_size
+    lines = np.where(gather, row_size, np.array([entry.live_rows for entry in record.slots], np.int64)[plan.slots])
+    own = np.where(gather, column, 0)
+    for slot in sorted(set(plan.slots[~gather].tolist())):
+        chosen = plan.slots == slot
+        own[chosen] = _number_of_live_row(record.slots[slot], row[chosen])
+    drawn = _distinct_others(words.reshape(count, CONTROLS), lines, own)
+    out = np.where(gather[:, None], row[:, None] * row_size[:, None] + drawn, -1)
+    for slot in sorted(set(plan.slots[~gather].tolist())):
+        chosen = np.flatnonzero(plan.slots == slot)
+        rows = _live_row(record.slots[slot], drawn[chosen].clip(0))
+        out[chosen] = rows * row_size[chosen, None] + column[chosen, None]
+    out[drawn < 0] = -1
+    return out
+
+
+def _distinct_others(words: NDArray[np.uint64], lines: Positions, own: Positions) -> Positions:
+    """Per row of words: distinct numbers below ``lines`` other than ``own``; -1 where none are left."""
+    none_left = np.iinfo(np.int64).max
+    taken = [own]
+    for k in range(words.shape[1]):
+        left = lines - 1 - k
+        value = (words[:, k] % np.maximum(left, 1).astype(np.uint64)).astype(np.int64)
+        for other in np.sort(taken, axis=0):
+            value += value >= other
+        taken.append(np.where(left > 0, value, none_left))
+    drawn = np.stack(taken[1:], axis=1)
+    return np.where(drawn == none_left, -1, drawn)
+
+
+def places_of(record: Record) -> set[tuple[str, int]]:
+    """The positions by name: what two marks in one network may share."""
+    plan = plan_of(record)
+    return {(record.slots[s].name, p) for s, p in zip(plan.slots.tolist(), plan.positions.tolist(), strict=True)}

@@ -1,0 +1,150 @@
+"""Results become one HTML page that needs nothing else: no network, no other file, whatever the names in it say."""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from itertools import groupby
+from typing import Any
+
+from onnxnnw.errors import MissingExtra
+from onnxnnw.report.figures.drawing import inline_svg
+from onnxnnw.report.figures.panels import Plate
+from onnxnnw.report.page.provenance import Ledger
+from onnxnnw.report.page.summary import Summary
+from onnxnnw.report.results import Results
+from onnxnnw.report.settings import method_name
+from onnxnnw.report.tables.table import NOT_MEASURED, Entry, Group, Sheet
+from onnxnnw.standard.contradictions import CONTRADICTIONS
+
+__all__ = ["Chapter", "chapters", "render_page"]
+
+_TITLES: Mapping[str, str] = {
+    "fingerprints": "Fingerprints: unicity and search",
+    "false positives": "Networks without the mark",
+    "samples": "Samples of the standard (Tables 22 and 23)",
+    "cost": "Computational cost",
+}
+SHORTLY = {NOT_MEASURED: "not measured"}
+_FIRST = ("nct watermark", "rtw watermark", "tbw watermark")
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A heading with the figures and tables under it."""
+
+    id: str
+    title: str
+    plates: tuple[Plate, ...]
+    sheets: tuple[Sheet, ...]
+
+    @property
+    def measured(self) -> tuple[Sheet, ...]:
+        """Tables with something measured in them, and those that never compare."""
+        return tuple(sheet for sheet in self.sheets if sheet.measured or sheet.number is None)
+
+    @property
+    def blocks(self) -> tuple[tuple[tuple[Plate, ...], tuple[Sheet, ...]], ...]:
+        """Figures and tables, topic by topic in the order of the tables."""
+        topics = dict.fromkeys([s.topic for s in self.measured] + [p.topic for p in self.plates])
+        return tuple(
+            (
+                tuple(plate for plate in self.plates if plate.topic == topic),
+                tuple(sheet for sheet in self.measured if sheet.topic == topic),
+            )
+            for topic in topics
+        )
+
+    @property
+    def published_only(self) -> tuple[Sheet, ...]:
+        """Tables of the standard of which the campaign measured nothing."""
+        return tuple(sheet for sheet in self.sheets if not sheet.measured and sheet.number is not None)
+
+
+def chapters(sheets: Sequence[Sheet], plates: Sequence[Plate]) -> tuple[Chapter, ...]:
+    """Tables and figures under their headings: the standard's methods, other methods, then what concerns all."""
+    names = [
+        name for name in dict.fromkeys([s.chapter for s in sheets] + [p.chapter for p in plates]) if name != "summary"
+    ]
+    methods = [name for name in names if name not in _TITLES]
+    order = [*(n for n in _FIRST if n in methods), *(n for n in methods if n not in _FIRST)]
+    return tuple(
+        Chapter(
+            f"chapter-{number}",
+            _TITLES.get(name) or method_name(*name.rsplit(" ", 1)),
+            tuple(plate for plate in plates if plate.chapter == name),
+            tuple(sheet for sheet in sheets if sheet.chapter == name),
+        )
+        for number, name in enumerate([*order, *(name for name in _TITLES if name in names)], 1)
+    )
+
+
+def render_page(
+    results: Results, summary: Summary, sheets: Sequence[Sheet], plates: Sequence[Plate], undrawn: int = 0
+) -> str:
+    """The page as text.
+
+    Args:
+        undrawn: Drawings that were left out, which the page says.
+
+    Raises:
+        MissingExtra: jinja2 or matplotlib is not installed.
+    """
+    try:
+        import jinja2
+        from markupsafe import Markup
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "jinja2", "report") from error
+    ledger = Ledger()
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["trials"] = ledger.number
+    environment.filters["svg"] = lambda panel: Markup(inline_svg(panel))
+    script, style = _template("page.js"), _template("page.css")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    body = environment.from_string(_template("body.html")).render(
+        results=results,
+        summary=summary,
+        undrawn=undrawn,
+        chapters=chapters(sheets, plates),
+        overview=[plate for plate in plates if plate.chapter == "summary"],
+        contradictions=CONTRADICTIONS,
+        header_of=header_of,
+        wordy=wordy,
+        rows_of=lambda sheet: sum(len(group.rows) for group in sheet.groups),
+    )
+    data = ledger.to_json().replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    return environment.from_string(_template("page.html")).render(
+        title=f"Evaluation {results.name}",
+        policy=(
+            f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+        ),
+        style=Markup(style),
+        script=Markup(script),
+        body=Markup(body),
+        data=Markup(data),
+    )
+
+
+def header_of(sheet: Sheet) -> Mapping[str, Any]:
+    """Rows of a table's head: ``over`` as (text, columns) where neighbours share a heading, and whether there is any."""
+    over = [(name, len(list(inner))) for name, inner in groupby(sheet.columns, key=lambda column: column.over)]
+    return {"over": over, "two": any(name for name, _ in over)}
+
+
+def wordy(sheet: Sheet, group: Group, row: Sequence[Entry]) -> Sequence[str]:
+    """What each missing cell says: words once for a row, or for its whole group in the group's heading; dashes then."""
+    said = bool(group.title) and not group.measured and sheet.number is not None
+    partly = any(entry.role == "measured" for entry in row)
+    words = []
+    for entry in row:
+        text = SHORTLY.get(entry.text, entry.text) if entry.role == "missing" else ""
+        words.append("" if said and entry.text in SHORTLY else text)
+        said = said or (entry.role == "missing" and not partly)
+    return words
+
+
+def _template(name: str) -> str:
+    return resources.files("onnxnnw.report.page").joinpath("templates", name).read_text("utf-8")

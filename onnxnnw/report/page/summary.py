@@ -1,0 +1,202 @@
+"""The verdict of a campaign in plain words: sentences first, and the few numbers that carry them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from onnxnnw.report import counts
+from onnxnnw.report.results import Results
+from onnxnnw.report.settings import by_setting, method_name, modification_name, modifications_of, network_name
+from onnxnnw.report.tables.measures import found_entries, impact_entry, metrics_of
+from onnxnnw.report.tables.table import Column, Entry, Group, Sheet, label, note, shared
+from onnxnnw.report.trials import Detection, Searched, Unicity
+
+__all__ = ["Loss", "Summary", "Tile", "summarise", "trials_of"]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A number that carries the verdict; ``good`` is None where neither is meant."""
+
+    entry: Entry
+    caption: str
+    good: bool | None = None
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Where a mark was not found any more: by the strict decision, in so many networks of so many."""
+
+    setting: str
+    modification: str
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What stands first on the page."""
+
+    headline: str
+    subject: str
+    sentences: tuple[str, ...]
+    tiles: tuple[Tile, ...]
+    losses: tuple[Loss, ...]
+    overview: Sheet | None
+    published: int
+    compared: int
+
+
+def summarise(results: Results, sheets: Sequence[Sheet]) -> Summary:
+    """Count what matters, and say it.
+
+    Args:
+        sheets: The standard's, of which published figures are counted.
+    """
+    detections = results.of(Detection)
+    marked = [t for t in detections if t.truth and t.key is None and t.modification is not None]
+    watermarks = [t for t in marked if t.mark is None or t.mark.kind == "watermark"]
+    prints = [t for t in marked if t.mark is not None and t.mark.kind != "watermark"]
+    unmarked = [t for t in detections if not t.truth and t.key is None]
+    wrong = [t for t in detections if t.key is not None]
+    tiles = [
+        *_found(watermarks, "modified networks still carry the mark"),
+        *_found(prints, "modified networks are still known by their fingerprint"),
+        *_accused(wrong, "wrong keys accused a network"),
+        *_accused(unmarked, "questions to unmarked networks found a mark"),
+        *_accused([t for t in results.of(Unicity) if not t.truth], "fingerprints took another network for theirs"),
+        *_search(results.of(Searched)),
+    ]
+    rows = [row for sheet in sheets for group in sheet.groups for row in group.rows]
+    published = {id(entry.cell) for row in rows for entry in row if entry.cell is not None}
+    compared = {place for row in rows for place in _compared(row)}
+    return Summary(
+        _headline(watermarks or prints, wrong or unmarked, "wrong keys" if wrong else "questions to unmarked networks"),
+        _subject(results, detections),
+        tuple(_sentences(watermarks, prints, unmarked, wrong)),
+        tuple(tiles),
+        _losses(marked),
+        _overview(detections),
+        len(published),
+        len(compared),
+    )
+
+
+def _headline(marked: Sequence[Detection], others: Sequence[Detection], what: str) -> str:
+    """The verdict in one sentence; empty where nothing was modified."""
+    if not marked:
+        return ""
+    found = sum(t.verdict.traced for t in marked)
+    watermark = marked[0].mark is None or marked[0].mark.kind == "watermark"
+    said = f"The {'mark' if watermark else 'fingerprint'} was found in {found:,} of {len(marked):,} modified networks"
+    if not others:
+        return f"{said}."
+    return f"{said}; {sum(t.verdict.traced for t in others):,} of {len(others):,} {what} found one."
+
+
+def _overview(trials: Sequence[Detection]) -> Sheet | None:
+    """A row for each setting: what its mark costs, how often it is found, and how often where it is not."""
+    rows = []
+    for setting, own in by_setting(trials).items():
+        marked = [t for t in own if t.truth and t.key is None]
+        modified = [t for t in marked if t.modification is not None]
+        metric = next(iter(metrics_of(marked)), "")
+        impact = impact_entry(marked, metric) if setting.kind == "watermark" else note("none by nature")
+        row = [label(setting.full_name), impact, *found_entries(modified)]
+        for asked in ([t for t in own if not t.truth and t.key is None], [t for t in own if t.key is not None]):
+            row.append(shared(counts.share(sum(t.verdict.traced for t in asked), len(asked)), asked))
+        rows.append(tuple(row))
+    over = "modified networks with the mark found"
+    columns = (
+        Column("setting", numeric=False),
+        Column("impact, %"),
+        Column("standard's decision", over),
+        Column("strict decision", over),
+        Column("unmarked networks", "traced all the same"),
+        Column("wrong keys", "traced all the same"),
+    )
+    return Sheet("overview", "summary", "At a glance", columns, (Group("", tuple(rows)),)) if rows else None
+
+
+def _found(trials: Sequence[Detection], caption: str) -> list[Tile]:
+    share = counts.share(sum(t.verdict.traced for t in trials), len(trials))
+    return [] if share is None else [Tile(shared(share, trials), caption)]
+
+
+def _accused(trials: Sequence[Detection] | Sequence[Unicity], caption: str) -> list[Tile]:
+    hits = sum(t.verdict.traced for t in trials)
+    share = counts.share(hits, len(trials))
+    return [] if share is None else [Tile(shared(share, trials), caption, hits == 0)]
+
+
+def _search(trials: Sequence[Searched]) -> list[Tile]:
+    share = counts.share(sum(t.right for t in trials), len(trials))
+    return [] if share is None else [Tile(shared(share, trials), "searches found the right record first")]
+
+
+def _compared(row: Sequence[Entry]) -> set[int]:
+    """Published figures of a row beside which something was measured: the entry to the right says it."""
+    return {id(left.cell) for left, right in pairwise(row) if left.cell and right.role in ("measured", "note")}
+
+
+def _subject(results: Results, detections: Sequence[Detection]) -> str:
+    settings = by_setting(results.trials)
+    methods = dict.fromkeys(method_name(s.method, s.kind) for s in settings if s.method)
+    networks = dict.fromkeys(network_name(s.network, s.size) for s in settings)
+    models = len({t.model for t in detections})
+    payloads = len({t.payload for t in detections if t.payload is not None})
+    names = f"{_and(list(methods)) or 'Nothing'} on {_and(list(networks)) or 'no network'}"
+    size = f"up to M = {models} trainings of each and D = {payloads} payloads" if detections else ""
+    return ", ".join(part for part in (names, size, f"{len(results.trials):,} trials") if part) + "."
+
+
+def _sentences(
+    watermarks: Sequence[Detection],
+    prints: Sequence[Detection],
+    unmarked: Sequence[Detection],
+    wrong: Sequence[Detection],
+) -> list[str]:
+    said = []
+    for what, trials in (("The mark was", watermarks), ("The fingerprint was", prints)):
+        if trials:
+            strict, nominal = (
+                sum(counts.found(t.verdict, d) for t in trials) for d in (counts.STRICT, counts.STANDARD)
+            )
+            said.append(
+                f"{what} found in {strict:,} of {len(trials):,} modified networks by the strict test; "
+                f"the standard's own decision finds it in {nominal:,}."
+            )
+    for what, trials in (("wrong keys", wrong), ("questions to unmarked networks", unmarked)):
+        if trials:
+            strict, nominal = (
+                sum(counts.found(t.verdict, d) for t in trials) for d in (counts.STRICT, counts.STANDARD)
+            )
+            share = counts.share(strict, len(trials))
+            limit = f" (at most {100 * share.high:.2g} % with 95 % confidence)" if share else ""
+            rates = sorted({t.verdict.rate for t in trials})
+            rate = " to ".join(dict.fromkeys(f"{r:g}".replace("e-0", "e-") for r in (rates[0], rates[-1])))
+            said.append(
+                f"{strict:,} of {len(trials):,} {what} found a mark{limit} at a false-positive rate of {rate}; "
+                f"by the standard's decision, nominal at 5 %, {nominal:,} did."
+            )
+    return said
+
+
+def _losses(trials: Sequence[Detection]) -> tuple[Loss, ...]:
+    found = []
+    for setting, own in by_setting(trials).items():
+        for at, chosen in modifications_of(own).items():
+            hits = sum(t.verdict.traced for t in chosen)
+            share = counts.share(hits, len(chosen))
+            if share is not None and hits < len(chosen):
+                name = f"{method_name(setting.method, setting.kind)}, {setting.name}"
+                found.append(Loss(name, modification_name(at), shared(share, chosen)))
+    return tuple(found)
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part) if names else ""
+
+
+def trials_of(sheets: Sequence[Sheet]) -> frozenset[str]:
+    """Ids of the trials that these tables show."""
+    return frozenset(trial.id for sheet in sheets for entry in sheet.entries for trial in entry.trials)

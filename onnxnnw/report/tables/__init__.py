@@ -1,0 +1,1 @@
+"""Tables of a report, and how they are written."""

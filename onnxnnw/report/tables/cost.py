@@ -1,0 +1,142 @@
+"""Computational cost [NNW-NNT], and the environment in which it was measured."""
+
+from collections.abc import Iterable, Sequence
+
+from onnxnnw.report import counts
+from onnxnnw.report.results import Results
+from onnxnnw.report.settings import by_setting, network_name
+from onnxnnw.report.tables.standard_tables import increase_entry, iterations_entry
+from onnxnnw.report.tables.table import Column, Entry, Group, Sheet, averaged, counted, fixed, label, missing, seconds
+from onnxnnw.report.trials import Detection, Injection, Retrieval, Scaling, Trial
+
+__all__ = ["cost_entry", "cost_sheets", "environment_sheet"]
+
+COST = "cost"
+
+
+def cost_entry(trials: Sequence[Trial], name: str) -> Entry:
+    """Mean of one duration in seconds, or of one memory figure in MB (10^6 bytes)."""
+    kept = [trial for trial in trials if name in trial.cost]
+    form, scale = (fixed(1), 1e-6) if name.endswith("_bytes") else (seconds, 1.0)
+    return averaged(counts.mean(trial.cost[name] for trial in kept), form, kept, scale)
+
+
+_INJECTION = (
+    "seconds_per_batch",
+    "unmarked_seconds_per_batch",
+    "peak_memory_bytes",
+    "unmarked_peak_memory_bytes",
+    "inference_seconds",
+    "unmarked_inference_seconds",
+)
+
+
+def cost_sheets(results: Results) -> tuple[Sheet, ...]:
+    """Injection, retrieval, verification: seconds and memory, means with 95 % limits [NNW-NNT]."""
+    return (
+        *_injection(results.of(Injection)),
+        *_retrieval(results.of(Retrieval)),
+        *_verification(results.of(Detection)),
+        *_scaling(results.of(Scaling)),
+    )
+
+
+def _injection(trials: Sequence[Injection]) -> Iterable[Sheet]:
+    if not trials:
+        return
+    rows = [
+        (
+            label(setting.full_name),
+            iterations_entry(own),
+            *(cost_entry(own, name) for name in _INJECTION),
+            increase_entry(own),
+        )
+        for setting, own in by_setting(trials).items()
+    ]
+    overs = ("seconds per batch", "peak memory, MB", "inference, seconds")
+    pairs = [(over, title) for over in overs for title in ("marked", "unmarked")]
+    columns = (
+        Column("setting", numeric=False),
+        Column("batch iterations until inserted"),
+        *(Column(title, over) for over, title in pairs),
+        Column("a batch takes longer by, %"),
+    )
+    yield Sheet("injection", COST, "Injection: time and memory", columns, (Group("", tuple(rows)),), "Injection")
+
+
+def _retrieval(trials: Sequence[Retrieval]) -> Iterable[Sheet]:
+    if not trials:
+        return
+    rows = [
+        (
+            label(setting.full_name),
+            cost_entry(own, "seconds"),
+            cost_entry(own, "command_seconds"),
+            cost_entry(own, "memory_bytes"),
+        )
+        for setting, own in by_setting(trials).items()
+    ]
+    columns = (
+        Column("setting", numeric=False),
+        Column("seconds"),
+        Column("as a command, seconds"),
+        Column("peak memory, MB"),
+    )
+    yield Sheet(
+        "retrieval",
+        COST,
+        "Detection, decoding, matching: time and memory",
+        columns,
+        (Group("", tuple(rows)),),
+        "Retrieval",
+    )
+
+
+def _verification(trials: Sequence[Detection]) -> Iterable[Sheet]:
+    names = ("verify_seconds", "modify_seconds", "measure_seconds")
+    timed = [trial for trial in trials if trial.cost.keys() & set(names)]
+    if not timed:
+        return
+    rows = [
+        (label(setting.full_name), counted(len(own), own), *(cost_entry(own, name) for name in names))
+        for setting, own in by_setting(timed).items()
+    ]
+    columns = (
+        Column("setting", numeric=False),
+        Column("trials"),
+        Column("verify", "seconds per trial"),
+        Column("modify", "seconds per trial"),
+        Column("measure the quality", "seconds per trial"),
+    )
+    yield Sheet("trial-cost", COST, "What the trials themselves took", columns, (Group("", tuple(rows)),))
+
+
+def _scaling(trials: Sequence[Scaling]) -> Iterable[Sheet]:
+    if not trials:
+        return
+    groups = []
+    for network in dict.fromkeys((trial.network, trial.size) for trial in trials):
+        own = [trial for trial in trials if (trial.network, trial.size) == network]
+        rows = []
+        for N in sorted({trial.N for trial in own}):
+            kept = [trial for trial in own if trial.N == N]
+            insertion, detection = (cost_entry(kept, n) for n in ("insertion_seconds", "detection_seconds"))
+            rows.append((label(f"{N:,}"), insertion, detection))
+        groups.append(Group(network_name(*network), tuple(rows)))
+    columns = (Column("N"), Column("insertion, seconds"), Column("detection, seconds"))
+    yield Sheet("figure-5", COST, "Figure 5 in numbers: time against N", columns, tuple(groups), "Figure 5", "scaling")
+
+
+def environment_sheet(results: Results) -> Sheet:
+    """The testing environment, which the standard asks to be stated; trials done elsewhere name theirs."""
+    groups = [Group("Campaign", _pairs(results.environment) or ((label("environment"), missing("not stated")),))]
+    others = dict.fromkeys(
+        t.environment for t in results.trials if t.environment and t.environment != results.environment
+    )
+    groups += [Group(f"Trials, environment {number}", _pairs(own)) for number, own in enumerate(list(others)[:20], 1)]
+    columns = (Column("what", numeric=False), Column("", numeric=False))
+    return Sheet("environment", COST, "Testing environment", columns, tuple(groups))
+
+
+def _pairs(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[Entry, ...], ...]:
+    return tuple((label(name), label(text)) for name, text in pairs)

@@ -1,0 +1,105 @@
+"""Fingerprints and marks among others of their kind: unicity, search, and Figure 4's sharing of Weights."""
+
+from collections.abc import Iterable, Sequence
+
+from onnxnnw.report import counts
+from onnxnnw.report.results import Results
+from onnxnnw.report.settings import by_setting
+from onnxnnw.report.tables.cost import cost_entry
+from onnxnnw.report.tables.table import Column, Entry, Group, Sheet, averaged, fixed, label, missing, shared
+from onnxnnw.report.trials import Searched, Sharing, Unicity
+
+__all__ = ["fingerprint_sheets", "sharing_sheets"]
+
+
+def fingerprint_sheets(results: Results) -> tuple[Sheet, ...]:
+    """Unicity and search [NNW-TEC 5.3.1]."""
+    return (*_unicity(results.of(Unicity)), *_search(results.of(Searched)))
+
+
+def _unicity(trials: Sequence[Unicity]) -> Iterable[Sheet]:
+    if not trials:
+        return
+    rows = []
+    for setting, own in by_setting(trials).items():
+        same, other = [t for t in own if t.truth], [t for t in own if not t.truth]
+        closest = max((t.verdict.effect for t in other if t.verdict.effect is not None), default=None)
+        rows.append(
+            (
+                label(setting.full_name),
+                shared(counts.share(sum(t.verdict.traced for t in same), len(same)), same),
+                shared(counts.share(sum(t.verdict.traced for t in other), len(other)), other),
+                shared(counts.share(sum(t.verdict.retrieved for t in other), len(other)), other),
+                missing("no pair")
+                if closest is None
+                else Entry(fixed(3)(closest), "measured", closest, trials=tuple(other)),
+            )
+        )
+    columns = (
+        Column("setting", numeric=False),
+        Column("own network traced"),
+        Column("another network traced", "strict decision"),
+        Column("another network retrieved", "standard's decision"),
+        Column("largest effect in another"),
+    )
+    notes = (
+        "Every record asked of every network. Limits take pairs as independent; pairs that share a network are not quite.",
+    )
+    yield Sheet(
+        "unicity",
+        "fingerprints",
+        "Unicity: records against networks",
+        columns,
+        (Group("", tuple(rows)),),
+        "Unicity",
+        "unicity",
+        notes=notes,
+    )
+
+
+def _search(trials: Sequence[Searched]) -> Iterable[Sheet]:
+    if not trials:
+        return
+    groups = []
+    for setting, own in by_setting(trials).items():
+        rows = []
+        for size in sorted({trial.records for trial in own}):
+            kept = [trial for trial in own if trial.records == size]
+            right = counts.share(sum(trial.right for trial in kept), len(kept))
+            rows.append((label(f"{size:,}"), shared(right, kept), cost_entry(kept, "seconds_per_record")))
+        groups.append(Group(setting.full_name, tuple(rows)))
+    columns = (Column("records"), Column("best match was the right one"), Column("seconds per record"))
+    yield Sheet("search", "fingerprints", "Search: one network among many records", columns, tuple(groups), "Search")
+
+
+def sharing_sheets(results: Results) -> tuple[Sheet, ...]:
+    """The numbers behind Figure 4."""
+    trials = results.of(Sharing)
+    if not trials:
+        return ()
+    groups = []
+    for N, mark, role in sorted({(t.N, t.number, t.role) for t in trials}):
+        own = [trial for trial in trials if (trial.N, trial.number, trial.role) == (N, mark, role)]
+        rows = []
+        for share in sorted({trial.share for trial in own}):
+            kept = [trial for trial in own if trial.share == share]
+            values = [
+                averaged(counts.mean(t.values.get(name) for t in kept), fixed(3), kept)
+                for name in ("spearman", "pearson")
+            ]
+            rows.append(
+                (
+                    label(f"{100 * share:.4g} %"),
+                    *values,
+                    shared(counts.share(sum(t.retrieved for t in kept), len(kept)), kept),
+                )
+            )
+        groups.append(Group(f"Mark {mark}{f', {role}' if role else ''}, N = {N}", tuple(rows)))
+    columns = (
+        Column("replaced"),
+        Column("Spearman"),
+        Column("Pearson"),
+        Column("retrieved, standard's decision"),
+    )
+    title = "Figure 4 in numbers: a mark whose Weights are replaced by another mark"
+    return (Sheet("figure-4", "nct watermark", title, columns, tuple(groups), "Figure 4", "sharing"),)

@@ -1,0 +1,359 @@
+"""Marks that are inserted while a network trains: a method's acts as hooks of the loop, and the record that comes of it.
+
+What the mark depends on is settled and on the disk (``RECORD.draft``) before the first batch. Anchors and deviations are
+read when the training is over; they stand in the record's unbound part. The record is written before the network is.
+"""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from onnxnnw.enrolment.enrol import Owner, refuse_existing
+from onnxnnw.enrolment.measure_slots import survey
+from onnxnnw.errors import UnreadableData, UnreadableRecord, UsageError
+from onnxnnw.graph import find_slots, network_digest, network_digests
+from onnxnnw.graph.digest import DIGEST_FORMAT
+from onnxnnw.methods.base import Acts, Insertion, Subject
+from onnxnnw.network_file.file import Network, open_network
+from onnxnnw.network_file.patch import write_whole
+from onnxnnw.records.key import Key
+from onnxnnw.records.positions import ANCHORS, anchors_of
+from onnxnnw.records.record import Record, commitment_of, load_record, save_record
+from onnxnnw.records.row_factors import kept, kept_columns
+from onnxnnw.training.nct_insertion import AtOneMoment, MarkInTraining
+from onnxnnw.training.networks import train_network
+
+if TYPE_CHECKING:
+    from onnxnnw.exporters.base import Architecture
+    from onnxnnw.recipes import Precision, Recipe
+    from onnxnnw.training.loop import Progress, Trained
+
+__all__ = [
+    "Marked",
+    "Training",
+    "Watch",
+    "complete_record",
+    "draft_record",
+    "insert_in_training",
+    "subject_of",
+    "train_marked",
+]
+
+WATCH_EVERY = 5
+"""Batches between two looks at whether the mark is in."""
+
+
+@dataclass
+class Watch:
+    """Looks every few batches whether all Symbols are right, until they are; then it looks no more.
+
+    Attributes:
+        inserted_after: Batch iterations until all were right for the first time; None before, and where the first look came
+            too late to tell (a training that was resumed without a note).
+        notes: A file that keeps that number, for the same training when it is resumed.
+    """
+
+    acts: Acts
+    every: int = WATCH_EVERY
+    inserted_after: int | None = None
+    notes: Path | None = None
+    _missing: bool = field(default=False, repr=False)
+    _done: bool = field(default=False, repr=False)
+
+    def resume(self) -> None:
+        """Take up what an interrupted run of this training saw; without a note of it, the mark was not in yet."""
+        if self.notes is None:
+            return
+        try:
+            self.inserted_after = int(self.notes.read_text())
+            self._done = True
+        except FileNotFoundError:
+            self._missing = True
+        except ValueError:
+            raise UnreadableData(f"{self.notes} is not the note of a training; remove it") from None
+
+    def __call__(self, module: Any, iteration: int) -> None:
+        if self._done or iteration % self.every or self.acts.correct is None:
+            return
+        if self.acts.correct(module) < 1:
+            self._missing = True
+            return
+        self._done = True
+        if self._missing or iteration == self.every:
+            self.inserted_after = iteration
+            if self.notes is not None:
+                write_whole(self.notes, str(iteration).encode())
+
+
+@dataclass(frozen=True)
+class Marked:
+    """What came of a training with a mark.
+
+    Attributes:
+        trained: The module, its history and cost.
+        record: What to keep; None where the training was stopped before its last epoch.
+        commitment: SHA-256 of the record file.
+        inserted_after: Batch iterations until all Symbols were right; None where that was not seen.
+        correct: Share of the Symbols that are right at the end.
+        warnings: Sentences for the tracker.
+    """
+
+    trained: "Trained"
+    record: Record | None
+    commitment: str
+    inserted_after: int | None = None
+    correct: float = 1.0
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the network is trained, whatever is inserted; see ``training.networks.train_network``."""
+
+    recipe: "Recipe"
+    seed: int = 0
+    start: Path | None = None
+    threads: int | None = None
+    checkpoint: Path | None = None
+    until: int | None = None
+    progress: "Progress | None" = None
+    template: Path | None = None
+    precision: "Precision | None" = None
+
+
+def insert_in_training(
+    architecture: "Architecture",
+    data: Path,
+    out: Path,
+    record_path: Path | None,
+    insertion: AtOneMoment | Insertion | None,
+    training: Training,
+    owner: Owner | None = None,
+    key: Key | None = None,
+) -> Marked:
+    """Train a network, mark it meanwhile if that is wanted, and export it.
+
+    Args:
+        out: The ONNX file.
+        record_path: Where the record goes; never overwritten.
+        insertion: What is inserted; None inserts nothing.
+        training: How the network is trained.
+        owner: Who marks.
+        key: The secret; None draws one. A training that resumes finds its own.
+
+    Raises:
+        UsageError: A mark without a place for its record, or the reverse; the mark does not fit the network; the record
+            exists, or a draft of another mark lies beside it.
+        MissingData: The task's data is not below the directory.
+    """
+    if (record_path is None) != (insertion is None):
+        raise UsageError("a mark (--method, --mark-at) and a place for its record (--record) go together")
+    if record_path is None or insertion is None:
+        return Marked(_train(architecture, data, out, training), None, "")
+    owner = owner or Owner()
+    if isinstance(insertion, Insertion):
+        return train_marked(architecture, data, out, record_path, insertion, training, owner, key)
+    mark = MarkInTraining(
+        architecture, insertion.epoch, record_path, insertion.positions, insertion.strength, owner=owner, key=key
+    )
+    trained = _train(architecture, data, out, training, at_epoch=mark)
+    if not record_path.exists():  # stopped before that epoch
+        return Marked(trained, None, "")
+    record = load_record(record_path)
+    return Marked(trained, record, commitment_of(record.to_bytes()), insertion.epoch * trained.history[0].batches)
+
+
+def train_marked(
+    architecture: "Architecture",
+    data: Path,
+    out: Path,
+    record_path: Path,
+    insertion: Insertion,
+    training: Training,
+    owner: Owner | None = None,
+    key: Key | None = None,
+) -> Marked:
+    """Train a network while a method marks it, and export it with its record; see ``insert_in_training``.
+
+    The ONNX file takes its name when the record is on the disk.
+    """
+    refuse_existing(record_path)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".marking-") as folder:
+        template, partial = Path(folder) / "template.onnx", Path(folder) / "network.onnx"
+        subject, record, warnings = _drafted(
+            architecture, data, template, insertion, training, owner or Owner(), key or Key.generate()
+        )
+        record = _kept_draft(record, _draft_path(record_path))
+        acts = insertion.acts(record, subject)
+        watch = Watch(acts, notes=_notes_path(training.checkpoint))
+        if training.checkpoint is not None and training.checkpoint.exists():
+            watch.resume()
+        elif watch.notes is not None:
+            watch.notes.unlink(missing_ok=True)  # of another training
+        trained = _train(architecture, data, partial, training, acts.penalty, acts.extra, watch)
+        correct = 1.0 if acts.correct is None else acts.correct(trained.module)
+        commitment = ""
+        finished = len(trained.history) >= training.recipe.epochs
+        if finished:
+            record = complete_record(record, partial)
+            commitment = save_record(record, record_path)
+        try:
+            partial.replace(out)
+        except OSError:
+            if finished:  # this run wrote the record, and the network that it belongs to never came to be
+                record_path.unlink()
+            raise
+    if finished:
+        _draft_path(record_path).unlink(missing_ok=True)
+    if correct < 1:
+        warnings = (*warnings, f"{1 - correct:.0%} of the Symbols are wrong at the end of the training")
+    return Marked(trained, record if finished else None, commitment, watch.inserted_after, correct, warnings)
+
+
+def _train(
+    architecture: "Architecture",
+    data: Path,
+    out: Path,
+    training: Training,
+    penalty: Callable[[Any], Any] | None = None,
+    extra: Callable[[np.random.Generator], tuple[Any, Any]] | None = None,
+    after_batch: Callable[[Any, int], None] | None = None,
+    at_epoch: Callable[[Any, int], None] | None = None,
+) -> "Trained":
+    from onnxnnw.training.loop import Hooks
+
+    return train_network(
+        architecture,
+        data,
+        out,
+        recipe=training.recipe,
+        seed=training.seed,
+        start=training.start,
+        threads=training.threads,
+        checkpoint=training.checkpoint,
+        until=training.until,
+        hooks=Hooks(at_epoch, penalty, extra, after_batch),
+        progress=training.progress,
+        template=training.template,
+        precision=training.precision,
+    )
+
+
+def _drafted(
+    architecture: "Architecture",
+    data: Path,
+    template: Path,
+    insertion: Insertion,
+    training: Training,
+    owner: Owner,
+    key: Key,
+) -> tuple[Subject, Record, tuple[str, ...]]:
+    """The network about to be trained, and the bound part of its record."""
+    from onnxnnw.exporters.base import export
+
+    start, seed = training.start, training.seed
+    module = architecture.build(seed) if start is None else architecture.load(start)
+    export(architecture, module, template, training.template)
+    with open_network(template, for_writing=True) as network:  # or small layers would count as read-only
+        subject = subject_of(architecture, network, data, seed)
+        record, warnings = draft_record(network, subject, insertion, owner, key)
+    return subject, record, warnings
+
+
+def subject_of(architecture: "Architecture", network: Network, data: Path, seed: int = 0) -> Subject:
+    """A network as the methods see it that live in training.
+
+    Args:
+        network: Opened with ``for_writing=True``.
+        data: Directory of the task's data, for the shapes of a batch.
+
+    Raises:
+        MissingData: The data is not below the directory.
+    """
+    task = architecture.task()
+    inputs, targets = task.training(data).batch(np.arange(1), np.random.default_rng(seed))
+    view = find_slots(network)
+    return Subject(view, inputs.shape[1:], targets.shape[1:], task.number_of_classes, task.mean, task.deviation)
+
+
+def draft_record(
+    network: Network, subject: Subject, insertion: Insertion, owner: Owner, key: Key
+) -> tuple[Record, tuple[str, ...]]:
+    """The bound part of a record, before the mark is inserted, and what the tracker should know of it.
+
+    Args:
+        network: As it is before the mark, opened.
+        subject: The same network as methods see it.
+
+    Raises:
+        UsageError: The mark does not fit the network.
+    """
+    draft = insertion.draft(subject)
+    record = Record(
+        method=insertion.method,
+        kind="watermark",
+        key=key,
+        slots=tuple(survey(slot, watermark=True).entry for slot in subject.view.slots),
+        parameters={**draft.parameters, "anchors": ANCHORS},
+        arrays=draft.arrays,
+        actor=owner.actor,
+        role=owner.role,
+        source_id=owner.source_id,
+        destination_id=owner.destination_id,
+        enrolled_digest=network_digest(network, subject.view),
+    )
+    return record, draft.warnings
+
+
+def _notes_path(checkpoint: Path | None) -> Path | None:
+    return None if checkpoint is None else checkpoint.with_name(f"{checkpoint.name}.inserted")
+
+
+def _draft_path(record_path: Path) -> Path:
+    return record_path.with_name(f"{record_path.name}.draft")
+
+
+def _kept_draft(record: Record, path: Path) -> Record:
+    """The record with the key of an earlier start of the same training, if there was one; else kept for later ones.
+
+    Raises:
+        UsageError: The draft is of another mark.
+    """
+    if not path.exists():
+        save_record(record, path)
+        return record
+    earlier = load_record(path)
+    if earlier.with_key(record.key).to_bytes() != record.to_bytes():
+        raise UsageError(
+            f"{path} is the draft of another mark or of another training; remove it or name another record"
+        )
+    return earlier
+
+
+def complete_record(record: Record, file: Path) -> Record:
+    """The record with what can be measured only when the mark is in: anchors, deviations, the network's digest.
+
+    Raises:
+        UnreadableRecord: The file is not of the network that the record was drafted for.
+    """
+    with open_network(file) as network:
+        view = find_slots(network)
+        slots = view.by_name()
+        if [slot.name for slot in view.slots] != [entry.name for entry in record.slots]:
+            raise UnreadableRecord(f"{file}: does not have the slots that its record speaks of")
+        own = [slots[entry.name] for entry in record.slots]
+        places, found = anchors_of(record), [survey(slot, watermark=True) for slot in own]
+        gains = [one.folded_gains[p // one.entry.row_size] for one, p in zip(found, places, strict=True)]
+        record = record.with_measured(
+            anchors=np.concatenate([slot.values(p) for slot, p in zip(own, places, strict=True)]).astype("<f4"),
+            anchor_gains=np.concatenate(gains).astype("<f4"),
+            deviations=np.array([one.deviation for one in found], "<f8"),
+            **kept([one.fold for one in found]),
+            **kept_columns([one.columns for one in found]),
+        )
+        digests = network_digests(network, view)
+        return record.with_digests(digests.network, digests.tensors, DIGEST_FORMAT, digests.graph)

@@ -1,0 +1,305 @@
+"""The reference networks by name: trained, exported, measured; and the cards of trained ones."""
+
+import hashlib
+import importlib
+import json
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onnxnnw.errors import MissingData, MissingExtra, UnknownName, UnreadableData, UsageError
+from onnxnnw.graph import network_digest
+from onnxnnw.network_file.file import open_network
+from onnxnnw.recipes import UNSAID
+from onnxnnw.runtime import open_runtime
+from onnxnnw.tasks.base import Measurement, Metric, Samples, evaluate, every_kth, find_metric, own_samples
+
+if TYPE_CHECKING:
+    from onnxnnw.exporters.base import Architecture
+    from onnxnnw.recipes import Precision, Recipe
+    from onnxnnw.training.loop import Hooks, Progress, Trained
+
+__all__ = [
+    "Card",
+    "card_names",
+    "export_network",
+    "find_card",
+    "find_network",
+    "make_card",
+    "measure",
+    "measure_own",
+    "model_file",
+    "network_names",
+    "train_network",
+]
+
+CARD_FORMAT = "onnxnnw/card/1"
+TESTED_PER_EPOCH = 1000
+"""Test samples that are looked at after every epoch of a training, evenly spread; the final measurement takes all."""
+
+
+# --- networks ---------------------------------------------------------------------------------------------------------
+
+
+def network_names() -> list[str]:
+    """The names of all networks: the files of ``exporters/``."""
+    package = importlib.import_module("onnxnnw.exporters")
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name != "base")
+
+
+def find_network(name: str, size: str = "reference") -> "Architecture":
+    """The network of this name.
+
+    Raises:
+        UnknownName: There is no such network, or not at this size.
+        MissingExtra: torch is not installed.
+    """
+    if name not in network_names():
+        raise UnknownName("network", name, network_names())
+    try:
+        importlib.import_module("torch")
+    except ModuleNotFoundError as error:
+        raise MissingExtra("torch", "torch") from error
+    base = importlib.import_module("onnxnnw.exporters.base").Architecture
+    module = importlib.import_module(f"onnxnnw.exporters.{name}")
+    kinds = [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, base)]
+    return next(kind for kind in kinds if kind.__module__ == module.__name__)(size)
+
+
+def export_network(architecture: "Architecture", out: Path, seed: int = 0, checkpoint: Path | None = None) -> None:
+    """Write the network as ONNX: freshly initialised from the seed, or as a training's checkpoint left it."""
+    from onnxnnw.exporters.base import export
+    from onnxnnw.training.checkpoints import load_module
+
+    module = architecture.build(seed)
+    export(architecture, module if checkpoint is None else load_module(module, checkpoint), out)
+
+
+def train_network(
+    architecture: "Architecture",
+    data: Path,
+    out: Path,
+    *,
+    recipe: "Recipe | None" = None,
+    seed: int = 0,
+    start: Path | None = None,
+    threads: int | None = None,
+    checkpoint: Path | None = None,
+    until: int | None = None,
+    keep: frozenset[int] = frozenset(),
+    hooks: "Hooks | None" = None,
+    progress: "Progress | None" = None,
+    template: Path | None = None,
+    precision: "Precision | None" = None,
+) -> "Trained":
+    """Train a network on its task's data and export it.
+
+    Args:
+        recipe: None takes the network's own.
+        start: An ONNX file of this network whose weights the training starts from; None initialises them.
+        seed, threads, hooks, checkpoint, until, keep, progress, precision: As `onnxnnw.training.loop.Trainer` has them.
+        template: An export of this architecture, see `onnxnnw.exporters.base.export`.
+
+    Raises:
+        MissingData: The task's data is not below the directory.
+    """
+    from onnxnnw.exporters.base import export
+    from onnxnnw.training.loop import Hooks, Trainer
+
+    task = architecture.task()
+    trainer = Trainer(
+        recipe or architecture.recipe(),
+        architecture.loss,
+        seed,
+        hooks or Hooks(),
+        checkpoint=checkpoint,
+        until=until,
+        keep=keep,
+        threads=threads,
+        precision=precision,
+        progress=progress,
+    )
+    trained = trainer(
+        architecture.build(seed) if start is None else architecture.load(start),
+        task.training(data),
+        testing=every_kth(task.testing(data), TESTED_PER_EPOCH),
+        metric=task.metrics[0],
+        adversary=architecture.build_adversary(seed) if trainer.recipe.adversarial else None,
+    )
+    export(architecture, trained.module, out, template)
+    return trained
+
+
+# --- measuring --------------------------------------------------------------------------------------------------------
+
+
+def measure(
+    model: Path,
+    samples: Samples,
+    metrics: tuple[Metric, ...],
+    *,
+    count: int | None = None,
+    threads: int | None = None,
+    tick: Callable[[int, int], None] | None = None,
+) -> Measurement:
+    """The quality of an ONNX file through onnxruntime, on the GPU when there is one.
+
+    Args:
+        count: At most so many samples, evenly spread; None takes all.
+        tick: Told how many samples of how many are done.
+    """
+    runtime = open_runtime(model, threads)
+    chosen = samples if count is None else every_kth(samples, count)
+    return evaluate(runtime.predict, chosen, metrics, tick=tick)
+
+
+def measure_own(
+    model: Path, samples: Path, metric: str, low: float = 0.0, high: float = 1.0, count: int | None = None
+) -> Measurement:
+    """The quality of any ONNX file on inputs and targets that the user brings; see `onnxnnw.tasks.base.own_samples`."""
+    return measure(model, own_samples(samples), (find_metric(metric, low, high),), count=count)
+
+
+# --- cards ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of one trained network file, and the command that made it.
+
+    Args:
+        data: What it was trained and measured on, stand-ins named as such.
+        metrics: On the test samples, by name.
+        samples: How many test samples.
+        digest: Canonical digest of the network (`onnxnnw digest`).
+        sha256: Of the file.
+        shipped: Whether the file lies beside the card; otherwise the command makes it.
+        precision: What it was trained in (``recipes.Precision``).
+    """
+
+    network: str
+    size: str
+    task: str
+    parameters: int
+    data: str
+    metrics: Mapping[str, float]
+    samples: int
+    file: str
+    bytes: int
+    digest: str
+    sha256: str
+    shipped: bool
+    command: str
+    epochs: int
+    seed: int
+    threads: int | None
+    versions: Mapping[str, str]
+    note: str = ""
+    precision: str = UNSAID.value
+
+    def to_json(self) -> str:
+        """As a card is stored."""
+        return json.dumps({"format": CARD_FORMAT, **asdict(self)}, indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Card":
+        """The card that `to_json` wrote.
+
+        Raises:
+            UnreadableData: It is none.
+        """
+        try:
+            fields = json.loads(text)
+            if fields.pop("format") != CARD_FORMAT:
+                raise UnreadableData(f"not a card of this version ({CARD_FORMAT})")
+            return cls(**fields)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UnreadableData(f"not a model card: {error}") from error
+
+
+def card_names() -> list[str]:
+    """The names of all cards."""
+    folder = resources.files("onnxnnw.models")
+    return sorted(file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json"))
+
+
+def find_card(name: str) -> Card:
+    """The card of this name.
+
+    Raises:
+        UnknownName: There is none.
+    """
+    if name not in card_names():
+        raise UnknownName("model card", name, card_names())
+    return Card.from_json(resources.files("onnxnnw.models").joinpath(f"{name}.json").read_text("utf-8"))
+
+
+def model_file(name: str) -> Path:
+    """The shipped ONNX file of this name.
+
+    Raises:
+        UnknownName: There is no such card.
+        MissingData: The file is too big to be shipped; the message has the command that makes it.
+    """
+    card = find_card(name)
+    path = Path(str(resources.files("onnxnnw.models").joinpath(card.file)))
+    if not path.is_file():
+        raise MissingData(f"{card.file} is not shipped with onnxnnw; make it with: {card.command}")
+    return path
+
+
+def make_card(
+    architecture: "Architecture",
+    model: Path,
+    measurement: Measurement,
+    *,
+    data: str,
+    command: str,
+    epochs: int,
+    seed: int,
+    threads: int | None,
+    shipped: bool,
+    precision: str,
+    note: str = "",
+) -> Card:
+    """The card of a trained network file."""
+    import platform
+
+    import numpy
+    import onnx
+    import torch
+
+    if not command:
+        raise UsageError("a card names the command that made its network")
+    with open_network(model) as network:
+        digest = network_digest(network)
+    content = model.read_bytes()
+    return Card(
+        network=architecture.name,
+        size=architecture.size,
+        task=architecture.task().name,
+        parameters=sum(parameter.numel() for parameter in architecture.build().parameters()),
+        data=data,
+        metrics={name: round(value, 4) for name, value in measurement.values.items()},
+        samples=measurement.samples,
+        file=model.name,
+        bytes=len(content),
+        digest=digest,
+        sha256=hashlib.sha256(content).hexdigest(),
+        shipped=shipped,
+        command=command,
+        epochs=epochs,
+        seed=seed,
+        threads=threads,
+        versions={
+            "python": platform.python_version(),
+            "numpy": numpy.__version__,
+            "torch": torch.__version__,
+            "onnx": onnx.__version__,
+        },
+        note=note,
+        precision=precision,
+    )

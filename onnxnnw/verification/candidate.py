@@ -1,0 +1,276 @@
+"""A candidate's weights as a record's slots: as they are stored, or recognised by content and with their gauge."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxnnw.graph import SlotView
+from onnxnnw.graph.slots import Slot, scaled
+from onnxnnw.matching.anchor_agreement import Wanted, agreement, agreements
+from onnxnnw.matching.match import Match
+from onnxnnw.matching.row_scale import row_gains, row_magnitudes
+from onnxnnw.methods.base import Reads
+from onnxnnw.network_file.stored import Array
+from onnxnnw.records.positions import NO_PLAN, anchor_positions, plan_of, sample_positions
+from onnxnnw.records.record import Record
+from onnxnnw.records.row_factors import Folds, columns_of, folds_of, relative
+
+__all__ = ["Anchors", "CanonicalWeights", "StoredWeights", "slots_as_enrolled"]
+
+Floats = NDArray[np.float64]
+Positions = NDArray[np.int64]
+
+
+class Anchors:
+    """A record's anchors: where they are and what they were.
+
+    Attributes:
+        bound: Whether the mark depends on them; where it was inserted in training, they were read afterwards.
+        plan: The positions that are tested, which no anchor is one of; none for a method without positions.
+        folds: What multiplied the rows of the record's slots downstream; None in older records.
+    """
+
+    def __init__(self, record: Record) -> None:
+        self.bound = "anchors" in record.arrays
+        self.record = record = record if self.bound else record.with_unbound()
+        self.plan = plan_of(record) if "positions" in record.parameters else NO_PLAN
+        self.positions = anchor_positions(record, self.plan)
+        sizes = [places.size for places in self.positions]
+        values = record.array("anchors", sum(sizes)).astype(np.float64)
+        self.values = np.split(values, np.cumsum(sizes)[:-1])
+        self.folds = folds_of(record)
+        self.gains: list[Floats] | None = None
+        if "anchor_gains" in record.arrays:
+            gains = record.array("anchor_gains", sum(sizes)).astype(np.float64)
+            self.gains = np.split(gains, np.cumsum(sizes)[:-1])
+
+        self._samples: list[Positions] | None = None
+
+    def looked_at(self, slot: int) -> tuple[Positions, Floats, Floats | None]:
+        """Anchors and samples of a slot: positions, values, and the gauge of their rows where it was kept.
+
+        Raises:
+            UnreadableRecord: The record contradicts itself.
+        """
+        places, values = self.of(slot)
+        gains = None if self.gains is None else self.gains[slot]
+        if "samples" not in self.record.arrays:
+            return places, values, gains
+        if self._samples is None:
+            self._samples = sample_positions(self.record, self.plan, self.positions)
+            ends = np.cumsum([each.size for each in self._samples])
+            kept = self.record.array("samples", int(ends[-1])).astype(np.float64)
+            gauge = self.record.array("sample_gains", int(ends[-1])).astype(np.float64)
+            self._values, self._gauges = np.split(kept, ends[:-1]), np.split(gauge, ends[:-1])
+        more = self._samples[slot]
+        both = np.concatenate([places, more]), np.concatenate([values, self._values[slot]])
+        return *both, None if gains is None else np.concatenate([gains, self._gauges[slot]])
+
+    def everything(self, slot: int) -> Positions:
+        """All positions of a slot that a verification looks at: anchors, samples, and what is tested."""
+        return np.concatenate([self.looked_at(slot)[0], self.plan.of(slot)])
+
+    def of(self, slot: int) -> tuple[Positions, Floats]:
+        return self.positions[slot], self.values[slot]
+
+    def reads(self, weights: "StoredWeights") -> Reads:
+        """What stands at the anchors now, in the precision in which they are kept."""
+        found = [weights.values(slot, places) for slot, places in enumerate(self.positions)]
+        return Reads(
+            np.repeat(np.arange(len(self.positions)), [places.size for places in self.positions]),
+            np.concatenate(self.positions),
+            np.concatenate(self.values),
+            np.concatenate(
+                [
+                    np.full(places.size, np.nan) if values is None else _as_kept(values)
+                    for values, places in zip(found, self.positions, strict=True)
+                ]
+            ),
+        )
+
+    def wanted(self) -> list[Wanted]:
+        out = []
+        columns = columns_of(self.record)
+        for number, entry in enumerate(self.record.slots):
+            rows = entry.live_rows + len(entry.dead_rows)
+            places, values = self.of(number)
+            fold = None if self.folds is None else self.folds.get(number, np.ones(1))
+            out.append(
+                Wanted(
+                    name=entry.name,
+                    bias=entry.bias,
+                    rows=rows,
+                    row_size=entry.row_size,
+                    positions=places,
+                    values=values,
+                    shape=entry.shape,
+                    folds=None if fold is None else np.broadcast_to(fold, rows)[places // entry.row_size],
+                    gains=None if self.gains is None else self.gains[number],
+                    columns=columns.get(number),
+                )
+            )
+        return out
+
+
+class ReadBefore:
+    """Values of a slot that were read already; many small reads cost more than one."""
+
+    def __init__(self, places: Positions, values: Floats) -> None:
+        order = np.argsort(places)
+        self._places, self._values = places[order], values[order]
+
+    def at(self, places: Positions) -> Floats | None:
+        """The values there; None where not all of them were read."""
+        if not self._places.size:
+            return None
+        found = self._places.searchsorted(places)
+        if found.size and found.max() >= self._places.size:
+            return None
+        return self._values[found] if (self._places[found] == places).all() else None
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """The candidate's weights as they are stored under the record's names: the fast path.
+
+    Values are in the unit in which they were enrolled: times what multiplies their row in the candidate, divided by what
+    did so in the enrolled network.
+    """
+
+    matches: Sequence[Match | None]
+    live: int
+    folds: Folds | None = None
+    known: "Mapping[int, ReadBefore]" = field(default_factory=dict, repr=False)
+
+    def has(self, slot: int) -> bool:
+        return self.matches[slot] is not None
+
+    def values(self, slot: int, positions: Positions) -> Floats | None:
+        match = self.matches[slot]
+        if match is None:
+            return None
+        read, ratio = self.known.get(slot), self._ratio(match, slot)
+        values = None if read is None else read.at(positions)
+        values = match.slot.values(positions) if values is None else values
+        with np.errstate(all="ignore"):
+            return values if ratio is None else values * ratio[positions // match.slot.row_size]
+
+    def array(self, slot: int) -> Array | None:
+        match = self.matches[slot]
+        return None if match is None else scaled(match.slot.array(), self._ratio(match, slot))
+
+    def gains(self, slot: int) -> Floats | None:
+        return None
+
+    def share(self, slots: Sequence[int]) -> float:
+        found = [self.matches[slot] for slot in slots]
+        return sum(match.slot.covered for match in found if match is not None) / max(1, self.live)
+
+    def _ratio(self, match: Match, slot: int) -> Floats | None:
+        return relative(match.slot.row_gain, self.folds.get(slot)) if self.folds is not None and match.folded else None
+
+
+@dataclass(frozen=True)
+class CanonicalWeights(StoredWeights):
+    """The candidate's weights as the record's slots, with their gauge: the thorough path. One array at a time."""
+
+    _gains: dict[int, Floats] = field(default_factory=dict, repr=False)
+    _loaded: dict[int, Array] = field(default_factory=dict, repr=False)
+
+    def values(self, slot: int, positions: Positions) -> Floats | None:
+        array = self.array(slot)
+        return None if array is None else np.asarray(array.reshape(-1)[positions], np.float64)
+
+    def gains(self, slot: int) -> Floats | None:
+        if slot not in self._gains and self.array(slot) is None:
+            return None
+        return self._gains[slot]
+
+    def array(self, slot: int) -> Array | None:
+        """The slot's weights in the record's orientation; the gauge is measured as they come by."""
+        match = self.matches[slot]
+        if match is None:
+            return None
+        if slot not in self._loaded:
+            self._loaded.clear()
+            self._loaded[slot] = self._oriented(match, slot)
+            self._gains.setdefault(slot, row_gains(row_magnitudes(self._loaded[slot])))
+        return self._loaded[slot]
+
+    def _oriented(self, match: Match, slot: int) -> Array:
+        array = match.slot.array()
+        if match.transposed:
+            own = None if self.folds is None else relative(match.slot.row_gain, None)
+            array = np.ascontiguousarray(scaled(array, own).T)
+            ratio = None if self.folds is None else relative(None, self.folds.get(slot))
+        else:
+            ratio = self._ratio(match, slot)
+        array = scaled(array, ratio)
+        if match.columns is not None:
+            with np.errstate(all="ignore"):
+                array = array * match.columns.astype(array.dtype)
+        return array if match.sign > 0 else -array
+
+
+def slots_as_enrolled(
+    record: Record, anchors: Anchors, view: SlotView
+) -> tuple[list[Match | None], dict[int, ReadBefore]] | None:
+    """The record's slots where all stand under their names, in their shapes and uses, and agree; else None.
+
+    Returns:
+        The slots, and what was read of each: every position that a verification looks at.
+    """
+    slots = view.by_name()
+    for entry in record.slots:
+        slot = slots.get(entry.name)
+        if slot is None or slot.shape != entry.shape or slot.use != entry.use or slot.layout != entry.layout:
+            return None
+    found: list[Match | None] = []
+    reads: list[Floats] = []
+    known: dict[int, ReadBefore] = {}
+    for number, entry in enumerate(record.slots):
+        places = anchors.everything(number)
+        values = slots[entry.name].values(places)
+        reads.append(values[: anchors.positions[number].size])  # anchors come first
+        known[number] = ReadBefore(places, values)
+    touched = _touched(reads, anchors.values)
+    for number, stored in enumerate(agreements(reads, anchors.values).tolist()):
+        slot = slots[record.slots[number].name]
+        same = math.inf if anchors.values[number].size else stored  # the very same numbers agree, constant ones as well
+        match: Match | None = Match(slot, False, same, folded=False)
+        if touched[number]:
+            places, values = anchors.of(number)
+            folds = anchors.folds if anchors.bound else None
+            match = _as_enrolled(slot, reads[number], stored, values, places, folds, number)
+        if match is None:
+            return None
+        found.append(match)
+    return found, known
+
+
+def _touched(reads: Sequence[Floats], values: Sequence[Floats]) -> list[int]:
+    """How many anchors of each slot do not hold what was kept; all slots at once, for there may be hundreds."""
+    differ = _as_kept(np.concatenate([*reads, np.empty(0)])) != np.concatenate([*values, np.empty(0)])
+    ends = np.cumsum([0, *(each.size for each in values)])
+    counts: list[int] = np.diff(np.append(0, np.cumsum(differ))[ends]).tolist()
+    return counts
+
+
+def _as_enrolled(
+    slot: Slot, read: Floats, stored: float, values: Floats, places: Positions, folds: Folds | None, number: int
+) -> Match | None:
+    """A namesake as the record's slot that was touched: agreeing as stored, or agreeing once folded."""
+    ratio = None if folds is None else relative(slot.row_gain, folds.get(number))
+    with np.errstate(all="ignore"):
+        folded = stored if ratio is None else agreement(read * ratio[places // slot.row_size], values)
+    match = Match(slot, False, max(stored, folded), folded=folded >= stored)
+    return match if match.agrees else None
+
+
+def _as_kept(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values in the precision in which anchors are kept."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32).astype(np.float64)

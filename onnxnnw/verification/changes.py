@@ -1,0 +1,221 @@
+"""What became of a slot's values: the same, computed anew, zero, multiplied, or moved; and how moves are distributed."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxnnw.matching.match import Match
+
+__all__ = ["MIN_LATTICE", "ROUNDING", "SMALLEST", "Shape", "SlotReads", "lattice_levels", "leveled", "shape_of"]
+
+Floats = NDArray[np.float64]
+
+ROUNDING = 5e-7
+"""Values that differ by less, relative to themselves and their layer, were computed anew and not changed."""
+
+SMALLEST = 2e-5
+"""Changes below this share of a layer's deviation may be rounding to single precision, whatever is said of them."""
+
+_FREE, _STEADY, _COSINE = 2.0, 0.02, 0.8
+_WITHIN, _BETWEEN, _PAIRS = 0.01, 0.05, 6
+MIN_LATTICE = 12
+_MAX_LEVELS, _TOLERANCE = 2**17, 4e-7
+
+
+@dataclass(frozen=True)
+class SlotReads:
+    """What was read in one slot whose content was recognised; finite values only.
+
+    Attributes:
+        name: Of the record's slot.
+        match: Its counterpart.
+        enrolled, found: The Original Traceability Data, and what is there now.
+        rows, columns: Out-row and place in the row of each read.
+        deviation: Standard deviation of the slot at enrolment.
+    """
+
+    name: str
+    match: Match
+    enrolled: Floats
+    found: Floats
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    deviation: float
+
+    @cached_property
+    def factor(self) -> float:
+        """By what the whole slot is multiplied: where the ratio hardly varies, or is beyond 1/2 … 2; else 1."""
+        ratios = self.ratios
+        if not ratios.size or (ratios == 1).all():  # untouched, as a rule: np.median would import numpy.ma
+            return 1.0
+        middle = float(np.median(ratios))
+        low, high = np.quantile(ratios, (0.25, 0.75))
+        if middle > 0 and high - low <= _STEADY * middle and abs(middle - 1) > _STEADY:
+            return middle
+        with np.errstate(all="ignore"):
+            power, product = float(self.enrolled @ self.enrolled), float(self.enrolled @ self.found)
+            mean = product / power if power > 0 else 0.0
+            cosine = product / math.sqrt(power * float(self.found @ self.found) or 1.0)
+        free = mean > 0 and math.isfinite(mean) and not 1 / _FREE < mean < _FREE
+        return mean if free and cosine > _COSINE else 1.0
+
+    @cached_property
+    def ratios(self) -> Floats:
+        """What was found in units of what was enrolled, where both are something."""
+        usable = (self.found != 0) & (self.enrolled != 0)
+        with np.errstate(all="ignore"):
+            out: Floats = self.found[usable] / self.enrolled[usable]
+        return out[np.isfinite(out)]
+
+    @cached_property
+    def same(self) -> NDArray[np.bool_]:
+        """Reads that hold what was enrolled, up to the last bits of a computation."""
+        allowed = ROUNDING * (np.abs(self.enrolled) + self.deviation)
+        out: NDArray[np.bool_] = np.abs(self.found / self.factor - self.enrolled) <= allowed
+        return out
+
+    @cached_property
+    def levels(self) -> int:
+        """Levels of the lattice on which the reads lie; 0 where they lie on none, or are too few to say."""
+        return lattice_levels(self.found) if self.found.size >= MIN_LATTICE and not self.same.all() else 0
+
+    @cached_property
+    def zeroed(self) -> NDArray[np.bool_]:
+        """Reads that held something and hold nothing now, though no rounding to a lattice could do that."""
+        step = float(np.ptp(self.found)) / (self.levels - 1) if self.levels > 1 else 0.0
+        out: NDArray[np.bool_] = (self.found == 0) & (self.enrolled != 0) & (np.abs(self.enrolled) > 0.75 * step)
+        return out
+
+    @cached_property
+    def moved(self) -> Floats:
+        """By how much the others differ, in units of the slot's deviation."""
+        chosen = ~self.same & ~self.zeroed
+        if self.deviation <= 0:
+            return np.empty(0)
+        with np.errstate(all="ignore"):
+            out: Floats = (self.found[chosen] / self.factor - self.enrolled[chosen]) / self.deviation
+        return out[np.isfinite(out) & (np.abs(out) < 1e150)]
+
+    @cached_property
+    def channels(self) -> Mapping[str, float]:
+        """``out`` or ``in`` -> the typical difference of log-factors, where each such channel has a factor of its own."""
+        if self.same.all():
+            return {}
+        shape = self.match.slot.shape
+        kernel = math.prod(shape[2:]) if len(shape) > 2 else 1
+        spreads = {"out": self._spread(self.rows), "in": self._spread(self.columns // max(1, kernel))}
+        return {axis: spread for axis, spread in spreads.items() if spread}
+
+    def _spread(self, groups: NDArray[np.int64]) -> float:
+        """Median deviation of log-ratios where they hardly vary within groups of two reads and more; else 0."""
+        usable = (self.found * self.enrolled > 0) & (np.abs(self.enrolled) > 0.05 * self.deviation)
+        logs, groups = np.log(self.found[usable] / self.enrolled[usable]), groups[usable]
+        _, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
+        if (counts - 1).sum() < _PAIRS or usable.sum() < 0.8 * usable.size:
+            return 0.0
+        off = np.abs(logs - (np.bincount(inverse, logs) / counts)[inverse])[counts[inverse] > 1]
+        between = float(np.median(np.abs(logs - np.median(logs))))
+        return between if np.quantile(off, 0.9) < _WITHIN and between > _BETWEEN else 0.0
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the type in which the slot is stored now explains a change by itself."""
+        return self.match.slot.tensor.type_name not in ("float", "double")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How changes are distributed.
+
+    Attributes:
+        reads: How many there are.
+        size: Root mean square, in units of each layer's deviation.
+        sizes: The same per slot, for slots of 8 reads and more.
+        uneven: z of the hypothesis that it is the same in every slot (Bartlett's test).
+        peaked: z of the hypothesis that they are Gaussian within slots: negative for heavy tails, positive for flat
+            distributions (Geary's test: mean over root mean square is sqrt(2 / pi)).
+    """
+
+    reads: int
+    size: float
+    sizes: Mapping[str, float]
+    uneven: float
+    peaked: float
+
+
+_MIN_READS = 8
+_NORMAL, _NORMAL_DEVIATION = math.sqrt(2 / math.pi), math.sqrt(1 - 3 / math.pi)
+
+
+def shape_of(slots: Sequence[SlotReads]) -> Shape:
+    """How the changes in some slots are distributed."""
+    moved = {one.name: one.moved for one in slots if one.moved.size}
+    together = np.concatenate([*moved.values(), np.empty(0)])
+    large = {name: values for name, values in moved.items() if values.size >= _MIN_READS and values.any()}
+    sizes = {name: float(np.sqrt(np.mean(values**2))) for name, values in large.items()}
+    size = float(np.sqrt(np.mean(together**2))) if together.size else 0.0
+    standard = np.concatenate([*(values / sizes[name] for name, values in large.items()), np.empty(0)])
+    if standard.size < _MIN_READS:
+        return Shape(together.size, size, sizes, 0.0, 0.0)
+    geary = float(np.abs(standard).mean())
+    peaked = (geary - _NORMAL) / _NORMAL_DEVIATION * math.sqrt(standard.size)
+    kurtosis = float(np.mean(standard**4)) - 3
+    return Shape(together.size, size, sizes, _bartlett(large, sizes, kurtosis), peaked)
+
+
+def _bartlett(values: Mapping[str, Floats], sizes: Mapping[str, float], kurtosis: float) -> float:
+    """z of equal variances; heavy tails are allowed for [Box 1953], chi-square made normal [Wilson, Hilferty 1931]."""
+    counts = np.array([one.size for one in values.values()], np.float64)
+    variances = np.array(list(sizes.values())) ** 2
+    freedom = len(counts) - 1
+    if freedom < 1:
+        return 0.0
+    pooled = float(counts @ variances) / counts.sum()
+    likelihood = float(counts @ np.log(pooled / variances))
+    likelihood /= 1 + (float((1 / counts).sum()) - 1 / counts.sum()) / (3 * freedom)
+    likelihood /= max(1 + kurtosis / 2, 0.2)
+    spread = 2 / (9 * freedom)
+    root = math.cbrt(max(likelihood, 0.0) / freedom)
+    return (root - (1 - spread)) / math.sqrt(spread)
+
+
+def leveled(match: Match, enrolled: Floats, found: Floats) -> Floats:
+    """Integers whose scale and zero point are out of reach, brought as near to what was enrolled as two numbers can."""
+    slot = match.slot
+    if slot.tensor.is_float or "dequantized" in slot.constant.operations() or slot.row_gain is not None:
+        return found
+    centred = found - found.mean()
+    power = float(centred @ centred)
+    factor = float(centred @ (enrolled - enrolled.mean())) / power if power > 0 else 0.0
+    return found if factor <= 0 else enrolled.mean() + factor * centred
+
+
+def lattice_levels(values: NDArray[np.float64]) -> int:
+    """Levels of the coarsest lattice that holds all values (up to single precision); 0 where there is none.
+
+    The step is the greatest common divisor of the differences, by Euclid's algorithm with a tolerance.
+    """
+    ordered = np.sort(values)
+    distinct = ordered[np.append(True, np.diff(ordered) > 0)] if ordered.size else ordered
+    span = float(distinct[-1] - distinct[0]) if distinct.size > 1 else 0.0
+    scale = float(np.abs(distinct).max()) if distinct.size else 0.0
+    if span <= 1e-6 * scale:
+        return 0
+    tolerance = _TOLERANCE * max(scale, span)
+    step = span
+    for difference in np.diff(distinct).tolist():
+        larger, smaller = max(step, difference), min(step, difference)
+        while smaller > 16 * tolerance:
+            rest = larger - smaller * round(larger / smaller)
+            larger, smaller = smaller, abs(rest)
+        step = larger
+        if span / step > _MAX_LEVELS or step < 32 * tolerance:
+            return 0
+    count = round(span / step)
+    step = span / count  # the whole span has the smallest relative error
+    off = np.abs((distinct - distinct[0]) / step - np.round((distinct - distinct[0]) / step)).max()
+    return count + 1 if off < 0.05 and count < _MAX_LEVELS else 0

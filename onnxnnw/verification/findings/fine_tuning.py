@@ -1,0 +1,40 @@
+"""Fine-tuning: values drifted, by another amount in every layer, or in some layers and not in others."""
+
+import numpy as np
+
+from onnxnnw.verification.changes import SMALLEST, shape_of
+from onnxnnw.verification.findings.base import Examination, Finding, few, share
+
+__all__ = ["find"]
+
+MIN_READS = 64
+LIMIT = 3.5
+FLAT = 3.5
+"""Changes that are spread evenly are rounding, whatever their size in each layer."""
+
+
+def find(examination: Examination) -> list[Finding]:
+    """Drift per layer, where it differs by more than chance, and nothing that rounds values explains it."""
+    loose, slots = examination.loose, examination.slot_reads
+    steady = [one for one in slots if not one.narrow and one.same.all()]
+    shape = shape_of(loose)
+    if len(loose) + len(steady) < 0.9 * len(slots) or shape.reads < MIN_READS or shape.size < SMALLEST:
+        return []
+    frozen = sum(one.found.size for one in steady) >= MIN_READS
+    if shape.peaked > FLAT or not (shape.uneven > LIMIT or frozen) or not shape.sizes:
+        return []
+    sizes = np.array([*shape.sizes.values(), *([0.0] if frozen else [])])
+    return [
+        Finding(
+            "fine-tuned",
+            f"values drifted in {share(len(loose), len(slots))} layers, by {sizes.min():.2g} to {sizes.max():.2g} "
+            "of their deviation: another amount in every layer, as training leaves them",
+            {
+                "layers": len(loose),
+                "smallest": float(f"{sizes.min():.4g}"),
+                "largest": float(f"{sizes.max():.4g}"),
+                "unevenness": round(shape.uneven, 2),
+            },
+            few({name: {"relative_rms": float(f"{size:.4g}")} for name, size in shape.sizes.items()}),
+        )
+    ]

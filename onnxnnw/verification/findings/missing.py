@@ -1,0 +1,35 @@
+"""Missing: parts of the record that the candidate lacks, and the network without its mark."""
+
+import numpy as np
+
+from onnxnnw.verification.findings.base import Examination, Finding, few, share
+
+__all__ = ["find"]
+
+
+def find(examination: Examination) -> list[Finding]:
+    """Slots without counterpart; most slots there, and the mark not; what the method has to add."""
+    record, slots = examination.record, examination.record.slots
+    matched = {number for number, _ in examination.matched()}
+    out = []
+    missing = [slot for number, slot in enumerate(slots) if number not in matched]
+    if matched and missing:
+        unreadable = int(np.isnan(examination.reads.found).sum())
+        weights = sum(slot.capacity for slot in missing) / max(1, sum(slot.capacity for slot in slots))
+        out.append(
+            Finding(
+                "missing",
+                f"{share(len(missing), len(slots))} weights have no counterpart; {unreadable:,} positions could not be read",
+                {"slots": len(missing), "positions": unreadable, "share": round(weights, 4)},
+                few({slot.name: {"elements": slot.capacity} for slot in missing}),
+            )
+        )
+    if not examination.significant and len(matched) * 2 > len(slots) and record.kind == "watermark":
+        out.append(
+            Finding(
+                "same network without this mark",
+                f"{share(len(matched), len(slots))} weights agree with the marked network, but the mark is not there",
+                {"slots": len(matched)},
+            )
+        )
+    return out + [Finding("note", note) for note in examination.judgement.notes]

@@ -1,0 +1,113 @@
+"""Precision: another element type, values rounded to one and back, or on a lattice as quantisation leaves them."""
+
+from collections import defaultdict
+
+import numpy as np
+
+from onnxnnw.graph.constants import Constant, Dequantized
+from onnxnnw.network_file.stored import round_to
+from onnxnnw.verification.changes import MIN_LATTICE, SlotReads, shape_of
+from onnxnnw.verification.findings.base import Examination, Finding, few, share
+
+__all__ = ["find"]
+
+MIN_READS = 12
+MIN_FLAT, FLAT, MAX_SPANS = 100, 5.0, 16
+
+
+def find(examination: Examination) -> list[Finding]:
+    """Element types that changed, traces of a coarser one, and lattices in what was read."""
+    return [*_types(examination), *(_rounded(examination) or _lattices(examination) or _flat(examination))]
+
+
+def _types(examination: Examination) -> list[Finding]:
+    slots = examination.record.slots
+    groups: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for number, match in examination.matched():
+        old, new = slots[number].data_type, match.slot.tensor.type_name
+        if old != new:
+            groups[old, new, _granularity(match.slot.constant)].append(slots[number].name)
+    out = []
+    for (old, new, granularity), names in sorted(groups.items(), key=lambda group: -len(group[1])):
+        detail = f", one scale per {granularity}" if granularity else ""
+        out.append(
+            Finding(
+                "type changed",
+                f"{share(len(names), len(slots))} weights are stored as {new} instead of {old}{detail}",
+                {"slots": len(names), "from": old, "to": new, "granularity": granularity},
+                few({name: {"to": new, "granularity": granularity} for name in names}),
+            )
+        )
+    return out
+
+
+def _granularity(constant: Constant) -> str:
+    stack = [constant]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, Dequantized):
+            return part.granularity
+        stack += part.parts[:1]
+    return ""
+
+
+def _rounded(examination: Examination) -> list[Finding]:
+    """Values that a coarser floating-point type holds exactly, although it is not the one that stores them."""
+    slots = [one for one in examination.slot_reads if not one.narrow]
+    values = [(one.found, one.enrolled) for one in slots]
+    found, enrolled = (np.concatenate([*(pair[k] for pair in values), np.empty(0)]) for k in (0, 1))
+    if (found != 0).sum() < MIN_READS:
+        return []
+    for name in ("float16", "bfloat16"):
+        if np.array_equal(round_to(found, name), found) and not np.array_equal(round_to(enrolled, name), enrolled):
+            sentence = f"all values are exact in {name}, as after a conversion to it and back"
+            return [Finding("rounded", sentence, {"to": name, "read": int(found.size)})]
+    return []
+
+
+def _lattices(examination: Examination) -> list[Finding]:
+    """Values on a lattice, where what was enrolled is on none."""
+    slots = [one for one in examination.slot_reads if not one.narrow and one.found.size >= MIN_LATTICE]
+    levels = {one.name: _in_all(one, one.levels) for one in slots if one.levels}
+    if not levels or 2 * len(levels) < len(slots):
+        return []
+    bits = int(np.ceil(np.log2(max(2.0, float(np.median(list(levels.values())))))))
+    return [
+        Finding(
+            "lattice",
+            f"values of {len(levels)} weights lie on a lattice, as after quantisation to about {bits} bits",
+            {"slots": len(levels), "bits": bits},
+            few({name: {"levels": count} for name, count in levels.items()}),
+        )
+    ]
+
+
+def _in_all(one: SlotReads, seen: int) -> int:
+    """Levels of the whole slot: the outermost ones are rarely among the reads."""
+    step = float(np.ptp(one.found)) / max(1, seen - 1)
+    return round(_span(one) / step) + 1
+
+
+def _span(one: SlotReads) -> float:
+    """Range of all of the slot's values as they are now."""
+    array = one.match.slot.array()
+    return float(array.max()) - float(array.min())
+
+
+def _flat(examination: Examination) -> list[Finding]:
+    """Changes that are spread evenly within each layer: rounding to a step, too fine for a lattice to be seen."""
+    loose = examination.loose
+    shape = shape_of(loose)
+    if shape.reads < MIN_FLAT or shape.peaked < FLAT or not shape.sizes:
+        return []
+    steps = {name: size * float(np.sqrt(12)) for name, size in shape.sizes.items()}
+    levels = [_span(one) / one.deviation / steps[one.name] for one in loose[:MAX_SPANS] if one.name in steps]
+    bits = round(float(np.median(np.log2(np.maximum(2.0, levels))))) if levels else 0
+    return [
+        Finding(
+            "rounded",
+            f"changes are spread evenly within every layer, as rounding to a step leaves them (about {bits} bits)",
+            {"to": "lattice", "bits": bits, "read": shape.reads},
+            few({name: {"step": float(f"{step:.3g}")} for name, step in steps.items()}),
+        )
+    ]

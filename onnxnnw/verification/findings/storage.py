@@ -1,0 +1,32 @@
+"""Unchanged: all positions hold exactly what was kept, or what computing it anew gives."""
+
+import numpy as np
+
+from onnxnnw.verification.changes import ROUNDING
+from onnxnnw.verification.findings.base import Examination, Finding
+
+__all__ = ["find"]
+
+
+def find(examination: Examination) -> list[Finding]:
+    """One finding when nothing at the key's positions has changed; it says nothing of any other weight."""
+    reads = examination.reads
+    what = "positions of the key" if examination.judgement.unit == "positions" else "anchors"
+    count = reads.found.size
+    if not count or not np.isfinite(reads.found).all():
+        return []
+    if np.array_equal(reads.found, reads.enrolled):
+        return [Finding("unchanged", f"unchanged at all {count:,} {what}", {"positions": count})]
+    allowed = ROUNDING * (np.abs(reads.enrolled) + examination.deviations)
+    difference = np.abs(reads.found - reads.enrolled)
+    if (difference > allowed).any():
+        return []
+    spread = examination.deviations > 0
+    largest = float((difference[spread] / examination.deviations[spread]).max()) if spread.any() else 0.0
+    return [
+        Finding(
+            "recomputed",
+            f"equal at all {count:,} {what} up to the last bits, as after folding constants",
+            {"positions": count, "largest_difference": float(f"{largest:.2g}")},
+        )
+    ]

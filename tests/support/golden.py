@@ -1,0 +1,58 @@
+"""How the golden files were made: ``python -m tests.support.golden FOLDER``. They are never made again.
+
+The network's values come from a key stream, not from a library's generator, so anybody can make the same bytes.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from onnxnnw.enrolment.enrol import Owner, embed, fingerprint
+from onnxnnw.methods.rtw import RtwInsertion
+from onnxnnw.methods.tbw import TbwInsertion
+from onnxnnw.records.key import Key
+from onnxnnw.records.record import save_record
+from onnxnnw.training.insertion import complete_record
+from tests.support import calibration_networks as networks
+from tests.support import marks
+
+SECRETS = {"network": b"golden network, format 1, public", "mark": b"golden mark, format 1, all public"[:32]}
+SECRETS["trace"] = b"golden fingerprint, 1, public..."
+
+
+def shape_of(name: str) -> tuple[int, ...]:
+    """ResNet8 at half its width."""
+    return tuple(n // 2 if n % 16 == 0 else n for n in networks.SHAPES[name])
+
+
+def weights() -> networks.Weights:
+    """Normal weights in rows of different size."""
+    out = {}
+    for name in networks.SHAPES:
+        shape = shape_of(name)
+        z = Key(SECRETS["network"]).stream(name, bytes(32)).normals(int(np.prod(shape))).reshape(shape[0], -1)
+        gains = 0.5 + np.arange(shape[0]) % 5
+        out[name] = (z * gains[:, None] / 16).astype(np.float32).reshape(shape)
+    return out
+
+
+def main(folder: Path) -> None:
+    """Network, marked copy, and both records."""
+    network = networks.save(weights(), folder / "network.onnx")
+    owner = Owner("Golden Tracker", "Tracker", "source 1", "destination 2")
+    embed(network, folder / "marked.onnx", folder / "mark-1.json", 256, owner=owner, key=Key(SECRETS["mark"]))
+    fingerprint(network, folder / "trace-1.json", 256, owner=owner, key=Key(SECRETS["trace"]))
+    methods_of_training(network, folder)
+
+
+def methods_of_training(network: Path, folder: Path) -> None:
+    """RTW with its marked network, and TBW, whose marked network would be a matter of training."""
+    rtw = marks.drafted(network, RtwInsertion(bits=32, payload="RTW1"), secret=41)
+    save_record(marks.marked_with_rtw(network, folder / "marked-rtw.onnx", rtw), folder / "rtw-1.json")
+    tbw = marks.drafted(network, TbwInsertion(triggers=40, payload="TBW1!"), secret=42)
+    save_record(complete_record(tbw, network), folder / "tbw-1.json")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
