@@ -44,8 +44,9 @@ def loops(network: str, size: str, batches: int, threads: int, wanted: tuple[str
     from onnxnnw.recipes import resumed
     from onnxnnw.records.key import Key
     from onnxnnw.tasks.classification import Images
+    from onnxnnw.training.hooks import Hooks
     from onnxnnw.training.insertion import draft_record
-    from onnxnnw.training.loop import Hooks, Trainer
+    from onnxnnw.training.loop import Trainer
     from onnxnnw.training.networks import find_network
 
     architecture = find_network(network, size)

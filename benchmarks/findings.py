@@ -21,7 +21,8 @@ from benchmarks.findings_cases import CASES, ESTIMATES, Case, fine_tuned
 from benchmarks.tables import Report, progress
 from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.records.key import Key
-from onnxnnw.records.record import Record, load_record
+from onnxnnw.records.record import Record
+from onnxnnw.records.record_file import load_record
 from onnxnnw.training.networks import model_file
 from onnxnnw.verification.verify import verify
 

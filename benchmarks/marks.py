@@ -111,7 +111,8 @@ def fine_tuned(subject: Subject) -> Iterator[tuple[int, Path]]:
     """The marked network after E further epochs, for all E along one training: as ``modify fine-tuning`` gives each."""
     from onnxnnw.exporters.base import write_weights
     from onnxnnw.network_file.file import open_network
-    from onnxnnw.training.loop import Hooks, Trainer
+    from onnxnnw.training.hooks import Hooks
+    from onnxnnw.training.loop import Trainer
 
     paths = {epochs: subject.folder / f"fine-tuning-{epochs}.onnx" for epochs in FINE_TUNING}
     options = subject.options

@@ -17,9 +17,9 @@ __all__ = ["PAGE", "main", "page"]
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "operator-inputs.md"
 _HEAD = f"""# What may stand at an operator's input
 
-Written by `python -m benchmarks operator_inputs` from `onnxnnw/accounting/roles.py` and
-`onnxnnw/graph/uses.py`. An input, operator or domain that is not listed is *not understood*: what stands there is counted
-in bytes, never as known. So is what is too large for its place. Of operators with any number of inputs, what is said of the first holds for all.
+Written by `python -m benchmarks operator_inputs` from `onnxnnw/accounting/roles.py` and `onnxnnw/graph/uses.py`.
+An input, operator or domain that is not listed is *not understood*: what stands there is counted in bytes, never as
+known. So is what is too large for its place. Of operators with any number of inputs, what is said of the first holds for all.
 
 - **weight**: read as a slot, from {MIN_ELEMENTS} elements on; **table**: read as it is stored, and never part of a mark;
 - **parameter**: fewer than {MAX_STRUCTURAL} elements, or one number for each channel of some weight;

@@ -25,7 +25,8 @@ from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.errors import TraceabilityError
 from onnxnnw.records.key import Key
 from onnxnnw.records.positions import plan_of
-from onnxnnw.records.record import Record, load_record
+from onnxnnw.records.record import Record
+from onnxnnw.records.record_file import load_record
 from onnxnnw.verification.verdict import Verdict
 from onnxnnw.verification.verify import verify
 

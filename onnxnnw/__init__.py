@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from onnxnnw.graph import network_digest
     from onnxnnw.network_file.file import open_network
     from onnxnnw.records.key import Key
-    from onnxnnw.records.record import Record, load_record
+    from onnxnnw.records.record import Record
+    from onnxnnw.records.record_file import load_record
     from onnxnnw.verification.verdict import Verdict
     from onnxnnw.verification.verify import search, verify
 

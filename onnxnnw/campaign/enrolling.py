@@ -16,7 +16,8 @@ from onnxnnw.enrolment.enrol import Owner, embed, enrol, fingerprint
 from onnxnnw.graph import find_slots, network_digest
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.key import Key
-from onnxnnw.records.record import Record, save_record
+from onnxnnw.records.record import Record
+from onnxnnw.records.record_file import save_record
 
 __all__ = ["Embed", "Fingerprint", "WrongKeys"]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from onnxnnw.exporters.base import Architecture
     from onnxnnw.methods.base import Insertion
     from onnxnnw.recipes import Recipe
-    from onnxnnw.training.loop import Epoch
+    from onnxnnw.training.hooks import Epoch
 
 __all__ = ["Insert", "Moment", "Schedule", "Settings", "Template", "Train", "inserted_as"]
 
@@ -123,7 +123,8 @@ class Train(Step):
 
     def run(self, place: Place) -> Outcome:
         from onnxnnw.exporters.base import export
-        from onnxnnw.training.loop import Hooks, Trainer
+        from onnxnnw.training.hooks import Hooks
+        from onnxnnw.training.loop import Trainer
 
         architecture = self.bench.architecture(place)
         state = place.folder / _STATE

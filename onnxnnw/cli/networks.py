@@ -15,8 +15,8 @@ from onnxnnw.recipes import Precision
 if TYPE_CHECKING:
     from onnxnnw.methods.base import Insertion
     from onnxnnw.tasks.base import Measurement
+    from onnxnnw.training.hooks import Epoch
     from onnxnnw.training.insertion import Marked
-    from onnxnnw.training.loop import Epoch
     from onnxnnw.training.nct_insertion import AtOneMoment
 
 __all__ = ["register"]

@@ -70,7 +70,7 @@ def embed(
     """
     from onnxnnw.enrolment.enrol import Owner
     from onnxnnw.enrolment.enrol import embed as library
-    from onnxnnw.records.record import load_record
+    from onnxnnw.records.record_file import load_record
 
     owner = Owner(actor, role, source_id, destination_id)
     others = [load_record(path) for path in keep]

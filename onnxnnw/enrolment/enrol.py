@@ -34,7 +34,8 @@ from onnxnnw.records.positions import (
     plan_of,
     sample_positions,
 )
-from onnxnnw.records.record import MAX_POSITIONS, ROLES, Record, save_record
+from onnxnnw.records.record import MAX_POSITIONS, ROLES, Record
+from onnxnnw.records.record_file import save_record
 from onnxnnw.records.row_factors import kept, kept_columns
 from onnxnnw.records.slot_table import SlotEntry
 from onnxnnw.statistics import least_reads, required_reads

@@ -16,11 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from google.protobuf.message import Message
-from google.protobuf.unknown_fields import UnknownFieldSet
-from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, SparseTensorProto, ValueInfoProto
+from onnx import AttributeProto, FunctionProto, NodeProto, SparseTensorProto, ValueInfoProto
 
-from onnxnnw.graph.flow import ABSENT, UNREAD, Body, Flow, Node
+from onnxnnw.graph.flow import ABSENT, Body, Flow, Node
 from onnxnnw.graph.slots import SlotView, find_slots
 from onnxnnw.graph.tracing import key_of
 from onnxnnw.graph.unread import contents_of_functions
@@ -29,6 +27,7 @@ from onnxnnw.network_file.stored import StoredTensor
 
 if TYPE_CHECKING:
     from onnxnnw.network_file.patch import Edit
+from onnxnnw.graph.doubts import doubts_of
 
 __all__ = ["DIGEST_FORMAT", "Digests", "leaf_digest", "network_digest", "network_digests"]
 
@@ -86,80 +85,7 @@ def network_digests(
     graph = _Digest(network, view, {}, digest).hex()
     metadata = sorted((prop.key, prop.value) for prop in network.model.metadata_props)
     hashed = hashlib.sha256(repr(metadata).encode()).hexdigest()
-    return Digests(whole, tensors, graph, hashed, tuple(_doubts(network.model, view.flow, view.possible)))
-
-
-def _doubts(model: ModelProto, flow: Flow, nodes: list[Node]) -> list[str]:
-    """What is in a file, or happens when it runs, that no digest says."""
-    out = []
-    if _has_unknown_fields(model):
-        out.append("the file has fields that this version of ONNX does not know")
-    if _out_of_order(flow, [node for node in nodes if node.conditional]):
-        out.append("nodes of a branch or loop stand out of order, which runtimes refuse")
-    if any(node.bindings is not None and node.proto.domain == "ai.onnx" for node in nodes):
-        out.append("a local function spells out the standard domain, which runtimes refuse")
-    from onnxnnw.graph.runtime_operators import is_runtime_operator  # a large table, and only digests need it whole
-
-    for domain, op in sorted({(node.domain, node.op) for node in nodes}):
-        if domain.startswith(UNREAD):
-            out.append(f"a runtime may run its own {domain.removeprefix(UNREAD)}.{op} instead of the local function")
-        elif not is_runtime_operator(domain, op):
-            out.append(f"what {f'{domain}.{op}'.lstrip('.')[:100]} computes is not known")
-    return out[:20]
-
-
-_AT_ONCE = 1 << 16
-"""Bytes of messages that are copied at once; larger ones are looked through piece by piece."""
-
-
-def _has_unknown_fields(message: Message) -> bool:
-    """Whether a message, or one inside it, has fields that its definition does not know; without a copy of it all."""
-    if len(UnknownFieldSet(message)):
-        return True
-    for field, value in message.ListFields():
-        if field.message_type is None:
-            continue
-        parts = [value] if isinstance(value, Message) else value
-        held, size = type(message)(), 0
-        for part in parts:
-            length = part.ByteSize()
-            if length > _AT_ONCE:
-                if _has_unknown_fields(part):
-                    return True
-                continue
-            if size + length > _AT_ONCE:
-                if _drops_fields(held):
-                    return True
-                held, size = type(message)(), 0
-            target = getattr(held, field.name)
-            if isinstance(value, Message):
-                target.CopyFrom(part)
-            else:
-                target.append(part)
-            size += length + 1
-        if _drops_fields(held):
-            return True
-    return False
-
-
-def _drops_fields(message: Message) -> bool:
-    """Whether a message, which is changed, gets smaller without its unknown fields."""
-    before = message.ByteSize()
-    message.DiscardUnknownFields()
-    return bool(message.ByteSize() != before)
-
-
-def _out_of_order(flow: Flow, nodes: list[Node]) -> bool:
-    """Whether one of these nodes reads what a later node of the file writes."""
-    if not nodes:
-        return False
-    places = {id(node): place for place, node in enumerate(flow.nodes)}
-    return any(
-        places.get(id(flow.producer[value]), 0) > places.get(id(node), 0)
-        for node in nodes
-        for value in node.inputs
-        if value in flow.producer
-    )
+    return Digests(whole, tensors, graph, hashed, tuple(doubts_of(network.model, view.flow, view.possible)))
 
 
 def leaf_digest(tensor: StoredTensor, edit: "Edit | None" = None) -> bytes:

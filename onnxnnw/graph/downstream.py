@@ -6,79 +6,23 @@ Nothing here is looked at before somebody asks for a gain.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import TensorProto
 
 from onnxnnw.graph.arrays import Constant
 from onnxnnw.graph.constants import Constants
 from onnxnnw.graph.decoding import dequantize
 from onnxnnw.graph.flow import ABSENT, Flow, Node
+from onnxnnw.graph.out_rows import Gains, OutRows
 from onnxnnw.network_file.stored import Array
 
 __all__ = ["Downstream"]
-
-Gains = NDArray[np.float64]
 
 _MAX_STEPS = 32
 _MAX_ROWS = 2**20
 _INTEGER_PRODUCTS = ("ConvInteger", "MatMulInteger")
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
-
-
-@dataclass
-class _Walk:
-    """Where a weight's outputs have come to.
-
-    Attributes:
-        value: The value that carries them.
-        gain: What they have been multiplied by, per out-row.
-        axis: Their axis, counted from the right (-1 is the last one).
-        rank: Dimensions of the value; None where it is not known.
-        rescaled: Whether a factor that is not constant would be a scale of the activations.
-        shift: What was added to them since, per out-row; None where that cannot be told.
-        used: The values that were multiplied or added.
-    """
-
-    value: int
-    gain: Gains
-    axis: int
-    rank: int | None
-    rescaled: bool
-    shift: Gains | None = None
-    used: list[int] = field(default_factory=list)
-
-    def multiply(self, factor: Array | None) -> bool:
-        """Take a factor in, if it has one number for all or one for each out-row."""
-        if factor is None or not self._fits(factor):
-            return False
-        numbers = factor.astype(np.float64).reshape(-1)
-        with np.errstate(all="ignore"):
-            self.gain = self.gain * numbers
-            self.shift = None if self.shift is None else self.shift * numbers
-        return True
-
-    def add(self, summand: Array | None, sign: float = 1.0) -> None:
-        """Take a summand in; what is neither one number nor one for each out-row makes the shift unknown."""
-        if self.shift is None:
-            return
-        if summand is None or not self._fits(summand):
-            self.shift = None
-            return
-        with np.errstate(all="ignore"):
-            self.shift = self.shift + sign * summand.astype(np.float64).reshape(-1)
-
-    def negate(self) -> None:
-        """Turn the sign."""
-        self.gain = -self.gain
-        self.shift = None if self.shift is None else -self.shift
-
-    def _fits(self, numbers: Array) -> bool:
-        if numbers.size not in (1, self.gain.size):
-            return False
-        return numbers.size == 1 or (len(numbers.shape) >= -self.axis and numbers.shape[self.axis] == self.gain.size)
 
 
 class Downstream:
@@ -112,7 +56,7 @@ class Downstream:
             return None
         return walk.gain, walk.shift, tuple(walk.used)
 
-    def _walk(self, node: Node, layout: str, rank: int, rows: int) -> _Walk | None:
+    def _walk(self, node: Node, layout: str, rank: int, rows: int) -> OutRows | None:
         """Follow what a weight gives as far as it is only moved, shifted or multiplied by constants."""
         if layout not in _AXES or rows > _MAX_ROWS:
             return None
@@ -121,7 +65,7 @@ class Downstream:
             return None  # a stack of matrices: rows of different matrices share an output
         axis = 1 - rank if convolution else _AXES[layout]
         known = rank if convolution or node.op in ("Gemm", "FusedGemm", "QGemm") else None
-        walk = _Walk(node.outputs[0], np.ones(rows), axis, known, node.op not in _INTEGER_PRODUCTS)
+        walk = OutRows(node.outputs[0], np.ones(rows), axis, known, node.op not in _INTEGER_PRODUCTS)
         alpha = node.attributes().get("alpha") if node.op in _SCALED else None
         if alpha is not None:
             walk.gain *= float(alpha.f)
@@ -136,7 +80,7 @@ class Downstream:
                 walk.value = reader.outputs[0]
         return walk
 
-    def _begin(self, node: Node, walk: _Walk, rows: int, convolution: bool) -> None:
+    def _begin(self, node: Node, walk: OutRows, rows: int, convolution: bool) -> None:
         """The operator's own bias, where it adds one in the unit of its outputs."""
         walk.shift = np.zeros(rows)
         place = _OWN_BIAS.get(node.op)
@@ -245,15 +189,15 @@ _ACTIVATING = ("GemmFastGelu", "FusedMatMulActivation", "Attention", "QAttention
                "DecoderMaskedSelfAttention")  # fmt: skip
 
 
-def _moved(downstream: Downstream, walk: _Walk, node: Node) -> bool:
+def _moved(downstream: Downstream, walk: OutRows, node: Node) -> bool:
     return node.inputs[0] == walk.value
 
 
-def _cast(downstream: Downstream, walk: _Walk, node: Node) -> bool:
+def _cast(downstream: Downstream, walk: OutRows, node: Node) -> bool:
     return node.integer("to", 0) in _FLOATS
 
 
-def _shifted(downstream: Downstream, walk: _Walk, node: Node) -> bool:
+def _shifted(downstream: Downstream, walk: OutRows, node: Node) -> bool:
     """A constant is added, or taken away; taken from a constant, the sign turns."""
     if len(node.inputs) != 2 or node.inputs[0] == node.inputs[1]:
         return False
@@ -267,7 +211,7 @@ def _shifted(downstream: Downstream, walk: _Walk, node: Node) -> bool:
     return True
 
 
-def _multiplied(downstream: Downstream, walk: _Walk, node: Node) -> bool:
+def _multiplied(downstream: Downstream, walk: OutRows, node: Node) -> bool:
     if len(node.inputs) != 2 or node.inputs[0] == node.inputs[1]:
         return False
     other = node.inputs[0] if node.inputs[1] == walk.value else node.inputs[1]
@@ -280,7 +224,7 @@ def _multiplied(downstream: Downstream, walk: _Walk, node: Node) -> bool:
     return factor is None or walk.multiply(factor)
 
 
-def _divided(downstream: Downstream, walk: _Walk, node: Node) -> bool:
+def _divided(downstream: Downstream, walk: OutRows, node: Node) -> bool:
     if node.inputs[0] != walk.value or len(node.inputs) != 2:
         return False
     divisor = downstream.constant(node.inputs[1])
@@ -288,12 +232,12 @@ def _divided(downstream: Downstream, walk: _Walk, node: Node) -> bool:
         return walk.multiply(None if divisor is None else 1 / divisor.astype(np.float64))
 
 
-def _negated(downstream: Downstream, walk: _Walk, node: Node) -> bool:
+def _negated(downstream: Downstream, walk: OutRows, node: Node) -> bool:
     walk.negate()
     return True
 
 
-def _normalised(downstream: Downstream, walk: _Walk, node: Node) -> bool:
+def _normalised(downstream: Downstream, walk: OutRows, node: Node) -> bool:
     """gamma / sqrt(variance + epsilon), of the second axis."""
     if len(node.inputs) != 5 or node.inputs[0] != walk.value or node.integer("training_mode", 0):
         return False
@@ -317,7 +261,7 @@ def _normalised(downstream: Downstream, walk: _Walk, node: Node) -> bool:
     return True
 
 
-def _transposed(downstream: Downstream, walk: _Walk, node: Node) -> bool:
+def _transposed(downstream: Downstream, walk: OutRows, node: Node) -> bool:
     axes = node.integers("perm")
     if axes is None or sorted(axes) != list(range(len(axes))) or len(axes) < -walk.axis:
         return False
@@ -326,7 +270,7 @@ def _transposed(downstream: Downstream, walk: _Walk, node: Node) -> bool:
     return True
 
 
-def _squeezed(downstream: Downstream, walk: _Walk, node: Node) -> bool:
+def _squeezed(downstream: Downstream, walk: OutRows, node: Node) -> bool:
     """Axes of length 1 come or go; where the others are, follows from the rank."""
     axes = node.integers("axes")
     if axes is None and len(node.inputs) > 1:
@@ -354,7 +298,7 @@ def _squeezed(downstream: Downstream, walk: _Walk, node: Node) -> bool:
     return True
 
 
-_Step = Callable[[Downstream, _Walk, Node], bool]
+_Step = Callable[[Downstream, OutRows, Node], bool]
 _STEPS: dict[str, _Step] = {
     "Identity": _moved,
     "Dropout": _moved,

@@ -7,15 +7,15 @@ agrees. Only weights that certainly reach an output take part, with the constant
 
 import math
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from onnxnnw.graph.arrays import Constant, Literal, Positions
 from onnxnnw.graph.decoding import Elementwise
 from onnxnnw.graph.downstream import Downstream
 from onnxnnw.graph.flow import ABSENT, Node
+from onnxnnw.graph.linear_map import LinearMap, Product, geometry_of, is_pointwise, same_kernel, times
 from onnxnnw.graph.slots import Slot, SlotView
 from onnxnnw.network_file.stored import Array
 
@@ -36,76 +36,6 @@ _MULTIPLICATIONS = 2**34
 
 _MATRICES = ("MatMul", "Gemm", "FusedMatMul", "MatMulNBits")
 _MOVES = ("Identity", "Dropout")
-_Geometry = tuple[str, tuple[int, ...], int, tuple[int, ...]]
-"""``conv``, strides, groups, dilations."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Product(Constant):
-    """[out, middle, *kernel] after [middle, in, *kernel], one of the two without a kernel or with one of a single tap."""
-
-    left: Constant
-    right: Constant
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", (self.left, self.right))
-        kernel = max(self.left.shape[2:], self.right.shape[2:], key=math.prod)
-        object.__setattr__(self, "shape", (self.left.shape[0], self.right.shape[1], *kernel))
-
-    def take(self, flat: Positions) -> Array:
-        return self.array().reshape(-1)[flat]
-
-    def array(self) -> Array:
-        left, right = self.left.array(), self.right.array()
-        if left.dtype != np.float64:
-            left, right = left.astype(np.float32, copy=False), right.astype(np.float32, copy=False)
-        with np.errstate(all="ignore"):
-            if math.prod(left.shape[2:]) == 1:
-                return np.tensordot(left.reshape(left.shape[:2]), right, 1).reshape(self.shape)
-            out = np.tensordot(left, right.reshape(right.shape[:2]), ([1], [0]))  # [out, *kernel, in]
-            return np.moveaxis(out, -1, 1)
-
-
-@dataclass(frozen=True, eq=False)
-class _Centred(Constant):
-    """A kernel in the middle of a larger one that is zero elsewhere."""
-
-    inner: Constant
-    kernel: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", (self.inner,))
-        object.__setattr__(self, "shape", (*self.inner.shape[:2], *self.kernel))
-
-    def take(self, flat: Positions) -> Array:
-        return self.array().reshape(-1)[flat]
-
-    def array(self) -> Array:
-        wide = zip(self.kernel, self.inner.shape[2:], strict=True)
-        return np.pad(self.inner.array(), [(0, 0), (0, 0), *(((k - n) // 2, (k - n) // 2) for k, n in wide)])
-
-
-@dataclass(frozen=True)
-class _Map:
-    """A value as a linear map of an earlier one.
-
-    Attributes:
-        source: The earlier value.
-        weight: [out, in, *kernel].
-        slots: The slots that it is made of.
-        geometry: Strides, dilations and groups of a convolution; empty for a matrix.
-        margins: Twice what a convolution's kernel reaches to the left of its place, per axis: 0 where it is centred.
-        work: Multiplications that one evaluation takes.
-        name: How it is called.
-    """
-
-    source: int
-    weight: Constant
-    slots: tuple[Slot, ...]
-    geometry: "_Geometry | tuple[()]" = ()
-    margins: tuple[int, ...] = ()
-    work: int = 0
-    name: str = ""
 
 
 def combined_slots(view: SlotView, shapes: Collection[tuple[int, int]]) -> list[Slot]:
@@ -126,7 +56,7 @@ class _Combinations:
         self.shapes = {shape for rows, size in shapes for shape in ((rows, size), (size, rows))}
         self.used = {id(node): slot for node, slot in zip(view.nodes, view.slots, strict=True)}
         self.downstream = Downstream(view.flow, view.constants, view.possible)
-        self.maps: dict[int, tuple[_Map, ...]] = {}
+        self.maps: dict[int, tuple[LinearMap, ...]] = {}
         self.quantised: dict[int, int] = {}
         self.found: list[Slot] = []
         self.work = 0
@@ -150,20 +80,20 @@ class _Combinations:
         for each in maps:
             self._offer(node, each)
 
-    def _of_weight(self, node: Node, slot: Slot) -> tuple[_Map, ...]:
+    def _of_weight(self, node: Node, slot: Slot) -> tuple[LinearMap, ...]:
         """What an operator computes with its weight: from its input, and from what that is a map of."""
         if self.downstream.activates(node) or not slot.use.endswith(".1"):
             return ()
         if node.op == "Conv" and slot.layout == "conv" and len(slot.shape) > 2:
-            geometry = _geometry(node, slot)
+            geometry = geometry_of(node, slot)
             if geometry is None:
                 return ()
-            first = _Map(node.inputs[0], slot.constant, (slot,), *geometry, name=slot.name)
+            first = LinearMap(node.inputs[0], slot.constant, (slot,), *geometry, name=slot.name)
         elif node.op in _MATRICES and len(slot.shape) == 2 and not node.integer("transA", 0):
-            first = _Map(node.inputs[0], slot.constant, (slot,), name=slot.name)
+            first = LinearMap(node.inputs[0], slot.constant, (slot,), name=slot.name)
             alpha = node.attributes().get("alpha")
             if alpha is not None and alpha.f != 1:
-                first = _times(first, np.float32(alpha.f))
+                first = times(first, np.float32(alpha.f))
         else:
             return ()
         maps = (first, *self._after(first))
@@ -171,10 +101,10 @@ class _Combinations:
             beta = node.attributes().get("beta")
             other = self.maps[node.inputs[2]]
             factor = np.float32(1 if beta is None else beta.f)
-            return tuple(self._sums(maps, tuple(_times(each, factor) for each in other)))
+            return tuple(self._sums(maps, tuple(times(each, factor) for each in other)))
         return maps
 
-    def _after(self, last: _Map) -> Iterator[_Map]:
+    def _after(self, last: LinearMap) -> Iterator[LinearMap]:
         """A map after those that lead to its source."""
         for before in self.maps.get(last.source, ()):
             if len(before.slots) >= _MAX_FACTORS or bool(last.geometry) is not bool(before.geometry):
@@ -182,16 +112,16 @@ class _Combinations:
             left, right = last.weight, before.weight
             if left.shape[1] != right.shape[0]:
                 continue
-            if last.geometry and not (_is_pointwise(last) or _is_pointwise(before)):
+            if last.geometry and not (is_pointwise(last) or is_pointwise(before)):
                 continue
             if any(each.geometry and each.geometry[2] != 1 for each in (last, before)):  # groups
                 continue
-            product = _Product(left, right)
+            product = Product(left, right)
             stored = sum(slot.covered for slot in (*last.slots, *before.slots))
             if product.size > max(_ELEMENTS, _GROWTH * stored):
                 continue
             wide = last if math.prod(left.shape[2:]) > 1 else before
-            yield _Map(
+            yield LinearMap(
                 source=before.source,
                 weight=product,
                 slots=(*last.slots, *before.slots),
@@ -201,14 +131,14 @@ class _Combinations:
                 name=f"{last.name} · {before.name}",
             )
 
-    def _sums(self, left: tuple[_Map, ...], right: tuple[_Map, ...], sign: int = 1) -> Iterator[_Map]:
+    def _sums(self, left: tuple[LinearMap, ...], right: tuple[LinearMap, ...], sign: int = 1) -> Iterator[LinearMap]:
         """Two values added that are maps of the same one."""
         sources = {each.source: each for each in right}
         for one in left:
             other = sources.get(one.source)
             if other is None or len(one.slots) + len(other.slots) > _MAX_SUMMANDS:
                 continue
-            pair = _same_kernel(one, other)
+            pair = same_kernel(one, other)
             if pair is None:
                 continue
             wide = max(one, other, key=lambda each: math.prod(each.weight.shape[2:]))
@@ -220,23 +150,23 @@ class _Combinations:
                 name=f"{one.name} {'+' if sign > 0 else '-'} {other.name}",
             )
 
-    def _add(self, node: Node) -> tuple[_Map, ...]:
+    def _add(self, node: Node) -> tuple[LinearMap, ...]:
         """Add, Sub and Sum: of maps of one value, or with a bias."""
-        maps: tuple[_Map, ...] | None = None
+        maps: tuple[LinearMap, ...] | None = None
         for place, value in enumerate(node.inputs):
             if self.downstream.is_constant(value):
                 continue
             here = self.maps.get(value, ())
             sign = -1 if node.op == "Sub" and place else 1
             if maps is None:
-                maps = here if sign > 0 else tuple(_times(each, np.float32(-1)) for each in here)
+                maps = here if sign > 0 else tuple(times(each, np.float32(-1)) for each in here)
             else:
                 maps = tuple(self._sums(maps, here, sign))
             if not maps:
                 return ()
         return maps or ()
 
-    def _scale(self, node: Node) -> tuple[_Map, ...]:
+    def _scale(self, node: Node) -> tuple[LinearMap, ...]:
         """Mul and Div by a constant: one number, or one for each output channel."""
         for place, value in enumerate(node.inputs[:2]):
             if value in self.maps and not (node.op == "Div" and place):
@@ -248,7 +178,7 @@ class _Combinations:
                 return self._rows(self.maps[value], numbers)
         return ()
 
-    def _normalise(self, node: Node) -> tuple[_Map, ...]:
+    def _normalise(self, node: Node) -> tuple[LinearMap, ...]:
         """BatchNormalization: one factor for each channel."""
         maps = self.maps.get(node.inputs[0], ())
         given = [self.downstream.constant(value) for value in (node.inputs[1], node.inputs[4])] if maps else []
@@ -257,25 +187,25 @@ class _Combinations:
         epsilon = node.attributes().get("epsilon")
         with np.errstate(all="ignore"):
             factor = given[0] / np.sqrt(given[1] + np.float32(1e-5 if epsilon is None else epsilon.f))
-        return tuple(_times(each, factor) for each in maps if each.geometry and factor.shape == each.weight.shape[:1])
+        return tuple(times(each, factor) for each in maps if each.geometry and factor.shape == each.weight.shape[:1])
 
-    def _rows(self, maps: tuple[_Map, ...], factor: Array) -> tuple[_Map, ...]:
+    def _rows(self, maps: tuple[LinearMap, ...], factor: Array) -> tuple[LinearMap, ...]:
         """Maps whose outputs are multiplied by a constant that broadcasts along their channels."""
         out = []
         for each in maps:
             rows, axis = each.weight.shape[0], 1 - len(each.weight.shape) if each.geometry else -1
             if factor.size == 1:
-                out.append(_times(each, factor.reshape(())))
+                out.append(times(each, factor.reshape(())))
             elif factor.size == rows and len(factor.shape) >= -axis and factor.shape[axis] == rows:
-                out.append(_times(each, factor.reshape(-1)))
+                out.append(times(each, factor.reshape(-1)))
         return tuple(out)
 
-    def _moved(self, node: Node) -> tuple[_Map, ...]:
+    def _moved(self, node: Node) -> tuple[LinearMap, ...]:
         if len(node.inputs) > 2:  # Dropout as in training
             return ()
         return self.maps.get(node.inputs[0], ())
 
-    def _quantise(self, node: Node) -> tuple[_Map, ...]:
+    def _quantise(self, node: Node) -> tuple[LinearMap, ...]:
         """Activations in integers and back, on one grid."""
         if node.op == "QuantizeLinear":
             self.quantised[node.outputs[0]] = node.inputs[1]
@@ -287,7 +217,7 @@ class _Combinations:
         same = scales[0] is not None and scales[1] is not None and np.array_equal(scales[0], scales[1])
         return self.maps.get(node.inputs[0], ()) if same else ()
 
-    def _offer(self, node: Node, combined: _Map) -> None:
+    def _offer(self, node: Node, combined: LinearMap) -> None:
         """Keep a combination of two weights and more that has a wanted shape."""
         shape = combined.weight.shape
         if len(combined.slots) < 2 or (shape[0], math.prod(shape[1:])) not in self.shapes:
@@ -327,55 +257,3 @@ _STEPS = {
     **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _Combinations._quantise),
     "BatchNormalization": _Combinations._normalise,
 }
-
-
-def _times(combined: _Map, factor: Array | np.float32) -> _Map:
-    """A map whose out-rows are multiplied."""
-    numbers = np.asarray(factor, np.float32).reshape(-1)
-    wide = Literal(numbers.reshape(-1, *[1] * (len(combined.weight.shape) - 1)))
-    return replace(combined, weight=Elementwise(np.multiply, (combined.weight, wide)))
-
-
-def _geometry(node: Node, slot: Slot) -> tuple[_Geometry, tuple[int, ...]] | None:
-    """Strides, dilations and groups of a convolution, and how far its kernel stands from the middle; None if not told."""
-    axes = len(slot.shape) - 2
-    strides = tuple(node.integers("strides") or [1] * axes)
-    dilations = tuple(node.integers("dilations") or [1] * axes)
-    pads = node.integers("pads") or [0] * (2 * axes)
-    automatic = node.attributes().get("auto_pad")
-    if len(pads) != 2 * axes or len(strides) != axes or len(dilations) != axes:
-        return None
-    if automatic is not None and automatic.s not in (b"", b"NOTSET", b"VALID"):
-        if automatic.s != b"SAME_UPPER" or set(strides) != {1} or not all(n % 2 for n in slot.shape[2:]):
-            return None
-        margins: tuple[int, ...] = (0,) * axes
-    else:
-        reach = [d * (n - 1) for d, n in zip(dilations, slot.shape[2:], strict=True)]
-        margins = tuple(2 * pads[a] - reach[a] for a in range(axes))
-    return ("conv", strides, node.integer("group", 1), dilations), margins
-
-
-def _is_pointwise(combined: _Map) -> bool:
-    """Whether a convolution mixes channels at each place alone, without steps or borders."""
-    strides = combined.geometry[1] if combined.geometry else ()
-    centred, single = not any(combined.margins), math.prod(combined.weight.shape[2:]) == 1
-    return centred and single and all(stride == 1 for stride in strides)
-
-
-def _same_kernel(one: _Map, other: _Map) -> tuple[Constant, Constant] | None:
-    """Two weights in one shape, a smaller kernel in the middle of the larger; None where they do not stand alike."""
-    left, right = one.weight, other.weight
-    if left.shape[:2] != right.shape[:2] or len(left.shape) != len(right.shape):
-        return None
-    if one.geometry[:3] != other.geometry[:3] or one.margins != other.margins:
-        return None
-    taps = sorted((math.prod(left.shape[2:]), math.prod(right.shape[2:])))
-    if one.geometry != other.geometry and taps[0] > 1:  # dilations
-        return None
-    kernel = tuple(map(max, left.shape[2:], right.shape[2:]))
-    out: list[Constant] = []
-    for part in (left, right):
-        if any((k - n) % 2 for k, n in zip(kernel, part.shape[2:], strict=True)):
-            return None
-        out.append(part if part.shape[2:] == kernel else _Centred(part, kernel))
-    return out[0], out[1]

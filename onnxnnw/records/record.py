@@ -8,12 +8,9 @@ mode 0600. It has three parts: ``bound`` (everything verification uses; the mark
 import base64
 import hashlib
 import json
-import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +30,7 @@ from onnxnnw.records.key import SECRET_BYTES, Key
 from onnxnnw.records.slot_table import SlotEntry
 from onnxnnw.standard.grids import ROLES
 
-__all__ = ["FORMAT", "ROLES", "Record", "commitment_of", "load_record", "save_record"]
+__all__ = ["FORMAT", "ROLES", "Record", "commitment_of", "one_line"]
 
 FORMAT = "onnxnnw/record/1"
 
@@ -249,75 +246,12 @@ class Record:
         except UnreadableRecord:
             raise
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError) as error:
-            raise UnreadableRecord(f"not a readable record: {_one_line(error)}") from None
+            raise UnreadableRecord(f"not a readable record: {one_line(error)}") from None
 
 
 def commitment_of(content: bytes) -> str:
     """SHA-256 of a record file's bytes, to be published before the network is released."""
     return hashlib.sha256(content).hexdigest()
-
-
-def save_record(record: Record, path: Path | str) -> str:
-    """Write a record with mode 0600; its commitment.
-
-    Raises:
-        UsageError: The file exists: a record is the only copy of its secret, so it is never overwritten. Or it is too large.
-    """
-    path = Path(path)
-    content = record.to_bytes()
-    if len(content) > MAX_BYTES:
-        raise UsageError(
-            f"the record would be larger than {MAX_BYTES >> 20} MiB, which nobody reads; take fewer positions"
-        )
-    Record.from_bytes(content)  # what is written must be readable: it holds the only copy of a secret
-    taken = f"{path} exists; a record holds the only copy of a secret and is never overwritten"
-    if path.exists():
-        raise UsageError(taken)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        try:
-            os.link(partial, path)  # unlike a rename, it never replaces
-        except FileExistsError:
-            raise UsageError(taken) from None
-        except OSError:  # a file system without hard links
-            partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return commitment_of(content)
-
-
-def load_record(path: Path | str, commitment: str | None = None) -> Record:
-    """Read a record.
-
-    Args:
-        path: The file.
-        commitment: The published SHA-256 of the file; another file is refused.
-
-    Raises:
-        UnreadableRecord: Missing, not a record, damaged, or not the one that was committed to.
-    """
-    path = Path(path)
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # never wait on a pipe
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise UnreadableRecord(f"{path}: is not a regular file")
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UnreadableRecord(f"{path}: cannot be read: {error.strerror}") from None
-    if len(content) > MAX_BYTES:
-        raise UnreadableRecord(f"{path}: larger than {MAX_BYTES >> 20} MiB, so it is no record")
-    if commitment is not None and commitment_of(content) != commitment.strip().lower():
-        raise UnreadableRecord(f"{path}: is not the record that was committed to ({commitment[:16]}…)")
-    try:
-        return Record.from_bytes(content)
-    except UnreadableRecord as error:
-        raise UnreadableRecord(f"{path}: {error}") from None
 
 
 def _from_document(document: Any) -> Record:
@@ -377,5 +311,6 @@ def _account(document: Any) -> dict[str, Any]:
     return {"amounts": amounts, "operators": operators, "parameters": parameters}
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What went wrong, in one line."""
     return f"{type(error).__name__}: {error}".splitlines()[0][:200]

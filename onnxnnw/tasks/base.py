@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.errors import MissingData, UnknownName, UnreadableData, UsageError
-from onnxnnw.images import image_files, open_image, psnr_db, ssim_global, ssim_windowed
+from onnxnnw.errors import UnknownName, UnreadableData, UsageError
+from onnxnnw.images import psnr_db, ssim_global, ssim_windowed
 
 __all__ = [
     "Arrays",
@@ -28,7 +28,6 @@ __all__ = [
     "find_metric",
     "find_task",
     "image_metrics",
-    "own_samples",
     "task_names",
 ]
 
@@ -174,6 +173,10 @@ class Task(ABC):
         return self.samples(directory, self.testing_split)
 
 
+_NO_TASKS = ("base", "own_samples")
+"""Modules of this folder that tasks share."""
+
+
 def task_names() -> list[str]:
     """The names of all tasks: the files of this folder."""
     import pkgutil
@@ -181,7 +184,9 @@ def task_names() -> list[str]:
     import onnxnnw.tasks
 
     return sorted(
-        found.name.replace("_", "-") for found in pkgutil.iter_modules(onnxnnw.tasks.__path__) if found.name != "base"
+        found.name.replace("_", "-")
+        for found in pkgutil.iter_modules(onnxnnw.tasks.__path__)
+        if found.name not in _NO_TASKS
     )
 
 
@@ -264,61 +269,6 @@ def every_kth(samples: Samples, count: int) -> Samples:
 def _chunks(total: int, size: int) -> Iterator[Array]:
     for start in range(0, total, size):
         yield np.arange(start, min(start + size, total))
-
-
-def own_samples(path: Path) -> Samples:
-    """Inputs and targets that a user brings.
-
-    Args:
-        path: An ``.npz`` with the arrays ``inputs`` and ``targets``, N first; or a folder with ``inputs/`` and
-            ``targets/`` of equally named ``.npy`` arrays or images, one sample each. Images in colour become
-            (3, H, W) from 0 to 1, images in grey become the (H, W) numbers they hold.
-
-    Raises:
-        MissingData: There is no such file or folder, or it lacks one of the two.
-        UnreadableData: They do not fit together.
-    """
-    if path.is_dir():
-        inputs, targets = ({file.stem: file for file in _own_files(path, kind)} for kind in ("inputs", "targets"))
-        alone = sorted(set(inputs) ^ set(targets))
-        if alone:
-            raise UnreadableData(f"{path}: {alone[0]} is in one of inputs/ and targets/ but not in the other")
-        return Arrays([_own(inputs[name]) for name in sorted(inputs)], [_own(targets[name]) for name in sorted(inputs)])
-    if not path.is_file():
-        raise MissingData(f"there is neither a file nor a folder {path}")
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            arrays = {name: content[name] for name in ("inputs", "targets") if name in content}
-    except Exception as error:  # zipfile and NumPy raise many kinds for a damaged file
-        raise UnreadableData(f"{path} is not a readable .npz: {error}") from error
-    if len(arrays) != 2:
-        raise MissingData(f"{path} must hold the arrays inputs and targets; it holds {', '.join(arrays) or 'neither'}")
-    return Arrays(arrays["inputs"], arrays["targets"])
-
-
-def _own_files(path: Path, kind: str) -> list[Path]:
-    if not (path / kind).is_dir():
-        raise MissingData(f"{path} lacks the folder {kind}/")
-    return image_files(path / kind, (".npy", ".png", ".jpg", ".jpeg"))
-
-
-def _own(path: Path) -> Array:
-    if path.suffix == ".npy":
-        try:
-            array: Array = np.load(path, allow_pickle=False)
-            return array
-        except Exception as error:  # as above
-            raise UnreadableData(f"{path} is not a readable .npy: {error}") from error
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            grey = image.mode in ("L", "P", "1", "I", "I;16")
-    except Exception as error:  # as in open_image
-        raise UnreadableData(f"{path} is not a readable image: {error}") from error
-    if grey:
-        return open_image(path, "L").astype(np.int64)
-    return open_image(path).transpose(2, 0, 1).astype(np.float32) / 255  # (H, W, 3) -> (3, H, W)
 
 
 def image_metrics(low: float, high: float) -> tuple[Metric, ...]:

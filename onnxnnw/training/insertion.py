@@ -6,7 +6,7 @@ read when the training is over; they stand in the record's unbound part. The rec
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +14,15 @@ import numpy as np
 
 from onnxnnw.enrolment.enrol import Owner, refuse_existing
 from onnxnnw.enrolment.measure_slots import survey
-from onnxnnw.errors import UnreadableData, UnreadableRecord, UsageError
+from onnxnnw.errors import UnreadableRecord, UsageError
 from onnxnnw.graph import find_slots, network_digest, network_digests
 from onnxnnw.graph.digest import DIGEST_FORMAT
-from onnxnnw.methods.base import Acts, Insertion, Subject
+from onnxnnw.methods.base import Insertion, Subject
 from onnxnnw.network_file.file import Network, open_network
-from onnxnnw.network_file.patch import write_whole
 from onnxnnw.records.key import Key
 from onnxnnw.records.positions import ANCHORS, anchors_of
-from onnxnnw.records.record import Record, commitment_of, load_record, save_record
+from onnxnnw.records.record import Record, commitment_of
+from onnxnnw.records.record_file import load_record, save_record
 from onnxnnw.records.row_factors import kept, kept_columns
 from onnxnnw.training.nct_insertion import AtOneMoment, MarkInTraining
 from onnxnnw.training.networks import train_network
@@ -30,63 +30,10 @@ from onnxnnw.training.networks import train_network
 if TYPE_CHECKING:
     from onnxnnw.exporters.base import Architecture
     from onnxnnw.recipes import Precision, Recipe
-    from onnxnnw.training.loop import Progress, Trained
+    from onnxnnw.training.hooks import Progress, Trained
+from onnxnnw.training.watch import Watch
 
-__all__ = [
-    "Marked",
-    "Training",
-    "Watch",
-    "complete_record",
-    "draft_record",
-    "insert_in_training",
-    "subject_of",
-    "train_marked",
-]
-
-WATCH_EVERY = 5
-"""Batches between two looks at whether the mark is in."""
-
-
-@dataclass
-class Watch:
-    """Looks every few batches whether all Symbols are right, until they are; then it looks no more.
-
-    Attributes:
-        inserted_after: Batch iterations until all were right for the first time; None before, and where the first look came
-            too late to tell (a training that was resumed without a note).
-        notes: A file that keeps that number, for the same training when it is resumed.
-    """
-
-    acts: Acts
-    every: int = WATCH_EVERY
-    inserted_after: int | None = None
-    notes: Path | None = None
-    _missing: bool = field(default=False, repr=False)
-    _done: bool = field(default=False, repr=False)
-
-    def resume(self) -> None:
-        """Take up what an interrupted run of this training saw; without a note of it, the mark was not in yet."""
-        if self.notes is None:
-            return
-        try:
-            self.inserted_after = int(self.notes.read_text())
-            self._done = True
-        except FileNotFoundError:
-            self._missing = True
-        except ValueError:
-            raise UnreadableData(f"{self.notes} is not the note of a training; remove it") from None
-
-    def __call__(self, module: Any, iteration: int) -> None:
-        if self._done or iteration % self.every or self.acts.correct is None:
-            return
-        if self.acts.correct(module) < 1:
-            self._missing = True
-            return
-        self._done = True
-        if self._missing or iteration == self.every:
-            self.inserted_after = iteration
-            if self.notes is not None:
-                write_whole(self.notes, str(iteration).encode())
+__all__ = ["Marked", "Training", "complete_record", "draft_record", "insert_in_training", "subject_of", "train_marked"]
 
 
 @dataclass(frozen=True)
@@ -224,7 +171,7 @@ def _train(
     after_batch: Callable[[Any, int], None] | None = None,
     at_epoch: Callable[[Any, int], None] | None = None,
 ) -> "Trained":
-    from onnxnnw.training.loop import Hooks
+    from onnxnnw.training.hooks import Hooks
 
     return train_network(
         architecture,

@@ -9,10 +9,10 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,20 +23,15 @@ from onnxnnw.errors import CannotLook, UnreadableData, UsageError
 from onnxnnw.recipes import UNSAID, Precision, Recipe, usual_precision
 from onnxnnw.tasks.base import Metric, Samples, evaluate
 from onnxnnw.training.checkpoints import load_checkpoint, save_checkpoint
+from onnxnnw.training.hooks import (
+    Cost,
+    Epoch,
+    Hooks,
+    Progress,
+    Trained,
+)
 
-__all__ = [
-    "AfterBatch",
-    "AtEpoch",
-    "Cost",
-    "Epoch",
-    "Extra",
-    "Hooks",
-    "Penalty",
-    "Progress",
-    "Trained",
-    "Trainer",
-    "write_values",
-]
+__all__ = ["Trainer"]
 
 LOOK_EVERY = 20
 """Batches between two looks at the loss: on a GPU each look waits for the device."""
@@ -46,105 +41,7 @@ Tensor = Any
 Module = Any
 
 
-# --- what a method may do in training ---------------------------------------------------------------------------------
-
-
-class AtEpoch(Protocol):
-    """Called with the running module when `epoch` epochs are finished: before the first with 0, after the last too."""
-
-    def __call__(self, module: Module, epoch: int, /) -> None: ...
-
-
-class Penalty(Protocol):
-    """A scalar tensor, differentiable in the module's parameters, that is added to the loss of each batch."""
-
-    def __call__(self, module: Module, /) -> Tensor: ...
-
-
-class Extra(Protocol):
-    """Inputs and targets that are joined to a batch."""
-
-    def __call__(self, rng: np.random.Generator, /) -> tuple[NDArray[Any], NDArray[Any]]: ...
-
-
-class AfterBatch(Protocol):
-    """Called with the running module after each update, and how many there were; it looks, changes nothing, and its time
-    is not counted."""
-
-    def __call__(self, module: Module, iteration: int, /) -> None: ...
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What runs beside the training; each may be absent."""
-
-    at_epoch: AtEpoch | None = None
-    penalty: Penalty | None = None
-    extra: Extra | None = None
-    after_batch: AfterBatch | None = None
-
-
-def write_values(module: Module, values: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]) -> None:
-    """Write values at flat positions (C order) of parameters, by name, whatever their memory format.
-
-    Args:
-        values: Parameter name -> (flat positions, values).
-    """
-    parameters = dict(module.named_parameters())
-    with torch.no_grad():
-        for name, (positions, new) in values.items():
-            target = parameters[name]
-            where = tuple(torch.from_numpy(axis) for axis in np.unravel_index(positions, tuple(target.shape)))
-            # reshape(-1) would write to a copy under channels_last, and say nothing
-            target[where] = torch.from_numpy(np.ascontiguousarray(new)).to(target)
-
-
 # --- what comes out ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One finished epoch.
-
-    Args:
-        number: 1 for the first.
-        loss: Mean over its batches.
-        metric: The task's metric on the test samples given, None without them.
-        seconds: Time in batches alone: no test, no checkpoint.
-    """
-
-    number: int
-    loss: float
-    metric: float | None
-    seconds: float
-    batches: int
-
-
-@dataclass(frozen=True)
-class Cost:
-    """The standard's cost of injection [NNW-NNT]: an epoch's time over its batches, batch iterations, memory."""
-
-    seconds_per_batch: float
-    iterations: int
-    peak_memory_bytes: int
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A trained module on the CPU, in evaluation mode, with the history of its training and what it was computed in."""
-
-    module: Module
-    history: tuple[Epoch, ...]
-    cost: Cost
-    precision: Precision
-
-
-class Progress(Protocol):
-    """Whoever shows a training: told of batches now and then, and of every epoch."""
-
-    def batch(self, epoch: int, done: int, batches: int, loss: float) -> None: ...
-
-    def epoch(self, epoch: Epoch) -> None: ...
 
 
 # --- the loop ---------------------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from onnxnnw.graph import find_slots
 from onnxnnw.methods import nct
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.key import Key
-from onnxnnw.records.record import Record, load_record
+from onnxnnw.records.record import Record
+from onnxnnw.records.record_file import load_record
 
 if TYPE_CHECKING:
     from onnxnnw.exporters.base import Architecture
@@ -65,7 +66,7 @@ class MarkInTraining:
         if epoch > self.epoch:
             return
         from onnxnnw.exporters.base import export, write_weights
-        from onnxnnw.training.loop import write_values
+        from onnxnnw.training.hooks import write_values
 
         with tempfile.TemporaryDirectory() as folder:
             template, file, marked = (Path(folder) / name for name in ("template.onnx", "running.onnx", "marked.onnx"))

@@ -15,12 +15,13 @@ from onnxnnw.graph import network_digest
 from onnxnnw.network_file.file import open_network
 from onnxnnw.recipes import UNSAID
 from onnxnnw.runtime import open_runtime
-from onnxnnw.tasks.base import Measurement, Metric, Samples, evaluate, every_kth, find_metric, own_samples
+from onnxnnw.tasks.base import Measurement, Metric, Samples, evaluate, every_kth, find_metric
+from onnxnnw.tasks.own_samples import own_samples
 
 if TYPE_CHECKING:
     from onnxnnw.exporters.base import Architecture
     from onnxnnw.recipes import Precision, Recipe
-    from onnxnnw.training.loop import Hooks, Progress, Trained
+    from onnxnnw.training.hooks import Hooks, Progress, Trained
 
 __all__ = [
     "Card",
@@ -107,7 +108,8 @@ def train_network(
         MissingData: The task's data is not below the directory.
     """
     from onnxnnw.exporters.base import export
-    from onnxnnw.training.loop import Hooks, Trainer
+    from onnxnnw.training.hooks import Hooks
+    from onnxnnw.training.loop import Trainer
 
     task = architecture.task()
     trainer = Trainer(
@@ -159,7 +161,7 @@ def measure(
 def measure_own(
     model: Path, samples: Path, metric: str, low: float = 0.0, high: float = 1.0, count: int | None = None
 ) -> Measurement:
-    """The quality of any ONNX file on inputs and targets that the user brings; see `onnxnnw.tasks.base.own_samples`."""
+    """The quality of any ONNX file on inputs and targets that the user brings; see `onnxnnw.tasks.own_samples.own_samples`."""
     return measure(model, own_samples(samples), (find_metric(metric, low, high),), count=count)
 
 

@@ -24,7 +24,8 @@ from onnxnnw.matching.match import Match, match_slots
 from onnxnnw.matching.parameter_reads import ParameterReads, read_parameters
 from onnxnnw.methods.base import Candidate, Judgement, Method, Reads, find_method
 from onnxnnw.network_file.file import Network, open_network
-from onnxnnw.records.record import Record, load_record
+from onnxnnw.records.record import Record
+from onnxnnw.records.record_file import load_record
 from onnxnnw.statistics import log10_of_either, refuse_impossible_rate
 from onnxnnw.verification.candidate import Anchors, CanonicalWeights, StoredWeights, slots_as_enrolled
 from onnxnnw.verification.explained import Explained, agreeing, explain

@@ -12,7 +12,7 @@ import pytest
 from onnxnnw.cli.entry import main
 from onnxnnw.enrolment.enrol import Owner, fingerprint
 from onnxnnw.records.key import Key
-from onnxnnw.records.record import load_record
+from onnxnnw.records.record_file import load_record
 from onnxnnw.verification.verify import _not_proven, verify
 from tests.support.networks import dense, save
 

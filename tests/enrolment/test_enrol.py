@@ -17,7 +17,8 @@ from onnxnnw.errors import CapacityError, UnreadableNetwork, UnsupportedNetwork,
 from onnxnnw.methods import nct
 from onnxnnw.records import positions as placement
 from onnxnnw.records import record as records
-from onnxnnw.records.record import Record, load_record
+from onnxnnw.records.record import Record
+from onnxnnw.records.record_file import load_record
 from onnxnnw.verification.verify import verify
 from tests.support import calibration_networks as networks
 

@@ -11,7 +11,7 @@ from onnxnnw.methods.rtw import mark_of
 from onnxnnw.methods.triggers import Triggers
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.positions import anchors_of
-from onnxnnw.records.record import load_record
+from onnxnnw.records.record_file import load_record
 from onnxnnw.verification.verify import verify
 
 GOLDEN = Path(__file__).parent

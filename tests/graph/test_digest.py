@@ -10,7 +10,7 @@ from onnx import ModelProto, SparseTensorProto, helper, numpy_helper
 
 from onnxnnw.graph import network_digest
 from onnxnnw.network_file.file import open_network
-from onnxnnw.records.record import load_record
+from onnxnnw.records.record_file import load_record
 from onnxnnw.verification.verify import verify
 from tests.support.networks import convolutional, dense, externalise, model_of, save, subgraph, tensor, weight
 

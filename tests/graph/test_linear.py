@@ -12,7 +12,7 @@ from onnxnnw.enrolment.enrol import embed
 from onnxnnw.graph import find_slots
 from onnxnnw.graph.linear import combined_slots
 from onnxnnw.network_file.file import open_network
-from onnxnnw.records.record import load_record
+from onnxnnw.records.record_file import load_record
 from onnxnnw.verification.verify import verify
 from tests.support.networks import model_of, save, tensor
 

@@ -13,7 +13,7 @@ from onnxnnw.enrolment.enrol import fingerprint
 from onnxnnw.errors import FileChanged
 from onnxnnw.graph import find_slots
 from onnxnnw.network_file.file import open_network
-from onnxnnw.records.record import load_record
+from onnxnnw.records.record_file import load_record
 from onnxnnw.verification.verify import verify
 from tests.hostile.conftest import Victim
 from tests.support.bounded_run import bound, look

@@ -14,7 +14,7 @@ from onnx import ModelProto, TensorProto, helper
 
 from onnxnnw.graph import find_slots, network_digest
 from onnxnnw.network_file.file import open_network
-from onnxnnw.records.record import load_record
+from onnxnnw.records.record_file import load_record
 from tests.support.networks import externalise, model_of, save, weight
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from onnxnnw.graph import find_slots
 from onnxnnw.network_file.file import open_network
-from onnxnnw.records.record import load_record
+from onnxnnw.records.record_file import load_record
 from onnxnnw.verification.verify import verify
 from tests.hostile.conftest import Victim
 from tests.support.networks import model_of, save, subgraph, tensor, weight

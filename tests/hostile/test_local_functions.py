@@ -14,7 +14,7 @@ from onnxnnw.graph import find_slots
 from onnxnnw.graph.digest import leaf_digest
 from onnxnnw.graph.unread import contents_of_functions, stored_in_functions
 from onnxnnw.network_file.file import open_network
-from onnxnnw.records.record import load_record
+from onnxnnw.records.record_file import load_record
 from onnxnnw.verification.verify import verify
 from tests.hostile.conftest import Victim
 from tests.hostile.test_decoys import WIDTH, chain, stolen

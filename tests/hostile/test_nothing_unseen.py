@@ -21,7 +21,7 @@ from onnxnnw.enrolment.inspection import inspect
 from onnxnnw.graph import find_slots
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.key import Key
-from onnxnnw.records.record import load_record
+from onnxnnw.records.record_file import load_record
 from onnxnnw.verification.verdict import Verdict
 from onnxnnw.verification.verify import verify
 from tests.hostile.conftest import Victim

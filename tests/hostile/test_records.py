@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from onnxnnw.errors import TraceabilityError, UnreadableRecord
-from onnxnnw.records.record import Record, load_record
+from onnxnnw.records.record import Record
+from onnxnnw.records.record_file import load_record
 from onnxnnw.verification.verify import verify
 from tests.hostile.conftest import Victim
 from tests.support.bounded_run import bound, look

@@ -12,7 +12,8 @@ from onnxnnw.matching.row_scale import row_gains, row_magnitudes
 from onnxnnw.methods.base import Candidate, Reads, find_insertion, find_method, insertion_names, method_names
 from onnxnnw.network_file.file import open_network
 from onnxnnw.parameters import describe, from_arguments
-from onnxnnw.records.record import Record, load_record
+from onnxnnw.records.record import Record
+from onnxnnw.records.record_file import load_record
 from onnxnnw.runtime import open_runtime
 from onnxnnw.training.insertion import complete_record
 from onnxnnw.verification.verify import verify

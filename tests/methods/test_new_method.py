@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxnnw.records.record import load_record, save_record
+from onnxnnw.records.record_file import load_record, save_record
 from onnxnnw.tasks.classification import CLASSES
 from tests.support import marks
 from tests.support.images import write_classes

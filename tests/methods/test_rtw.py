@@ -14,7 +14,7 @@ from onnxnnw.methods.base import Candidate, Reads
 from onnxnnw.methods.rtw import MATRICES, RTW, RtwInsertion, choose_layer, mark_of, project
 from onnxnnw.modifications.base import apply, find_modification
 from onnxnnw.network_file.file import open_network
-from onnxnnw.records.record import load_record, save_record
+from onnxnnw.records.record_file import load_record, save_record
 from onnxnnw.verification.verify import verify
 from tests.support import detection_rates as measure
 from tests.support import marks

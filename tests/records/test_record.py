@@ -19,7 +19,8 @@ from onnxnnw.errors import CannotLook, UnreadableRecord, UsageError
 from onnxnnw.methods import nct
 from onnxnnw.records import positions as placement
 from onnxnnw.records.key import Key
-from onnxnnw.records.record import ROLES, Record, commitment_of, load_record, save_record
+from onnxnnw.records.record import ROLES, Record, commitment_of
+from onnxnnw.records.record_file import load_record, save_record
 from onnxnnw.records.slot_table import SlotEntry
 from onnxnnw.verification.verify import verify
 

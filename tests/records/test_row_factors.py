@@ -16,7 +16,8 @@ from onnxnnw.graph import find_slots
 from onnxnnw.matching.row_scale import column_gains
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.key import Key
-from onnxnnw.records.record import Record, load_record
+from onnxnnw.records.record import Record
+from onnxnnw.records.record_file import load_record
 from onnxnnw.records.row_factors import columns_of, folds_of, kept, relative
 from onnxnnw.verification.verdict import Verdict
 from onnxnnw.verification.verify import verify

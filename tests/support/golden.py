@@ -12,7 +12,7 @@ from onnxnnw.enrolment.enrol import Owner, embed, fingerprint
 from onnxnnw.methods.rtw import RtwInsertion
 from onnxnnw.methods.tbw import TbwInsertion
 from onnxnnw.records.key import Key
-from onnxnnw.records.record import save_record
+from onnxnnw.records.record_file import save_record
 from onnxnnw.training.insertion import complete_record
 from tests.support import calibration_networks as networks
 from tests.support import marks

@@ -17,7 +17,8 @@ from benchmarks.tables import Report, progress
 from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.errors import CannotLook
 from onnxnnw.records.key import Key
-from onnxnnw.records.record import Record, load_record
+from onnxnnw.records.record import Record
+from onnxnnw.records.record_file import load_record
 from onnxnnw.statistics import required_reads
 from onnxnnw.verification.verdict import Verdict
 from onnxnnw.verification.verify import verify

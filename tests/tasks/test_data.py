@@ -9,9 +9,10 @@ from PIL import Image
 
 from onnxnnw.errors import MissingData, UnreadableData
 from onnxnnw.images import ImageCache, open_image
-from onnxnnw.tasks.base import find_task, own_samples, task_names
+from onnxnnw.tasks.base import find_task, task_names
 from onnxnnw.tasks.classification import CLASSES, DEVIATION, MEAN, Classification
 from onnxnnw.tasks.image_translation import PALETTE, ImageTranslation
+from onnxnnw.tasks.own_samples import own_samples
 from onnxnnw.tasks.segmentation import IGNORED, LABEL_IDS, Segmentation, train_ids
 from onnxnnw.tasks.super_resolution import SuperResolution, bicubic
 

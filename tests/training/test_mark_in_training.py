@@ -12,8 +12,8 @@ from onnxnnw.enrolment.enrol import embed
 from onnxnnw.exporters.base import export
 from onnxnnw.recipes import Constant, Recipe, Sgd
 from onnxnnw.records.key import Key
-from onnxnnw.records.record import load_record
-from onnxnnw.training.loop import Hooks
+from onnxnnw.records.record_file import load_record
+from onnxnnw.training.hooks import Hooks
 from onnxnnw.training.nct_insertion import MarkInTraining
 from onnxnnw.training.networks import find_network, train_network
 from onnxnnw.verification.verify import verify

@@ -18,10 +18,11 @@ from onnxnnw.modifications.base import apply, find_modification
 from onnxnnw.network_file.file import open_network
 from onnxnnw.recipes import Constant, OneCycle, Recipe, Sgd
 from onnxnnw.records.key import Key
-from onnxnnw.records.record import load_record
-from onnxnnw.training.insertion import Training, Watch, insert_in_training, train_marked
+from onnxnnw.records.record_file import load_record
+from onnxnnw.training.insertion import Training, insert_in_training, train_marked
 from onnxnnw.training.nct_insertion import AtOneMoment
 from onnxnnw.training.networks import find_network
+from onnxnnw.training.watch import Watch
 from onnxnnw.verification.verify import verify
 from tests.support import marks
 

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from onnxnnw.cli.entry import build_app
 from onnxnnw.cli.networks import Show
 from onnxnnw.errors import MissingData, UnknownName, UnreadableData, UsageError
-from onnxnnw.records.record import load_record
+from onnxnnw.records.record_file import load_record
 from onnxnnw.tasks.classification import Classification
-from onnxnnw.training.loop import Epoch
+from onnxnnw.training.hooks import Epoch
 from onnxnnw.training.networks import Card, card_names, find_card, find_network, make_card, measure, model_file
 from onnxnnw.verification.verify import verify
 

@@ -20,7 +20,8 @@ from onnxnnw.recipes import SCHEDULES, Adam, Constant, Decay, OneCycle, Recipe, 
 from onnxnnw.tasks.base import Arrays
 from onnxnnw.tasks.classification import TOP1
 from onnxnnw.training.checkpoints import load_module
-from onnxnnw.training.loop import Hooks, Trainer, write_values
+from onnxnnw.training.hooks import Hooks, write_values
+from onnxnnw.training.loop import Trainer
 from onnxnnw.training.networks import find_network, train_network
 
 RECIPE = Recipe(epochs=3, batch=16, optimizer=Sgd(0.1, weight_decay=1e-3), schedule=OneCycle())

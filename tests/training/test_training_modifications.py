@@ -7,7 +7,7 @@ from onnxnnw.enrolment.enrol import embed
 from onnxnnw.errors import MissingData, UnsupportedNetwork, UsageError
 from onnxnnw.exporters.base import export
 from onnxnnw.modifications.base import apply, find_modification
-from onnxnnw.records.record import load_record
+from onnxnnw.records.record_file import load_record
 from onnxnnw.runtime import open_runtime
 from onnxnnw.tasks.classification import Classification
 from onnxnnw.training.networks import find_network, measure

@@ -12,7 +12,8 @@ from onnx import helper, numpy_helper
 
 from onnxnnw.enrolment.enrol import Owner, embed, fingerprint
 from onnxnnw.errors import UnreadableRecord, UsageError
-from onnxnnw.records.record import Record, load_record, save_record
+from onnxnnw.records.record import Record
+from onnxnnw.records.record_file import load_record, save_record
 from onnxnnw.statistics import required_reads
 from onnxnnw.verification import verify as verification
 from onnxnnw.verification.verdict import Verdict

@@ -1,0 +1,73 @@
+"""Records on the disk: written once, never over another, and read as hostile input."""
+
+import os
+import stat
+from pathlib import Path
+
+from onnxnnw.errors import UnreadableRecord, UsageError
+from onnxnnw.records.record import MAX_BYTES, Record, commitment_of
+
+__all__ = ["load_record", "save_record"]
+
+
+def save_record(record: Record, path: Path | str) -> str:
+    """Write a record with mode 0600; its commitment.
+
+    Raises:
+        UsageError: The file exists: a record is the only copy of its secret, so it is never overwritten. Or it is too large.
+    """
+    path = Path(path)
+    content = record.to_bytes()
+    if len(content) > MAX_BYTES:
+        raise UsageError(
+            f"the record would be larger than {MAX_BYTES >> 20} MiB, which nobody reads; take fewer positions"
+        )
+    Record.from_bytes(content)  # what is written must be readable: it holds the only copy of a secret
+    taken = f"{path} exists; a record holds the only copy of a secret and is never overwritten"
+    if path.exists():
+        raise UsageError(taken)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        try:
+            os.link(partial, path)  # unlike a rename, it never replaces
+        except FileExistsError:
+            raise UsageError(taken) from None
+        except OSError:  # a file system without hard links
+            partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return commitment_of(content)
+
+
+def load_record(path: Path | str, commitment: str | None = None) -> Record:
+    """Read a record.
+
+    Args:
+        path: The file.
+        commitment: The published SHA-256 of the file; another file is refused.
+
+    Raises:
+        UnreadableRecord: Missing, not a record, damaged, or not the one that was committed to.
+    """
+    path = Path(path)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # never wait on a pipe
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise UnreadableRecord(f"{path}: is not a regular file")
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UnreadableRecord(f"{path}: cannot be read: {error.strerror}") from None
+    if len(content) > MAX_BYTES:
+        raise UnreadableRecord(f"{path}: larger than {MAX_BYTES >> 20} MiB, so it is no record")
+    if commitment is not None and commitment_of(content) != commitment.strip().lower():
+        raise UnreadableRecord(f"{path}: is not the record that was committed to ({commitment[:16]}…)")
+    try:
+        return Record.from_bytes(content)
+    except UnreadableRecord as error:
+        raise UnreadableRecord(f"{path}: {error}") from None
