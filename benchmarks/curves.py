@@ -11,7 +11,7 @@ def main(arguments: list[str]) -> int:
     """Draw ``OUT/<checkpoint>.png`` for each checkpoint."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks curves", description=__doc__)
     parser.add_argument("checkpoints", type=Path, nargs="+")
-    parser.add_argument("-o", "--output", type=Path, default=Path("docs/figures"))
+    parser.add_argument("-o", "--output", type=Path, default=Path("docs/measured/figures"))
     parser.add_argument("--metric", default="top1 (%)", help="what the metric's axis says")
     options = parser.parse_args(arguments)
 

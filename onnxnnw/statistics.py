@@ -1,6 +1,6 @@
 """The probabilities behind a verdict: numbers in, numbers out; all p-values as log10.
 
-Derivations and calibration: docs/statistics.md. Nothing here imports scipy, because the fast path of ``verify`` lives
+Derivations and calibration: docs/reference/statistics.md. Nothing here imports scipy, because the fast path of ``verify`` lives
 from starting quickly; the tests compare with scipy.
 """
 
@@ -53,7 +53,7 @@ class Association:
 
 @dataclass(frozen=True)
 class Correlations:
-    """The standard's own decision values, pooled over all slots and two-sided: nominal, see docs/statistics.md.
+    """The standard's own decision values, pooled over all slots and two-sided: nominal, see docs/reference/statistics.md.
 
     Attributes:
         spearman, pearson: Correlation coefficients; 0 where undefined.

@@ -1,4 +1,4 @@
-"""docs/conformance.md leaves out no clause of the standard and no contradiction; it and docs/new-method.md name what there is."""
+"""The page of conformance leaves out no clause of the standard and no contradiction; what pages name is there."""
 
 import ast
 import re
@@ -9,8 +9,8 @@ import pytest
 from onnxnnw.standard.contradictions import CONTRADICTIONS
 
 ROOT = Path(__file__).parent.parent
-PAGE = (ROOT / "docs" / "conformance.md").read_text()
-PAGES = PAGE + (ROOT / "docs" / "new-method.md").read_text()
+PAGE = (ROOT / "docs" / "reference" / "conformance.md").read_text()
+PAGES = PAGE + (ROOT / "docs" / "guide" / "new-method.md").read_text()
 TEXT = ROOT.parent / "shared" / "standard" / "nnw-tec-v1.0.txt"
 
 CODE = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", PAGES, flags=re.DOTALL))
@@ -52,7 +52,7 @@ def test_a_name_in_a_file_stands_there(file, names):
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)]+)\)", PAGES))))
 def test_links_lead_to_pages(link):
     """Relative to the page."""
-    assert (ROOT / "docs" / link).is_file()
+    assert any((ROOT / "docs" / folder / link).is_file() for folder in ("guide", "reference"))
 
 
 def test_contradictions_are_those_of_the_code():
@@ -83,3 +83,27 @@ def test_no_table_is_left_out():
     for first, last in re.findall(r"Tables? (\d+)(?: (?:to|and) (\d+))?", cells):
         named |= set(range(int(first), int(last or first) + 1))
     assert set(range(1, 24)) == named
+
+
+TABLE = (ROOT / "CONTRIBUTING.md").read_text()
+
+
+@pytest.mark.parametrize("file", sorted(set(re.findall(r"`((?:onnxnnw|tests|docs|exporters)/[\w./-]*)`", TABLE))))
+def test_where_to_change_something_is_there(file):
+    """Each file and folder that CONTRIBUTING's table names."""
+    path = ROOT / file
+    assert path.is_dir() if file.endswith("/") else path.is_file()
+
+
+LINKS = [
+    (page, target)
+    for page in [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+    for target in sorted(set(re.findall(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)", page.read_text())))
+    if "://" not in target
+]
+
+
+@pytest.mark.parametrize(("page", "target"), LINKS, ids=lambda value: value.name if isinstance(value, Path) else value)
+def test_links_of_all_pages_lead_somewhere(page, target):
+    """Relative to the page that they stand on."""
+    assert (page.parent / target).exists()

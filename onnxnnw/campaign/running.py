@@ -102,7 +102,7 @@ def evaluate(
         out: Folder for ``results.json`` and ``trials.jsonl``; results of other campaigns, and of this one before it was changed,
             are not overwritten. This campaign goes on in the precision of its results there.
         cache: Folder of finished steps, which campaigns share.
-        data: Directory of the tasks' data; see docs/networks.md.
+        data: Directory of the tasks' data; see docs/guide/networks.md.
         workers: Who does the steps; this process by default.
         progress: Who is told.
 

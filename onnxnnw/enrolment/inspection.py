@@ -49,7 +49,7 @@ class Inspection:
     account: Account
 
     def to_json(self) -> dict[str, Any]:
-        """The documented form, see docs/json-formats.md."""
+        """The documented form, see docs/reference/json-formats.md."""
         account = self.account
         return {
             "format": FORMAT,

@@ -100,7 +100,7 @@ class Reads:
 
 @dataclass(frozen=True)
 class Standard:
-    """The standard's own decision; nominal, see docs/statistics.md.
+    """The standard's own decision; nominal, see docs/reference/statistics.md.
 
     Attributes:
         retrieved: What the standard's rule says.

@@ -42,7 +42,7 @@ DEFAULT_BITS = 64  # [R: notes]
 DEFAULT_WEIGHT = BOLD["rtw"]["lambda"]
 MAX_BITS = 4096
 SAFE_SHARE = 4
-"""T up to M / 4 was inserted reliably; beyond, projections constrain each other (measured, docs/networks.md)."""
+"""T up to M / 4 was inserted reliably; beyond, projections constrain each other (measured, docs/guide/networks.md)."""
 
 _VIEWS = 2  # raw, and every row in units of its own root mean square
 _DAMAGED = 0.9

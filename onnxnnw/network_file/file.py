@@ -214,7 +214,7 @@ def open_network(path: Path | str, *, for_writing: bool = False) -> Network:
         for_writing: Locate the bytes of every tensor, however small, so that ``patch`` can change them.
 
     Raises:
-        UnreadableNetwork: Not an ONNX file, damaged, or one of the refused constructions of docs/security.md.
+        UnreadableNetwork: Not an ONNX file, damaged, or one of the refused constructions of docs/reference/security.md.
     """
     path = Path(path)
     source = _open_source(path, UnreadableNetwork, str(path))

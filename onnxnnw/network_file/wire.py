@@ -279,7 +279,7 @@ def cut(descriptor: int, size: int, large: int = LARGE) -> Skeleton:
         large: Bytes from which on payloads are cut and messages are descended into; 1 cuts all of them, as writing needs.
 
     Raises:
-        UnreadableNetwork: Damaged, or one of the refused constructions (see docs/security.md).
+        UnreadableNetwork: Damaged, or one of the refused constructions (see docs/reference/security.md).
     """
     if size >= MAX_EMBEDDED:
         raise UnreadableNetwork(

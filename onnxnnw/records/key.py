@@ -3,7 +3,7 @@
     block j = SHAKE256("onnxnnw/stream/1\\0" | secret | u16le(len label) | label | context[32] | u64le(j)).digest(32768)
 
 A stream is the concatenation of its blocks. Each purpose has its own label, so no two purposes share a bit. Published
-test vectors: docs/keys.md.
+test vectors: docs/reference/keys.md.
 """
 
 import hashlib

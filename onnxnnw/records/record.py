@@ -2,7 +2,7 @@
 
 On disk a record is canonical JSON (sorted keys; integers, strings and base64 arrays, no floats, no duplicate keys),
 mode 0600. It has three parts: ``bound`` (everything verification uses; the mark depends on every bit of it),
-``derived`` (what follows from the bound part) and ``unbound`` (what was measured later). Format: docs/record-format.md.
+``derived`` (what follows from the bound part) and ``unbound`` (what was measured later). Format: docs/reference/record-format.md.
 """
 
 import base64
@@ -56,7 +56,7 @@ class Record:
         enrolled_digest: Canonical digest of the network at enrolment, before a mark was written.
         derived: What follows from the bound part: ``digest`` of the network as it left, and of its ``tensors``.
         unbound: What was measured later and binds nothing.
-        account: What was stored in the network at enrolment; None in older records. See docs/record-format.md.
+        account: What was stored in the network at enrolment; None in older records. See docs/reference/record-format.md.
     """
 
     method: str

@@ -30,7 +30,7 @@ __all__ = [
 TRIAL_FORMAT = "onnxnnw/trial/1"
 DECISIONS = ("identical", "traced", "not traced", "inconclusive")
 _ZERO = -9999.0
-"""How the logarithm of zero is written [docs/verdict-format.md]."""
+"""How the logarithm of zero is written [docs/reference/verdict-format.md]."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ are there; what stands beyond their number at enrolment is not. What is not unde
 explained, whatever it is.
 
 The share that is printed is the lower 95 % limit of the estimate (Clopper and Pearson, over the effective number of reads of the
-stratified sample); docs/statistics.md calibrates it.
+stratified sample); docs/reference/statistics.md calibrates it.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What a verdict says, for people and programs; documented in docs/verdict-format.md."""
+"""What a verdict says, for people and programs; documented in docs/reference/verdict-format.md."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -89,7 +89,7 @@ class Verdict:
         return self.decision in good and self.explained >= min_explained
 
     def to_json(self) -> dict[str, Any]:
-        """The documented form, see docs/verdict-format.md; infinite logarithms are written as -9999."""
+        """The documented form, see docs/reference/verdict-format.md; infinite logarithms are written as -9999."""
         return {
             "format": FORMAT,
             "decision": self.decision,
@@ -178,7 +178,7 @@ class Search:
         return bool(self.unreadable) or any(verdict.decision == "inconclusive" for verdict in self.verdicts)
 
     def to_json(self) -> dict[str, Any]:
-        """The best verdict, with all of them beside it where there are several, see docs/verdict-format.md."""
+        """The best verdict, with all of them beside it where there are several, see docs/reference/verdict-format.md."""
         out = self.best.to_json()
         if len(self.verdicts) > 1 or self.unreadable:
             out["records"] = [verdict.to_json() for verdict in self.verdicts]

@@ -1,4 +1,4 @@
-"""Unrelated stays unrelated: a part of the study of docs/statistics.md, and its two borderline cases."""
+"""Unrelated stays unrelated: a part of the study of docs/reference/statistics.md, and its two borderline cases."""
 
 from pathlib import Path
 

@@ -177,7 +177,7 @@ def test_what_is_written_goes_where_output_says():
     assert places == {name: ["--output", "-o"] for name in writing}
 
 
-PAGES = [Path(__file__).parents[2] / name for name in ("README.md", "docs/campaigns.md", "docs/report.md")]
+PAGES = [Path(__file__).parents[2] / name for name in ("README.md", "docs/guide/campaigns.md", "docs/guide/report.md")]
 EVALUATIONS = [
     (page, line.strip())
     for page in PAGES

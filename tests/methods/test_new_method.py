@@ -1,4 +1,4 @@
-"""docs/examples/sign_bits.py, put into a copy of the package, works end to end: a new method is one new file."""
+"""docs/guide/examples/sign_bits.py, put into a copy of the package, works end to end: a new method is one new file."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tests.support import marks
 from tests.support.images import write_classes
 
 ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "docs" / "examples" / "sign_bits.py"
+EXAMPLE = ROOT / "docs" / "guide" / "examples" / "sign_bits.py"
 BITS, PAYLOAD, KEYS = 64, "in signs", 1000
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("new method")]  # one worker copies the package and trains

@@ -1,6 +1,6 @@
 """External data: a regular file below the model's folder, wherever links lead inside it, and nothing else.
 
-The public advisories about onnx's own handling are cases here; docs/security.md says what each is about.
+The public advisories about onnx's own handling are cases here; docs/reference/security.md says what each is about.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A third of docs/pipeline.md: real tools and chains, each row held against its target."""
+"""A third of docs/measured/pipeline.md: real tools and chains, each row held against its target."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -103,7 +103,7 @@ def _attained(trials: int, chance: float, level: float) -> float:
 
 
 def main(keys: int) -> None:
-    """Print the table of docs/statistics.md."""
+    """Print the table of docs/reference/statistics.md."""
     from tempfile import TemporaryDirectory
 
     say = sys.stdout.write

@@ -92,7 +92,7 @@ def say(line: str) -> None:
 
 
 def main(keys: int) -> None:
-    """Print the table of docs/statistics.md."""
+    """Print the table of docs/reference/statistics.md."""
     say(f"{keys:,} wrong keys; 99.9 % limits of an exact test: {[limits(keys, a) for a in LEVELS]}")
     say("| test | candidate | view | " + " | ".join(f"p <= {a:g}" for a in LEVELS) + " | KS p | smallest p | traced |")
     say("|---|---|---|" + "---|" * (len(LEVELS) + 3))

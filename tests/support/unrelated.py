@@ -78,7 +78,7 @@ def unrelated(kind: Callable[[int], networks.Weights], pairs: int, folder: Path)
 
 
 def main(pairs: int) -> None:
-    """Print the table of docs/statistics.md."""
+    """Print the table of docs/reference/statistics.md."""
     heads = " | ".join(f"p <= {level:g}" for level in measure.LEVELS)
     measure.say(f"| networks | {heads} | smallest p | largest effect | traced |")
     measure.say("|---|" + "---|" * (len(measure.LEVELS) + 3))

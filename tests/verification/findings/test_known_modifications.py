@@ -1,4 +1,4 @@
-"""Findings after every modification of docs/findings.md, on the network that ships: what is due is said, and nothing else."""
+"""Findings after every modification of the page on findings, on the network that ships: what is due is said, nothing else."""
 
 from pathlib import Path
 
