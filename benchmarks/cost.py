@@ -36,7 +36,7 @@ def loops(network: str, size: str, batches: int, threads: int, wanted: tuple[str
     import numpy as np
     import torch
 
-    from onnxnnw.enrolment.enrol import Owner
+    from onnxnnw.enrolment.owner import Owner
     from onnxnnw.exporters.base import export
     from onnxnnw.graph import find_slots
     from onnxnnw.methods.base import Subject, find_insertion

@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onnxnnw.enrolment.enrol import Enrolment, Owner, embed, fingerprint
+    from onnxnnw.enrolment.enrol import Enrolment, embed, fingerprint
+    from onnxnnw.enrolment.owner import Owner
     from onnxnnw.errors import TraceabilityError
     from onnxnnw.graph import network_digest
     from onnxnnw.network_file.file import open_network
@@ -40,7 +41,7 @@ __all__ = [
 
 _MODULES = {
     "Enrolment": "enrolment.enrol",
-    "Owner": "enrolment.enrol",
+    "Owner": "enrolment.owner",
     "embed": "enrolment.enrol",
     "fingerprint": "enrolment.enrol",
     "TraceabilityError": "errors",

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.enrolment.enrol import Owner, embed, fingerprint
+from onnxnnw.enrolment.enrol import embed, fingerprint
+from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import UnsupportedNetwork, UsageError
 from onnxnnw.modifications.base import Modification, apply, find_modification
 from onnxnnw.runtime import Runtime, open_runtime

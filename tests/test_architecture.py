@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES: dict[str, str] = {
     "errors": "",
     "standard": "cells grids contradictions imperceptibility robustness usability tables",
-    "statistics": "",
+    "statistics": "tails association added",
     "parameters": "",
     "runtime": "",
     "images": "",
@@ -24,7 +24,7 @@ PACKAGES: dict[str, str] = {
     "records": "canonical_json key slot_table record positions row_factors",
     "matching": "row_scale anchor_agreement match parameter_reads",
     "methods": "payload triggers base",
-    "enrolment": "formulas measure_slots enrol inspection",
+    "enrolment": "formulas measure_slots owner mark_grid draft enrol inspection",
     "verification": "candidate changes explained findings verdict verify",
     "tasks": "base",
     "training": "checkpoints loop networks nct_insertion insertion",

@@ -11,7 +11,6 @@ from scipy import special, stats
 
 from onnxnnw.errors import UsageError
 from onnxnnw.statistics import (
-    _log10_two_sided,
     associate_fingerprint,
     associate_watermark,
     correlations,
@@ -20,6 +19,7 @@ from onnxnnw.statistics import (
     required_reads,
     standardise,
 )
+from onnxnnw.statistics.tails import log10_two_sided
 
 Floats = NDArray[np.float64]
 
@@ -97,7 +97,7 @@ def test_the_p_value_of_a_correlation_is_accurate_far_beyond_underflow(rho: floa
     else:
         series = special.hyp2f1(a, 0.5, a + 1, rest)
         expected = (a * math.log(rest) - math.log(a) - special.betaln(a, 0.5) + math.log(series)) / math.log(10)
-    assert _log10_two_sided(rho, count) == pytest.approx(expected, rel=1e-8, abs=1e-8)
+    assert log10_two_sided(rho, count) == pytest.approx(expected, rel=1e-8, abs=1e-8)
 
 
 def test_undefined_correlations_are_zero_and_prove_nothing() -> None:

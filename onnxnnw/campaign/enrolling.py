@@ -12,8 +12,11 @@ from typing import ClassVar
 from onnxnnw.campaign.evaluated_network import Bench
 from onnxnnw.campaign.step import NETWORK, RECORD, Outcome, Place, Step, Work, key_of
 from onnxnnw.campaign.trajectories import Settings, inserted_as
-from onnxnnw.enrolment.enrol import Owner, embed, enrol, fingerprint
+from onnxnnw.enrolment.draft import Writing, draft_watermark
+from onnxnnw.enrolment.enrol import embed, fingerprint
+from onnxnnw.enrolment.owner import Owner
 from onnxnnw.graph import find_slots, network_digest
+from onnxnnw.methods.nct import REPLACED
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record
@@ -42,7 +45,15 @@ class Embed(Step):
         record = place.folder / RECORD
         record.unlink(missing_ok=True)  # of a run that was killed before it could tell
         source = place.input(self.candidate) / NETWORK
-        embed(source, place.folder / NETWORK, record, self.positions, self.strength, key=key_of(self.key))
+        embed(
+            source,
+            place.folder / NETWORK,
+            record,
+            self.positions,
+            self.strength,
+            key=key_of(self.key),
+            insertion=REPLACED,
+        )
         return Outcome({"iterations": 0})
 
     def work(self) -> Work:
@@ -113,7 +124,8 @@ class WrongKeys(Step):
         settings = dict(self.parameters)
         with open_network(source, for_writing=True) as network:
             view = find_slots(network)
-            record = enrol(view, key, int(settings["positions"]), Owner(), float(settings["strength"]), watermark=True)
+            writing = Writing(strength=float(settings["strength"]))
+            record = draft_watermark(view, key, int(settings["positions"]), Owner(), writing)
             return replace(record, enrolled_digest=network_digest(network, view))
 
     def _drafted(self, place: Place, source: Path, key: Key) -> Record:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from onnxnnw.campaign.evaluated_network import Bench
 from onnxnnw.campaign.step import NETWORK, Outcome, Place, Step, Work, key_of
-from onnxnnw.enrolment.enrol import Owner, enrol
+from onnxnnw.enrolment.draft import Writing, draft_watermark
+from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import CapacityError
 from onnxnnw.graph import SlotView, find_slots, network_digest
 from onnxnnw.methods import nct
@@ -68,7 +69,7 @@ class Sharing(Step):
 
     def _record(self, view: SlotView, role: str, digest: str) -> Record:
         key = key_of(f"{self.key}/{role}")
-        record = enrol(view, key, self.positions, Owner(role=role), self.strength, watermark=True)
+        record = draft_watermark(view, key, self.positions, Owner(role=role), Writing(strength=self.strength))
         return replace(record, enrolled_digest=digest)
 
     def work(self) -> Work:
@@ -154,7 +155,7 @@ class Scaling(Step):
             arrays = {name: slot.array().astype(np.float64).reshape(-1) for name, slot in slots.items()}
             for count in self.positions:
                 try:
-                    record = enrol(view, key_of(self.key), count, Owner(), watermark=True)
+                    record = draft_watermark(view, key_of(self.key), count, Owner())
                 except CapacityError:  # the network is too small for so many
                     fits.append(False)
                     found.append({})

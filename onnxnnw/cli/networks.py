@@ -115,7 +115,7 @@ def train(
 
     Example: onnxnnw train resnet8 --data DIR -o marked.onnx --record my.record --method rtw --bits 64 --payload ACME
     """
-    from onnxnnw.enrolment.enrol import Owner
+    from onnxnnw.enrolment.owner import Owner
     from onnxnnw.recipes import adjusted
     from onnxnnw.training.insertion import Training, insert_in_training
     from onnxnnw.training.networks import find_network

@@ -39,8 +39,8 @@ def fingerprint(
 
     Example: onnxnnw fingerprint net.onnx -o net.record
     """
-    from onnxnnw.enrolment.enrol import Owner
     from onnxnnw.enrolment.enrol import fingerprint as library
+    from onnxnnw.enrolment.owner import Owner
 
     owner = Owner(actor, role, source_id, destination_id)
     _report(library(model, record, positions, owner), record, None, as_json)
@@ -50,9 +50,16 @@ def embed(
     model: Path = typer.Argument(help="An ONNX file; it is only read."),
     out: Path = typer.Option(..., "--output", "-o", help="Where to write the marked copy."),
     record: Path = typer.Option(..., "--record", help="Where to write the record. Keep it secret."),
-    positions: int = typer.Option(512, help="N: number of secret positions."),
+    positions: int | None = typer.Option(
+        None,
+        help="N: number of secret positions.",
+        show_default="512, at most 1 % of the eligible weights, at least 164",
+    ),
+    insertion: str | None = typer.Option(
+        None, help="added to the weights, or replaced: the weights become the mark.", show_default="added"
+    ),
     strength: float | None = typer.Option(
-        None, help="Deviation of the mark's values, in units of each layer's.", show_default="1.0"
+        None, help="Deviation of the mark, in units of each layer's.", show_default="0.4 added, 1 replaced"
     ),
     value_std: float | None = typer.Option(
         None, help="Absolute deviation of the mark's values, instead of --strength."
@@ -68,13 +75,14 @@ def embed(
 
     Example: onnxnnw embed net.onnx -o marked.onnx --record net.record --actor "ACME" --role Tracker
     """
-    from onnxnnw.enrolment.enrol import Owner
     from onnxnnw.enrolment.enrol import embed as library
+    from onnxnnw.enrolment.owner import Owner
     from onnxnnw.records.record_file import load_record
 
     owner = Owner(actor, role, source_id, destination_id)
     others = [load_record(path) for path in keep]
-    _report(library(model, out, record, positions, strength, value_std, owner, others), record, out, as_json)
+    enrolment = library(model, out, record, positions, strength, value_std, owner, others, insertion=insertion)
+    _report(enrolment, record, out, as_json)
 
 
 def verify(

@@ -8,67 +8,41 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxnnw.accounting.account import Account, account_of
-from onnxnnw.enrolment.measure_slots import survey
-from onnxnnw.errors import CapacityError, UnsupportedNetwork, UsageError
-from onnxnnw.graph import Digests, Slot, SlotView, find_slots, network_digest, network_digests
+from onnxnnw.enrolment.draft import (
+    DEFAULT_POSITIONS,
+    MAX_SHARE,
+    Writing,
+    draft_fingerprint,
+    draft_watermark,
+    mark_edits,
+    refuse_too_weak,
+)
+from onnxnnw.enrolment.mark_grid import on_grid
+from onnxnnw.enrolment.owner import Owner
+from onnxnnw.errors import UsageError
+from onnxnnw.graph import Digests, SlotView, find_slots, network_digest, network_digests
 from onnxnnw.graph.digest import DIGEST_FORMAT
-from onnxnnw.matching.parameter_reads import kept_parameters
 from onnxnnw.methods import nct
 from onnxnnw.network_file.file import open_network
-from onnxnnw.network_file.patch import Edit, external_name, refuse_place, write_patched
+from onnxnnw.network_file.patch import external_name, refuse_place, write_patched
 from onnxnnw.records.key import Key
 from onnxnnw.records.positions import (
-    ANCHORS,
-    SAMPLES,
-    anchor_positions,
     capacity,
-    draw_positions,
-    draws,
     places_of,
     plan_of,
-    sample_positions,
 )
-from onnxnnw.records.record import MAX_POSITIONS, ROLES, Record
+from onnxnnw.records.record import Record
 from onnxnnw.records.record_file import save_record
-from onnxnnw.records.row_factors import kept, kept_columns
-from onnxnnw.records.slot_table import SlotEntry
 from onnxnnw.statistics import least_reads, required_reads
 
-__all__ = ["Enrolment", "Owner", "embed", "enrol", "fingerprint", "mark_edits", "refuse_existing"]
+__all__ = ["Enrolment", "embed", "fingerprint", "refuse_existing"]
 
-DEFAULT_POSITIONS = 512
-DEFAULT_STRENGTH = 1.0
 STRONG = 3.0
 """Above this strength the mark's values stand out among the slot's own and betray its positions."""
-
-
-@dataclass(frozen=True)
-class Owner:
-    """Who marks: free texts, and one of the standard's roles [NNW-TEC 5.2.2].
-
-    Raises:
-        UsageError: The role is none of the standard's, or a text cannot be written as UTF-8.
-    """
-
-    actor: str = ""
-    role: str = ""
-    source_id: str = ""
-    destination_id: str = ""
-
-    def __post_init__(self) -> None:
-        for name in ("actor", "source_id", "destination_id"):
-            try:
-                getattr(self, name).encode()
-            except UnicodeEncodeError:
-                raise UsageError(f"the {name.replace('_', ' ')} is no text in UTF-8: {getattr(self, name)!r}") from None
-        if self.role and self.role not in ROLES:
-            raise UsageError(f"no role named {self.role!r}; there are {', '.join(ROLES)}")
 
 
 @dataclass(frozen=True)
@@ -115,7 +89,7 @@ def fingerprint(
         with ThreadPoolExecutor(1) as pool:
             digests = pool.submit(network_digests, network, view)
             account = account_of(network, view)
-            record = enrol(view, key or Key.generate(), positions, owner or Owner(), account=account)
+            record = draft_fingerprint(view, key or Key.generate(), positions, owner or Owner(), account)
             record = replace(record, enrolled_digest=digests.result().network)
         network.check_unchanged()
     record = _with_digests(record, digests.result())
@@ -127,32 +101,35 @@ def embed(
     model: Path | str,
     out: Path | str,
     record_path: Path | str,
-    positions: int = DEFAULT_POSITIONS,
+    positions: int | None = None,
     strength: float | None = None,
     value_std: float | None = None,
     owner: Owner | None = None,
     keep: Sequence[Record] = (),
     key: Key | None = None,
+    insertion: str | None = None,
 ) -> Enrolment:
-    """Write a marked copy of a network: N secret weights become values that only the key can tell [NNW-TEC 7.2.2].
+    """Write a marked copy of a network: N secret weights change in a way that only the key can tell [NNW-TEC 7.2.2].
 
     Args:
         model: An ONNX file.
         out: The marked copy; exactly the bytes of N weights differ (and external locations).
         record_path: Where to write the record; never overwritten.
-        positions: N.
-        strength: Standard deviation of the mark's values in units of their slot's; 1 by default.
-        value_std: Their absolute standard deviation instead.
+        positions: N; by default 512, but at most 1 % of the eligible weights, and never too few to be sure of an absence.
+        strength: Standard deviation of what is added (0.4 by default), or of the values that replace (1), in units of their slot's.
+        value_std: Absolute standard deviation of values that replace.
         owner: Who does it.
         keep: Records whose positions are left alone.
         key: The secret; a new one by default.
+        insertion: ``added`` or ``replaced``; added by default, unless ``value_std`` is given.
 
     Raises:
         CannotLook: The network cannot be read, changed, or has too few eligible weights.
         UsageError: Output and input are the same, the record exists, or the mark is too strong or too weak to be stored.
     """
-    if strength is not None and value_std is not None:
-        raise UsageError("give a strength or an absolute deviation of the values, one of the two")
+    writing = Writing(insertion or (nct.ADDED if value_std is None else nct.REPLACED), strength, value_std)
+    if positions is None and writing.insertion == nct.REPLACED:
+        positions = DEFAULT_POSITIONS
     refuse_existing(record_path)
     refuse_place(Path(out))
     if Path(out).exists() and Path(model).exists() and Path(out).samefile(model):
@@ -164,12 +141,11 @@ def embed(
         commitment = ""
         with ThreadPoolExecutor(1) as pool:
             digest = pool.submit(network_digest, network, view)
-            wanted = DEFAULT_STRENGTH if strength is None else strength
             account = account_of(network, view)
             key = key or Key.generate()
-            record = enrol(view, key, positions, owner or Owner(), wanted, value_std, True, keep, account)
-            record = replace(record, enrolled_digest=digest.result())
-            _refuse_too_weak(record)
+            record = draft_watermark(view, key, positions, owner or Owner(), writing, keep, account)
+            record = on_grid(replace(record, enrolled_digest=digest.result()), view)
+            refuse_too_weak(record)
             edits = mark_edits(record, view)
             by_tensor = {id(edit.tensor): edit for edit in edits}
             marked = pool.submit(network_digests, network, view, by_tensor)
@@ -193,176 +169,8 @@ def _with_digests(record: Record, digests: Digests) -> Record:
     return record.with_digests(digests.network, digests.tensors, DIGEST_FORMAT, digests.graph)
 
 
-def enrol(
-    view: SlotView,
-    key: Key,
-    positions: int,
-    owner: Owner,
-    strength: float = DEFAULT_STRENGTH,
-    value_std: float | None = None,
-    watermark: bool = False,
-    keep: Sequence[Record] = (),
-    account: Account | None = None,
-) -> Record:
-    """The record of a network that is at hand, without its digests.
-
-    Args:
-        view: The network's slots.
-        key: The secret.
-        positions: N.
-        owner: Who does it.
-        strength, value_std: See ``embed``; used for watermarks only.
-        watermark: Whether values will be written; otherwise they are read.
-        keep: Records whose positions are left alone.
-        account: What is stored in the network, so that a verification can tell how much of a candidate that explains.
-
-    Raises:
-        UsageError: An impossible number, or a record to keep of another network.
-        CapacityError: Too few eligible weights.
-    """
-    if not 1 <= positions <= MAX_POSITIONS:
-        raise UsageError(f"the number of positions lies between 1 and {MAX_POSITIONS:,}, not at {positions}")
-    for name, number in (("strength", strength), ("value deviation", value_std)):
-        if number is not None and not (np.isfinite(number) and number > 0):
-            raise UsageError(f"the {name} is a finite number above 0, not {number}")
-    measured = [survey(slot, watermark) for slot in view.slots]
-    entries = tuple(m.entry for m in measured)
-    if not any(entry.eligible for entry in entries):
-        raise CapacityError(_why_nothing(view, watermark))
-    parameters: dict[str, int | str] = {"positions": positions, "anchors": ANCHORS, "samples": SAMPLES}
-    if watermark:
-        parameters |= (
-            {"strength": repr(float(strength))} if value_std is None else {"value_std": repr(float(value_std))}
-        )
-    record = Record(
-        method=nct.NCT.name,
-        kind="watermark" if watermark else "fingerprint",
-        key=key,
-        slots=entries,
-        parameters=parameters,
-        arrays={},
-        actor=owner.actor,
-        role=owner.role,
-        source_id=owner.source_id,
-        destination_id=owner.destination_id,
-    )
-    _refuse_strange(keep, entries)
-    arrays: dict[str, NDArray[np.generic]] = {"deviations": np.array([m.deviation for m in measured], "<f8")}
-    if keep:
-        arrays["skipped"] = _skips(record, keep)
-    record = replace(record, arrays=arrays)
-    skipped = arrays["skipped"].tolist() if keep else ()
-    plan = draw_positions(key, record.positions_context, entries, positions, skipped)
-    anchors = anchor_positions(record, plan)
-    arrays["anchors"] = np.concatenate([s.values(p) for s, p in zip(view.slots, anchors, strict=True)]).astype("<f4")
-    arrays["anchor_gains"] = np.concatenate(
-        [m.folded_gains[p // m.entry.row_size] for m, p in zip(measured, anchors, strict=True)]
-    ).astype("<f4")
-    samples = sample_positions(record, plan, anchors)
-    arrays["samples"] = np.concatenate([s.values(p) for s, p in zip(view.slots, samples, strict=True)]).astype("<f4")
-    arrays["sample_gains"] = np.concatenate(
-        [m.folded_gains[p // m.entry.row_size] for m, p in zip(measured, samples, strict=True)]
-    ).astype("<f4")
-    if account is not None:
-        kept_account, sampled = kept_parameters(key, record.positions_context, view, account)
-        record, arrays = replace(record, account=kept_account), arrays | sampled
-    arrays |= kept([m.fold for m in measured]) | kept_columns([m.columns for m in measured])
-    own = _Own(view.slots, [m.gains for m in measured])
-    if watermark:
-        rows = [
-            own.gains(s)[p // entries[s].row_size]
-            for s, p in zip(plan.slots.tolist(), plan.positions.tolist(), strict=True)
-        ]
-        arrays["row_gains"] = np.array(rows, "<f8")
-    else:
-        raw, corrected, gauged = nct.read_with_controls(record, plan, own)
-        arrays |= {
-            "values": raw.astype("<f8"),
-            "controls": (raw - corrected).astype("<f8"),
-            "gauged": gauged.astype("<f8"),
-        }
-    for name, array in arrays.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise UnsupportedNetwork(f"the network holds weights that are not finite numbers ({name})")
-    return replace(record, arrays=arrays)
-
-
-@dataclass(frozen=True)
-class _Own:
-    """The network's own slots as ``methods.base.Weights``."""
-
-    slots: Sequence[Slot]
-    rows: Sequence[NDArray[np.float64]]
-
-    def has(self, slot: int) -> bool:
-        return True
-
-    def values(self, slot: int, positions: NDArray[np.int64]) -> NDArray[np.float64]:
-        return self.slots[slot].values(positions)
-
-    def array(self, slot: int) -> NDArray[Any]:
-        return self.slots[slot].array()
-
-    def gains(self, slot: int) -> NDArray[np.float64]:
-        return self.rows[slot]
-
-    def share(self, slots: Sequence[int]) -> float:
-        return sum(self.slots[s].size for s in slots) / sum(slot.size for slot in self.slots)
-
-
-def _refuse_strange(keep: Sequence[Record], entries: Sequence[SlotEntry]) -> None:
-    """Positions are left alone by the name of their weight, so a record to keep must know the weights by their names."""
-    own = {entry.name: entry.shape for entry in entries}
-    for record in keep:
-        if record.method != nct.NCT.name:
-            raise UsageError(f"a record of the method {record.method} holds no positions that could be left alone")
-        strange = [entry.name for entry in record.slots if own.get(entry.name) != entry.shape]
-        if strange:
-            raise UsageError(
-                f"the record to keep knows {len(strange)} of its {len(record.slots)} weights, such as {strange[0][:80]!r}, "
-                "by a name or shape that this network does not have: its positions cannot be left alone"
-            )
-
-
-def _skips(record: Record, keep: Sequence[Record]) -> NDArray[np.int64]:
-    """Ordinals of draws that fall on positions of the records to keep, as a fixed point: each skip draws one more."""
-    taken = set().union(*map(places_of, keep))
-    skips: list[int] = []
-    while True:
-        count = record.number_of_positions + len(skips)
-        plan = draws(record.key, record.positions_context, record.slots, count)
-        names = [record.slots[slot].name for slot in plan.slots.tolist()]
-        found = [i for i, place in enumerate(zip(names, plan.positions.tolist(), strict=True)) if place in taken]
-        if found == skips:
-            return np.array(skips, "<i8")
-        skips = found
-
-
 def _shared_positions(record: Record, others: Sequence[Record]) -> int:
     return len(places_of(record) & set().union(*map(places_of, others)))
-
-
-def mark_edits(record: Record, view: SlotView) -> list[Edit]:
-    """What writes a watermark into the network that its record was made of.
-
-    Raises:
-        UsageError: The mark is so strong that an element type cannot hold its values.
-    """
-    slots = view.by_name()
-    written = nct.mark(record)
-    for name, (_, values) in written.items():
-        if not np.isfinite(values).all():
-            raise UsageError(
-                f"so strong a mark does not fit into {name}, which holds {slots[name].tensor.type_name} values"
-            )
-    return [Edit(*slots[name].edits(positions, values)) for name, (positions, values) in written.items()]
-
-
-def _refuse_too_weak(record: Record) -> None:
-    """A mark whose values the network's number format rounds to zero cannot be found again."""
-    values = nct.mark_values(record, plan_of(record))
-    if np.count_nonzero(values) < values.size / 2:
-        raise UsageError("so weak a mark is rounded to zero where it is stored; take a larger strength")
 
 
 def refuse_existing(record_path: Path | str) -> None:
@@ -400,6 +208,10 @@ def _warnings(record: Record, view: SlotView, account: Account) -> tuple[str, ..
             f"{record.number_of_positions} positions can never prove absence at a false-positive rate of 1e-6: "
             f"that takes {needed}"
         )
+    eligible = capacity(record.slots)
+    if record.kind == "watermark" and record.number_of_positions > MAX_SHARE * eligible:
+        taken = record.number_of_positions / eligible
+        out.append(f"the mark changes {taken:.1%} of the {eligible:,} eligible weights: see what that costs (--check)")
     strength = _largest_strength(record)
     if strength > STRONG:
         out.append(f"strength {strength:.3g} makes outliers of the mark's values: they betray its positions")
@@ -415,13 +227,3 @@ def _largest_strength(record: Record) -> float:
         return float(record.parameters["strength"])
     deviations = record.array("deviations")[plan_of(record).numbers]
     return float(record.parameters["value_std"]) / float(deviations[deviations > 0].min(initial=np.inf))
-
-
-def _why_nothing(view: SlotView, watermark: bool) -> str:
-    if watermark:
-        reasons = sorted({slot.read_only for slot in view.slots if slot.read_only})
-        if reasons:
-            return "no weight of the network can be changed in place: " + "; ".join(reasons[:3])
-    if view.not_understood:
-        return "no eligible weights: " + "; ".join(view.not_understood[:3])
-    return "the network has no eligible weights (2 or more dimensions, at least 64 elements, reached by an output)"

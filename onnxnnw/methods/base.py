@@ -146,6 +146,7 @@ class Judgement:
         payload: What was decoded, for methods that carry a Payload.
         shared_slots: Slots that are (nearly) identical and were not allowed to carry the verdict alone.
         notes: Sentences for people.
+        required: Symbols that must be read before "not traced" may be said of this candidate; None for the method's own number.
     """
 
     association: Association
@@ -159,6 +160,7 @@ class Judgement:
     payload: Decoded | None = None
     shared_slots: int = 0
     notes: tuple[str, ...] = field(default=())
+    required: int | None = None
 
 
 class Method(ABC):

@@ -5,7 +5,7 @@ is never stored. Mark values are derived from the key and everything else in the
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -19,6 +19,9 @@ from onnxnnw.records.record import Record
 from onnxnnw.standard.grids import SIGNIFICANCE
 from onnxnnw.statistics import (
     Association,
+    Correlations,
+    HostCancelled,
+    associate_added,
     associate_fingerprint,
     associate_watermark,
     correlations,
@@ -26,7 +29,10 @@ from onnxnnw.statistics import (
     required_reads,
 )
 
-__all__ = ["NCT", "mark", "mark_values", "read_with_controls", "views"]
+__all__ = ["ADDED", "NCT", "REPLACED", "is_added", "mark", "mark_values", "read_with_controls", "views"]
+
+ADDED, REPLACED = "added", "replaced"
+"""How a watermark's values are written; records of format 1 replace."""
 
 MIN_EFFECT = 0.25
 _IDENTICAL, _IDENTICAL_READS = 0.98, 8
@@ -34,20 +40,36 @@ _VIEWS = 2  # raw and gauge
 
 
 def mark_values(record: Record, plan: Plan) -> Floats:
-    """What the watermark writes: strength x deviation of the slot x z, or an absolute deviation x z, as stored."""
+    """What the watermark writes, as stored: strength x deviation of the slot x z, added to the host or replacing it.
+
+    Where the grid of a slot rounded what is added, the record says what was written; that is not bound, and only described.
+    """
     z = record.key.stream("nct/values", record.values_context).normals(plan.positions.size)
+    if "written" in record.unbound and is_added(record):
+        return record.with_unbound().array("written", plan.positions.size).astype(np.float64)
     try:
-        if "value_std" in record.parameters:
-            values = z * _positive(record.parameters["value_std"])
-        else:
-            deviations = record.array("deviations", len(record.slots)).astype(np.float64)
-            values = z * _positive(record.parameters["strength"]) * deviations[plan.slots]
+        absolute = record.parameters.get("value_std")
+        values = z * (_added(record, plan) if absolute is None else _positive(absolute))
+        if is_added(record):
+            values += record.array("host", plan.positions.size).astype(np.float64)
         for slot in plan.numbers:
             chosen = plan.slots == slot
             values[chosen] = round_to(values[chosen], record.slots[slot].data_type)
     except (KeyError, ValueError):
         raise UnreadableRecord("the record's strength or an element type is missing or impossible") from None
     return values
+
+
+def is_added(record: Record) -> bool:
+    """Whether the mark was added to weights that the record keeps."""
+    return record.parameters.get("insertion") == ADDED
+
+
+def _added(record: Record, plan: Plan) -> Floats:
+    """Standard deviation of what is written at each position."""
+    deviations = record.array("deviations", len(record.slots)).astype(np.float64)
+    out: Floats = _positive(record.parameters["strength"]) * deviations[plan.slots]
+    return out
 
 
 def _positive(text: int | str) -> float:
@@ -73,6 +95,8 @@ class NCT(Method):
     name: ClassVar[str] = "nct"
 
     def judge(self, record: Record, candidate: Candidate, log10_rate: float) -> Judgement:
+        if record.kind == "watermark" and is_added(record):
+            return _judge_added(record, candidate.weights, log10_rate)
         if record.kind == "watermark":
             return _judge_watermark(record, candidate.weights, log10_rate)
         if record.kind == "fingerprint":
@@ -102,12 +126,55 @@ def _row_gains(record: Record, weights: Weights, slot: int, positions: Positions
 def views(record: Record, weights: Weights) -> list[Association]:
     """The strict test in each view (raw, then gauge), not yet paid for; what calibration measures."""
     plan = plan_of(record)
+    if record.kind == "watermark" and is_added(record):
+        return [view.association for view in _added_views(record, plan, weights)[1]]
     if record.kind == "watermark":
         return _watermark_views(record, plan, weights)[1]
     rows = _rows(record, plan)
     return [
         associate_fingerprint(pair.found, pair.enrolled, plan.slots, rows) for pair in _pairs(record, plan, weights)[1]
     ]
+
+
+def _added_views(record: Record, plan: Plan, weights: Weights) -> tuple[Floats, list[HostCancelled]]:
+    """What was read at the positions, and the test of each view with the host cancelled."""
+    z = record.key.stream("nct/values", record.values_context).normals(plan.positions.size)
+    host = record.array("host", plan.positions.size).astype(np.float64)
+    try:
+        added = _added(record, plan)
+    except (KeyError, ValueError):
+        raise UnreadableRecord("the record's strength is missing or impossible") from None
+    raw = _read(record, plan, weights.values)
+    gains = _read(record, plan, lambda slot, positions: _row_gains(record, weights, slot, positions))
+    out = [associate_added(raw, host, z, plan.slots, added)]
+    if np.isfinite(gains).any():
+        with np.errstate(all="ignore"):
+            gauged = raw * record.array("row_gains", plan.positions.size).astype(np.float64) / gains
+        out.append(associate_added(gauged, host, z, plan.slots, added))
+    return raw, out
+
+
+def _judge_added(record: Record, weights: Weights, log10_rate: float) -> Judgement:
+    """A mark that was added: what is left of the values without the host; see docs/reference/statistics.md."""
+    plan = plan_of(record)
+    raw, found = _added_views(record, plan, weights)
+    best = min(found, key=lambda view: view.association.log10_p)
+    paid = _paid(best.association)
+    significant = paid.log10_p <= log10_rate
+    reads = Reads(plan.slots, plan.positions, mark_values(record, plan), raw)
+    z = record.key.stream("nct/values", record.values_context).normals(plan.positions.size)
+    deviations = record.array("deviations", len(record.slots)).astype(np.float64)[plan.slots]
+    with np.errstate(all="ignore"):
+        left = np.where(found[0].residuals == 0, 0.0, found[0].raw_residuals / deviations)
+    judgement = _judgement(paid, significant, reads, plan, weights, measured=correlations(left, z))
+    if significant or not best.host_agrees:
+        return judgement
+    if best.only_rounding:
+        note = "the weights are as they were before the mark: the unmarked original, or another copy of it"
+        return replace(judgement, required=1, notes=(note,))
+    effect = min(0.5, 0.8 * best.expected_effect)
+    needed = required_reads(10**log10_rate / _VIEWS, effect) if effect > 1e-4 else 2**62
+    return replace(judgement, required=needed)
 
 
 def _watermark_views(record: Record, plan: Plan, weights: Weights) -> tuple[Floats, list[Association]]:
@@ -133,10 +200,16 @@ def _judge_watermark(record: Record, weights: Weights, log10_rate: float) -> Jud
 
 
 def _judgement(
-    association: Association, significant: bool, reads: Reads, plan: Plan, weights: Weights, shared: int = 0
+    association: Association,
+    significant: bool,
+    reads: Reads,
+    plan: Plan,
+    weights: Weights,
+    shared: int = 0,
+    measured: Correlations | None = None,
 ) -> Judgement:
     """The judgement, with the standard's own decision beside it [NNW-TEC 7.2.3]."""
-    found = correlations(reads.found, reads.enrolled)
+    found = correlations(reads.found, reads.enrolled) if measured is None else measured
     retrieved = found.retrieved(SIGNIFICANCE)
     decision = "retrieved" if retrieved else "not retrieved"
     standard = Standard(

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from onnxnnw.enrolment.enrol import DEFAULT_POSITIONS, DEFAULT_STRENGTH, Owner, enrol, mark_edits
+from onnxnnw.enrolment.draft import DEFAULT_POSITIONS, DEFAULT_STRENGTH, Writing, draft_watermark, mark_edits
+from onnxnnw.enrolment.owner import Owner
 from onnxnnw.graph import find_slots
 from onnxnnw.modifications.base import Modification, between, parameter
 from onnxnnw.network_file.file import Network
@@ -39,6 +40,6 @@ class WatermarkOverwriting(Modification):
         edits: list[Edit] = []
         for _ in range(self.marks):
             key = Key(rng.bytes(SECRET_BYTES))
-            record = enrol(view, key, self.positions, Owner(), self.strength, watermark=True)
+            record = draft_watermark(view, key, self.positions, Owner(), Writing(strength=self.strength))
             edits += mark_edits(record, view)
         write_patched(network, out, edits)

@@ -28,6 +28,7 @@ __all__ = [
     "draws",
     "places_of",
     "plan_of",
+    "refuse_no_room",
     "sample_positions",
 ]
 
@@ -74,6 +75,22 @@ def capacity(entries: Sequence[SlotEntry]) -> int:
     return sum(entry.capacity for entry in entries)
 
 
+def refuse_no_room(entries: Sequence[SlotEntry], count: int) -> None:
+    """Refuse so many positions where they do not fit.
+
+    Raises:
+        CapacityError: N and the anchors together exceed half of the eligible elements.
+    """
+    total = capacity(entries)
+    needed = count + ANCHORS * len(entries)
+    if 2 * needed > total:
+        room = max(0, total // 2 - ANCHORS * len(entries))
+        raise CapacityError(
+            f"{count} positions do not fit: the network has {total:,} eligible weights in {len(entries)} slots, "
+            f"which is room for {room:,} positions"
+        )
+
+
 def draw_positions(
     key: Key, context: bytes, entries: Sequence[SlotEntry], count: int, skipped: Sequence[int] = ()
 ) -> Plan:
@@ -89,14 +106,7 @@ def draw_positions(
     Raises:
         CapacityError: N and the anchors together exceed half of the eligible elements.
     """
-    total = capacity(entries)
-    needed = count + ANCHORS * len(entries)
-    if 2 * needed > total:
-        room = max(0, total // 2 - ANCHORS * len(entries))
-        raise CapacityError(
-            f"{count} positions do not fit: the network has {total:,} eligible weights in {len(entries)} slots, "
-            f"which is room for {room:,} positions"
-        )
+    refuse_no_room(entries, count)
     drawn = draws(key, context, entries, count + len(skipped))
     out = np.asarray(skipped, np.int64)
     return Plan(np.delete(drawn.slots, out), np.delete(drawn.positions, out))

@@ -30,9 +30,13 @@ from onnxnnw.records.key import SECRET_BYTES, Key
 from onnxnnw.records.slot_table import SlotEntry
 from onnxnnw.standard.grids import ROLES
 
-__all__ = ["FORMAT", "ROLES", "Record", "commitment_of", "one_line"]
+__all__ = ["FORMAT", "FORMAT_WITH_HOST", "ROLES", "Record", "commitment_of", "one_line"]
 
 FORMAT = "onnxnnw/record/1"
+FORMAT_WITH_HOST = "onnxnnw/record/2"
+"""Of marks that were added to weights: the record binds what the weights were."""
+
+FORMATS = (FORMAT, FORMAT_WITH_HOST)
 
 MAX_BYTES = 64 * 2**20
 MAX_POSITIONS = 2**24
@@ -57,6 +61,7 @@ class Record:
         derived: What follows from the bound part: ``digest`` of the network as it left, and of its ``tensors``.
         unbound: What was measured later and binds nothing.
         account: What was stored in the network at enrolment; None in older records. See docs/reference/record-format.md.
+        format: ``onnxnnw/record/1``, or 2 where values were added to what the record keeps.
     """
 
     method: str
@@ -73,11 +78,12 @@ class Record:
     derived: Mapping[str, str] = field(default_factory=dict)
     unbound: Mapping[str, str] = field(default_factory=dict)
     account: Mapping[str, Any] | None = None
+    format: str = FORMAT
 
     @cached_property
     def positions_context(self) -> bytes:
         """c1: what positions and anchors depend on (format, method, slot table); asked for once per slot."""
-        table = {"format": FORMAT, "method": self.method, "slots": [slot.to_json() for slot in self.slots]}
+        table = {"format": self.format, "method": self.method, "slots": [slot.to_json() for slot in self.slots]}
         return hashlib.sha256(canonical(table)).digest()
 
     @cached_property
@@ -151,7 +157,7 @@ class Record:
     def _bound_bytes(self) -> bytes:
         """Canonical JSON of the bound part. Its arrays are megabytes for many layers: they are put in as they are."""
         others = {
-            "format": FORMAT,
+            "format": self.format,
             "method": self.method,
             "kind": self.kind,
             "slots": [slot.to_json() for slot in self.slots],
@@ -180,7 +186,7 @@ class Record:
     def _parts(self) -> tuple[bytes, bytes, bytes]:
         """The file's content: what stands before the bound part, that part, and what follows."""
         others = {
-            "format": FORMAT,
+            "format": self.format,
             "secret": base64.b64encode(self.key.secret).decode(),
             "derived": dict(self.derived),
             "unbound": dict(self.unbound),
@@ -255,10 +261,10 @@ def commitment_of(content: bytes) -> str:
 
 
 def _from_document(document: Any) -> Record:
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise UnreadableRecord(f"not a record of the format {FORMAT}")
+    if not isinstance(document, dict) or document.get("format") not in FORMATS:
+        raise UnreadableRecord(f"not a record of the format {' or '.join(FORMATS)}")
     bound = document["bound"]
-    if bound["format"] != FORMAT:
+    if bound["format"] != document["format"]:
         raise UnreadableRecord("the bound part is of another format")
     parameters = {}
     for name, value in bound["parameters"].items():
@@ -291,6 +297,7 @@ def _from_document(document: Any) -> Record:
         destination_id=text(bound["destination_id"]),
         enrolled_digest=text(bound["enrolled_digest"]),
         account=_account(bound["account"]) if "account" in bound else None,
+        format=bound["format"],
         derived={name: text(value) for name, value in document["derived"].items()},
         unbound={name: text(value) for name, value in document["unbound"].items()},
     )

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onnxnnw.enrolment.enrol import Owner, refuse_existing
+from onnxnnw.enrolment.enrol import refuse_existing
 from onnxnnw.enrolment.measure_slots import survey
+from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import UnreadableRecord, UsageError
 from onnxnnw.graph import find_slots, network_digest, network_digests
 from onnxnnw.graph.digest import DIGEST_FORMAT

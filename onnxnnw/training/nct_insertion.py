@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxnnw.enrolment.enrol import DEFAULT_POSITIONS, DEFAULT_STRENGTH, Owner, embed
+from onnxnnw.enrolment.draft import DEFAULT_POSITIONS, DEFAULT_STRENGTH
+from onnxnnw.enrolment.enrol import embed
+from onnxnnw.enrolment.owner import Owner
 from onnxnnw.graph import find_slots
 from onnxnnw.methods import nct
 from onnxnnw.network_file.file import open_network
@@ -81,7 +83,15 @@ class MarkInTraining:
                 write_weights(module, network, file)
             if not self.record.exists():
                 embed(
-                    file, marked, self.record, self.positions, self.strength, self.value_std, self.owner, key=self.key
+                    file,
+                    marked,
+                    self.record,
+                    self.positions,
+                    self.strength,
+                    self.value_std,
+                    self.owner,
+                    key=self.key,
+                    insertion=nct.REPLACED,
                 )
             write_values(module, _stored_mark(load_record(self.record), file))
 

@@ -300,7 +300,7 @@ class _Examiner:
             and not self.digests.doubts
             and record.derived.get("digest_format") == DIGEST_FORMAT
             and self.digests.network == record.derived.get("digest")
-            and _confirmed(judgement)
+            and _confirmed(record, judgement)
         )
         doubtful = self._doubtful(anchors, matches)
         copies = self._copies(anchors, matches)
@@ -314,7 +314,8 @@ class _Examiner:
         elif judgement.significant:
             decision = "traced"
         else:
-            enough = read + absent >= method.required(record, self.rate)
+            needed = judgement.required
+            enough = read + absent >= (method.required(record, self.rate) if needed is None else needed)
             decision = "not traced" if enough else "inconclusive"
         examination = Examination(
             record=record,
@@ -460,13 +461,14 @@ def _method_of(named: NamedRecord) -> Method:
         raise UnreadableRecord(_visible(str(error))) from None
 
 
-def _confirmed(judgement: Judgement) -> bool:
+def _confirmed(record: Record, judgement: Judgement) -> bool:
     """Whether what was read confirms an equal digest, which is not bound: anybody could write one into a record.
 
     Positions of a mark hold what was enrolled. Methods that know no such values keep anchors, which are not bound either:
     there the mark itself must be found.
     """
-    return _untouched(judgement.reads) and (judgement.unit == "positions" or judgement.significant)
+    rests_on_values = judgement.unit == "positions" and "written" not in record.unbound
+    return _untouched(judgement.reads) and (rests_on_values or judgement.significant)
 
 
 def _untouched(reads: Reads) -> bool:

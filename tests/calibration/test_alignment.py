@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxnnw.enrolment.enrol import Owner, enrol
+from onnxnnw.enrolment.draft import draft_watermark
+from onnxnnw.enrolment.owner import Owner
 from onnxnnw.graph import find_slots
 from onnxnnw.network_file.file import open_network
 from onnxnnw.verification.verify import verify
@@ -30,7 +31,7 @@ def printed(keys: int, unrelated: bool, folder: Path) -> np.ndarray[tuple[int], 
     out = np.zeros(keys)
     with open_network(path) as network:
         view = find_slots(network)
-        records = [enrol(view, networks.key(n), 300, Owner(), watermark=True) for n in range(keys)]
+        records = [draft_watermark(view, networks.key(n), 300, Owner()) for n in range(keys)]
     for number, record in enumerate(records):
         (verdict,) = verify(other, [record])
         assert (verdict.path, verdict.decision) == ("thorough", "not traced")

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from onnxnnw.cli.entry import main
-from onnxnnw.enrolment.enrol import Owner, fingerprint
+from onnxnnw.enrolment.enrol import fingerprint
+from onnxnnw.enrolment.owner import Owner
 from onnxnnw.records.key import Key
 from onnxnnw.records.record_file import load_record
 from onnxnnw.verification.verify import _not_proven, verify

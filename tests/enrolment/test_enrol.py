@@ -12,11 +12,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from scipy.stats import chisquare
 
-from onnxnnw.enrolment.enrol import Owner, embed, fingerprint
+from onnxnnw.enrolment.enrol import embed, fingerprint
+from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import CapacityError, UnreadableNetwork, UnsupportedNetwork, UsageError
 from onnxnnw.methods import nct
 from onnxnnw.records import positions as placement
-from onnxnnw.records import record as records
+from onnxnnw.records import record_file
 from onnxnnw.records.record import Record
 from onnxnnw.records.record_file import load_record
 from onnxnnw.verification.verify import verify
@@ -272,7 +273,7 @@ def test_no_record_is_written_that_cannot_be_read(network: Path, tmp_path: Path,
     """A name in another encoding, and more bytes than a record may have."""
     with pytest.raises(UsageError, match="the actor is no text in UTF-8"):
         Owner("J\udcf6rg")
-    monkeypatch.setattr(records, "MAX_BYTES", 1000)
+    monkeypatch.setattr(record_file, "MAX_BYTES", 1000)
     with pytest.raises(UsageError, match="fewer positions"):
         fingerprint(network, tmp_path / "f.record")
     assert not (tmp_path / "f.record").exists()
@@ -283,7 +284,7 @@ def test_a_strength_is_given_in_one_way_and_leaves_something(network: Path, tmp_
     out, record = tmp_path / "out.onnx", tmp_path / "mark.record"
     with pytest.raises(UsageError, match="one of the two"):
         embed(network, out, record, strength=2, value_std=0.1)
-    with pytest.raises(UsageError, match="rounded to zero"):
+    with pytest.raises(UsageError, match="rounded away"):
         embed(network, out, record, strength=1e-300)
     assert not out.exists()
     strong = embed(network, out, record, value_std=1000)
@@ -346,7 +347,7 @@ def test_keeping_clear_of_marks_that_fill_most_of_the_room_still_works(tmp_path:
         embed(path, out, tmp_path / f"{number}.json", 500, keep=records, key=networks.key(number))
         records.append(load_record(tmp_path / f"{number}.json"))
         path = out
-    assert records[2].arrays["skipped"].size > 500
+    assert records[2].arrays["skipped"].size > 400
     for record in records:
         (verdict,) = verify(path, [replace(record)])
         assert verdict.decision == "traced"

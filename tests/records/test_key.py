@@ -13,7 +13,7 @@ from scipy import stats
 from onnxnnw.errors import CapacityError, UsageError
 from onnxnnw.records.key import BLOCK_BYTES, Key, Stream
 
-PAGE = Path(__file__).parent.parent / "docs" / "reference" / "keys.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "keys.md"
 CONTEXT = bytes(range(32))
 
 

@@ -9,7 +9,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from onnxnnw.enrolment.enrol import Owner, enrol
+from onnxnnw.enrolment.draft import Writing, draft_fingerprint, draft_watermark
+from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import CannotLook
 from onnxnnw.graph import find_slots
 from onnxnnw.matching.row_scale import row_gains, row_magnitudes
@@ -109,7 +110,9 @@ def enrolled(
     """The record of a network under a fixed secret, as ``fingerprint`` and ``embed`` make it, without files."""
     with open_network(path) as network:
         view = find_slots(network)
-        return enrol(view, key(secret), positions, Owner(), strength=strength, watermark=watermark, keep=keep)
+        if not watermark:
+            return draft_fingerprint(view, key(secret), positions, Owner())
+        return draft_watermark(view, key(secret), positions, Owner(), Writing(strength=strength), keep)
 
 
 def key(number: int) -> Key:

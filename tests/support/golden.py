@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from onnxnnw.enrolment.enrol import Owner, embed, fingerprint
+from onnxnnw.enrolment.enrol import embed, fingerprint
+from onnxnnw.enrolment.owner import Owner
 from onnxnnw.methods.rtw import RtwInsertion
 from onnxnnw.methods.tbw import TbwInsertion
 from onnxnnw.records.key import Key

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from onnxnnw.enrolment.enrol import Owner
+from onnxnnw.enrolment.owner import Owner
 from onnxnnw.graph import find_slots
 from onnxnnw.methods.base import Candidate, Insertion, Reads, Subject
 from onnxnnw.methods.rtw import mark_of, project

@@ -10,7 +10,8 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from onnxnnw.enrolment.enrol import Owner, embed, fingerprint
+from onnxnnw.enrolment.enrol import embed, fingerprint
+from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import UnreadableRecord, UsageError
 from onnxnnw.records.record import Record
 from onnxnnw.records.record_file import load_record, save_record

@@ -1,0 +1,355 @@
+"""The record of a network that is at hand: what is measured of its slots, where the mark lies, what its host was."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxnnw.accounting.account import Account
+from onnxnnw.enrolment.measure_slots import Surveyed, survey
+from onnxnnw.enrolment.owner import Owner
+from onnxnnw.errors import CapacityError, UnsupportedNetwork, UsageError
+from onnxnnw.graph import Slot, SlotView
+from onnxnnw.matching.parameter_reads import kept_parameters
+from onnxnnw.methods import nct
+from onnxnnw.network_file.patch import Edit
+from onnxnnw.records.key import Key
+from onnxnnw.records.positions import (
+    ANCHORS,
+    SAMPLES,
+    Plan,
+    anchor_positions,
+    draw_positions,
+    draws,
+    places_of,
+    plan_of,
+    refuse_no_room,
+    sample_positions,
+)
+from onnxnnw.records.record import FORMAT, FORMAT_WITH_HOST, MAX_POSITIONS, Record
+from onnxnnw.records.row_factors import kept, kept_columns
+from onnxnnw.records.slot_table import SlotEntry
+from onnxnnw.statistics import required_reads
+
+__all__ = [
+    "DEFAULT_ADDED",
+    "DEFAULT_POSITIONS",
+    "DEFAULT_STRENGTH",
+    "Writing",
+    "default_positions",
+    "draft_fingerprint",
+    "draft_watermark",
+    "mark_edits",
+    "refuse_too_weak",
+]
+
+DEFAULT_POSITIONS = 512
+DEFAULT_STRENGTH = 1.0
+"""Of replaced values."""
+
+DEFAULT_ADDED = 0.4
+"""Of added values: no network that was measured felt it, and nearly all evidence is left."""
+
+MAX_SHARE = 0.01
+"""Share of the eligible weights that a mark takes by default, unless that is too few to be sure of its absence."""
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How a watermark's values are written [NNW-TEC 7.2.2, the watermarking function w].
+
+    Attributes:
+        insertion: ``added``: x + strength · deviation · z, detected with the weights as they were; ``replaced``: strength ·
+            deviation · z alone, as in the standard's tables.
+        strength: In units of each slot's deviation; None for the usual one of the insertion.
+        value_std: Absolute deviation of replaced values instead.
+
+    Raises:
+        UsageError: An unknown insertion, an impossible number, or both numbers.
+    """
+
+    insertion: str = nct.REPLACED
+    strength: float | None = None
+    value_std: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.insertion not in (nct.ADDED, nct.REPLACED):
+            raise UsageError(f"no insertion named {self.insertion!r}; there are {nct.ADDED}, {nct.REPLACED}")
+        if self.strength is not None and self.value_std is not None:
+            raise UsageError("give a strength or an absolute deviation of the values, one of the two")
+        if self.value_std is not None and self.insertion == nct.ADDED:
+            raise UsageError("an absolute deviation belongs to values that are replaced, not added")
+        for name, number in (("strength", self.strength), ("value deviation", self.value_std)):
+            if number is not None and not (np.isfinite(number) and number > 0):
+                raise UsageError(f"the {name} is a finite number above 0, not {number}")
+
+    @property
+    def parameters(self) -> dict[str, int | str]:
+        """What the record says of it."""
+        if self.value_std is not None:
+            return {"value_std": repr(float(self.value_std))}
+        if self.insertion == nct.ADDED:
+            strength = DEFAULT_ADDED if self.strength is None else self.strength
+            return {"insertion": nct.ADDED, "strength": repr(float(strength))}
+        return {"strength": repr(float(DEFAULT_STRENGTH if self.strength is None else self.strength))}
+
+
+def default_positions(eligible: int) -> int:
+    """N where nobody says it: 512, but at most 1 % of the eligible weights, and never too few to be sure of an absence."""
+    return min(DEFAULT_POSITIONS, max(required_reads(1e-6), int(eligible * MAX_SHARE)))
+
+
+def draft_fingerprint(view: SlotView, key: Key, positions: int, owner: Owner, account: Account | None = None) -> Record:
+    """The record of a fingerprint, without the network's digests.
+
+    Args:
+        view: The network's slots.
+        key: The secret.
+        positions: N.
+        owner: Who does it.
+        account: What is stored in the network, so that a verification can tell how much of a candidate that explains.
+
+    Raises:
+        UsageError: An impossible number.
+        CapacityError: Too few eligible weights.
+    """
+    measured = _measured(view, positions, watermark=False)
+    record = _begun(measured, key, positions, owner, "fingerprint", {})
+    return _Draft(view, measured, record, account).fingerprint()
+
+
+def draft_watermark(
+    view: SlotView,
+    key: Key,
+    positions: int | None,
+    owner: Owner,
+    writing: Writing | None = None,
+    keep: Sequence[Record] = (),
+    account: Account | None = None,
+) -> Record:
+    """The record of a watermark that will be written, without the network's digests.
+
+    Args:
+        view: The network's slots, opened for writing.
+        key: The secret.
+        positions: N; None for ``default_positions``.
+        owner: Who does it.
+        writing: How values are written; replaced by default.
+        keep: Records whose positions are left alone.
+        account: What is stored in the network.
+
+    Raises:
+        UsageError: An impossible number, or a record to keep of another network.
+        CapacityError: Too few eligible weights.
+    """
+    measured = _measured(view, 1 if positions is None else positions, watermark=True)
+    if positions is None:
+        positions = default_positions(sum(one.entry.capacity for one in measured))
+    writing = writing or Writing()
+    record = _begun(measured, key, positions, owner, "watermark", writing.parameters)
+    _refuse_strange(keep, record.slots)
+    return _Draft(view, measured, record, account).watermark(keep)
+
+
+def _measured(view: SlotView, positions: int, watermark: bool) -> list[Surveyed]:
+    if not 1 <= positions <= MAX_POSITIONS:
+        raise UsageError(f"the number of positions lies between 1 and {MAX_POSITIONS:,}, not at {positions}")
+    measured = [survey(slot, watermark) for slot in view.slots]
+    if not any(one.entry.eligible for one in measured):
+        raise CapacityError(_why_nothing(view, watermark))
+    return measured
+
+
+def _begun(
+    measured: Sequence[Surveyed],
+    key: Key,
+    positions: int,
+    owner: Owner,
+    kind: str,
+    parameters: dict[str, int | str],
+) -> Record:
+    """A record with all that positions depend on."""
+    return Record(
+        method=nct.NCT.name,
+        kind=kind,
+        key=key,
+        slots=tuple(one.entry for one in measured),
+        parameters={"positions": positions, "anchors": ANCHORS, "samples": SAMPLES, **parameters},
+        arrays={},
+        actor=owner.actor,
+        role=owner.role,
+        source_id=owner.source_id,
+        destination_id=owner.destination_id,
+        format=FORMAT_WITH_HOST if parameters.get("insertion") == nct.ADDED else FORMAT,
+    )
+
+
+class _Draft:
+    """A record in the making: its arrays are read from the network one after the other."""
+
+    def __init__(self, view: SlotView, measured: Sequence[Surveyed], record: Record, account: Account | None) -> None:
+        self.view, self.measured, self.record, self.account = view, measured, record, account
+        self.arrays: dict[str, NDArray[np.generic]] = {
+            "deviations": np.array([one.deviation for one in measured], "<f8")
+        }
+
+    def fingerprint(self) -> Record:
+        plan = self._plan(())
+        own = _Own(self.view.slots, [one.gains for one in self.measured])
+        raw, corrected, gauged = nct.read_with_controls(self.record, plan, own)
+        self.arrays |= {
+            "values": raw.astype("<f8"),
+            "controls": (raw - corrected).astype("<f8"),
+            "gauged": gauged.astype("<f8"),
+        }
+        return self._finished(plan)
+
+    def watermark(self, keep: Sequence[Record]) -> Record:
+        added = self.record.parameters.get("insertion") == nct.ADDED
+        skipped = self._skipped(keep, added)
+        if skipped is not None:
+            self.arrays["skipped"] = skipped
+        plan = self._plan([] if skipped is None else skipped.tolist())
+        gains, sizes = [one.gains for one in self.measured], [entry.row_size for entry in self.record.slots]
+        places = zip(plan.slots.tolist(), plan.positions.tolist(), strict=True)
+        self.arrays["row_gains"] = np.array([gains[s][p // sizes[s]] for s, p in places], "<f8")
+        if added:
+            wide = any(entry.data_type == "double" for entry in self.record.slots)
+            self.arrays["host"] = self._values(plan).astype("<f8" if wide else "<f4")
+        return self._finished(plan)
+
+    def _skipped(self, keep: Sequence[Record], added: bool) -> NDArray[np.int64] | None:
+        """Ordinals of draws that are left out: on positions of records to keep, and on exact zeros where values are added."""
+        taken = set().union(*map(places_of, keep)) if keep else set()
+        names = [entry.name for entry in self.record.slots]
+
+        def barred(plan: Plan) -> NDArray[np.bool_]:
+            out = self._values(plan) == 0 if added else np.zeros(plan.positions.size, np.bool_)
+            if taken:
+                places = zip(plan.slots.tolist(), plan.positions.tolist(), strict=True)
+                out |= np.array([(names[slot], place) in taken for slot, place in places], np.bool_)
+            return out
+
+        if not keep and not added:
+            return None
+        refuse_no_room(self.record.slots, self.record.number_of_positions)
+        skipped = _skips(self.record, barred)
+        return skipped if keep or skipped.size else None
+
+    def _values(self, plan: Plan) -> NDArray[np.float64]:
+        out = np.empty(plan.positions.size)
+        for slot in plan.numbers:
+            out[plan.slots == slot] = self.view.slots[slot].values(plan.of(slot))
+        return out
+
+    def _plan(self, skipped: Sequence[int]) -> Plan:
+        """Positions; and beside them anchors, samples and parameters."""
+        record = self.record = replace(self.record, arrays=self.arrays)
+        plan = draw_positions(record.key, record.positions_context, record.slots, record.number_of_positions, skipped)
+        anchors = anchor_positions(record, plan)
+        samples = sample_positions(record, plan, anchors)
+        for name, places in (("anchor", anchors), ("sample", samples)):
+            slots = list(zip(self.view.slots, self.measured, places, strict=True))
+            self.arrays[f"{name}s"] = np.concatenate([slot.values(p) for slot, _, p in slots]).astype("<f4")
+            gains = [one.folded_gains[p // one.entry.row_size] for _, one, p in slots]
+            self.arrays[f"{name}_gains"] = np.concatenate(gains).astype("<f4")
+        return plan
+
+    def _finished(self, plan: Plan) -> Record:
+        record, arrays = self.record, self.arrays
+        if self.account is not None:
+            account, sampled = kept_parameters(record.key, record.positions_context, self.view, self.account)
+            record, arrays = replace(record, account=account), arrays | sampled
+        arrays |= kept([one.fold for one in self.measured]) | kept_columns([one.columns for one in self.measured])
+        for name, array in arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise UnsupportedNetwork(f"the network holds weights that are not finite numbers ({name})")
+        return replace(record, arrays=arrays)
+
+
+@dataclass(frozen=True)
+class _Own:
+    """The network's own slots as ``methods.base.Weights``."""
+
+    slots: Sequence[Slot]
+    rows: Sequence[NDArray[np.float64]]
+
+    def has(self, slot: int) -> bool:
+        return True
+
+    def values(self, slot: int, positions: NDArray[np.int64]) -> NDArray[np.float64]:
+        return self.slots[slot].values(positions)
+
+    def array(self, slot: int) -> NDArray[Any]:
+        return self.slots[slot].array()
+
+    def gains(self, slot: int) -> NDArray[np.float64]:
+        return self.rows[slot]
+
+    def share(self, slots: Sequence[int]) -> float:
+        return sum(self.slots[s].size for s in slots) / sum(slot.size for slot in self.slots)
+
+
+def _refuse_strange(keep: Sequence[Record], entries: Sequence[SlotEntry]) -> None:
+    """Positions are left alone by the name of their weight, so a record to keep must know the weights by their names."""
+    own = {entry.name: entry.shape for entry in entries}
+    for record in keep:
+        if record.method != nct.NCT.name:
+            raise UsageError(f"a record of the method {record.method} holds no positions that could be left alone")
+        strange = [entry.name for entry in record.slots if own.get(entry.name) != entry.shape]
+        if strange:
+            raise UsageError(
+                f"the record to keep knows {len(strange)} of its {len(record.slots)} weights, such as {strange[0][:80]!r}, "
+                "by a name or shape that this network does not have: its positions cannot be left alone"
+            )
+
+
+def _skips(record: Record, barred: "Callable[[Plan], NDArray[np.bool_]]") -> NDArray[np.int64]:
+    """Ordinals of draws that are left out, as a fixed point: each skip draws one more."""
+    skips = np.empty(0, np.int64)
+    while True:
+        count = record.number_of_positions + skips.size
+        found = np.flatnonzero(barred(draws(record.key, record.positions_context, record.slots, count)))
+        if np.array_equal(found, skips):
+            return skips.astype("<i8")
+        skips = found
+
+
+def refuse_too_weak(record: Record) -> None:
+    """Refuse a mark that the network's number format rounds away: it cannot be found again.
+
+    Raises:
+        UsageError: Half of the values are zero, or what they were.
+    """
+    values = nct.mark_values(record, plan_of(record))
+    before = record.array("host").astype(np.float64) if "host" in record.arrays else np.zeros(values.size)
+    if np.count_nonzero(values != before) < values.size / 2:
+        raise UsageError("so weak a mark is rounded away where it is stored; take a larger strength")
+
+
+def mark_edits(record: Record, view: SlotView) -> list[Edit]:
+    """What writes a watermark into the network that its record was made of.
+
+    Raises:
+        UsageError: The mark is so strong that an element type cannot hold its values.
+    """
+    slots = view.by_name()
+    written = nct.mark(record)
+    for name, (_, values) in written.items():
+        if not np.isfinite(values).all():
+            raise UsageError(
+                f"so strong a mark does not fit into {name}, which holds {slots[name].tensor.type_name} values"
+            )
+    return [Edit(*slots[name].edits(positions, values)) for name, (positions, values) in written.items()]
+
+
+def _why_nothing(view: SlotView, watermark: bool) -> str:
+    if watermark:
+        reasons = sorted({slot.read_only for slot in view.slots if slot.read_only})
+        if reasons:
+            return "no weight of the network can be changed in place: " + "; ".join(reasons[:3])
+    if view.not_understood:
+        return "no eligible weights: " + "; ".join(view.not_understood[:3])
+    return "the network has no eligible weights (2 or more dimensions, at least 64 elements, reached by an output)"

@@ -1,0 +1,62 @@
+"""Mark values on the grid of their slot: a value beside it would name its position."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxnnw.graph import SlotView
+from onnxnnw.methods import nct
+from onnxnnw.records.positions import (
+    plan_of,
+)
+from onnxnnw.records.record import Record
+
+__all__ = ["on_grid"]
+
+
+def on_grid(record: Record, view: SlotView) -> Record:
+    """The record with the values that are written, where the grid of a slot rounds them; itself where none does.
+
+    Weights that were quantised and stored as floats have few levels in each out-row, or trailing bits that are all zero. A value
+    beside that grid would name its position. Called when all is bound that the mark depends on.
+    """
+    if record.parameters.get("insertion") != nct.ADDED:
+        return record
+    plan = plan_of(record)
+    values = nct.mark_values(record, plan)
+    out = values.copy()
+    for slot in plan.numbers:
+        chosen = np.flatnonzero(plan.slots == slot)
+        array = view.slots[slot].array()
+        bits = _spare_bits(array)
+        if bits:
+            out[chosen] = _without_bits(out[chosen], bits)
+        levels = np.unique(array[:_ROWS])
+        if 2 * levels.size > array[:_ROWS].size:
+            continue
+        whole = np.unique(array)
+        for place in chosen.tolist():
+            row = np.unique(array[plan.positions[place] // record.slots[slot].row_size])
+            own = row if 4 * row.size <= array.shape[1] else whole
+            out[place] = own[np.abs(own - out[place]).argmin()]
+    return record if np.array_equal(out, values) else record.with_measured(written=out.astype("<f8"))
+
+
+_ROWS = 64
+"""Out-rows of a slot that are looked at for repeated levels."""
+
+
+def _spare_bits(array: NDArray[Any]) -> int:
+    """Trailing zero bits that all float32 values of a slot share, as those have that were float16 or bfloat16 once."""
+    if array.dtype != np.float32 or not array.size:
+        return 0
+    together = int(np.bitwise_or.reduce(np.ascontiguousarray(array).view(np.uint32), axis=None))
+    return (together & -together).bit_length() - 1 if together & (2**23 - 1) else 0
+
+
+def _without_bits(values: NDArray[np.float64], bits: int) -> NDArray[np.float64]:
+    """Values rounded to float32 with trailing zero bits."""
+    raw = values.astype(np.float32).view(np.uint32).astype(np.uint64)
+    rounded = (raw + (1 << (bits - 1))) >> np.uint64(bits) << np.uint64(bits)
+    return rounded.astype(np.uint32).view(np.float32).astype(np.float64)

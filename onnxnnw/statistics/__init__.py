@@ -1,0 +1,42 @@
+"""The probabilities behind a verdict: numbers in, numbers out; all p-values as log10.
+
+Derivations and calibration: docs/reference/statistics.md. Nothing here imports scipy, because the fast path of ``verify`` lives
+from starting quickly; the tests compare with scipy.
+"""
+
+from onnxnnw.statistics.added import HostCancelled, associate_added
+from onnxnnw.statistics.association import (
+    Association,
+    Correlations,
+    associate_fingerprint,
+    associate_watermark,
+    correlations,
+    standardise,
+)
+from onnxnnw.statistics.tails import (
+    least_reads,
+    log10_binomial_tail,
+    log10_normal_tail,
+    log10_of_either,
+    refuse_impossible_rate,
+    required_reads,
+    required_symbols,
+)
+
+__all__ = [
+    "Association",
+    "Correlations",
+    "HostCancelled",
+    "associate_added",
+    "associate_fingerprint",
+    "associate_watermark",
+    "correlations",
+    "least_reads",
+    "log10_binomial_tail",
+    "log10_normal_tail",
+    "log10_of_either",
+    "refuse_impossible_rate",
+    "required_reads",
+    "required_symbols",
+    "standardise",
+]
