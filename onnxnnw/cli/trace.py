@@ -10,6 +10,7 @@ from onnxnnw.errors import TraceabilityError, UsageError
 
 if TYPE_CHECKING:
     from onnxnnw.enrolment.enrol import Enrolment
+    from onnxnnw.enrolment.price import Price
     from onnxnnw.methods.base import Decoded
     from onnxnnw.verification.verdict import Verdict
 
@@ -69,6 +70,10 @@ def embed(
     source_id: str = typer.Option("", help="ID of the Actor who provides the network."),
     destination_id: str = typer.Option("", help="ID of the Actor who receives it."),
     keep: list[Path] = typer.Option([], help="Record of another mark whose positions are left alone; repeatable."),
+    check: Path | None = typer.Option(
+        None, help="Samples (.npz, or a folder of .npy) on which outputs are compared; inputs are drawn without."
+    ),
+    unchecked: bool = typer.Option(False, "--unchecked", help="Do not run the networks to compare their outputs."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Write a marked copy of a network, and the record that proves it.
@@ -82,7 +87,7 @@ def embed(
     owner = Owner(actor, role, source_id, destination_id)
     others = [load_record(path) for path in keep]
     enrolment = library(model, out, record, positions, strength, value_std, owner, others, insertion=insertion)
-    _report(enrolment, record, out, as_json)
+    _report(enrolment, record, out, as_json, None if unchecked else _price(model, out, check))
 
 
 def verify(
@@ -119,7 +124,27 @@ def verify(
     return TraceabilityError.exit_code if result.unsure else 1
 
 
-def _report(enrolment: "Enrolment", record: Path, out: Path | None, as_json: bool) -> None:
+_LARGEST_DRAWN = 2**28
+"""Bytes of a network whose outputs are compared without being asked."""
+
+
+def _price(model: Path, out: Path, samples: Path | None) -> "Price | str":
+    """What the mark costs in outputs; a reason where that cannot be told on drawn inputs."""
+    from onnxnnw.enrolment.price import price_of
+
+    if samples is None and model.stat().st_size > _LARGEST_DRAWN:
+        return "the network is large; bring samples (--check)"
+    try:
+        return price_of(model, out, samples)
+    except TraceabilityError as error:
+        if samples is not None:
+            raise type(error)(f"the copy is marked and recorded, but its outputs cannot be compared: {error}") from None
+        return f"drawn inputs do not fit; bring samples (--check): {error}"
+
+
+def _report(
+    enrolment: "Enrolment", record: Path, out: Path | None, as_json: bool, price: "Price | str | None" = None
+) -> None:
     kept = enrolment.record
     if as_json:
         show.document(
@@ -134,6 +159,7 @@ def _report(enrolment: "Enrolment", record: Path, out: Path | None, as_json: boo
                 "shared_positions": enrolment.shared_positions,
                 "digest": kept.derived["digest"],
                 "warnings": list(enrolment.warnings),
+                "price": None if price is None or isinstance(price, str) else price.to_json(),
             }
         )
         return
@@ -146,6 +172,8 @@ def _report(enrolment: "Enrolment", record: Path, out: Path | None, as_json: boo
     ]
     if enrolment.shared_positions:
         rows.append(("shared", f"{enrolment.shared_positions:,} positions with the marks to keep"))
+    if price is not None:
+        rows.append(("price", show.visible(price if isinstance(price, str) else price.sentence)[:300]))
     show.pairs(rows)
     for warning in enrolment.warnings:
         typer.secho(f"warning: {show.visible(warning)}", fg="yellow", err=True)

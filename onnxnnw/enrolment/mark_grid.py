@@ -32,12 +32,12 @@ def on_grid(record: Record, view: SlotView) -> Record:
         bits = _spare_bits(array)
         if bits:
             out[chosen] = _without_bits(out[chosen], bits)
-        levels = np.unique(array[:_ROWS])
+        levels = _levels(array[:_ROWS])
         if 2 * levels.size > array[:_ROWS].size:
             continue
-        whole = np.unique(array)
+        whole = _levels(array)
         for place in chosen.tolist():
-            row = np.unique(array[plan.positions[place] // record.slots[slot].row_size])
+            row = _levels(array[plan.positions[place] // record.slots[slot].row_size])
             own = row if 4 * row.size <= array.shape[1] else whole
             out[place] = own[np.abs(own - out[place]).argmin()]
     return record if np.array_equal(out, values) else record.with_measured(written=out.astype("<f8"))
@@ -60,3 +60,9 @@ def _without_bits(values: NDArray[np.float64], bits: int) -> NDArray[np.float64]
     raw = values.astype(np.float32).view(np.uint32).astype(np.uint64)
     rounded = (raw + (1 << (bits - 1))) >> np.uint64(bits) << np.uint64(bits)
     return rounded.astype(np.uint32).view(np.float32).astype(np.float64)
+
+
+def _levels(values: NDArray[Any]) -> NDArray[Any]:
+    """The distinct values, ascending; np.unique would import numpy.ma."""
+    ordered = np.sort(values, axis=None)
+    return ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))] if ordered.size else ordered

@@ -161,7 +161,9 @@ def _judge_added(record: Record, weights: Weights, log10_rate: float) -> Judgeme
     best = min(found, key=lambda view: view.association.log10_p)
     paid = _paid(best.association)
     significant = paid.log10_p <= log10_rate
-    reads = Reads(plan.slots, plan.positions, mark_values(record, plan), raw)
+    present = significant or not best.host_agrees  # else what was there before the mark is what findings compare with
+    enrolled = mark_values(record, plan) if present else record.array("host").astype(np.float64)
+    reads = Reads(plan.slots, plan.positions, enrolled, raw)
     z = record.key.stream("nct/values", record.values_context).normals(plan.positions.size)
     deviations = record.array("deviations", len(record.slots)).astype(np.float64)[plan.slots]
     with np.errstate(all="ignore"):

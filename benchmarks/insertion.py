@@ -1,0 +1,131 @@
+"""Added and replaced marks: what they cost a network, and how much of their evidence is left after what.
+
+    python -m benchmarks insertion --data DIR [--keys 8] [--images 10000] [--output FILE]
+
+The shipped ResNet8, ``--keys`` keys for each row; means, and the worst key in brackets. ``--data`` is a directory with CIFAR-10.
+The shipped image networks are compared with their unmarked selves on drawn inputs.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import mean
+
+from onnxnnw.demo import shipped_network
+from onnxnnw.enrolment.enrol import embed
+from onnxnnw.enrolment.price import price_of
+from onnxnnw.modifications.base import apply, find_modification
+from onnxnnw.records.key import Key
+from onnxnnw.records.record_file import load_record
+from onnxnnw.tasks.base import Samples, every_kth, find_task
+from onnxnnw.training.networks import measure
+from onnxnnw.verification.verify import verify
+
+MODELS = Path(__file__).parent.parent / "models"
+WRITINGS = (
+    ("replaced", 1.0, 512),
+    ("added", 0.2, 512),
+    ("added", 0.4, 164),
+    ("added", 0.4, 512),
+    ("added", 0.4, 2048),
+    ("added", 1.0, 512),
+)
+"""Insertion, strength, N."""
+
+CHANGES: tuple[tuple[str, str, dict[str, float]], ...] = (
+    ("S = .5", "gaussian-noise", {"ratio": 0.5}),
+    ("S = 1", "gaussian-noise", {"ratio": 1.0}),
+    ("P = 50", "magnitude-pruning", {"percentage": 50}),
+    ("P = 80", "magnitude-pruning", {"percentage": 80}),
+    ("P = 90", "magnitude-pruning", {"percentage": 90}),
+    ("B = 4", "quantization", {"bits": 4}),
+    ("B = 2", "quantization", {"bits": 2}),
+    ("four more marks", "watermark-overwriting", {"marks": 4}),
+)
+
+
+def key_of(number: int) -> Key:
+    """The same keys in every row."""
+    return Key(f"benchmark of insertions {number}".encode().ljust(32, b"."))
+
+
+def accuracy_of(path: Path, samples: Samples) -> float:
+    """Top-1 in percent."""
+    return 100 - measure(path, samples, find_task("classification").metrics).values["classification-error"]
+
+
+def row(insertion: str, strength: float, positions: int, keys: int, samples: Samples | None, folder: Path) -> list[str]:
+    """One line of the table."""
+    accuracies: list[float] = []
+    found: dict[str, list[float]] = {}
+    with shipped_network() as original:
+        for number in range(keys):
+            marked, record, changed = (
+                folder / f"{name}-{number}" for name in ("marked.onnx", "record", "changed.onnx")
+            )
+            for path in (marked, record):
+                path.unlink(missing_ok=True)
+            embed(original, marked, record, positions, strength, key=key_of(number), insertion=insertion)
+            kept = load_record(record)
+            if samples is not None:
+                accuracies.append(accuracy_of(marked, samples))
+            found.setdefault("unmodified", []).append(verify(marked, [kept])[0].log10_p)
+            for name, modification, settings in CHANGES:
+                apply(find_modification(modification)(**settings), marked, changed)
+                found.setdefault(name, []).append(verify(changed, [kept])[0].log10_p)
+    top = f"{mean(accuracies):.2f} ({min(accuracies):.2f})" if accuracies else ""
+    cells = [f"{mean(values):.0f} ({max(values):.0f})" for values in found.values()]
+    return [insertion, f"{strength:g}", f"{positions:,}", top, *cells]
+
+
+def prices(keys: int, folder: Path) -> Iterator[list[str]]:
+    """Outputs of the other shipped networks beside their unmarked selves."""
+    for name in ("rdn-small", "pix2pix-small"):
+        for insertion in ("replaced", "added"):
+            psnr = []
+            for number in range(keys):
+                marked, record = folder / "price.onnx", folder / "price.record"
+                for path in (marked, record):
+                    path.unlink(missing_ok=True)
+                embed(MODELS / f"{name}.onnx", marked, record, 512, key=key_of(number), insertion=insertion)
+                psnr.append(price_of(MODELS / f"{name}.onnx", marked).psnr_db)
+            yield [name, insertion, f"{mean(psnr):.1f} ({min(psnr):.1f})"]
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown."""
+    lines = [" | ".join(heads), "|".join("---" for _ in heads), *(" | ".join(cells) for cells in rows)]
+    return "\n".join(f"| {line} |" if "---" not in line else f"|{line}|" for line in lines) + "\n"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks insertion", description=__doc__)
+    parser.add_argument("--data", type=Path, help="directory with CIFAR-10, to measure Top-1")
+    parser.add_argument("--keys", type=int, default=8)
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args(arguments)
+    samples = None
+    if options.data is not None:
+        task = find_task("classification")
+        samples = every_kth(task.samples(options.data, task.testing_split), options.images)
+    heads = ["insertion", "strength", "N", "Top-1 %", "unmodified", *(name for name, _, _ in CHANGES)]
+    with tempfile.TemporaryDirectory() as folder, shipped_network() as original:
+        rows = []
+        if samples is not None:
+            rows.append(["unmarked", "", "", f"{accuracy_of(original, samples):.2f}", *[""] * (len(heads) - 4)])
+        for insertion, strength, positions in WRITINGS:
+            rows.append(row(insertion, strength, positions, options.keys, samples, Path(folder)))
+            print(" ".join(rows[-1]), file=sys.stderr)
+        text = (
+            table(heads, rows)
+            + "\n"
+            + table(["network", "insertion", "PSNR dB"], list(prices(options.keys, Path(folder))))
+        )
+    print(text)
+    if options.output:
+        options.output.write_text(text)
+    return 0

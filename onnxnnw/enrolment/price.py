@@ -1,0 +1,180 @@
+"""What a mark costs: the outputs of the marked copy beside those of the original, on the owner's samples or on drawn inputs."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxnnw.errors import CannotLook, MissingData, UnreadableData, UsageError
+from onnxnnw.runtime import Port, Runtime, open_runtime
+
+__all__ = ["Price", "price_of"]
+
+Array = NDArray[Any]
+
+DRAWN, DRAWN_SECONDS = 32, 2.0
+"""Inputs that are drawn where nobody brings samples, and how long they are tried."""
+
+MAX_SAMPLES, MAX_BYTES = 100_000, 2**31
+_OPEN_DIMENSION = 16
+_CLASSES = (2, 100_000)
+"""Outputs of one number for each of so many along the last axis are taken for scores of classes."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """How far the outputs of two networks lie apart.
+
+    Attributes:
+        samples: Inputs that were tried.
+        drawn: Whether they were drawn, and not the owner's.
+        agreement: Share of the answers with the same largest score; None where no output is scores of classes.
+        psnr_db: Of the first output beside the original's, its own range as the peak; infinite where they are equal.
+        relative: Root mean square of the difference over that of the original's outputs.
+    """
+
+    samples: int
+    drawn: bool
+    agreement: float | None
+    psnr_db: float
+    relative: float
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        what = f"{self.samples:,} {'drawn inputs' if self.drawn else 'samples'}"
+        same = f"{self.agreement:.2%} of the answers agree, " if self.agreement is not None else ""
+        psnr = "outputs are equal" if math.isinf(self.psnr_db) else f"outputs at {self.psnr_db:.1f} dB"
+        return f"on {what}: {same}{psnr} beside the original's"
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented form; an infinite PSNR is null."""
+        return {
+            "samples": self.samples,
+            "drawn": self.drawn,
+            "agreement": self.agreement,
+            "psnr_db": None if math.isinf(self.psnr_db) else round(self.psnr_db, 3),
+            "relative": self.relative,
+        }
+
+
+def price_of(original: Path | str, marked: Path | str, samples: Path | str | None = None) -> Price:
+    """Run both networks and compare their first outputs.
+
+    Args:
+        original, marked: ONNX files with the same inputs.
+        samples: An .npz file with an array for each input of the network (or one array for its only input), samples first; or a
+            folder of .npy files, one sample each, for a network with one input. None draws inputs by their declared types.
+
+    Raises:
+        CannotLook: A network cannot be run, or not with such inputs.
+        UsageError: The samples do not fit the network.
+    """
+    before, after = open_runtime(original), open_runtime(marked)
+    feeds = drawn_inputs(before) if samples is None else _given(before, Path(samples))
+    count = agree = answers = 0
+    difference = power = 0.0
+    low, high, numbers = math.inf, -math.inf, 0
+    scores = False
+    end = math.inf if samples is not None else time.monotonic() + DRAWN_SECONDS
+    for feed in feeds:
+        if count and time.monotonic() > end:
+            break
+        left, right = (next(iter(one.run(feed).values())) for one in (before, after))
+        left, right = (np.asarray(each, np.float64) for each in (left, right))
+        count += 1
+        difference += float(np.square(right - left).sum())
+        power += float(np.square(left).sum())
+        low, high, numbers = min(low, float(left.min())), max(high, float(left.max())), numbers + left.size
+        if left.ndim >= 2 and _CLASSES[0] <= left.shape[-1] <= _CLASSES[1] and left.ndim <= 3:
+            scores = True
+            same = left.argmax(-1) == right.argmax(-1)
+            agree, answers = agree + int(same.sum()), answers + same.size
+    mean = difference / max(1, numbers)
+    peak = (high - low) or 1.0
+    return Price(
+        samples=count,
+        drawn=samples is None,
+        agreement=agree / answers if scores and answers else None,
+        psnr_db=10 * math.log10(peak**2 / mean) if mean > 0 else math.inf,
+        relative=math.sqrt(difference / power) if power > 0 else 0.0,
+    )
+
+
+def drawn_inputs(runtime: Runtime, count: int = DRAWN, seed: int = 0) -> Iterator[dict[str, Array]]:
+    """Inputs of the declared types and shapes: normal numbers, small integers; open dimensions are 1 first and 16 behind."""
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        yield {port.name: _drawn(port, rng) for port in runtime.inputs}
+
+
+def _drawn(port: Port, rng: np.random.Generator) -> Array:
+    shape = [
+        length if isinstance(length, int) and length > 0 else (1 if axis == 0 else _OPEN_DIMENSION)
+        for axis, length in enumerate(port.shape or ())
+    ]
+    if math.prod(shape) > MAX_BYTES // 8:
+        raise CannotLook(f"the input {port.name} is too large to be drawn; bring samples")
+    kind = np.dtype(port.dtype).kind
+    if kind == "f":
+        return rng.standard_normal(shape).astype(port.dtype)
+    if kind == "b":
+        return np.ones(shape, port.dtype)
+    if kind in "iu":
+        masks = "mask" in port.name.lower() or "type" in port.name.lower()
+        return (np.ones if masks else lambda size, _: rng.integers(0, 100, size))(shape, port.dtype).astype(port.dtype)
+    raise CannotLook(f"the input {port.name} is of a type that cannot be drawn; bring samples")
+
+
+def _given(runtime: Runtime, path: Path) -> Iterator[dict[str, Array]]:
+    """The owner's samples, one at a time."""
+    names = [port.name for port in runtime.inputs]
+    if path.is_dir():
+        files = sorted(path.glob("*.npy"))
+        if not files:
+            raise MissingData(f"{path} holds no .npy files")
+        if len(names) != 1:
+            raise UsageError(f"the network has {len(names)} inputs; bring an .npz file with an array for each")
+        for file in files[:MAX_SAMPLES]:
+            sample = _loaded(file)
+            yield {names[0]: sample if sample.ndim == len(runtime.inputs[0].shape or ()) else sample[None]}
+        return
+    arrays = _arrays(path)
+    if len(names) == 1 and names[0] not in arrays:
+        arrays = {names[0]: arrays.get("inputs", next(iter(arrays.values())))}
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise UsageError(f"{path} holds no array for the input {missing[0]!r}; it holds {', '.join(arrays)}")
+    total = min(len(arrays[name]) for name in names)
+    for start in range(min(total, MAX_SAMPLES)):
+        yield {
+            port.name: arrays[port.name][start : start + 1].astype(port.dtype, copy=False) for port in runtime.inputs
+        }
+
+
+def _loaded(path: Path) -> Array:
+    if not path.is_file() or path.stat().st_size > MAX_BYTES:
+        raise MissingData(f"{path} is no file of samples, or larger than {MAX_BYTES >> 30} GiB")
+    try:
+        array: Array = np.load(path, allow_pickle=False)
+        return array
+    except Exception as error:  # numpy raises whatever the bytes lead to
+        raise UnreadableData(f"{path} holds no array: {error}") from None
+
+
+def _arrays(path: Path) -> Mapping[str, Array]:
+    loaded: Any = _loaded(path)
+    if isinstance(loaded, np.ndarray):
+        return {"inputs": loaded}
+    try:
+        out = {name: loaded[name] for name in loaded.files}
+    except Exception as error:  # as above
+        raise UnreadableData(f"{path} holds no arrays: {error}") from None
+    if not out or any(array.ndim < 1 for array in out.values()):
+        raise UnreadableData(f"{path} holds no samples")
+    return out
