@@ -20,6 +20,7 @@ from typing import Any
 
 from onnx import AttributeProto, SparseTensorProto, TensorProto
 
+from onnxnnw.graph.arrays import slices_of
 from onnxnnw.graph.computed_tables import is_computed
 from onnxnnw.graph.constants import Constant
 from onnxnnw.graph.file import Network
@@ -248,7 +249,10 @@ class _Accountant:
         if doubtful:
             self._add("doubtful", main.name, operator, "multiplied by (nearly) nothing", sum(map(_all_bytes, stored)))
             return
-        kind, reason = self._class_of(node, place, known)
+        if node.inputs[place] in self.flow.slices:
+            kind, reason = self._class_of_stack(node, place, known)
+        else:
+            kind, reason = self._class_of(node, place, known)
         if kind == "not understood":
             size = sum(map(_all_bytes, stored))
         elif kind == "parameter" and known.size > 1:
@@ -267,6 +271,16 @@ class _Accountant:
             )
         operator = f"{node.op}.{place}"
         self._add(kind, tensor.name, operator, reason, _bytes(tensor, amount) if kind == "not understood" else amount)
+
+    def _class_of_stack(self, node: Node, place: int, stack: Constant) -> tuple[str, str]:
+        """The class that each slice has which a Scan hands to its body; one slice of another kind makes all not understood."""
+        rank = len(stack.shape)
+        axis = self.flow.slices[node.inputs[place]][1]
+        if not -rank <= axis < rank or not 0 < stack.shape[axis] <= _MAX_SLICES:
+            return "not understood", "slices of a stack that are not read"
+        found = [self._class_of(node, place, each) for each in slices_of(stack, axis % rank)]
+        kinds = {kind for kind, _ in found}
+        return found[0] if len(kinds) == 1 else ("not understood", "slices of different kinds")
 
     def _class_of(self, node: Node, place: int, constant: Constant) -> tuple[str, str]:
         role: Role | None = role_of(node, place, constant.size)
@@ -306,6 +320,10 @@ class _Accountant:
                     self.opaque_done.add(current)
                     amount = self._opaque(current)
                     self._add(kind, self.flow.names[current], operator, reason, amount)
+            elif current in self.flow.handed:
+                stack.append(self.flow.handed[current])
+            elif current in self.flow.slices:
+                stack.append(self.flow.slices[current][0])
             elif current in self.flow.producer:
                 producer = self.flow.producer[current]
                 stack += producer.inputs
@@ -323,7 +341,8 @@ class _Accountant:
         values = [*self.flow.outputs]
         for node in self.view.possible:
             for body in node.bodies:
-                values += body.outputs
+                values += body.computed()
+        values += [self.flow.slices[value][0] for value in values if value in self.flow.slices]
         for value in values:
             if self.view.constants.status(value) is not None:
                 constant = self.view.constants.of(value)
@@ -445,6 +464,9 @@ class _Accountant:
     def _source(self, value: int) -> int:
         """Where a value comes from that is only moved."""
         for _ in range(_MAX_MOVES):
+            if value in self.flow.handed:
+                value = self.flow.handed[value]
+                continue
             node = self.flow.producer.get(value)
             if node is None or node.op not in _HANDED_ON or node.domain or not node.inputs:
                 break
@@ -452,7 +474,7 @@ class _Accountant:
         return value
 
 
-_MAX_MOVES = 32
+_MAX_MOVES, _MAX_SLICES = 32, 1024
 _SHAPE_ONLY = frozenset(("Shape", "Size"))
 _WITH_TENSORS = frozenset(("ConstantOfShape",))
 _RECURRENT = frozenset(("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"))

@@ -27,6 +27,7 @@ __all__ = [
     "Stored",
     "Transposed",
     "broadcast",
+    "slices_of",
 ]
 
 Positions = NDArray[np.int64]
@@ -302,6 +303,15 @@ class Joined(Constant):
 
     def array(self) -> Array:
         return np.concatenate([part.array() for part in self.parts], self.axis)
+
+
+def slices_of(stack: Constant, axis: int) -> list[Constant]:
+    """The slices of a stack along one of its axes (counted from the front), without that axis."""
+    shape = stack.shape
+    one, rest = (*shape[:axis], 1, *shape[axis + 1 :]), (*shape[:axis], *shape[axis + 1 :])
+    ones = (1,) * len(shape)
+    starts = [tuple(number * (place == axis) for place in range(len(shape))) for number in range(shape[axis])]
+    return [Reshaped(Sliced(stack, start, ones, one), rest) for start in starts]
 
 
 def _strides(shape: Sequence[int]) -> list[int]:

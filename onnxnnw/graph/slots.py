@@ -406,11 +406,20 @@ def _other_constants(
     nodes: list[Node], constants: Constants, consumed: set[tuple[int, int]]
 ) -> Iterator[tuple[Node, int, int]]:
     """Where constants reach what is computed other than as a weight; asked for anew, since there may be millions."""
-    status = constants.status
+    status, flow = constants.status, constants.flow
     for node in nodes:
         dynamic: bool | None = None
         for index, value in enumerate(node.inputs):
+            if value in flow.slices and (id(node), index) not in consumed:
+                stack = flow.slices[value][0]
+                if status(stack) is not None:
+                    yield node, index, stack
+                continue
             if value == ABSENT or status(value) is None or (id(node), index) in consumed:
+                continue
+            if (
+                node.bodies and (id(node), index) in flow.passing
+            ):  # it is looked at where the body or what follows reads it
                 continue
             if dynamic is None:
                 dynamic = status(node.result) is None
@@ -421,7 +430,8 @@ def _other_constants(
 
 def _other_uses(nodes: list[Node], flow: Flow, constants: Constants, consumed: set[tuple[int, int]]) -> set[int]:
     """Ids of the stored tensors that reach what is computed, or an answer, other than as a weight."""
-    values = [*flow.outputs, *(value for node in nodes for body in node.bodies for value in body.outputs)]
+    values = [*flow.outputs, *(value for node in nodes for body in node.bodies for value in body.computed())]
+    values += [flow.slices[value][0] for value in values if value in flow.slices]
     out: set[int] = set()
     for value in chain((value for _, _, value in _other_constants(nodes, constants, consumed)), values):
         constant = constants.of(value)
@@ -449,6 +459,9 @@ def _unreached(nodes: list[Node], flow: Flow) -> list[StoredTensor]:
 def _root(value: int, flow: Flow) -> int:
     """The stored value at the start of a chain of constant operations."""
     for _ in range(64):
+        if value in flow.handed or value in flow.slices:
+            value = flow.handed.get(value, flow.slices.get(value, (value,))[0])
+            continue
         node = flow.producer.get(value)
         if node is None or not node.inputs:
             break

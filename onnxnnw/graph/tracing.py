@@ -2,7 +2,7 @@
 
 A name is looked up once, in its own scope and then outwards. Local functions are inlined, so that a weight inside a function
 is as visible as any other: all but those whose name a runtime knows as an operator of its own, since it may run that instead.
-What a body receives from outside an iteration stays unknown (dynamic).
+What a body receives from outside an iteration stays unknown (dynamic), unless it is handed on unchanged; see ``handing``.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, SparseTen
 from onnxnnw.errors import UnreadableNetwork
 from onnxnnw.graph.file import Network
 from onnxnnw.graph.flow import ABSENT, UNREAD, Body, Flow, Node
+from onnxnnw.graph.handing import hand_on
 from onnxnnw.graph.stored import StoredTensor
 
 __all__ = ["key_of", "trace_flow"]
@@ -223,6 +224,8 @@ class _Tracer:
         for value in outputs:
             if value != ABSENT:  # an output that is not given leads nowhere
                 flow.producer[value] = node
+        if bodies:
+            hand_on(node, flow)
 
     def body(self, node: Node, attribute: str, graph: GraphProto, scope: _Scope, depth: int, given: bool) -> Body:
         inner = _Scope(

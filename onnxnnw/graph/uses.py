@@ -270,6 +270,13 @@ def weights_of(
         value = node.inputs[use.weight] if use.weight < count else ABSENT
         if value == ABSENT:
             continue
+        if value in flow.slices:
+            canonical = _stack(node, use, constants, *flow.slices[value])
+            if canonical is not None and canonical.size >= min_elements:
+                yield use.weight, canonical, use
+                if use.layout in ("gemm", "matmul"):
+                    return
+            continue
         constant = constants.of(value)
         if constant is None:
             if use.layout not in AS_TABLE and constants.is_unreadable(value):  # places and shapes are added too
@@ -289,6 +296,25 @@ def weights_of(
             yield use.weight, canonical, use
             if use.layout in ("gemm", "matmul"):
                 return  # two constant factors: the right one is the weight
+
+
+def _stack(node: Node, use: Use, constants: Constants, value: int, axis: int) -> Constant | None:
+    """Weights that a Scan hands to its body one after the other: a stack of matrices, or all their rows below each other."""
+    stack = constants.of(value)
+    if stack is None or use.decode or use.scale or use.zero_point or use.layout not in _STACKED:
+        return None
+    rank = len(stack.shape)
+    if rank < 3 or not -rank <= axis < rank or (use.layout == "conv" and rank < 4):
+        return None
+    order = (axis % rank, *(place for place in range(rank) if place != axis % rank))
+    canonical = _oriented(node, use.layout, Transposed(stack, order))
+    if canonical is not None and use.layout in ("conv", "gather", "rnn"):
+        count, first, *rest = canonical.shape
+        return Reshaped(canonical, (count * first, *rest))
+    return canonical
+
+
+_STACKED = ("matmul", "rows", "gemm", "gemm_left", "conv", "gather", "rnn")
 
 
 def _shown(name: str) -> str:
