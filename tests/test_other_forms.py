@@ -70,7 +70,17 @@ def chosen(w: Weights) -> ModelProto:
     return model_of(nodes, [tensor("p", w["a"]), tensor("q", w["b"])])
 
 
-FORMS: dict[str, Callable[[Weights], ModelProto]] = {"loop": looped, "if": chosen}
+def contracted(w: Weights) -> ModelProto:
+    """Heads: the first layer's outputs are made as [heads, width], the second sums over both."""
+    nodes = [
+        node("Einsum", ["x", "p"], ["h"], equation="bi,ihd->bhd"),
+        node("Relu", ["h"], ["r"]),
+        node("Einsum", ["q", "r"], ["y"], equation="hdo,bhd->bo"),
+    ]
+    return model_of(nodes, [tensor("p", w["a"].reshape(IN, 4, -1)), tensor("q", w["b"].reshape(4, -1, IN))])
+
+
+FORMS: dict[str, Callable[[Weights], ModelProto]] = {"loop": looped, "if": chosen, "einsum": contracted}
 
 
 def answers(model: ModelProto, x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -114,6 +124,6 @@ def test_a_network_of_another_form_is_enrolled_and_found_plain(form: str, tmp_pa
     original, record = save(FORMS[form](weights(0)), tmp_path / "m.onnx"), tmp_path / "m.record"
     embed(original, tmp_path / "marked.onnx", record, positions=300, key=Key(b"k" * 32))
     stored = {t.name: numpy_helper.to_array(t) for t in onnx.load(tmp_path / "marked.onnx").graph.initializer}
-    verdict = judge(plain({"a": stored["p"], "b": stored["q"]}), record, tmp_path)
+    verdict = judge(plain({"a": stored["p"].reshape(IN, -1), "b": stored["q"].reshape(-1, IN)}), record, tmp_path)
     assert (verdict.decision, verdict.read) == ("traced", 300)
     assert verdict.explained > 0.95

@@ -446,7 +446,7 @@ class _Accountant:
         for node in self.view.possible:
             for use in uses_of(node):
                 place = use.weight
-                if place >= len(node.inputs) or not _stands_for_a_weight(node, place):
+                if place >= len(node.inputs) or use.layout == "table" or not _stands_for_a_weight(node, place):
                     continue
                 value = self._source(node.inputs[place])
                 if value in self.flow.producer or value in self.flow.tensors or value in seen:
@@ -505,9 +505,7 @@ def _stands_for_a_weight(node: Node, place: int) -> bool:
     return place > 0 and node.op not in _ELEMENTWISE
 
 
-_ELEMENTWISE = frozenset(
-    "Mul Sub Div Pow QLinearMul Max Min Sum Mean Concat Einsum Where PRelu ScatterND Attention".split()
-)
+_ELEMENTWISE = frozenset("Mul Sub Div Pow QLinearMul Max Min Sum Mean Concat Where PRelu ScatterND Attention".split())
 
 
 def _named(node: Node) -> str:

@@ -30,6 +30,10 @@ __all__ = ["MIN_ELEMENTS", "Slot", "SlotView", "find_slots", "scaled"]
 Gains = NDArray[np.float64]
 
 
+_STACKS = ("matmul", "rnn", "rows", "gemm", "gemm_left", "einsum")
+"""Layouts of which more than two dimensions are a stack of matrices."""
+
+
 def _nothing() -> None:
     return None
 
@@ -89,7 +93,7 @@ class Slot:
     @property
     def row_size(self) -> int:
         """Elements in one out-row: what one output value is computed from."""
-        if len(self.shape) > 2 and self.layout in ("matmul", "rnn", "rows", "gemm", "gemm_left"):
+        if len(self.shape) > 2 and self.layout in _STACKS:
             return self.shape[-1]
         return self.size // max(1, self.shape[0])
 

@@ -5,11 +5,13 @@ Canonical layout is [out, in / groups, *kernel]; tables of rows (Gather) and sum
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from onnxnnw.graph.arrays import Constant, Reshaped, Sliced, Transposed
 from onnxnnw.graph.constants import Constants
+from onnxnnw.graph.contraction import Contraction, contraction_of
 from onnxnnw.graph.decoding import Codebook, Unpacked, dequantize
 from onnxnnw.graph.flow import ABSENT, Flow, Node
 
@@ -27,6 +29,7 @@ _RECENT = 20
 AS_TABLE = ("add", "table")
 """Layouts of what is read and accounted for, and carries no mark: what is added to activations may be a grid of places."""
 
+_MAX_OPERANDS = 16
 _RUN = 64
 """A table that is added to activations shows as many elements; a mask or a grid has few different ones among them."""
 
@@ -182,7 +185,7 @@ _CONV, _GEMM, _MATMUL, _ROWS = (
 )
 _TABLES = {
     **dict.fromkeys(("Mul", "Sub", "Div", "Pow", "QLinearMul"), (1, 0)),
-    **dict.fromkeys(("Max", "Min", "Sum", "Mean", "Concat", "Einsum"), tuple(range(16))),
+    **dict.fromkeys(("Max", "Min", "Sum", "Mean", "Concat"), tuple(range(16))),
     **dict.fromkeys(("Slice", "Expand", "Tile", "Reshape", "Pad", "GatherND", "GatherElements", "Resize", "ScatterND",
                      "ScatterElements", "Split"), (0,)),
     "Where": (1, 2),
@@ -225,6 +228,7 @@ _USES: dict[str, tuple[Use, ...]] = {
     "Add": (Use(1, "add"), Use(0, "add")),
     "QLinearAdd": (Use(3, "add", 4, 5), Use(0, "add", 1, 2)),
     **{op: tuple(Use(place, "table") for place in places) for op, places in _TABLES.items()},
+    "Einsum": (Use(1, "einsum"), Use(0, "einsum")),
 }
 _BLOCKED_CONV = (Use(1, "nchwc", decode=_nchwc),)
 _NCHWC = "com.microsoft.nchwc"
@@ -238,7 +242,24 @@ def uses_of(node: Node) -> tuple[Use, ...]:
         return _BLOCKED_CONV if node.op == "Conv" else ()
     if node.domain not in ("", "com.microsoft") or (not node.domain and node.op in _MICROSOFT):
         return ()
-    return _USES.get(node.op, ())
+    return _USES.get(node.op, ()) if node.op != "Einsum" else tuple(_einsum(node))
+
+
+def _einsum(node: Node) -> Iterator[Use]:
+    """The operands of an Einsum that are matrices in a product, or tables; a diagonal is neither."""
+    attribute = node.attributes().get("equation")
+    if attribute is None:
+        return
+    for place in range(min(len(node.inputs), _MAX_OPERANDS)):
+        contraction = contraction_of(attribute.s.decode("ascii", "replace"), place)
+        if contraction is not None and contraction.is_product:
+            yield Use(place, "einsum", decode=partial(_contracted, contraction))
+        elif contraction is not None:
+            yield Use(place, "table")
+
+
+def _contracted(contraction: Contraction, node: Node, constant: Constant, constants: Constants) -> Constant | None:
+    return contraction.canonical(constant)
 
 
 def uses() -> dict[str, tuple[Use, ...]]:
@@ -285,7 +306,7 @@ def weights_of(
             continue
         if constant.size < (min_elements if use.decode is None else 1) or (len(constant.shape) < 2 and not use.decode):
             continue
-        if use.layout in ("gather", *AS_TABLE) and constants.status(node.result) is not None:
+        if use.layout in ("gather", "einsum", *AS_TABLE) and constants.status(node.result) is not None:
             return  # a step on the way to a weight
         if use.layout in AS_TABLE and not _is_table(constant):
             continue
