@@ -370,7 +370,12 @@ class _Examiner:
 
     def _copies(self, anchors: Anchors, matches: Sequence[Match | None]) -> list[tuple[Slot, float]]:
         """Slots that hold once more what another one holds, and the share of their reads that agree."""
-        stored = {id(match.slot.tensor) for match in matches if match is not None and match.agrees}
+        stored = {
+            id(tensor)
+            for match in matches
+            if match is not None and match.agrees
+            for tensor in match.slot.constant.stored()
+        }
         if not stored:  # nothing is known of which there could be a copy
             return []
         others = [slot for slot in self.view.slots if id(slot.tensor) not in stored]

@@ -17,7 +17,7 @@ ROOMS = (
 ).split()
 GRAPH = (
     "formats wire relocation stored file patch flow runtime_operators handing tracing unread arrays contraction decoding rules "
-    "constants live uses roles computed_tables fold slots digest accounting gauge compare match"
+    "constants live uses roles computed_tables fold slots digest accounting gauge compare readings assembly match"
 ).split()
 PLUG_INS = ("methods", "findings", "tasks", "modifications")
 TORCH_ROOMS = ("training",)

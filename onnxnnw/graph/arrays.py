@@ -16,6 +16,7 @@ from onnxnnw.graph.stored import Array, StoredTensor
 
 __all__ = [
     "Constant",
+    "Diagonal",
     "Expanded",
     "Gathered",
     "Joined",
@@ -242,6 +243,33 @@ class Gathered(_Moved):
 
     def array(self) -> Array:
         return self.inner.array().take(self.indices, self.axis)
+
+
+@dataclass(frozen=True, eq=False)
+class Diagonal(_Moved):
+    """The blocks on the diagonal of a matrix, one below the other: (n, groups * m) -> (n, m)."""
+
+    inner: Constant
+    groups: int
+
+    def __post_init__(self) -> None:
+        rows, columns = self.inner.shape
+        if rows % self.groups or columns % self.groups:
+            raise ValueError("a matrix that has no such blocks")
+        object.__setattr__(self, "parts", (self.inner,))
+        object.__setattr__(self, "shape", (rows, columns // self.groups))
+
+    def source(self, flat: Positions) -> Positions:
+        rows, columns = self.shape
+        row = flat // columns
+        source: Positions = (row * self.groups + row // (rows // self.groups)) * columns + flat % columns
+        return source
+
+    def array(self) -> Array:
+        rows, columns = self.shape
+        own = np.arange(self.groups)
+        blocks: Array = self.inner.array().reshape(self.groups, rows // self.groups, self.groups, columns)[own, :, own]
+        return blocks.reshape(self.shape)
 
 
 @dataclass(frozen=True, eq=False)

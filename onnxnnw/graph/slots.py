@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.graph.arrays import Constant, Gathered, Positions, Reshaped, Sliced
+from onnxnnw.graph.arrays import Constant, Diagonal, Gathered, Positions, Reshaped, Sliced
 from onnxnnw.graph.constants import Constants
 from onnxnnw.graph.file import Network
 from onnxnnw.graph.flow import ABSENT, Flow, Node
@@ -132,27 +132,30 @@ class Slot:
         """``array`` times ``row_gain``: what a file holds after everything that multiplies out-rows was folded in."""
         return scaled(self.array(), self.row_gain)
 
-    def rows_from(self, start: int, count: int) -> "Slot":
-        """Some of the out-rows as a slot of their own: a part of merged weights."""
-        return self._chosen(np.arange(start, start + count))
-
-    def in_gate_order(self, gates: tuple[int, ...]) -> "Slot":
-        """A recurrent weight with its blocks of rows in another order, in each direction alike."""
-        directions = self.shape[0]
-        rows = np.arange(self.rows).reshape(directions, len(gates), -1)[:, list(gates)]
-        return self._chosen(rows.reshape(-1))
-
-    def _chosen(self, rows: Positions) -> "Slot":
-        whole = Reshaped(self.constant, (self.rows, self.row_size))
-        part = Gathered(whole, 0, rows)
+    def chosen(self, rows: Positions | None, columns: Positions | None = None) -> "Slot":
+        """Some rows and columns in some order as a slot of their own; None chooses all."""
+        part: Constant = Reshaped(self.constant, (self.rows, self.row_size))
+        part = part if rows is None else Gathered(part, 0, rows)
+        part = part if columns is None else Gathered(part, 1, columns)
         return replace(
             self,
             constant=part,
             covered=part.size,
-            gain=lambda: _of_rows(self.row_gain, rows),
+            gain=lambda: self.row_gain if rows is None else _of_rows(self.row_gain, rows),
             affine=_nothing,
             blocked=None,
         )
+
+    def on_diagonal(self, groups: int) -> "Slot":
+        """A grouped convolution that was made dense: the blocks that are not zero.
+
+        It stands for all of the dense one where everything else is zero.
+        """
+        whole = Reshaped(self.constant, (self.rows, self.row_size))
+        part = Diagonal(whole, groups)
+        elsewhere = np.count_nonzero(whole.array()) - np.count_nonzero(part.array())
+        covered = self.covered if elsewhere == 0 else part.size
+        return replace(self, constant=part, covered=covered, affine=_nothing, blocked=None)
 
     def in_blocks(self, block: int) -> "Slot | None":
         """A blocked convolution read with this length of block, still padded; None where it cannot be."""
