@@ -22,7 +22,7 @@ __all__ = ["Assembled", "assembled"]
 MOST_PIECES = 512
 """Slots that one of the record's may have become, one for each expert, say."""
 
-_MAX_TAKES, _MAX_TRIES = 30_000, 20_000
+_MAX_TAKES, _MAX_TRIES, _MAX_STEPS = 10_000, 5_000, 1_000_000
 _CLEAR = 15.0
 _ROWS, _COLUMNS = 0, 1
 
@@ -70,7 +70,7 @@ class _Search:
     def __init__(self, slots: Sequence[Slot], free: Sequence[int], enough: float) -> None:
         self.slots, self.enough = slots, enough
         self.free = dict.fromkeys(free)
-        self.takes, self.tries = _MAX_TAKES, _MAX_TRIES
+        self.takes, self.tries, self.steps = _MAX_TAKES, _MAX_TRIES, _MAX_STEPS
         self.of_width: dict[int, list[int]] = defaultdict(list)
         self.of_height: dict[int, list[int]] = defaultdict(list)
         for index in free:
@@ -112,11 +112,15 @@ class _Search:
             for stride in (1, 2, -1, -2):
                 for first in range(len(usable)):
                     run, total = [], 0
-                    for index in usable[first::stride][:MOST_PIECES]:
+                    for place in range(len(usable))[first::stride][:MOST_PIECES]:
+                        index = usable[place]
+                        self.steps -= 1
                         run.append(index)
                         total += self._length(index, axis)
                         if total >= length:
                             break
+                    if self.steps <= 0:
+                        return
                     if total == length and len(run) > 1:
                         yield axis, run
 
@@ -180,7 +184,9 @@ class _Search:
         out: list[_Piece] = []
         for index in self.of_width[want.row_size] if axis == _ROWS else self.of_height[want.rows]:
             own = self._length(index, axis)
-            if index not in self.free or own >= length or len(out) > MAX_PARTS * MAX_PARTS:
+            if len(out) > MAX_PARTS * MAX_PARTS:
+                break
+            if index not in self.free or own >= length:
                 continue
             size = gate if gate and own % gate == 0 else own
             out += [_Piece(index, start, size) for start in range(0, own, size)]
