@@ -22,6 +22,7 @@ SHAPES = {
     "convolution": {"k": (48, 16, 3, 3), "g": (48, 12, 3, 3)},
     "lstm": {"w": (1, 256, 48), "r": (1, 256, 64), "b": (1, 512)},
     "both directions": {"w": (2, 256, 48), "r": (2, 256, 64), "b": (2, 512)},
+    "experts": {"one": (6, 96, 32), "two": (6, 32, 96)},
     "gru": {"w": (1, 192, 48), "r": (1, 192, 64), "b": (1, 384)},
 }
 INPUTS = {
@@ -159,6 +160,24 @@ def unrolled(family: str, each: bool, turned: bool) -> Callable[[Weights], Model
     return build
 
 
+def experts(w: Weights) -> ModelProto:
+    op = node("MoE", ["x", "z", "one", "", "two"], ["y"], domain="com.microsoft", k=1, activation_type="relu")
+    model = built([op], **w)
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    model.graph.input.append(helper.make_tensor_value_info("z", 1, None))
+    return model
+
+
+def experts_apart(w: Weights) -> ModelProto:
+    """Two products for each expert, one expert after the other; how they are mixed is left out."""
+    nodes, parts = [], {}
+    for k in range(6):
+        parts |= {f"one{k}": np.ascontiguousarray(w["one"][k].T), f"two{k}": np.ascontiguousarray(w["two"][k].T)}
+        nodes += [node("MatMul", ["x", f"one{k}"], [f"h{k}"]), node("Relu", [f"h{k}"], [f"r{k}"]),
+                  node("MatMul", [f"r{k}", f"two{k}"], [f"y{k}"])]  # fmt: skip
+    return built([*nodes, node("Sum", [f"y{k}" for k in range(6)], ["y"])], **parts)
+
+
 PAIRS: dict[str, tuple[str, Callable[[Weights], ModelProto], Callable[[Weights], ModelProto]]] = {
     "halves": ("dense", dense, halved),
     "groups apart": ("convolution", convolution, split_groups),
@@ -171,6 +190,7 @@ PAIRS: dict[str, tuple[str, Callable[[Weights], ModelProto], Callable[[Weights],
     "lstm gates": ("lstm", recurrent("LSTM"), unrolled("lstm", True, True)),
     "both directions": ("both directions", recurrent("LSTM", 2), unrolled("lstm", False, True)),
     "gates of both directions": ("both directions", recurrent("LSTM", 2), unrolled("lstm", True, False)),
+    "experts apart": ("experts", experts, experts_apart),
     "gru cell": ("gru", recurrent("GRU"), unrolled("gru", False, True)),
     "gru gates": ("gru", recurrent("GRU"), unrolled("gru", True, False)),
 }

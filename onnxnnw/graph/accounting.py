@@ -294,13 +294,22 @@ class _Accountant:
         if size < MAX_STRUCTURAL:
             return "parameter", role.reason
         lengths = [length for length in constant.shape if length > 1]
-        if len(lengths) <= 1 or (node.op in _RECURRENT and constant.shape[0] <= 2 and len(lengths) == 2):
+        several = len(lengths) == 2 and node.op in _RECURRENT and constant.shape[0] <= 2
+        if len(lengths) <= 1 or several or self._are_of_experts(node, place, constant):
             length = lengths[-1] if lengths else 1
             if length <= MAX_STRUCTURAL or length in self.channels or length // 2 in self.channels:
                 return "parameter", role.reason
         if is_computed(constant):
             return "structural", "a table that follows a formula"
         return "not understood", f"{size:,} elements where {role.reason} would stand"
+
+    def _are_of_experts(self, node: Node, place: int, constant: Constant) -> bool:
+        """Whether there is one number for each output of each expert: the weight beside it says how many there are."""
+        before = _BEFORE_BIAS.get(node.op)
+        if before is None or place < before or node.inputs[place - before] == ABSENT:
+            return False
+        weight = self.view.constants.of(node.inputs[place - before])
+        return weight is not None and len(weight.shape) == 3 and weight.shape[:2] == constant.shape
 
     def _roots(self, value: int, kind: str, operator: str, reason: str) -> None:
         """Everything stored from which a value is computed."""
@@ -346,7 +355,7 @@ class _Accountant:
         for value in values:
             if self.view.constants.status(value) is not None:
                 constant = self.view.constants.of(value)
-                small = constant is not None and constant.size <= MAX_STRUCTURAL
+                small = constant is not None and (constant.size <= MAX_STRUCTURAL or is_computed(constant))
                 kind = "structural" if small else "not understood"
                 self._roots(value, kind, "output", "handed out as it is stored")
 
@@ -403,7 +412,9 @@ class _Accountant:
                 self._add("structural", name, node.op, "words of a vocabulary", amount)
             elif amount > limit:
                 kind = "doubtful" if doubtful else "not understood"
-                self._add(kind, name, _named(node), f"an attribute of {_named(node)} that is not read", amount)
+                compiled = not known or node.op in _COMPILED
+                reason = f"an attribute of {_named(node)} that is not read" + _ADVICE * compiled
+                self._add(kind, name, _named(node), reason, amount)
             else:
                 self._add("structural", name, node.op, "attribute", len(attribute.ints) + len(attribute.floats) or 1)
 
@@ -474,9 +485,14 @@ class _Accountant:
         return value
 
 
+_COMPILED = frozenset(("EPContext", "Snpe"))
+_ADVICE = "; verify the file before it is compiled for the device"
 _MAX_MOVES, _MAX_SLICES = 32, 1024
 _SHAPE_ONLY = frozenset(("Shape", "Size"))
 _WITH_TENSORS = frozenset(("ConstantOfShape",))
+_BEFORE_BIAS = {"MoE": 1, "QMoE": 2}
+"""How far before the biases of experts their weights stand."""
+
 _RECURRENT = frozenset(("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"))
 _HANDED_ON = frozenset(
     ("Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "DequantizeLinear", "Slice")

@@ -30,7 +30,7 @@ __all__ = ["MIN_ELEMENTS", "Slot", "SlotView", "find_slots", "scaled"]
 Gains = NDArray[np.float64]
 
 
-_STACKS = ("matmul", "rnn", "rows", "gemm", "gemm_left", "einsum")
+_STACKS = ("matmul", "rnn", "rows", "gemm", "gemm_left", "einsum", "experts", "query")
 """Layouts of which more than two dimensions are a stack of matrices."""
 
 
