@@ -15,6 +15,8 @@ FIGURE = ROOT / "docs" / "measured" / "figures" / "packages.svg"
 COLUMNS = (
     ("errors", "standard", "statistics", "parameters", "runtime", "images", "recipes"),
     ("network_file",),
+    ("flow",),
+    ("constants",),
     ("graph",),
     ("accounting", "records"),
     ("matching", "methods"),

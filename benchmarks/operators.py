@@ -1,4 +1,4 @@
-"""Write anew which operators runtimes know: the data of ``onnxnnw/graph/runtime_operators.py``.
+"""Write anew which operators runtimes know: the data of ``onnxnnw/flow/runtime_operators.py``.
 
     python -m benchmarks operators [--pythons CPU/bin/python,EXTENSIONS/bin/python]
 
@@ -19,7 +19,7 @@ from benchmarks.machine import Failed
 
 __all__ = ["main", "read", "rewritten"]
 
-TARGET = Path(__file__).parent.parent / "onnxnnw" / "graph" / "runtime_operators.py"
+TARGET = Path(__file__).parent.parent / "onnxnnw" / "flow" / "runtime_operators.py"
 BEGIN, END = "# What follows is written by `python -m benchmarks operators`.\n", "# End of what is written.\n"
 PACKAGES = ("onnx", "onnxruntime", "onnxruntime-extensions")
 

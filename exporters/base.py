@@ -23,7 +23,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from onnxnnw.errors import UnknownName, UnsupportedNetwork
-from onnxnnw.graph.tracing import trace_flow
+from onnxnnw.flow.tracing import trace_flow
 from onnxnnw.network_file.file import Network, open_network
 from onnxnnw.network_file.patch import rewritten, write_patched, write_whole
 from onnxnnw.network_file.stored import StoredTensor

@@ -22,11 +22,12 @@ from onnx import AttributeProto, SparseTensorProto, TensorProto
 
 from onnxnnw.accounting.computed_tables import is_computed
 from onnxnnw.accounting.roles import MAX_STRUCTURAL, MAX_TEXT, Role, role_of
-from onnxnnw.graph.constants import Constant
-from onnxnnw.graph.flow import ABSENT, UNREAD, Node
+from onnxnnw.constants.arrays import slices_of
+from onnxnnw.constants.constants import Constant
+from onnxnnw.flow.nodes import ABSENT, UNREAD, Node
+from onnxnnw.flow.tracing import key_of
+from onnxnnw.flow.unread import stored_in_functions
 from onnxnnw.graph.slots import Slot, SlotView
-from onnxnnw.graph.tracing import key_of
-from onnxnnw.graph.unread import stored_in_functions
 from onnxnnw.graph.uses import uses_of
 from onnxnnw.network_file.file import Network
 from onnxnnw.network_file.stored import StoredTensor, byte_length
@@ -248,7 +249,10 @@ class _Accountant:
         if doubtful:
             self._add("doubtful", main.name, operator, "multiplied by (nearly) nothing", sum(map(_all_bytes, stored)))
             return
-        kind, reason = self._class_of(node, place, known)
+        if node.inputs[place] in self.flow.slices:
+            kind, reason = self._class_of_stack(node, place, known)
+        else:
+            kind, reason = self._class_of(node, place, known)
         if kind == "not understood":
             size = sum(map(_all_bytes, stored))
         elif kind == "parameter" and known.size > 1:
@@ -268,6 +272,16 @@ class _Accountant:
         operator = f"{node.op}.{place}"
         self._add(kind, tensor.name, operator, reason, _bytes(tensor, amount) if kind == "not understood" else amount)
 
+    def _class_of_stack(self, node: Node, place: int, stack: Constant) -> tuple[str, str]:
+        """The class that each slice has which a Scan hands to its body; one slice of another kind makes all not understood."""
+        rank = len(stack.shape)
+        axis = self.flow.slices[node.inputs[place]][1]
+        if not -rank <= axis < rank or not 0 < stack.shape[axis] <= _MAX_SLICES:
+            return "not understood", "slices of a stack that are not read"
+        found = [self._class_of(node, place, each) for each in slices_of(stack, axis % rank)]
+        kinds = {kind for kind, _ in found}
+        return found[0] if len(kinds) == 1 else ("not understood", "slices of different kinds")
+
     def _class_of(self, node: Node, place: int, constant: Constant) -> tuple[str, str]:
         role: Role | None = role_of(node, place, constant.size)
         if role is None:
@@ -280,13 +294,22 @@ class _Accountant:
         if size < MAX_STRUCTURAL:
             return "parameter", role.reason
         lengths = [length for length in constant.shape if length > 1]
-        if len(lengths) <= 1 or (node.op in _RECURRENT and constant.shape[0] <= 2 and len(lengths) == 2):
+        several = len(lengths) == 2 and node.op in _RECURRENT and constant.shape[0] <= 2
+        if len(lengths) <= 1 or several or self._are_of_experts(node, place, constant):
             length = lengths[-1] if lengths else 1
             if length <= MAX_STRUCTURAL or length in self.channels or length // 2 in self.channels:
                 return "parameter", role.reason
         if is_computed(constant):
             return "structural", "a table that follows a formula"
         return "not understood", f"{size:,} elements where {role.reason} would stand"
+
+    def _are_of_experts(self, node: Node, place: int, constant: Constant) -> bool:
+        """Whether there is one number for each output of each expert: the weight beside it says how many there are."""
+        before = _BEFORE_BIAS.get(node.op)
+        if before is None or place < before or node.inputs[place - before] == ABSENT:
+            return False
+        weight = self.view.constants.of(node.inputs[place - before])
+        return weight is not None and len(weight.shape) == 3 and weight.shape[:2] == constant.shape
 
     def _roots(self, value: int, kind: str, operator: str, reason: str) -> None:
         """Everything stored from which a value is computed."""
@@ -306,6 +329,10 @@ class _Accountant:
                     self.opaque_done.add(current)
                     amount = self._opaque(current)
                     self._add(kind, self.flow.names[current], operator, reason, amount)
+            elif current in self.flow.handed:
+                stack.append(self.flow.handed[current])
+            elif current in self.flow.slices:
+                stack.append(self.flow.slices[current][0])
             elif current in self.flow.producer:
                 producer = self.flow.producer[current]
                 stack += producer.inputs
@@ -323,11 +350,12 @@ class _Accountant:
         values = [*self.flow.outputs]
         for node in self.view.possible:
             for body in node.bodies:
-                values += body.outputs
+                values += body.computed()
+        values += [self.flow.slices[value][0] for value in values if value in self.flow.slices]
         for value in values:
             if self.view.constants.status(value) is not None:
                 constant = self.view.constants.of(value)
-                small = constant is not None and constant.size <= MAX_STRUCTURAL
+                small = constant is not None and (constant.size <= MAX_STRUCTURAL or is_computed(constant))
                 kind = "structural" if small else "not understood"
                 self._roots(value, kind, "output", "handed out as it is stored")
 
@@ -384,7 +412,9 @@ class _Accountant:
                 self._add("structural", name, node.op, "words of a vocabulary", amount)
             elif amount > limit:
                 kind = "doubtful" if doubtful else "not understood"
-                self._add(kind, name, _named(node), f"an attribute of {_named(node)} that is not read", amount)
+                compiled = not known or node.op in _COMPILED
+                reason = f"an attribute of {_named(node)} that is not read" + _ADVICE * compiled
+                self._add(kind, name, _named(node), reason, amount)
             else:
                 self._add("structural", name, node.op, "attribute", len(attribute.ints) + len(attribute.floats) or 1)
 
@@ -427,7 +457,7 @@ class _Accountant:
         for node in self.view.possible:
             for use in uses_of(node):
                 place = use.weight
-                if place >= len(node.inputs) or not _stands_for_a_weight(node, place):
+                if place >= len(node.inputs) or use.layout == "table" or not _stands_for_a_weight(node, place):
                     continue
                 value = self._source(node.inputs[place])
                 if value in self.flow.producer or value in self.flow.tensors or value in seen:
@@ -445,6 +475,9 @@ class _Accountant:
     def _source(self, value: int) -> int:
         """Where a value comes from that is only moved."""
         for _ in range(_MAX_MOVES):
+            if value in self.flow.handed:
+                value = self.flow.handed[value]
+                continue
             node = self.flow.producer.get(value)
             if node is None or node.op not in _HANDED_ON or node.domain or not node.inputs:
                 break
@@ -452,9 +485,14 @@ class _Accountant:
         return value
 
 
-_MAX_MOVES = 32
+_COMPILED = frozenset(("EPContext", "Snpe"))
+_ADVICE = "; verify the file before it is compiled for the device"
+_MAX_MOVES, _MAX_SLICES = 32, 1024
 _SHAPE_ONLY = frozenset(("Shape", "Size"))
 _WITH_TENSORS = frozenset(("ConstantOfShape",))
+_BEFORE_BIAS = {"MoE": 1, "QMoE": 2}
+"""How far before the biases of experts their weights stand."""
+
 _RECURRENT = frozenset(("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"))
 _HANDED_ON = frozenset(
     ("Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "DequantizeLinear", "Slice")
@@ -483,9 +521,7 @@ def _stands_for_a_weight(node: Node, place: int) -> bool:
     return place > 0 and node.op not in _ELEMENTWISE
 
 
-_ELEMENTWISE = frozenset(
-    "Mul Sub Div Pow QLinearMul Max Min Sum Mean Concat Einsum Where PRelu ScatterND Attention".split()
-)
+_ELEMENTWISE = frozenset("Mul Sub Div Pow QLinearMul Max Min Sum Mean Concat Where PRelu ScatterND Attention".split())
 
 
 def _named(node: Node) -> str:

@@ -6,7 +6,7 @@ Every element is held against the formula, not a sample.
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.graph.arrays import Constant
+from onnxnnw.constants.arrays import Constant
 
 __all__ = ["is_computed"]
 

@@ -6,7 +6,7 @@ the limit it is *not understood*, for a whole layer fits into any input that nob
 
 from dataclasses import dataclass
 
-from onnxnnw.graph.flow import Node
+from onnxnnw.flow.nodes import Node
 from onnxnnw.graph.uses import MIN_ELEMENTS, uses_of
 
 __all__ = ["MAX_STRUCTURAL", "MAX_TEXT", "Role", "role_of", "table"]
@@ -32,11 +32,13 @@ class Role:
 
 
 _BIAS = Role("parameter", "a bias: one number per output channel")
+_EXPERT_BIAS = Role("parameter", "biases of experts: one number per output channel of each")
 _AFFINE = Role("parameter", "scale, shift or statistics of a normalisation: one number per channel")
 _SLOPE = Role("parameter", "slopes: one number per channel")
 _QUANTISATION = Role("parameter", "scale or zero point: one number per tensor, channel or block")
 _OPERAND = Role("parameter", "an operand of elementwise arithmetic: a single number or one per channel")
 _STATE = Role("parameter", "a state to begin with, or a bias per gate")
+_ROTARY = Role("structural", "cosines or sines of positions, which follow a formula")
 _SHAPE = Role("structural", "a shape, lengths or axes")
 _PLACES = Role("structural", "places: indices, starts, ends or steps")
 _CONTROL = Role("structural", "a number that steers the operator")
@@ -96,7 +98,21 @@ _TABLE: dict[str, dict[int, Role]] = {
     "PackedAttention": {2: _BIAS},
     "DecoderMaskedSelfAttention": {2: _BIAS},
     "QAttention": {2: _BIAS, **dict.fromkeys((3, 4, 6, 7), _QUANTISATION)},
-    "MultiHeadAttention": {3: _BIAS},
+    "MultiHeadAttention": {3: _BIAS, 5: _OPERAND},
+    "DecoderAttention": {4: _BIAS},
+    "LongformerAttention": {2: _BIAS, 5: _BIAS},
+    "GatedRelativePositionBias": {1: _BIAS, 4: _BIAS, 5: _OPERAND},
+    "CausalConvWithState": {2: _BIAS},
+    "ConvTransposeWithDynamicPads": {2: _SHAPE, 3: _BIAS},
+    "RelativePositionBias": {1: _SHAPE, 2: _SHAPE},
+    "QEmbedLayerNormalization": {5: _AFFINE, 6: _AFFINE, **dict.fromkeys(range(8, 18), _QUANTISATION)},
+    "MoE": dict.fromkeys((3, 5, 7), _EXPERT_BIAS),
+    "QMoE": {**dict.fromkeys((4, 7, 10), _EXPERT_BIAS), **dict.fromkeys((3, 6, 9, 11, 12, 13), _QUANTISATION)},
+    "RotaryEmbedding": {1: _ROTARY, 2: _ROTARY, 3: _ROTARY},
+    "GroupQueryAttention": {5: _SHAPE, 6: _SHAPE, 7: _ROTARY, 8: _ROTARY, 9: _PLACES, 10: _OPERAND, 11: _BIAS,
+                            12: _QUANTISATION, 13: _QUANTISATION, 14: _AFFINE, 15: _AFFINE},
+    "SparseAttention": {5: _PLACES, 6: _PLACES, 7: _SHAPE, 8: _SHAPE, 9: _ROTARY, 10: _ROTARY},
+    "PagedAttention": {8: _ROTARY, 9: _ROTARY, 11: _BIAS, 12: _AFFINE, 13: _AFFINE, 14: _QUANTISATION, 15: _QUANTISATION},
     "Reshape": {0: _OPERAND, 1: _SHAPE},
     "Expand": {0: _OPERAND, 1: _SHAPE},
     "Tile": {0: _OPERAND, 1: _SHAPE},
@@ -149,6 +165,8 @@ def role_of(node: Node, place: int, size: int = 0) -> Role | None:
     """
     if node.domain not in ("", "com.microsoft"):
         return None
+    if node.op == "Attention" and not node.domain:
+        return _OPERAND if place == 3 else None
     role = _TABLE.get(node.op, {}).get(0 if node.op in _VARIADIC else place)
     if role is None and 0 < size < MIN_ELEMENTS and any(use.weight == place for use in uses_of(node)):
         return _SMALL_WEIGHT

@@ -6,7 +6,7 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 from onnx import ModelProto
 
-from onnxnnw.graph.flow import UNREAD, Flow, Node
+from onnxnnw.flow.nodes import UNREAD, Flow, Node
 
 if TYPE_CHECKING:
     pass
@@ -23,7 +23,7 @@ def doubts_of(model: ModelProto, flow: Flow, nodes: list[Node]) -> list[str]:
         out.append("nodes of a branch or loop stand out of order, which runtimes refuse")
     if any(node.bindings is not None and node.proto.domain == "ai.onnx" for node in nodes):
         out.append("a local function spells out the standard domain, which runtimes refuse")
-    from onnxnnw.graph.runtime_operators import is_runtime_operator  # a large table, and only digests need it whole
+    from onnxnnw.flow.runtime_operators import is_runtime_operator  # a large table, and only digests need it whole
 
     for domain, op in sorted({(node.domain, node.op) for node in nodes}):
         if domain.startswith(UNREAD):

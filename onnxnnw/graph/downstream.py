@@ -10,10 +10,10 @@ from collections.abc import Callable
 import numpy as np
 from onnx import TensorProto
 
-from onnxnnw.graph.arrays import Constant
-from onnxnnw.graph.constants import Constants
-from onnxnnw.graph.decoding import dequantize
-from onnxnnw.graph.flow import ABSENT, Flow, Node
+from onnxnnw.constants.arrays import Constant
+from onnxnnw.constants.constants import Constants
+from onnxnnw.constants.decoding import dequantize
+from onnxnnw.flow.nodes import ABSENT, Flow, Node
 from onnxnnw.graph.out_rows import Gains, OutRows
 from onnxnnw.network_file.stored import Array
 

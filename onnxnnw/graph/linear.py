@@ -12,9 +12,9 @@ from functools import partial
 
 import numpy as np
 
-from onnxnnw.graph.decoding import Elementwise
+from onnxnnw.constants.decoding import Elementwise
+from onnxnnw.flow.nodes import ABSENT, Node
 from onnxnnw.graph.downstream import Downstream
-from onnxnnw.graph.flow import ABSENT, Node
 from onnxnnw.graph.linear_map import LinearMap, Product, geometry_of, is_pointwise, same_kernel, times
 from onnxnnw.graph.slots import Slot, SlotView
 from onnxnnw.network_file.stored import Array

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from onnxnnw.graph.arrays import Constant, Literal, Positions
-from onnxnnw.graph.decoding import Elementwise
-from onnxnnw.graph.flow import Node
+from onnxnnw.constants.arrays import Constant, Literal, Positions
+from onnxnnw.constants.decoding import Elementwise
+from onnxnnw.flow.nodes import Node
 from onnxnnw.graph.slots import Slot
 from onnxnnw.network_file.stored import Array
 

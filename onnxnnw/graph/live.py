@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnxnnw.constants.constants import Constant, Constants
 from onnxnnw.errors import UnreadableNetwork
-from onnxnnw.graph.constants import Constant, Constants
-from onnxnnw.graph.flow import ABSENT, Body, Flow, Node
+from onnxnnw.flow.nodes import ABSENT, Body, Flow, Node
 
 __all__ = ["NEGLIGIBLE", "Live", "live_nodes"]
 

@@ -15,12 +15,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.graph.arrays import Constant, Gathered, Positions, Reshaped, Sliced
-from onnxnnw.graph.constants import Constants
+from onnxnnw.constants.arrays import Constant, Diagonal, Gathered, Positions, Reshaped, Sliced
+from onnxnnw.constants.constants import Constants
+from onnxnnw.flow.nodes import ABSENT, Flow, Node
+from onnxnnw.flow.tracing import trace_flow
 from onnxnnw.graph.downstream import Downstream
-from onnxnnw.graph.flow import ABSENT, Flow, Node
 from onnxnnw.graph.live import Live, live_nodes
-from onnxnnw.graph.tracing import trace_flow
 from onnxnnw.graph.uses import AS_TABLE, MIN_ELEMENTS, Use, bias_name, unblocked, weights_of
 from onnxnnw.network_file.file import Network
 from onnxnnw.network_file.stored import Array, StoredTensor, byte_length
@@ -28,6 +28,10 @@ from onnxnnw.network_file.stored import Array, StoredTensor, byte_length
 __all__ = ["MIN_ELEMENTS", "Slot", "SlotView", "find_slots", "scaled"]
 
 Gains = NDArray[np.float64]
+
+
+_STACKS = ("matmul", "rnn", "rows", "gemm", "gemm_left", "einsum", "experts", "query")
+"""Layouts of which more than two dimensions are a stack of matrices."""
 
 
 def _nothing() -> None:
@@ -89,7 +93,7 @@ class Slot:
     @property
     def row_size(self) -> int:
         """Elements in one out-row: what one output value is computed from."""
-        if len(self.shape) > 2 and self.layout in ("matmul", "rnn", "rows", "gemm", "gemm_left"):
+        if len(self.shape) > 2 and self.layout in _STACKS:
             return self.shape[-1]
         return self.size // max(1, self.shape[0])
 
@@ -128,27 +132,30 @@ class Slot:
         """``array`` times ``row_gain``: what a file holds after everything that multiplies out-rows was folded in."""
         return scaled(self.array(), self.row_gain)
 
-    def rows_from(self, start: int, count: int) -> "Slot":
-        """Some of the out-rows as a slot of their own: a part of merged weights."""
-        return self._chosen(np.arange(start, start + count))
-
-    def in_gate_order(self, gates: tuple[int, ...]) -> "Slot":
-        """A recurrent weight with its blocks of rows in another order, in each direction alike."""
-        directions = self.shape[0]
-        rows = np.arange(self.rows).reshape(directions, len(gates), -1)[:, list(gates)]
-        return self._chosen(rows.reshape(-1))
-
-    def _chosen(self, rows: Positions) -> "Slot":
-        whole = Reshaped(self.constant, (self.rows, self.row_size))
-        part = Gathered(whole, 0, rows)
+    def chosen(self, rows: Positions | None, columns: Positions | None = None) -> "Slot":
+        """Some rows and columns in some order as a slot of their own; None chooses all."""
+        part: Constant = Reshaped(self.constant, (self.rows, self.row_size))
+        part = part if rows is None else Gathered(part, 0, rows)
+        part = part if columns is None else Gathered(part, 1, columns)
         return replace(
             self,
             constant=part,
             covered=part.size,
-            gain=lambda: _of_rows(self.row_gain, rows),
+            gain=lambda: self.row_gain if rows is None else _of_rows(self.row_gain, rows),
             affine=_nothing,
             blocked=None,
         )
+
+    def on_diagonal(self, groups: int) -> "Slot":
+        """A grouped convolution that was made dense: the blocks that are not zero.
+
+        It stands for all of the dense one where everything else is zero.
+        """
+        whole = Reshaped(self.constant, (self.rows, self.row_size))
+        part = Diagonal(whole, groups)
+        elsewhere = np.count_nonzero(whole.array()) - np.count_nonzero(part.array())
+        covered = self.covered if elsewhere == 0 else part.size
+        return replace(self, constant=part, covered=covered, affine=_nothing, blocked=None)
 
     def in_blocks(self, block: int) -> "Slot | None":
         """A blocked convolution read with this length of block, still padded; None where it cannot be."""
@@ -409,11 +416,20 @@ def _other_constants(
     nodes: list[Node], constants: Constants, consumed: set[tuple[int, int]]
 ) -> Iterator[tuple[Node, int, int]]:
     """Where constants reach what is computed other than as a weight; asked for anew, since there may be millions."""
-    status = constants.status
+    status, flow = constants.status, constants.flow
     for node in nodes:
         dynamic: bool | None = None
         for index, value in enumerate(node.inputs):
+            if value in flow.slices and (id(node), index) not in consumed:
+                stack = flow.slices[value][0]
+                if status(stack) is not None:
+                    yield node, index, stack
+                continue
             if value == ABSENT or status(value) is None or (id(node), index) in consumed:
+                continue
+            if (
+                node.bodies and (id(node), index) in flow.passing
+            ):  # it is looked at where the body or what follows reads it
                 continue
             if dynamic is None:
                 dynamic = status(node.result) is None
@@ -424,7 +440,8 @@ def _other_constants(
 
 def _other_uses(nodes: list[Node], flow: Flow, constants: Constants, consumed: set[tuple[int, int]]) -> set[int]:
     """Ids of the stored tensors that reach what is computed, or an answer, other than as a weight."""
-    values = [*flow.outputs, *(value for node in nodes for body in node.bodies for value in body.outputs)]
+    values = [*flow.outputs, *(value for node in nodes for body in node.bodies for value in body.computed())]
+    values += [flow.slices[value][0] for value in values if value in flow.slices]
     out: set[int] = set()
     for value in chain((value for _, _, value in _other_constants(nodes, constants, consumed)), values):
         constant = constants.of(value)
@@ -452,6 +469,9 @@ def _unreached(nodes: list[Node], flow: Flow) -> list[StoredTensor]:
 def _root(value: int, flow: Flow) -> int:
     """The stored value at the start of a chain of constant operations."""
     for _ in range(64):
+        if value in flow.handed or value in flow.slices:
+            value = flow.handed.get(value, flow.slices.get(value, (value,))[0])
+            continue
         node = flow.producer.get(value)
         if node is None or not node.inputs:
             break

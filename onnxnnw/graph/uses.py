@@ -5,13 +5,15 @@ Canonical layout is [out, in / groups, *kernel]; tables of rows (Gather) and sum
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from onnxnnw.graph.arrays import Constant, Reshaped, Sliced, Transposed
-from onnxnnw.graph.constants import Constants
-from onnxnnw.graph.decoding import Codebook, Unpacked, dequantize
-from onnxnnw.graph.flow import ABSENT, Flow, Node
+from onnxnnw.constants.arrays import Constant, Reshaped, Sliced, Transposed
+from onnxnnw.constants.constants import Constants
+from onnxnnw.constants.contraction import Contraction, contraction_of
+from onnxnnw.constants.decoding import Codebook, Unpacked, dequantize
+from onnxnnw.flow.nodes import ABSENT, Flow, Node
 
 __all__ = ["AS_TABLE", "MIN_ELEMENTS", "NCHWC_BLOCKS", "Use", "bias_name", "unblocked", "uses", "uses_of", "weights_of"]
 
@@ -27,6 +29,7 @@ _RECENT = 20
 AS_TABLE = ("add", "table")
 """Layouts of what is read and accounted for, and carries no mark: what is added to activations may be a grid of places."""
 
+_MAX_OPERANDS = 16
 _RUN = 64
 """A table that is added to activations shows as many elements; a mask or a grid has few different ones among them."""
 
@@ -140,6 +143,43 @@ def _gather_quantized(node: Node, data: Constant, constants: Constants) -> Const
     return dequantize(data, scale, zero, axis, block)
 
 
+def _experts(number: int) -> Callable[[Node, Constant, Constants], Constant | None]:
+    """[experts, N, K * bits / 8] -> [experts, N, K], integers only, as the file has them [com.microsoft QMoE].
+
+    Where a file says that its weights were packed for a device beforehand, nobody but the device's provider knows how.
+    """
+
+    def decode(node: Node, packed: Constant, constants: Constants) -> Constant | None:
+        attributes = node.attributes()
+        kind, prepacked = attributes.get("quant_type"), attributes.get("weights_prepacked")
+        bits = node.integer(f"fc{number}_expert_weight_bits", 0) or node.integer("expert_weight_bits", 4)
+        if (kind is not None and kind.s != b"int") or (prepacked is not None and prepacked.i != 0):
+            return None
+        if bits not in (2, 4, 8) or len(packed.shape) != 3 or packed.stored()[0].type_name != "uint8":
+            return None
+        scale, zero = (_parameter(node, index, constants) for index in _EXPERT_SCALES[number])
+        if scale is None:
+            return None
+        codes = Unpacked(packed, bits) if bits < 8 else packed
+        experts, rows, columns = codes.shape
+        block = node.integer("block_size", 0) or columns
+        blocks = -(-columns // block)
+        if block < 1 or scale.size != experts * rows * blocks:
+            return None
+        if zero is None:
+            middle = Codebook(codes, tuple(float(code - 2 ** (bits - 1)) for code in range(2**bits)))
+            return dequantize(middle, scale, None, 2, block)
+        if bits < 8:
+            zero = _head(Unpacked(zero, bits), len(zero.shape) - 1, blocks if len(zero.shape) == 3 else rows)
+        return dequantize(codes, scale, zero, 2, block) if zero.size == scale.size else None
+
+    return decode
+
+
+_EXPERT_SCALES = {1: (3, 11), 2: (6, 12), 3: (9, 13)}
+"""Inputs of QMoE that hold the scales and the zero points of its first, second and third weight."""
+
+
 def _dynamic_lstm(scale: int) -> Callable[[Node, Constant, Constants], Constant | None]:
     """[directions, in, 4 hidden] -> [directions, 4 hidden, in] [com.microsoft DynamicQuantizeLSTM]."""
 
@@ -182,7 +222,9 @@ _CONV, _GEMM, _MATMUL, _ROWS = (
 )
 _TABLES = {
     **dict.fromkeys(("Mul", "Sub", "Div", "Pow", "QLinearMul"), (1, 0)),
-    **dict.fromkeys(("Max", "Min", "Sum", "Mean", "Concat", "Einsum"), tuple(range(16))),
+    **dict.fromkeys(("Max", "Min", "Sum", "Mean", "Concat"), tuple(range(16))),
+    **dict.fromkeys(("MultiHeadAttention", "GroupQueryAttention", "PackedMultiHeadAttention", "DecoderMaskedMultiHeadAttention"),
+                    (0, 1, 2)),
     **dict.fromkeys(("Slice", "Expand", "Tile", "Reshape", "Pad", "GatherND", "GatherElements", "Resize", "ScatterND",
                      "ScatterElements", "Split"), (0,)),
     "Where": (1, 2),
@@ -211,7 +253,20 @@ _USES: dict[str, tuple[Use, ...]] = {
     "DynamicQuantizeMatMul": (Use(1, "matmul", 2, 3),),
     "MatMulNBits": (Use(1, "blocks", decode=_matmul_nbits),),
     "MatMulBnb4": (Use(1, "blocks", decode=_matmul_bnb4),),
-    "Attention": (Use(1, "matmul"),),
+    "Attention": (Use(1, "matmul"), Use(5, "table")),
+    "MoE": (Use(2, "experts"), Use(4, "experts"), Use(6, "experts")),
+    "QMoE": tuple(Use(3 * number - 1, "experts", decode=_experts(number)) for number in (1, 2, 3)),
+    "DeformConv": _CONV,
+    "CausalConvWithState": _CONV,
+    "ConvTransposeWithDynamicPads": (Use(1, "conv_transpose"),),
+    "TransposeMatMul": _GEMM,
+    "SparseToDenseMatMul": (Use(1, "gemm"),),
+    "DecoderAttention": (Use(2, "query"), Use(3, "query")),
+    "LongformerAttention": (Use(1, "query"), Use(4, "query")),
+    "GatedRelativePositionBias": (Use(3, "query"), Use(1, "table")),
+    "RelativePositionBias": (Use(0, "gather"),),
+    "TorchEmbedding": (Use(0, "gather"),),
+    "QEmbedLayerNormalization": (Use(2, "gather", 8, 13), Use(3, "gather", 9, 14), Use(4, "gather", 10, 15)),
     "PackedAttention": (Use(1, "matmul"),),
     "DecoderMaskedSelfAttention": (Use(1, "matmul"),),
     "QAttention": (Use(1, "matmul", 4, 7),),
@@ -225,20 +280,40 @@ _USES: dict[str, tuple[Use, ...]] = {
     "Add": (Use(1, "add"), Use(0, "add")),
     "QLinearAdd": (Use(3, "add", 4, 5), Use(0, "add", 1, 2)),
     **{op: tuple(Use(place, "table") for place in places) for op, places in _TABLES.items()},
+    "Einsum": (Use(1, "einsum"), Use(0, "einsum")),
 }
 _BLOCKED_CONV = (Use(1, "nchwc", decode=_nchwc),)
 _NCHWC = "com.microsoft.nchwc"
-_MICROSOFT = {"Attention"}
-"""Operators that take weights in Microsoft's domain and none in the standard's."""
+_STANDARD_ATTENTION = tuple(Use(place, "table") for place in range(4))
+"""The standard's Attention has no weights: queries, keys, values and a bias may be learned tables [ONNX Attention-23]."""
 
 
 def uses_of(node: Node) -> tuple[Use, ...]:
     """The inputs of a node that may be weights."""
     if node.domain == _NCHWC:
         return _BLOCKED_CONV if node.op == "Conv" else ()
-    if node.domain not in ("", "com.microsoft") or (not node.domain and node.op in _MICROSOFT):
+    if node.domain not in ("", "com.microsoft"):
         return ()
-    return _USES.get(node.op, ())
+    if node.op == "Attention" and not node.domain:
+        return _STANDARD_ATTENTION
+    return _USES.get(node.op, ()) if node.op != "Einsum" else tuple(_einsum(node))
+
+
+def _einsum(node: Node) -> Iterator[Use]:
+    """The operands of an Einsum that are matrices in a product, or tables; a diagonal is neither."""
+    attribute = node.attributes().get("equation")
+    if attribute is None:
+        return
+    for place in range(min(len(node.inputs), _MAX_OPERANDS)):
+        contraction = contraction_of(attribute.s.decode("ascii", "replace"), place)
+        if contraction is not None and contraction.is_product:
+            yield Use(place, "einsum", decode=partial(_contracted, contraction))
+        elif contraction is not None:
+            yield Use(place, "table")
+
+
+def _contracted(contraction: Contraction, node: Node, constant: Constant, constants: Constants) -> Constant | None:
+    return contraction.canonical(constant)
 
 
 def uses() -> dict[str, tuple[Use, ...]]:
@@ -270,6 +345,13 @@ def weights_of(
         value = node.inputs[use.weight] if use.weight < count else ABSENT
         if value == ABSENT:
             continue
+        if value in flow.slices:
+            canonical = _stack(node, use, constants, *flow.slices[value])
+            if canonical is not None and canonical.size >= min_elements:
+                yield use.weight, canonical, use
+                if use.layout in ("gemm", "matmul"):
+                    return
+            continue
         constant = constants.of(value)
         if constant is None:
             if use.layout not in AS_TABLE and constants.is_unreadable(value):  # places and shapes are added too
@@ -278,7 +360,7 @@ def weights_of(
             continue
         if constant.size < (min_elements if use.decode is None else 1) or (len(constant.shape) < 2 and not use.decode):
             continue
-        if use.layout in ("gather", *AS_TABLE) and constants.status(node.result) is not None:
+        if use.layout in ("gather", "einsum", *AS_TABLE) and constants.status(node.result) is not None:
             return  # a step on the way to a weight
         if use.layout in AS_TABLE and not _is_table(constant):
             continue
@@ -289,6 +371,25 @@ def weights_of(
             yield use.weight, canonical, use
             if use.layout in ("gemm", "matmul"):
                 return  # two constant factors: the right one is the weight
+
+
+def _stack(node: Node, use: Use, constants: Constants, value: int, axis: int) -> Constant | None:
+    """Weights that a Scan hands to its body one after the other: a stack of matrices, or all their rows below each other."""
+    stack = constants.of(value)
+    if stack is None or use.decode or use.scale or use.zero_point or use.layout not in _STACKED:
+        return None
+    rank = len(stack.shape)
+    if rank < 3 or not -rank <= axis < rank or (use.layout == "conv" and rank < 4):
+        return None
+    order = (axis % rank, *(place for place in range(rank) if place != axis % rank))
+    canonical = _oriented(node, use.layout, Transposed(stack, order))
+    if canonical is not None and use.layout in ("conv", "gather", "rnn"):
+        count, first, *rest = canonical.shape
+        return Reshaped(canonical, (count * first, *rest))
+    return canonical
+
+
+_STACKED = ("matmul", "rows", "gemm", "gemm_left", "conv", "gather", "rnn")
 
 
 def _shown(name: str) -> str:
@@ -329,7 +430,7 @@ def _oriented(node: Node, layout: str, constant: Constant) -> Constant | None:
     """Axes in canonical order."""
     rank = len(constant.shape)
     flipped = (*range(rank - 2), rank - 1, rank - 2)
-    if layout == "matmul":
+    if layout in ("matmul", "query"):
         return Transposed(constant, flipped)
     if layout == "gemm":
         if node.integer("transBatchB", 0):
@@ -359,7 +460,8 @@ def _large(constants: Constants, value: int) -> bool:
 
 
 _BIASES = {"QLinearConv": 8, "QGemm": 6, "LSTM": 3, "GRU": 3, "RNN": 3, "MatMulNBits": 5, "DynamicQuantizeMatMul": 4,
-           "MatMulIntegerToFloat": 6, "DynamicQuantizeLSTM": 3}  # fmt: skip
+           "MatMulIntegerToFloat": 6, "DynamicQuantizeLSTM": 3, "DeformConv": 3, "ConvTransposeWithDynamicPads": 3,
+           "DecoderAttention": 4, "QEmbedLayerNormalization": 99}  # fmt: skip
 
 
 def bias_name(node: Node, index: int, flow: Flow) -> str:

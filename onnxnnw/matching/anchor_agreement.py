@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.graph.arrays import Positions
+from onnxnnw.constants.arrays import Positions
 from onnxnnw.graph.slots import Slot, scaled
 from onnxnnw.matching.row_scale import row_gains, row_magnitudes
 from onnxnnw.network_file.stored import Array
@@ -32,6 +32,8 @@ class Wanted:
         positions: Where its anchors are.
         values: What they were, as stored.
         shape: Canonical shape.
+        use, layout: What used it, and how; see ``slots.Slot``.
+        further: More values outside the mark, and where: parts of a slot may hold few of its anchors.
         folds: What multiplied each anchor's row downstream; None in records that do not say it.
         gains: Root mean square of each anchor's folded row; None in records that do not say it.
         columns: Balanced magnitude of each column, or of each channel's (row_size is a multiple of their number), see
@@ -45,6 +47,9 @@ class Wanted:
     positions: Positions
     values: NDArray[np.float64]
     shape: tuple[int, ...] = ()
+    use: str = ""
+    layout: str = ""
+    further: "tuple[Positions, NDArray[np.float64]] | None" = field(default=None, repr=False)
     folds: NDArray[np.float64] | None = field(default=None, repr=False)
     gains: NDArray[np.float64] | None = field(default=None, repr=False)
     columns: NDArray[np.float64] | None = field(default=None, repr=False)

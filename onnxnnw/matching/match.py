@@ -2,24 +2,22 @@
 
 Slots are compared on *anchors*, values at positions outside the mark, so nothing that is tested later was used to
 align: as folded values, and each in units of its out-row. Within one shape, mutual best agreements are taken first; what
-they leave open is one assignment (Hungarian). What is still missing is looked for under other readings: rows of merged
-weights, padded blocks, gates in another order, the opposite sign. A slot whose content agrees with nothing keeps its
-namesake, so that an unrelated network is read rather than called absent.
+they leave open is one assignment (Hungarian). What is still missing is looked for under other readings (``readings``): rows
+of merged weights, padded blocks, gates in another order, the opposite sign; and in several slots together (``assembly``). A slot
+whose content agrees with nothing keeps its namesake, so that an unrelated network is read rather than called absent.
 """
 
-import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.graph.arrays import Positions
 from onnxnnw.graph.slots import Slot
-from onnxnnw.graph.uses import NCHWC_BLOCKS
 from onnxnnw.matching.anchor_agreement import STORED, TRANSPOSED, Anchors, Content, Wanted, agreement
+from onnxnnw.matching.assembly import assembled
+from onnxnnw.matching.readings import Reading, Steps, gates_of, readings_of
 from onnxnnw.matching.row_scale import column_gains
 
 __all__ = ["AGREEMENT", "UNUSUAL", "Match", "Wanted", "agreement", "match_slots"]
@@ -32,12 +30,10 @@ UNUSUAL = 5.0
 
 _MAX_PAIRS = 1_000_000
 _MAX_READINGS = 20_000
-_MAX_PARTS = 32
 _DOUBTFUL = 10.0
 _CLEAR, _BETTER = 15.0, 3.0
 """Anchors that agree to r = .99 are left as they are; rescaled columns count where they agree so much better."""
 
-_GATES = {"LSTM": 4, "GRU": 3, "DynamicQuantizeLSTM": 4}
 _NEAR = 8
 _NAME_BONUS, _BIAS_BONUS = 0.5, 0.25
 
@@ -54,7 +50,8 @@ class Match:
         folded: Whether values are compared with what multiplies their rows downstream; not where the anchors stand as they
             were stored, although what followed them has changed or is gone.
         columns: What to multiply each column by, where the anchors say that columns were rescaled.
-        reading: ``rows`` of a merged weight, ``blocks`` without their padding, ``gates`` in another order; else empty.
+        reading: How its rows and columns were chosen, see ``readings.Reading``; ``parts`` where several slots are the record's
+            one; empty where it is the slot as it is.
     """
 
     slot: Slot
@@ -102,12 +99,13 @@ def match_slots(wanted: Sequence[Wanted], slots: Sequence[Slot]) -> list[Match |
         for row, column, z, how in pair(some, there, shape):
             found[numbers[row]] = Match(there[column], how == TRANSPOSED, z, folded=how != STORED)
             taken.add(indices[column])
-    doubtful = {n: match for n, match in enumerate(found) if match is not None and _is_doubtful(match)}
+    doubtful = {n: match for n, match in enumerate(found) if match is not None and _is_doubtful(wanted[n], match)}
     places = {id(slot): index for index, slot in enumerate(slots)}
     for number, match in doubtful.items():
         found[number] = None
         taken.discard(places[id(match.slot)])
     _otherwise(wanted, slots, found, taken)
+    _together(wanted, slots, found, taken)
     for number, match in doubtful.items():
         if found[number] is None and places[id(match.slot)] not in taken:
             found[number] = match
@@ -137,9 +135,10 @@ def _with_columns(want: Wanted, match: Match) -> Match:
     )
 
 
-def _is_doubtful(match: Match) -> bool:
+def _is_doubtful(want: Wanted, match: Match) -> bool:
     """Whether half of a recurrent weight agrees, as when some of its gates have changed places."""
-    return match.slot.layout == "rnn" and match.agreement < _DOUBTFUL
+    recurrent = gates_of(want.use, want.shape) or gates_of(match.slot.use, match.slot.shape)
+    return recurrent > 0 and match.agreement < _DOUBTFUL
 
 
 Pair = tuple[int, int, float, int]
@@ -180,34 +179,20 @@ def _pair_crowd(wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[in
     return out
 
 
-@dataclass(frozen=True)
-class _Reading:
-    """One way to see a wanted slot in a candidate's: some of its rows, gates in another order, blocks of some length."""
-
-    kind: str
-    rows: range = range(0)
-    gates: tuple[int, ...] = ()
-    block: int = 0
-
-
 def _otherwise(wanted: Sequence[Wanted], slots: Sequence[Slot], found: list[Match | None], taken: set[int]) -> None:
     """Look for what is still missing under other readings of what is still free."""
     budget = _MAX_READINGS
-    agreeing: list[tuple[float, int, int, _Reading]] = []
+    agreeing: list[tuple[float, int, int, Reading]] = []
     missing = [number for number, match in enumerate(found) if match is None]
-    sizes = {wanted[number].row_size for number in missing}
-    together = {
-        size: math.gcd(*(wanted[number].rows for number in missing if wanted[number].row_size == size))
-        for size in sizes
-    }
+    steps = Steps([wanted[number] for number in missing])
     for index, slot in enumerate(slots):
-        if index in taken or budget <= 0 or (slot.row_size not in sizes and slot.blocked is None):
+        if index in taken or budget <= 0 or not steps.concern(slot):
             continue
         contents: dict[int, Content | None] = {}
         for number in missing:
             want = wanted[number]
             anchors = Anchors([want], (want.rows, want.row_size))
-            for reading in _readings(want, slot, together.get(slot.row_size, 1)):
+            for reading in readings_of(want, slot, steps):
                 budget -= 1
                 if budget <= 0:
                     break
@@ -217,60 +202,33 @@ def _otherwise(wanted: Sequence[Wanted], slots: Sequence[Slot], found: list[Matc
                 content = contents[reading.block]
                 if content is None:
                     continue
-                z = float(anchors.compare(content, _places(want, slot, reading)[None], np.zeros(1, np.int64))[0])
+                z = float(anchors.compare(content, reading.places(want, slot)[None], np.zeros(1, np.int64))[0])
                 if abs(z) > UNUSUAL:
                     agreeing.append((z, number, index, reading))
-    used: dict[int, list[range]] = defaultdict(list)
+    used: dict[int, list[tuple[int, int, int, int]]] = defaultdict(list)
     for z, number, index, reading in sorted(agreeing, key=lambda one: -abs(one[0])):
-        rows = reading.rows or range(slots[index].rows)
-        if found[number] is None and all(rows.stop <= r.start or r.stop <= rows.start for r in used[index]):
-            used[index].append(rows)
+        area = reading.area(slots[index])
+        if found[number] is None and not any(_overlap(area, other) for other in used[index]):
+            used[index].append(area)
             taken.add(index)
-            part = _part(slots[index], reading, wanted[number].shape)
+            part = reading.part(slots[index], wanted[number].shape)
             found[number] = Match(part, False, abs(z), 1 if z > 0 else -1, reading.kind)
 
 
-def _readings(want: Wanted, slot: Slot, step: int) -> Iterator[_Reading]:
-    """How a wanted slot may be contained in a candidate's; ``step`` divides the rows of all that may be merged with it."""
-    if slot.blocked is not None and len(slot.shape) == len(want.shape):
-        for block in NCHWC_BLOCKS:
-            if all(n <= m < n + block for n, m in zip(want.shape, slot.shape, strict=True)):
-                yield _Reading("blocks", block=block)
-    if slot.row_size != want.row_size:
+def _together(wanted: Sequence[Wanted], slots: Sequence[Slot], found: list[Match | None], taken: set[int]) -> None:
+    """Look for what is still missing in several slots that are still free."""
+    missing = [number for number, match in enumerate(found) if match is None]
+    free = [index for index in range(len(slots)) if index not in taken]
+    if not missing or len(free) < 2:
         return
-    if slot.rows == want.rows:
-        yield _Reading("")
-        gates = _GATES.get(slot.use.partition(".")[0], 0)
-        if gates and len(slot.shape) == 3 and slot.shape[1] % gates == 0:
-            yield from (_Reading("gates", gates=order) for order in permutations(range(gates)))
-        return
-    if slot.rows % step or slot.rows // step > _MAX_PARTS:
-        step = math.gcd(slot.rows, want.rows)
-    if slot.rows > want.rows and slot.rows // step <= _MAX_PARTS:
-        for start in range(0, slot.rows - want.rows + 1, step):
-            yield _Reading("rows", range(start, start + want.rows))
+    for number, whole in zip(missing, assembled([wanted[n] for n in missing], slots, free, UNUSUAL), strict=True):
+        if whole is not None:
+            found[number] = Match(whole.slot, False, whole.agreement, reading="parts")
+            taken.update(whole.indices)
 
 
-def _places(want: Wanted, slot: Slot, reading: _Reading) -> Positions:
-    """Where a wanted slot's anchors are in the candidate's values."""
-    if reading.block:
-        return np.ravel_multi_index(np.unravel_index(want.positions, want.shape), slot.shape)
-    if reading.rows:
-        return want.positions + reading.rows.start * want.row_size
-    if reading.gates:
-        rows = np.arange(slot.rows).reshape(slot.shape[0], len(reading.gates), -1)[:, list(reading.gates)].reshape(-1)
-        places: Positions = rows[want.positions // want.row_size] * want.row_size + want.positions % want.row_size
-        return places
-    return want.positions
-
-
-def _part(slot: Slot, reading: _Reading, shape: tuple[int, ...]) -> Slot:
-    whole = slot.in_blocks(reading.block) if reading.block else None
-    if whole is not None:
-        return whole.cropped(shape)
-    if reading.rows:
-        return slot.rows_from(reading.rows.start, len(reading.rows))
-    return slot.in_gate_order(reading.gates) if reading.gates else slot
+def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:
+    return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]
 
 
 def _assign(scores: NDArray[np.float64], wanted: Sequence[Wanted], slots: Sequence[Slot]) -> list[tuple[int, int]]:

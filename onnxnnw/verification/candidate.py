@@ -91,6 +91,14 @@ class Anchors:
             ),
         )
 
+    def _further(self, number: int, fold: Floats | None, rows: int) -> tuple[Positions, Floats]:
+        """Anchors and samples of a slot, folded as its anchors are."""
+        places, values, _ = self.looked_at(number)
+        if fold is not None:
+            with np.errstate(all="ignore"):
+                values = values * np.broadcast_to(fold, rows)[places // self.record.slots[number].row_size]
+        return places, values
+
     def wanted(self) -> list[Wanted]:
         out = []
         columns = columns_of(self.record)
@@ -107,6 +115,9 @@ class Anchors:
                     positions=places,
                     values=values,
                     shape=entry.shape,
+                    use=entry.use,
+                    layout=entry.layout,
+                    further=self._further(number, fold, rows),
                     folds=None if fold is None else np.broadcast_to(fold, rows)[places // entry.row_size],
                     gains=None if self.gains is None else self.gains[number],
                     columns=columns.get(number),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxnnw.graph.runtime_operators import VERSIONS
+from onnxnnw.flow.runtime_operators import VERSIONS
 from onnxnnw.methods.base import Decoded, Standard
 from onnxnnw.verification.explained import Explained
 from onnxnnw.verification.findings.base import Finding

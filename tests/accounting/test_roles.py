@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.operator_inputs import PAGE, page
 from onnxnnw.accounting.roles import table
-from onnxnnw.graph.runtime_operators import is_runtime_operator
+from onnxnnw.flow.runtime_operators import is_runtime_operator
 
 
 def test_the_page_is_what_the_table_says() -> None:

@@ -9,7 +9,8 @@ import pytest
 from onnx import ModelProto, TensorProto, helper
 
 from onnxnnw.errors import UnreadableNetwork
-from onnxnnw.graph import find_slots, tracing
+from onnxnnw.flow import tracing
+from onnxnnw.graph import find_slots
 from onnxnnw.network_file import wire
 from onnxnnw.network_file.file import open_network
 from tests.support.networks import convolutional, dense, field, model_of, save, subgraph, tensor, varint, weight

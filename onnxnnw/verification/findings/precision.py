@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from onnxnnw.graph.constants import Constant, Dequantized
+from onnxnnw.constants.constants import Constant, Dequantized
 from onnxnnw.network_file.stored import round_to
 from onnxnnw.verification.changes import MIN_LATTICE, SlotReads, shape_of
 from onnxnnw.verification.findings.base import Examination, Finding, few, share

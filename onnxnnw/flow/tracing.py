@@ -2,7 +2,7 @@
 
 A name is looked up once, in its own scope and then outwards. Local functions are inlined, so that a weight inside a function
 is as visible as any other: all but those whose name a runtime knows as an operator of its own, since it may run that instead.
-What a body receives from outside an iteration stays unknown (dynamic).
+What a body receives from outside an iteration stays unknown (dynamic), unless it is handed on unchanged; see ``handing``.
 """
 
 import hashlib
@@ -13,7 +13,8 @@ import onnx
 from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, SparseTensorProto, TensorProto
 
 from onnxnnw.errors import UnreadableNetwork
-from onnxnnw.graph.flow import ABSENT, UNREAD, Body, Flow, Node
+from onnxnnw.flow.handing import hand_on
+from onnxnnw.flow.nodes import ABSENT, UNREAD, Body, Flow, Node
 from onnxnnw.network_file.file import Network
 from onnxnnw.network_file.stored import StoredTensor
 
@@ -223,6 +224,8 @@ class _Tracer:
         for value in outputs:
             if value != ABSENT:  # an output that is not given leads nowhere
                 flow.producer[value] = node
+        if bodies:
+            hand_on(node, flow)
 
     def body(self, node: Node, attribute: str, graph: GraphProto, scope: _Scope, depth: int, given: bool) -> Body:
         inner = _Scope(
@@ -332,7 +335,7 @@ _LITERALS = {
 
 
 def _named_like_operators(functions: Iterable[tuple[str, str, str]]) -> frozenset[tuple[str, str]]:
-    from onnxnnw.graph.runtime_operators import is_runtime_operator  # its data: only where there are local functions
+    from onnxnnw.flow.runtime_operators import is_runtime_operator  # its data: only where there are local functions
 
     return frozenset((domain, name) for domain, name, _ in functions if is_runtime_operator(domain, name))
 

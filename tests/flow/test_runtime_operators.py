@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import operators
-from onnxnnw.graph import runtime_operators
-from onnxnnw.graph.runtime_operators import VERSIONS, is_runtime_operator
-from onnxnnw.graph.tracing import trace_flow
+from onnxnnw.flow import runtime_operators
+from onnxnnw.flow.runtime_operators import VERSIONS, is_runtime_operator
+from onnxnnw.flow.tracing import trace_flow
 from tests.support.networks import dense, save
 
 UPDATE = (
@@ -68,6 +68,6 @@ def test_a_network_without_local_functions_does_without_the_list(
     """It is loaded only where it is needed."""
     from onnxnnw.network_file.file import open_network
 
-    monkeypatch.setitem(sys.modules, "onnxnnw.graph.runtime_operators", None)  # an import would fail
+    monkeypatch.setitem(sys.modules, "onnxnnw.flow.runtime_operators", None)  # an import would fail
     with open_network(save(dense(), tmp_path / "m.onnx")) as network:
         assert trace_flow(network).nodes

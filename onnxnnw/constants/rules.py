@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from onnxnnw.graph.arrays import Constant, Expanded, Gathered, Joined, Literal, Reshaped, Sliced, Transposed
-from onnxnnw.graph.decoding import Cast, Elementwise, Quantized, Reduced, dequantize, fit_parameters
-from onnxnnw.graph.flow import Node
+from onnxnnw.constants.arrays import Constant, Expanded, Gathered, Joined, Literal, Reshaped, Sliced, Transposed
+from onnxnnw.constants.decoding import Cast, Elementwise, Quantized, Reduced, dequantize, fit_parameters
+from onnxnnw.flow.nodes import Node
 from onnxnnw.network_file.stored import Array, convert, possible
 
 __all__ = ["MAX_GROWTH", "SMALL", "apply_rule"]

@@ -16,6 +16,7 @@ from onnxnnw.network_file.stored import Array, StoredTensor
 
 __all__ = [
     "Constant",
+    "Diagonal",
     "Expanded",
     "Gathered",
     "Joined",
@@ -27,6 +28,7 @@ __all__ = [
     "Stored",
     "Transposed",
     "broadcast",
+    "slices_of",
 ]
 
 Positions = NDArray[np.int64]
@@ -244,6 +246,33 @@ class Gathered(_Moved):
 
 
 @dataclass(frozen=True, eq=False)
+class Diagonal(_Moved):
+    """The blocks on the diagonal of a matrix, one below the other: (n, groups * m) -> (n, m)."""
+
+    inner: Constant
+    groups: int
+
+    def __post_init__(self) -> None:
+        rows, columns = self.inner.shape
+        if rows % self.groups or columns % self.groups:
+            raise ValueError("a matrix that has no such blocks")
+        object.__setattr__(self, "parts", (self.inner,))
+        object.__setattr__(self, "shape", (rows, columns // self.groups))
+
+    def source(self, flat: Positions) -> Positions:
+        rows, columns = self.shape
+        row = flat // columns
+        source: Positions = (row * self.groups + row // (rows // self.groups)) * columns + flat % columns
+        return source
+
+    def array(self) -> Array:
+        rows, columns = self.shape
+        own = np.arange(self.groups)
+        blocks: Array = self.inner.array().reshape(self.groups, rows // self.groups, self.groups, columns)[own, :, own]
+        return blocks.reshape(self.shape)
+
+
+@dataclass(frozen=True, eq=False)
 class Expanded(_Moved):
     """One array broadcast to a larger shape."""
 
@@ -302,6 +331,15 @@ class Joined(Constant):
 
     def array(self) -> Array:
         return np.concatenate([part.array() for part in self.parts], self.axis)
+
+
+def slices_of(stack: Constant, axis: int) -> list[Constant]:
+    """The slices of a stack along one of its axes (counted from the front), without that axis."""
+    shape = stack.shape
+    one, rest = (*shape[:axis], 1, *shape[axis + 1 :]), (*shape[:axis], *shape[axis + 1 :])
+    ones = (1,) * len(shape)
+    starts = [tuple(number * (place == axis) for place in range(len(shape))) for number in range(shape[axis])]
+    return [Reshaped(Sliced(stack, start, ones, one), rest) for start in starts]
 
 
 def _strides(shape: Sequence[int]) -> list[int]:

@@ -6,10 +6,10 @@ from typing import ClassVar
 import numpy as np
 from onnx import TensorProto
 
-from onnxnnw.graph.arrays import Constant, Positions, Reshaped, Scattered, Stored, Transposed
-from onnxnnw.graph.decoding import Dequantized
-from onnxnnw.graph.flow import ABSENT, Flow, Node
-from onnxnnw.graph.rules import MAX_GROWTH, SMALL, apply_rule
+from onnxnnw.constants.arrays import Constant, Positions, Reshaped, Scattered, Stored, Transposed
+from onnxnnw.constants.decoding import Dequantized
+from onnxnnw.constants.rules import MAX_GROWTH, SMALL, apply_rule
+from onnxnnw.flow.nodes import ABSENT, Flow, Node
 from onnxnnw.network_file.stored import Array, possible
 
 __all__ = ["Constant", "Constants", "Dequantized", "Positions", "Reshaped", "Stored", "Transposed"]
@@ -65,6 +65,13 @@ class Constants:
                 known[current] = self._scattered(current)
             elif current in flow.opaque:
                 known[current] = self.UNREADABLE
+            elif current in flow.handed:
+                source = flow.handed[current]
+                if source in known or source in entered or current in entered:
+                    known[current] = known.get(source)
+                else:
+                    entered.add(current)
+                    stack.append(source)
             elif node is None or _is_source(node):
                 known[current] = None
             elif current in entered:
@@ -161,4 +168,6 @@ def _computed(flow: Flow) -> set[int]:
         if not out.isdisjoint(node.inputs) or _is_source(node):
             out.update(node.outputs)
             out.discard(ABSENT)  # an output that is not given is no input that is not given
+            if node.bodies:
+                out.difference_update([value for value in node.outputs if value in flow.handed])
     return out

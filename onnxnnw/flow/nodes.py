@@ -21,12 +21,22 @@ UNREAD = "local function:"
 
 @dataclass(slots=True, eq=False)
 class Body:
-    """A graph inside a node: a branch of If, the body of Loop or Scan; ``level`` counts the bodies around it."""
+    """A graph inside a node: a branch of If, the body of Loop or Scan.
+
+    Attributes:
+        level: Counts the bodies around it.
+        handed: Numbers of the outputs that hand a value on as it came, see ``handing``.
+    """
 
     attribute: str
     inputs: list[int]
     outputs: list[int]
     level: int = 1
+    handed: frozenset[int] = frozenset()
+
+    def computed(self) -> list[int]:
+        """The outputs that are not only handed on."""
+        return [value for place, value in enumerate(self.outputs) if place not in self.handed]
 
 
 @dataclass(slots=True, eq=False)
@@ -104,6 +114,9 @@ class Flow:
         outputs: Graph outputs.
         calls: Domain and name of the local functions that were inlined, each once, in the order in which they are called.
         unread_functions: Those that are called and not read, each once; see ``Node.function``.
+        handed: Values that are another value for sure: state that a loop hands on unchanged, what both branches hand on.
+        slices: Inputs of a Scan's body that are one slice of a stack after the other: the stack, and its axis.
+        passing: Inputs of nodes that only lead into a body in these ways: id of the node, number of the input.
     """
 
     names: list[str] = field(default_factory=list)
@@ -118,6 +131,9 @@ class Flow:
     outputs: list[int] = field(default_factory=list)
     calls: list[tuple[str, str]] = field(default_factory=list)
     unread_functions: list[FunctionProto] = field(default_factory=list)
+    handed: dict[int, int] = field(default_factory=dict)
+    slices: dict[int, tuple[int, int]] = field(default_factory=dict)
+    passing: set[tuple[int, int]] = field(default_factory=set)
 
     def value(self, name: str) -> int:
         """A new value."""

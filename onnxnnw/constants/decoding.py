@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxnnw.graph.arrays import Constant, Positions, Reshaped, broadcast
+from onnxnnw.constants.arrays import Constant, Positions, Reshaped, broadcast
 from onnxnnw.network_file.formats import unpack
 from onnxnnw.network_file.stored import Array, StoredTensor, convert
 

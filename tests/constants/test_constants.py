@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from onnx import NodeProto, SparseTensorProto, TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from onnxnnw.graph.constants import Constant, Constants
-from onnxnnw.graph.tracing import trace_flow
+from onnxnnw.constants.constants import Constant, Constants
+from onnxnnw.flow.tracing import trace_flow
 from onnxnnw.network_file.file import open_network
 from tests.support.networks import model_of, save, tensor
 
@@ -171,7 +171,7 @@ def test_what_is_computed_cannot_be_located(case: str) -> None:
 @settings(max_examples=60, deadline=None)
 def test_transposes_compose(shape: list[int], seed: int, data: st.DataObject) -> None:
     """Any permutation of any shape, and the one that undoes it."""
-    from onnxnnw.graph.constants import Stored, Transposed
+    from onnxnnw.constants.constants import Stored, Transposed
     from onnxnnw.network_file.stored import StoredTensor
 
     values = np.random.default_rng(seed).normal(size=shape).astype("<f4")

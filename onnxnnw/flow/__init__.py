@@ -1,0 +1,1 @@
+"""Every graph, branch, loop body and local function of a network as one flat list of nodes."""
