@@ -4,7 +4,7 @@ The network is read once: out-rows, deviations and formula tables are measured s
 beside it. The record is on the disk before the marked network takes its name.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxnnw.copies import Copy, copies_of
 from onnxnnw.errors import CapacityError, UnsupportedNetwork, UsageError
 from onnxnnw.folds import kept, kept_columns
 from onnxnnw.graph import (
@@ -123,7 +124,8 @@ def fingerprint(
         with ThreadPoolExecutor(1) as pool:
             digests = pool.submit(network_digests, network, view)
             account = account_of(network, view)
-            record = enrol(view, key or Key.generate(), positions, owner or Owner(), account=account)
+            own, _ = _without_copies(view)
+            record = enrol(own, key or Key.generate(), positions, owner or Owner(), account=account)
             record = replace(record, enrolled_digest=digests.result().network)
         network.check_unchanged()
     record = _with_digests(record, digests.result())
@@ -175,10 +177,11 @@ def embed(
             wanted = DEFAULT_STRENGTH if strength is None else strength
             account = account_of(network, view)
             key = key or Key.generate()
-            record = enrol(view, key, positions, owner or Owner(), wanted, value_std, True, keep, account)
+            own, copies = _without_copies(view)
+            record = enrol(own, key, positions, owner or Owner(), wanted, value_std, True, keep, account, copies)
             record = replace(record, enrolled_digest=digest.result())
             _refuse_too_weak(record)
-            edits = mark_edits(record, view)
+            edits = mark_edits(record, own, copies)
             by_tensor = {id(edit.tensor): edit for edit in edits}
             marked = pool.submit(network_digests, network, view, by_tensor)
 
@@ -194,7 +197,42 @@ def embed(
                     Path(record_path).unlink(missing_ok=True)
                 raise
     shared = _shared_positions(record, keep)
-    return Enrolment(record, commitment, capacity(record.slots), _warnings(record, view, account), shared)
+    warnings = (*_warnings(record, view, account), *_said_of(copies, record))
+    return Enrolment(record, commitment, capacity(record.slots), warnings, shared)
+
+
+def _without_copies(view: SlotView) -> tuple[SlotView, list[Copy]]:
+    """The slots without those that hold once more, bit for bit, what an earlier one holds; and these."""
+    copies = copies_of(view.slots)
+    if not copies:
+        return view, []
+    again = {id(copy.slot) for copy in copies}
+    return replace(view, slots=[slot for slot in view.slots if id(slot) not in again]), copies
+
+
+def _said_of(copies: Sequence[Copy], record: Record) -> Iterator[str]:
+    """That a mark was written to copies too, or why not."""
+    marked = {record.slots[number].name for number in plan_of(record).numbers}
+    copies = [copy for copy in copies if copy.of.name in marked]
+    tied = [copy for copy in copies if not _why_alone(copy)]
+    if tied:
+        yield (
+            f"{len(tied)} weights are stored once more, bit for bit, such as {tied[0].of.name[:80]} as {tied[0].slot.name[:80]}: "
+            "the mark was written to both"
+        )
+    for copy in copies:
+        if _why_alone(copy):
+            yield (
+                f"{copy.of.name[:80]} is stored once more as {copy.slot.name[:80]}, where the mark was not written, since "
+                f"{_why_alone(copy)}: who compares the two sees where it is"
+            )
+
+
+def _why_alone(copy: Copy) -> str:
+    """Why a copy cannot be marked like its original; empty where it can."""
+    if copy.slot.read_only:
+        return copy.slot.read_only
+    return "something else reads it too" if copy.slot.shared else ""
 
 
 def _with_digests(record: Record, digests: Digests) -> Record:
@@ -211,6 +249,7 @@ def enrol(
     watermark: bool = False,
     keep: Sequence[Record] = (),
     account: Account | None = None,
+    copies: Sequence[Copy] = (),
 ) -> Record:
     """The record of a network that is at hand, without its digests.
 
@@ -223,6 +262,7 @@ def enrol(
         watermark: Whether values will be written; otherwise they are read.
         keep: Records whose positions are left alone.
         account: What is stored in the network, so that a verification can tell how much of a candidate that explains.
+        copies: Weights of the network that are no slots of their own, since they are copies of others.
 
     Raises:
         UsageError: An impossible number, or a record to keep of another network.
@@ -254,7 +294,7 @@ def enrol(
         source_id=owner.source_id,
         destination_id=owner.destination_id,
     )
-    _refuse_strange(keep, entries)
+    _refuse_strange(keep, entries, copies)
     arrays: dict[str, NDArray[np.generic]] = {"deviations": np.array([m.deviation for m in measured], "<f8")}
     if keep:
         arrays["skipped"] = _skips(record, keep)
@@ -318,9 +358,9 @@ class _Own:
         return sum(self.slots[s].size for s in slots) / sum(slot.size for slot in self.slots)
 
 
-def _refuse_strange(keep: Sequence[Record], entries: Sequence[SlotEntry]) -> None:
+def _refuse_strange(keep: Sequence[Record], entries: Sequence[SlotEntry], copies: Sequence[Copy]) -> None:
     """Positions are left alone by the name of their weight, so a record to keep must know the weights by their names."""
-    own = {entry.name: entry.shape for entry in entries}
+    own = {copy.slot.name: copy.slot.shape for copy in copies} | {entry.name: entry.shape for entry in entries}
     for record in keep:
         if record.method != nct.NCT.name:
             raise UsageError(f"a record of the method {record.method} holds no positions that could be left alone")
@@ -350,8 +390,8 @@ def _shared_positions(record: Record, others: Sequence[Record]) -> int:
     return len(places_of(record) & set().union(*map(places_of, others)))
 
 
-def mark_edits(record: Record, view: SlotView) -> list[Edit]:
-    """What writes a watermark into the network that its record was made of.
+def mark_edits(record: Record, view: SlotView, copies: Sequence[Copy] = ()) -> list[Edit]:
+    """What writes a watermark into the network that its record was made of, and into copies of its weights.
 
     Raises:
         UsageError: The mark is so strong that an element type cannot hold its values.
@@ -363,7 +403,12 @@ def mark_edits(record: Record, view: SlotView) -> list[Edit]:
             raise UsageError(
                 f"so strong a mark does not fit into {name}, which holds {slots[name].tensor.type_name} values"
             )
-    return [Edit(*slots[name].edits(positions, values)) for name, (positions, values) in written.items()]
+    edits = [Edit(*slots[name].edits(positions, values)) for name, (positions, values) in written.items()]
+    for copy in copies:
+        if copy.of.name in written and not _why_alone(copy):
+            positions, values = written[copy.of.name]
+            edits.append(Edit(*copy.slot.edits(copy.positions(positions), values)))
+    return edits
 
 
 def _refuse_too_weak(record: Record) -> None:
