@@ -26,7 +26,7 @@ PACKAGES: dict[str, str] = {
     "records": "canonical_json key slot_table record positions row_factors",
     "matching": "row_scale anchor_agreement readings assembly match parameter_reads",
     "methods": "payload triggers base",
-    "enrolment": "formulas measure_slots owner mark_grid draft enrol price inspection",
+    "enrolment": "formulas measure_slots copies owner mark_grid draft enrol price inspection",
     "verification": "candidate changes explained findings verdict verify",
     "tasks": "base",
     "training": "checkpoints loop networks nct_insertion insertion",

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.accounting.account import Account
+from onnxnnw.enrolment.copies import Copy, why_alone
 from onnxnnw.enrolment.measure_slots import Surveyed, survey
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import CapacityError, UnsupportedNetwork, UsageError
@@ -128,6 +129,7 @@ def draft_watermark(
     writing: Writing | None = None,
     keep: Sequence[Record] = (),
     account: Account | None = None,
+    copies: Sequence[Copy] = (),
 ) -> Record:
     """The record of a watermark that will be written, without the network's digests.
 
@@ -139,6 +141,7 @@ def draft_watermark(
         writing: How values are written; replaced by default.
         keep: Records whose positions are left alone.
         account: What is stored in the network.
+        copies: Weights of the network that are no slots of their own, since they are copies of others.
 
     Raises:
         UsageError: An impossible number, or a record to keep of another network.
@@ -149,7 +152,7 @@ def draft_watermark(
         positions = default_positions(sum(one.entry.capacity for one in measured))
     writing = writing or Writing()
     record = _begun(measured, key, positions, owner, "watermark", writing.parameters)
-    _refuse_strange(keep, record.slots)
+    _refuse_strange(keep, record.slots, copies)
     return _Draft(view, measured, record, account).watermark(keep)
 
 
@@ -292,9 +295,9 @@ class _Own:
         return sum(self.slots[s].size for s in slots) / sum(slot.size for slot in self.slots)
 
 
-def _refuse_strange(keep: Sequence[Record], entries: Sequence[SlotEntry]) -> None:
+def _refuse_strange(keep: Sequence[Record], entries: Sequence[SlotEntry], copies: Sequence[Copy]) -> None:
     """Positions are left alone by the name of their weight, so a record to keep must know the weights by their names."""
-    own = {entry.name: entry.shape for entry in entries}
+    own = {copy.slot.name: copy.slot.shape for copy in copies} | {entry.name: entry.shape for entry in entries}
     for record in keep:
         if record.method != nct.NCT.name:
             raise UsageError(f"a record of the method {record.method} holds no positions that could be left alone")
@@ -329,8 +332,8 @@ def refuse_too_weak(record: Record) -> None:
         raise UsageError("so weak a mark is rounded away where it is stored; take a larger strength")
 
 
-def mark_edits(record: Record, view: SlotView) -> list[Edit]:
-    """What writes a watermark into the network that its record was made of.
+def mark_edits(record: Record, view: SlotView, copies: Sequence[Copy] = ()) -> list[Edit]:
+    """What writes a watermark into the network that its record was made of, and into copies of its weights.
 
     Raises:
         UsageError: The mark is so strong that an element type cannot hold its values.
@@ -342,7 +345,12 @@ def mark_edits(record: Record, view: SlotView) -> list[Edit]:
             raise UsageError(
                 f"so strong a mark does not fit into {name}, which holds {slots[name].tensor.type_name} values"
             )
-    return [Edit(*slots[name].edits(positions, values)) for name, (positions, values) in written.items()]
+    edits = [Edit(*slots[name].edits(positions, values)) for name, (positions, values) in written.items()]
+    for copy in copies:
+        if copy.of.name in written and not why_alone(copy):
+            positions, values = written[copy.of.name]
+            edits.append(Edit(*copy.slot.edits(copy.positions(positions), values)))
+    return edits
 
 
 def _why_nothing(view: SlotView, watermark: bool) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from onnxnnw.accounting.account import Account, account_of
+from onnxnnw.enrolment.copies import said_of, without_copies
 from onnxnnw.enrolment.draft import (
     DEFAULT_POSITIONS,
     MAX_SHARE,
@@ -89,7 +90,8 @@ def fingerprint(
         with ThreadPoolExecutor(1) as pool:
             digests = pool.submit(network_digests, network, view)
             account = account_of(network, view)
-            record = draft_fingerprint(view, key or Key.generate(), positions, owner or Owner(), account)
+            own, _ = without_copies(view)
+            record = draft_fingerprint(own, key or Key.generate(), positions, owner or Owner(), account)
             record = replace(record, enrolled_digest=digests.result().network)
         network.check_unchanged()
     record = _with_digests(record, digests.result())
@@ -143,10 +145,11 @@ def embed(
             digest = pool.submit(network_digest, network, view)
             account = account_of(network, view)
             key = key or Key.generate()
-            record = draft_watermark(view, key, positions, owner or Owner(), writing, keep, account)
-            record = on_grid(replace(record, enrolled_digest=digest.result()), view)
+            own, copies = without_copies(view)
+            record = draft_watermark(own, key, positions, owner or Owner(), writing, keep, account, copies)
+            record = on_grid(replace(record, enrolled_digest=digest.result()), own)
             refuse_too_weak(record)
-            edits = mark_edits(record, view)
+            edits = mark_edits(record, own, copies)
             by_tensor = {id(edit.tensor): edit for edit in edits}
             marked = pool.submit(network_digests, network, view, by_tensor)
 
@@ -162,7 +165,8 @@ def embed(
                     Path(record_path).unlink(missing_ok=True)
                 raise
     shared = _shared_positions(record, keep)
-    return Enrolment(record, commitment, capacity(record.slots), _warnings(record, view, account), shared)
+    warnings = (*_warnings(record, view, account), *said_of(copies, record))
+    return Enrolment(record, commitment, capacity(record.slots), warnings, shared)
 
 
 def _with_digests(record: Record, digests: Digests) -> Record:

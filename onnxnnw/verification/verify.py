@@ -395,8 +395,19 @@ class _Examiner:
         others = [slot for slot in self.view.slots if id(slot.tensor) not in stored]
         if not others or len(others) > MAX_COPIES:
             return []
+        out: list[tuple[Slot, float]] = []
+        for _ in range(_MOST_COPIES):
+            found = match_slots(anchors.wanted(), others)
+            stored = {id(t) for m in found if m is not None and m.agrees for t in m.slot.constant.stored()}
+            out += self._agreeing(anchors, found)
+            others = [slot for slot in others if id(slot.tensor) not in stored]
+            if not stored or not others:
+                break
+        return out
+
+    def _agreeing(self, anchors: Anchors, found: Sequence[Match | None]) -> list[tuple[Slot, float]]:
+        """Further slots that agree with the record's, and the share of their reads that do."""
         out = []
-        found = match_slots(anchors.wanted(), others)
         again = CanonicalWeights(found, self.live, anchors.folds)
         for number, match in enumerate(found):
             if match is None or not match.agrees:
@@ -442,6 +453,9 @@ class _Examiner:
         ]
         return tuple(_visible(problem) for problem in [*self.view.not_understood[:10], *named][:20])
 
+
+_MOST_COPIES = 8
+"""How often one weight is looked for once more."""
 
 MAX_COPIES = 200
 """More slots than that are not looked through for copies of what is known."""
