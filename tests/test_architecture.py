@@ -16,8 +16,9 @@ ROOMS = (
     "recipes checkpoints tasks training networks moment marking modifications campaign report demo cli"
 ).split()
 GRAPH = (
-    "formats wire relocation stored file patch flow runtime_operators tracing unread arrays decoding rules constants live "
-    "uses roles computed_tables fold slots digest accounting gauge compare match"
+    "formats wire relocation stored file patch flow runtime_operators tracing unread arrays evaluated decoding rulebook "
+    "elementwise arithmetic_rules quantisation_rules structure_rules rules constants live uses roles computed_tables fold slots "
+    "digest accounting gauge compare match"
 ).split()
 PLUG_INS = ("methods", "findings", "tasks", "modifications")
 TORCH_ROOMS = ("training",)
