@@ -20,9 +20,10 @@ PACKAGES: dict[str, str] = {
     "recipes": "",
     "network_file": "formats wire relocation stored file patch",
     "flow": "nodes runtime_operators handing tracing unread",
-    "constants": "arrays contraction decoding rules constants",
-    "graph": "live uses out_rows downstream slots linear_map linear doubts digest",
-    "accounting": "roles computed_tables account",
+    "constants": "arrays evaluated contraction decoding rulebook elementwise arithmetic_rules quantisation_rules "
+    "structure_rules rules constants",
+    "graph": "live uses out_rows downstream computed_tables slots linear_map linear doubts digest",
+    "accounting": "roles account",
     "records": "canonical_json key slot_table record positions row_factors",
     "matching": "row_scale anchor_agreement readings assembly match parameter_reads",
     "methods": "payload triggers base",

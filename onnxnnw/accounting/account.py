@@ -18,15 +18,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from onnx import AttributeProto, SparseTensorProto, TensorProto
 
-from onnxnnw.accounting.computed_tables import is_computed
 from onnxnnw.accounting.roles import MAX_STRUCTURAL, MAX_TEXT, Role, role_of
 from onnxnnw.constants.arrays import slices_of
-from onnxnnw.constants.constants import Constant
+from onnxnnw.constants.constants import Constant, Stored
 from onnxnnw.flow.nodes import ABSENT, UNREAD, Node
 from onnxnnw.flow.tracing import key_of
 from onnxnnw.flow.unread import stored_in_functions
+from onnxnnw.graph.computed_tables import is_computed
 from onnxnnw.graph.slots import Slot, SlotView
 from onnxnnw.graph.uses import uses_of
 from onnxnnw.network_file.file import Network
@@ -288,7 +289,7 @@ class _Accountant:
             return "not understood", f"nothing is known of what {_named(node)} does with it"
         size = constant.size
         if role.kind == "structural":
-            if size <= MAX_STRUCTURAL or is_computed(constant):
+            if size <= MAX_STRUCTURAL or _follows_a_formula(constant):
                 return "structural", role.reason
             return "not understood", f"{size:,} elements where {role.reason} would stand"
         if size < MAX_STRUCTURAL:
@@ -299,7 +300,7 @@ class _Accountant:
             length = lengths[-1] if lengths else 1
             if length <= MAX_STRUCTURAL or length in self.channels or length // 2 in self.channels:
                 return "parameter", role.reason
-        if is_computed(constant):
+        if _follows_a_formula(constant):
             return "structural", "a table that follows a formula"
         return "not understood", f"{size:,} elements where {role.reason} would stand"
 
@@ -369,8 +370,8 @@ class _Accountant:
                     continue
                 done.add(id(tensor))
                 role = role_of(node, place)
-                if node.op in _SHAPE_ONLY and not node.domain and tensor.size > MAX_STRUCTURAL:
-                    self._add("dead", tensor.name, f"{node.op}.{place}", "only its shape is read", tensor.size)
+                if (node.op, place) in _SHAPE_ONLY and not node.domain and tensor.size > MAX_STRUCTURAL:
+                    self._add("dead", tensor.name, f"{node.op}.{place}", "only its shape or type is read", tensor.size)
                 elif (
                     tensor.size <= MAX_STRUCTURAL or role is not None or self.view.constants.of(node.result) is not None
                 ):
@@ -488,7 +489,7 @@ class _Accountant:
 _COMPILED = frozenset(("EPContext", "Snpe"))
 _ADVICE = "; verify the file before it is compiled for the device"
 _MAX_MOVES, _MAX_SLICES = 32, 1024
-_SHAPE_ONLY = frozenset(("Shape", "Size"))
+_SHAPE_ONLY = frozenset((("Shape", 0), ("Size", 0), ("EyeLike", 0), ("CastLike", 1)))
 _WITH_TENSORS = frozenset(("ConstantOfShape",))
 _BEFORE_BIAS = {"MoE": 1, "QMoE": 2}
 """How far before the biases of experts their weights stand."""
@@ -522,6 +523,14 @@ def _stands_for_a_weight(node: Node, place: int) -> bool:
 
 
 _ELEMENTWISE = frozenset("Mul Sub Div Pow QLinearMul Max Min Sum Mean Concat Where PRelu ScatterND Attention".split())
+
+
+def _follows_a_formula(constant: Constant) -> bool:
+    """Whether a table does, and what it is made of too: of weights that were made into nothing but zeros, nothing is known."""
+    if constant.size > MAX_STRUCTURAL and not is_computed(constant):
+        return False
+    stored = [tensor for tensor in constant.stored() if tensor.size > MAX_STRUCTURAL]
+    return constant.locate(np.zeros(1, np.int64)) is not None or all(is_computed(Stored(tensor)) for tensor in stored)
 
 
 def _named(node: Node) -> str:

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,26 @@ class Constant(ABC):
     def extent(self) -> int:
         """Elements of the largest array at the roots: what may be made of it is measured by that."""
         return max((part.extent for part in self.parts), default=self.size)
+
+    @cached_property
+    def peak(self) -> int:
+        """Elements of the largest array on the way from the roots to it: what one evaluation holds in memory."""
+        return max([self.size, *(part.peak for part in self.parts)])
+
+    @cached_property
+    def work(self) -> int:
+        """Multiplications of matrix products that one evaluation takes; a shared part counts each time it is used."""
+        return sum(part.work for part in self.parts)
+
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """What its elements are read as: float32 for float16 and bfloat16, uint8 for truth values."""
+        return self.take(np.zeros(0, np.int64)).dtype
+
+    @cached_property
+    def repeats(self) -> bool:
+        """Whether two of its elements may be one that is stored, so that no value can be given to one of them alone."""
+        return any(part.repeats for part in self.parts)
 
     @abstractmethod
     def take(self, flat: Positions) -> Array:
@@ -234,6 +255,10 @@ class Gathered(_Moved):
         shape = self.inner.shape
         object.__setattr__(self, "shape", (*shape[: self.axis], self.indices.size, *shape[self.axis + 1 :]))
 
+    @cached_property
+    def repeats(self) -> bool:
+        return self.inner.repeats or np.unique(self.indices).size < self.indices.size
+
     def source(self, flat: Positions) -> Positions:
         inner = math.prod(self.shape[self.axis + 1 :])
         before, rest = flat // inner, flat % inner
@@ -282,6 +307,10 @@ class Expanded(_Moved):
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", (self.inner,))
 
+    @cached_property
+    def repeats(self) -> bool:
+        return self.inner.repeats or self.size > self.inner.size
+
     def source(self, flat: Positions) -> Positions:
         return broadcast(flat, self.shape, self.inner.shape)
 
@@ -309,6 +338,10 @@ class Joined(Constant):
     def extent(self) -> int:
         pieces = {tuple(tensor.place for tensor in part.stored()): part.extent for part in self.parts}
         return sum(pieces.values())  # a piece that comes twice counts once
+
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        return self.parts[0].dtype
 
     def take(self, flat: Positions) -> Array:
         inner = math.prod(self.shape[self.axis + 1 :])

@@ -20,6 +20,11 @@ _INDICES = (TensorProto.INT64, TensorProto.INT32, TensorProto.INT16, TensorProto
 """ONNX says 64 bits; onnxruntime writes as few as will do."""
 
 _EXAMINED, _EXAMINED_TOGETHER = 2**22, 2**25
+_GROWN, _GROWN_TOGETHER = 2**22, 2**26
+"""Elements that a constant, and all of them together, may have beyond what follows from what is stored."""
+
+_WORK_TOGETHER = 2**37
+"""Multiplications of constant matrix products in a network: seconds, if each is computed once."""
 
 
 class Constants:
@@ -33,6 +38,8 @@ class Constants:
         self._known: dict[int, Constant | object | None] = dict.fromkeys(_computed(flow))
         self._magnitudes: dict[int, tuple[float, float] | None] = {}
         self._examinable = _EXAMINED_TOGETHER
+        self._grown: dict[int, Constant] = {}
+        self._growable, self._work = _GROWN_TOGETHER, _WORK_TOGETHER
 
     def of(self, value: int) -> Constant | None:
         """The constant that a value is, or None."""
@@ -138,9 +145,7 @@ class Constants:
         return Scattered(values, places, tuple(shape))
 
     def _apply(self, node: Node, value: int) -> Constant | object:
-        if node.domain not in ("", "com.microsoft"):
-            return self.UNREADABLE
-        parts = [self._known[i] if i != ABSENT else None for i in node.inputs]
+        parts = [self._grown.get(i, self._known[i]) if i != ABSENT else None for i in node.inputs]
         constants = [part if isinstance(part, Constant) else None for part in parts]
         if constants[0] is None or any(part is self.UNREADABLE for part in parts):
             return self.UNREADABLE
@@ -150,8 +155,32 @@ class Constants:
             return self.UNREADABLE
         if result is None or result.steps > _MAX_STEPS or not possible(result.shape):
             return self.UNREADABLE
-        # measured by what is stored, not by the parts: growth would add up from step to step
-        return result if result.size <= MAX_GROWTH * result.extent + SMALL else self.UNREADABLE
+        return self._bounded(result, value)
+
+    def _bounded(self, result: Constant, value: int) -> Constant | object:
+        """The same constant, if evaluating it stays within bounds.
+
+        It is measured by what is stored, not by the parts: growth would add up from step to step. What is larger may be made so
+        in few places, and elsewhere only on the way to something smaller, as the product of two narrow matrices is that is
+        added to a weight.
+        """
+        if result.work:
+            if result.work > self._work:
+                return self.UNREADABLE
+            self._work -= result.work
+        allowed = MAX_GROWTH * result.extent + SMALL
+        if result.peak > allowed:  # whole numbers are packed by arithmetic too: several in one
+            allowed = max(
+                allowed, MAX_GROWTH * max((t.size * t.itemsize for t in result.stored() if not t.is_float), default=0)
+            )
+        excess = result.peak - allowed
+        if excess <= 0:
+            return result
+        if excess <= min(_GROWN, self._growable):
+            self._growable -= excess
+            return result
+        self._grown[value] = result
+        return self.UNREADABLE
 
 
 def _is_source(node: Node) -> bool:

@@ -3,10 +3,14 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+from onnx import TensorProto
 
 from onnxnnw.constants.arrays import Constant, Positions, Reshaped, broadcast
+from onnxnnw.constants.evaluated import Whole
 from onnxnnw.network_file.formats import unpack
 from onnxnnw.network_file.stored import Array, StoredTensor, convert
 
@@ -16,11 +20,14 @@ __all__ = [
     "Dequantized",
     "Elementwise",
     "Quantized",
+    "QuantizedFloat",
     "Reduced",
     "Unpacked",
     "dequantize",
     "fit_parameters",
 ]
+
+_FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,13 +36,14 @@ class Cast(Constant):
 
     inner: Constant
     target: int
+    saturate: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", (self.inner,))
         object.__setattr__(self, "shape", self.inner.shape)
 
     def _cast(self, values: Array) -> Array:
-        converted = convert(values, self.target)
+        converted = convert(values, self.target, self.saturate)
         assert converted is not None  # the rule let it pass
         return converted
 
@@ -47,7 +55,8 @@ class Cast(Constant):
 
     def locate(self, flat: Positions) -> tuple[StoredTensor, Positions] | None:
         place = self.inner.locate(flat)
-        return place if place is not None and place[0].is_float else None
+        floats = place is not None and place[0].is_float and self.target in _FLOATS
+        return place if floats else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +70,12 @@ class Elementwise(Constant):
         object.__setattr__(self, "parts", self.operands)
         object.__setattr__(self, "shape", np.broadcast_shapes(*(operand.shape for operand in self.operands)))
 
+    @cached_property
+    def dtype(self) -> "np.dtype[Any]":
+        """Raises TypeError where the operation is none of such elements."""
+        with np.errstate(all="ignore"):
+            return self.function(*(np.zeros(0, operand.dtype) for operand in self.operands)).dtype
+
     def take(self, flat: Positions) -> Array:
         with np.errstate(all="ignore"):
             return self.function(*(o.take(broadcast(flat, self.shape, o.shape)) for o in self.operands))
@@ -71,8 +86,8 @@ class Elementwise(Constant):
 
 
 @dataclass(frozen=True, eq=False)
-class Reduced(Constant):
-    """One number for all elements along some axes, as the norm of a row is."""
+class Reduced(Whole):
+    """One number for all elements along some axes, as the norm of a row is; of the same type as they are."""
 
     inner: Constant
     function: Callable[[Array], Array]
@@ -81,13 +96,14 @@ class Reduced(Constant):
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", (self.inner,))
 
-    def take(self, flat: Positions) -> Array:
-        return self.array().reshape(-1)[flat]
+    @cached_property
+    def dtype(self) -> "np.dtype[Any]":
+        return self.inner.dtype
 
-    def array(self) -> Array:
+    def compute(self) -> Array:
         with np.errstate(all="ignore"):
             out: Array = self.function(self.inner.array())
-        return out.reshape(self.shape)
+            return out.reshape(self.shape).astype(self.dtype, copy=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,9 +220,10 @@ class Quantized(_Scaled):
     high: int
 
     def _quantize(self, values: Array, scale: Array | None, zero: Array | None) -> Array:
+        kind = np.min_scalar_type(self.low if self.low < 0 else self.high)
         with np.errstate(all="ignore"):
             out: Array = np.rint(values / (1 if scale is None else scale)) + (0 if zero is None else zero)
-            whole: Array = np.clip(np.nan_to_num(out, nan=0.0), self.low, self.high).astype(np.int32)
+            whole: Array = np.clip(np.nan_to_num(out, nan=0.0), self.low, self.high).astype(kind)
         return whole
 
     def take(self, flat: Positions) -> Array:
@@ -216,6 +233,31 @@ class Quantized(_Scaled):
     def array(self) -> Array:
         values = self.inner.array().astype(np.float32)
         return self._quantize(values, self._all(self.scale), self._all(self.zero_point))
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedFloat(_Scaled):
+    """``saturate(x / scale)`` as a small float; its zero point is 0 [ONNX QuantizeLinear-19].
+
+    Attributes:
+        target: Element type.
+        saturate: Whether what is too large becomes the largest number.
+    """
+
+    target: int
+    saturate: bool
+
+    def _quantize(self, values: Array, scale: Array | None) -> Array:
+        with np.errstate(all="ignore"):
+            rounded = convert(values / (np.float32(1) if scale is None else scale), self.target, self.saturate)
+        assert rounded is not None  # the rule let it pass
+        return rounded
+
+    def take(self, flat: Positions) -> Array:
+        return self._quantize(self.inner.take(flat).astype(np.float32), self._few(self.scale, flat))
+
+    def array(self) -> Array:
+        return self._quantize(self.inner.array().astype(np.float32), self._all(self.scale))
 
 
 def dequantize(

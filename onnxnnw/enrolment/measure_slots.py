@@ -76,7 +76,12 @@ def survey(slot: Slot, watermark: bool) -> Surveyed:
 
 
 def is_weight_of_a_layer(slot: Slot) -> bool:
-    """Whether a slot may carry a mark: a matrix, kernel or embedding; tables that elementwise operators read may be computed."""
+    """Whether a slot may carry a mark: a matrix, kernel or embedding; tables that elementwise operators read may be computed.
+
+    So is what follows from far fewer numbers, as a filter bank does.
+    """
+    if slot.covered < slot.size:
+        return False
     return slot.layout not in AS_TABLE and sum(length > 1 for length in slot.shape) >= 2
 
 

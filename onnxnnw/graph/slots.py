@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from onnxnnw.constants.arrays import Constant, Diagonal, Gathered, Positions, Reshaped, Sliced
 from onnxnnw.constants.constants import Constants
+from onnxnnw.constants.rulebook import MAX_GROWTH
 from onnxnnw.flow.nodes import ABSENT, Flow, Node
 from onnxnnw.flow.tracing import trace_flow
+from onnxnnw.graph.computed_tables import is_computed
 from onnxnnw.graph.downstream import Downstream
 from onnxnnw.graph.live import Live, live_nodes
 from onnxnnw.graph.uses import AS_TABLE, MIN_ELEMENTS, Use, bias_name, unblocked, weights_of
@@ -26,6 +28,9 @@ from onnxnnw.network_file.file import Network
 from onnxnnw.network_file.stored import Array, StoredTensor, byte_length
 
 __all__ = ["MIN_ELEMENTS", "Slot", "SlotView", "find_slots", "scaled"]
+
+_FORMULAS_TOGETHER = 2**22
+"""Elements of tables that are held against a formula while a network is opened."""
 
 Gains = NDArray[np.float64]
 
@@ -52,7 +57,8 @@ class Slot:
         conditional: The node may never run (it stands in a branch or loop).
         replaceable: A caller may replace the weight at run time.
         shared: A live node that is no weight consumer reads it too.
-        covered: Elements of the network's own slot that this one stands for: more than ``size`` where channels are padded.
+        covered: Elements of the network's own slot that this one stands for: more than ``size`` where channels are padded, fewer
+            where it is computed from far fewer numbers.
         gain: Finds what multiplies each out-row downstream; see ``row_gain``.
         affine: Finds the same, what is added then, and the values that do so; see ``fold.Downstream.affine``.
         blocked: The stored constant of a blocked convolution, which can be read in more than one way.
@@ -115,6 +121,8 @@ class Slot:
         """Why the slot's values cannot be changed in place; empty where they can."""
         if self.constant.locate(np.zeros(1, np.int64)) is None:
             return f"{self.name[:80]!r} is computed from {self.tensor.type_name} values"
+        if self.constant.repeats:
+            return f"some values of {self.name[:80]!r} stand in several places"
         return self.tensor.read_only
 
     def values(self, positions: Positions) -> Array:
@@ -281,6 +289,7 @@ class _Found:
         self.problems: list[str] = []
         self.weights: list[tuple[Node, int, Constant, Use, StoredTensor, int | None]] = []
         self.consumed: set[tuple[int, int]] = set()
+        self._formulas = _FORMULAS_TOGETHER
         self._seen: set[tuple[object, ...]] = set()
         self._regions: dict[tuple[object, ...], int] = {}
         self._layouts: dict[tuple[object, ...], set[str]] = {}
@@ -299,14 +308,28 @@ class _Found:
             stored = constant.stored()
             if not stored:
                 continue
-            main = stored[0] if len(stored) == 1 else max(stored, key=lambda tensor: tensor.size)
+            main, others = stored[0], frozenset[tuple[object, ...]]()
+            if len(stored) > 1:  # of a weight and its mask, or the places of its elements, the weight
+                main = max(stored, key=lambda tensor: (tensor.size, tensor.is_float))
+                others = frozenset(tensor.place for tensor in stored if _is_weight(tensor) and tensor is not main)
+            if len(stored) > 1 and self._is_formula(constant, stored):
+                continue
             region = _region(constant, main)
             self._layouts.setdefault(main.place, set()).add(use.layout)
-            if (main.place, region) in self._seen:
+            if (main.place, region, others) in self._seen:
                 continue
-            self._seen.add((main.place, region))
+            self._seen.add((main.place, region, others))
             self._regions[main.place] = self._regions.get(main.place, 0) + 1
             self.weights.append((node, index, constant, use, main, region[0].start if region else None))
+
+    def _is_formula(self, constant: Constant, stored: list[StoredTensor]) -> bool:
+        """Whether a table is computed from far fewer numbers than it has, and follows a formula: nothing is hidden in it."""
+        if constant.size <= MAX_GROWTH * sum(tensor.size for tensor in stored):
+            return False
+        if constant.size > self._formulas:
+            return False
+        self._formulas -= constant.size
+        return is_computed(constant)
 
     def slots(self, elsewhere: set[int], downstream: Downstream) -> list[Slot]:
         """What was found, as slots.
@@ -331,6 +354,7 @@ class _Found:
                     bias=bias_name(node, index, self.flow),
                     layout=use.layout,
                     conditional=node.conditional,
+                    covered=_covered(constant, main),
                     replaceable=_root(node.inputs[index], self.flow) in self.flow.replaceable,
                     shared=id(main) in elsewhere or mixed or (part and start is None),
                     gain=partial(_gain, downstream, node, use.layout, constant),
@@ -339,6 +363,14 @@ class _Found:
                 )
             )
         return out
+
+
+def _covered(constant: Constant, main: StoredTensor) -> int:
+    """Elements for which a constant counts: as many as are stored, where it has far more."""
+    stored = constant.stored()
+    if len(stored) > 1 and constant.size > MAX_GROWTH * sum(tensor.size for tensor in stored):
+        return main.size
+    return constant.size
 
 
 def scaled(array: Array, gain: Gains | None) -> Array:

@@ -360,7 +360,8 @@ def weights_of(
             continue
         if constant.size < (min_elements if use.decode is None else 1) or (len(constant.shape) < 2 and not use.decode):
             continue
-        if use.layout in ("gather", "einsum", *AS_TABLE) and constants.status(node.result) is not None:
+        made = constants.status(node.result)
+        if made is not None and (made is not Constants.UNREADABLE or use.layout in ("gather", "einsum", *AS_TABLE)):
             return  # a step on the way to a weight
         if use.layout in AS_TABLE and not _is_table(constant):
             continue

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PACKED_BITS", "SMALL_FLOATS", "decode_small", "unpack"]
+__all__ = ["PACKED_BITS", "SMALL_FLOATS", "decode_small", "round_small", "unpack"]
 
 Array = NDArray[Any]
 
@@ -47,6 +47,31 @@ def _table(name: str) -> Array:
     if kind == "fnuz":
         both[half] = np.nan  # the code of a negative zero
     return both.astype(np.float32)
+
+
+def round_small(values: Array, name: str, saturate: bool) -> Array:
+    """Numbers as reading them back gives after they were stored as a small float, as float32; ties go to even codes.
+
+    Args:
+        saturate: Whether what is too large becomes the largest number, not an infinity or NaN. Four bits have neither.
+    """
+    exponent_bits, mantissa_bits, _, kind = SMALL_FLOATS[name]
+    positive = _table(name)[: 2 ** (exponent_bits + mantissa_bits)].astype(np.float64)
+    grid = positive[np.isfinite(positive)]
+    beyond = 2 * grid[-1] - grid[-2]
+    middles = (grid + np.append(grid[1:], beyond)) / 2
+    size = np.abs(values.astype(np.float64))
+    code = np.searchsorted(middles, size)
+    code += (code < middles.size) & (code % 2 == 1) & (middles[np.minimum(code, middles.size - 1)] == size)
+    too_large = code >= grid.size
+    out = grid[np.minimum(code, grid.size - 1)]
+    if kind != "finite":
+        infinite = np.isinf(size) if kind == "fnuz" else np.zeros(size.shape, bool)
+        out = np.where(infinite if saturate else too_large, np.inf if kind == "ieee" else np.nan, out)
+    signed = np.where(np.isnan(size), np.nan, np.copysign(out, values))
+    if kind == "fnuz":
+        signed = signed + 0.0  # it has no negative zero
+    return signed.astype(np.float32)
 
 
 def decode_small(codes: Array, name: str) -> Array:

@@ -13,7 +13,7 @@ from onnx import TensorProto
 
 from onnxnnw.errors import UnreadableNetwork
 from onnxnnw.network_file import wire
-from onnxnnw.network_file.formats import PACKED_BITS, SMALL_FLOATS, decode_small, unpack
+from onnxnnw.network_file.formats import PACKED_BITS, SMALL_FLOATS, decode_small, round_small, unpack
 
 __all__ = [
     "Array",
@@ -53,6 +53,7 @@ _NUMPY |= {
     if name not in PACKED_BITS and name in TensorProto.DataType.keys()  # noqa: SIM118 - no dict: an enum's wrapper
 }
 _FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+_ROUNDED = SMALL_FLOATS.keys() - {"FLOAT8E8M0"}
 _VALUE_FIELDS = {
     "float_data": {"FLOAT", "COMPLEX64"},
     "double_data": {"DOUBLE", "COMPLEX128"},
@@ -247,9 +248,15 @@ def round_to(values: Array, type_name: str) -> Array:
     return _decode(np.frombuffer(_encode(values, data_type), _NUMPY[data_type]), data_type)
 
 
-def convert(values: Array, data_type: int) -> Array | None:
-    """What ONNX's Cast to an element type gives, as numbers; None for types that are not read."""
+def convert(values: Array, data_type: int, saturate: bool = True) -> Array | None:
+    """What ONNX's Cast to an element type gives, as numbers; None for types that are not read.
+
+    Args:
+        saturate: Whether what is too large for eight bits of floating point becomes the largest number.
+    """
     with np.errstate(all="ignore"):
+        if _NAMES.get(data_type, "") in _ROUNDED:
+            return round_small(values, _NAMES[data_type], saturate)
         if data_type in _FLOATS:
             return _decode(np.frombuffer(_encode(values, data_type), _NUMPY[data_type]), data_type).reshape(
                 values.shape
