@@ -28,8 +28,9 @@ from onnxnnw.standard.tables import find_robustness, printed_robustness
 from onnxnnw.tasks.base import Samples, find_task
 from onnxnnw.training.insertion import Training, train_marked
 from onnxnnw.training.networks import find_network, measure
+from onnxnnw.verification.named_records import named_record
 from onnxnnw.verification.verdict import Verdict
-from onnxnnw.verification.verify import named_record, verify
+from onnxnnw.verification.verify import verify
 
 ON_THE_GRAPH = ("gaussian-noise", "quantization", "magnitude-pruning")
 FINE_TUNING = tuple(int(epochs) for epochs in MODIFICATIONS["fine-tuning"].values)

@@ -23,8 +23,9 @@ from onnxnnw.standard.grids import MODIFICATIONS, Strength
 from onnxnnw.standard.tables import printed_robustness
 from onnxnnw.tasks.base import Samples, find_task
 from onnxnnw.training.networks import measure
+from onnxnnw.verification.named_records import NamedRecord, named_record
 from onnxnnw.verification.verdict import Verdict
-from onnxnnw.verification.verify import NamedRecord, named_record, verify
+from onnxnnw.verification.verify import verify
 
 # (heading, modification, whose strengths of the standard's), and random pruning, for which the standard prints none
 SECTIONS = (

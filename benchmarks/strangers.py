@@ -17,7 +17,8 @@ from benchmarks.tables import Report, corpus_options, progress
 from onnxnnw.enrolment.enrol import fingerprint
 from onnxnnw.errors import CannotLook, CapacityError
 from onnxnnw.records.key import Key
-from onnxnnw.verification.verify import NamedRecord, named_record, verify
+from onnxnnw.verification.named_records import NamedRecord, named_record
+from onnxnnw.verification.verify import verify
 
 __all__ = ["DECISIONS", "Pair", "enrol", "main", "pairs"]
 

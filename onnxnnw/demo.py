@@ -14,8 +14,9 @@ from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import UnsupportedNetwork, UsageError
 from onnxnnw.modifications.base import Modification, apply, find_modification
 from onnxnnw.runtime import Runtime, open_runtime
+from onnxnnw.verification.named_records import named_record
 from onnxnnw.verification.verdict import Verdict
-from onnxnnw.verification.verify import named_record, verify
+from onnxnnw.verification.verify import verify
 
 __all__ = ["DemoRow", "run_demo", "shipped_network"]
 

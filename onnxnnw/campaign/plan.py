@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from onnxnnw.campaign.enrolling import Fingerprint, WrongKeys
-from onnxnnw.campaign.examining import Asked, Change, Measure, Retrieve, Search, Verify
-from onnxnnw.campaign.figures_of_nct import Scaling, Sharing
 from onnxnnw.campaign.settings import Campaign, Evaluated, Fingerprints, Marks
 from onnxnnw.campaign.step import Step
-from onnxnnw.campaign.subjects import Mark, Point, Subjects
-from onnxnnw.campaign.trajectories import Schedule
+from onnxnnw.campaign.steps.enrolling import Fingerprint, WrongKeys
+from onnxnnw.campaign.steps.examining import Asked, Change, Measure, Retrieve, Search, Verify
+from onnxnnw.campaign.steps.figures_of_nct import Scaling, Sharing
+from onnxnnw.campaign.steps.subjects import Mark, Point, Subjects
+from onnxnnw.campaign.steps.trajectories import Schedule
 from onnxnnw.campaign.trial import Found, Plan, Trial
 from onnxnnw.recipes import find_precision, usual_precision
 from onnxnnw.standard.grids import ROLES

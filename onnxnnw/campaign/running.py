@@ -9,20 +9,20 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from onnxnnw.campaign.cache import Cache, DamagedEntry, Entry
 from onnxnnw.campaign.estimate import Rates
-from onnxnnw.campaign.evaluated_network import identity_of
 from onnxnnw.campaign.plan import planned
+from onnxnnw.campaign.progress import Progress, Silent
 from onnxnnw.campaign.results import continued, refuse_foreign, write_results
 from onnxnnw.campaign.settings import Campaign
 from onnxnnw.campaign.step import Step
+from onnxnnw.campaign.steps.evaluated_network import identity_of
 from onnxnnw.campaign.trial import Plan
 from onnxnnw.campaign.workers import Workers, here
 from onnxnnw.errors import CannotLook, MissingData, TraceabilityError
 
-__all__ = ["Progress", "Ran", "Silent", "evaluate", "run"]
+__all__ = ["Ran", "evaluate", "run"]
 
 _DEATHS = ("KilledWorker", "FutureCancelledError", "CancelledError")
 
@@ -31,39 +31,6 @@ ATTEMPTS = 3
 
 SUSPECTED = ATTEMPTS - 1
 """After so many a step is tried alone: the innocent beside it are not blamed for a third death."""
-
-
-class Progress(Protocol):
-    """Whoever shows a campaign: told what begins, what is done, and how much is left."""
-
-    def begin(self, steps: int, done: int, seconds_left: float) -> None:
-        """How many steps there are, and how many of them were done before."""
-
-    def started(self, step: Step) -> None:
-        """A worker has it."""
-
-    def finished(self, step: Step, seconds: float, seconds_left: float) -> None:
-        """It is done."""
-
-    def failed(self, step: Step, reason: str) -> None:
-        """It cannot be done."""
-
-    def noticed(self, sentence: str) -> None:
-        """Something that people should know of."""
-
-
-class Silent:
-    """Shows nothing."""
-
-    def begin(self, steps: int, done: int, seconds_left: float) -> None: ...
-
-    def started(self, step: Step) -> None: ...
-
-    def finished(self, step: Step, seconds: float, seconds_left: float) -> None: ...
-
-    def failed(self, step: Step, reason: str) -> None: ...
-
-    def noticed(self, sentence: str) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -134,8 +134,8 @@ def _workers(jobs: int, cluster: str | None) -> Any:
 def _tell(campaign: "Campaign", data: Path | None, cache: Path, jobs: int, as_json: bool) -> None:
     from onnxnnw.campaign.cache import Cache
     from onnxnnw.campaign.estimate import estimate
-    from onnxnnw.campaign.evaluated_network import identity_of
     from onnxnnw.campaign.plan import planned
+    from onnxnnw.campaign.steps.evaluated_network import identity_of
 
     found = estimate(planned(campaign, "" if data is None else identity_of(data)), Cache(cache))
     if as_json:

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from onnxnnw.constants.arrays import Constant, Literal, Reshaped, Transposed
+from onnxnnw.constants.arrays import Constant, Literal
 from onnxnnw.constants.decoding import Cast, Elementwise, Reduced
 from onnxnnw.constants.elementwise import OPERATORS, function_of
 from onnxnnw.constants.evaluated import Evaluated, Product
+from onnxnnw.constants.moved import Reshaped, Transposed
 from onnxnnw.constants.rulebook import MAX_PARTS, axis_of, element_type, integers_of, number_of, real, rule
 from onnxnnw.flow.nodes import Node
 from onnxnnw.network_file.stored import Array, convert

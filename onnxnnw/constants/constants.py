@@ -6,8 +6,9 @@ from typing import ClassVar
 import numpy as np
 from onnx import TensorProto
 
-from onnxnnw.constants.arrays import Constant, Positions, Reshaped, Scattered, Stored, Transposed
+from onnxnnw.constants.arrays import Constant, Positions, Scattered, Stored
 from onnxnnw.constants.decoding import Dequantized
+from onnxnnw.constants.moved import Reshaped, Transposed
 from onnxnnw.constants.rules import MAX_GROWTH, SMALL, apply_rule
 from onnxnnw.flow.nodes import ABSENT, Flow, Node
 from onnxnnw.network_file.stored import Array, possible

@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onnxnnw.constants.arrays import Constant, Reshaped, Transposed
+from onnxnnw.constants.arrays import Constant
+from onnxnnw.constants.moved import Reshaped, Transposed
 
 __all__ = ["Contraction", "contraction_of"]
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from onnxnnw.constants.arrays import Constant, Positions, Reshaped, broadcast
+from onnxnnw.constants.arrays import Constant, Positions
 from onnxnnw.constants.evaluated import Whole
+from onnxnnw.constants.moved import Reshaped, broadcast
 from onnxnnw.network_file.formats import unpack
 from onnxnnw.network_file.stored import Array, StoredTensor, convert
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxnnw.constants.arrays import Constant, Positions, broadcast
+from onnxnnw.constants.arrays import Constant, Positions
+from onnxnnw.constants.moved import broadcast
 from onnxnnw.network_file.stored import Array
 
 __all__ = ["Chosen", "Evaluated", "Padded", "Product", "Ramp", "Whole"]

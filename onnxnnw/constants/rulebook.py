@@ -6,20 +6,10 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from onnxnnw.constants.arrays import (
-    Constant,
-    Expanded,
-    Gathered,
-    Joined,
-    Literal,
-    Reshaped,
-    Scattered,
-    Sliced,
-    Stored,
-    Transposed,
-)
+from onnxnnw.constants.arrays import Constant, Literal, Scattered, Stored
 from onnxnnw.constants.decoding import Cast, Dequantized
 from onnxnnw.constants.evaluated import Chosen
+from onnxnnw.constants.moved import Expanded, Gathered, Joined, Reshaped, Sliced, Transposed
 from onnxnnw.flow.nodes import Node
 
 __all__ = ["MAX_GROWTH", "MAX_PARTS", "SMALL", "axis_of", "element_type", "find_rule", "integers_of", "number_of",

@@ -5,14 +5,14 @@ A tool that leaves a constant subgraph behind is undone by the rules of its oper
 
 from typing import Any
 
-from onnxnnw.constants import arithmetic_rules, quantisation_rules, structure_rules
+from onnxnnw.constants import arithmetic_rules, place_rules, quantisation_rules, structure_rules
 from onnxnnw.constants.arrays import Constant
 from onnxnnw.constants.rulebook import MAX_GROWTH, SMALL, find_rule
 from onnxnnw.flow.nodes import Node
 
 __all__ = ["MAX_GROWTH", "SMALL", "apply_rule"]
 
-_ROOMS = (arithmetic_rules, quantisation_rules, structure_rules)
+_MODULES = (arithmetic_rules, place_rules, quantisation_rules, structure_rules)
 """Where rules stand; each registers its own."""
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +9,10 @@ from numpy.typing import NDArray
 from onnxnnw.accounting.account import Account
 from onnxnnw.enrolment.copies import Copy, why_alone
 from onnxnnw.enrolment.measure_slots import Surveyed, survey
+from onnxnnw.enrolment.own_weights import OwnWeights
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import CapacityError, UnsupportedNetwork, UsageError
-from onnxnnw.graph import Slot, SlotView
+from onnxnnw.graph import SlotView
 from onnxnnw.matching.parameter_reads import kept_parameters
 from onnxnnw.methods import nct
 from onnxnnw.network_file.patch import Edit
@@ -200,7 +200,7 @@ class _Draft:
 
     def fingerprint(self) -> Record:
         plan = self._plan(())
-        own = _Own(self.view.slots, [one.gains for one in self.measured])
+        own = OwnWeights(self.view.slots, [one.gains for one in self.measured])
         raw, corrected, gauged = nct.read_with_controls(self.record, plan, own)
         self.arrays |= {
             "values": raw.astype("<f8"),
@@ -270,29 +270,6 @@ class _Draft:
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise UnsupportedNetwork(f"the network holds weights that are not finite numbers ({name})")
         return replace(record, arrays=arrays)
-
-
-@dataclass(frozen=True)
-class _Own:
-    """The network's own slots as ``methods.base.Weights``."""
-
-    slots: Sequence[Slot]
-    rows: Sequence[NDArray[np.float64]]
-
-    def has(self, slot: int) -> bool:
-        return True
-
-    def values(self, slot: int, positions: NDArray[np.int64]) -> NDArray[np.float64]:
-        return self.slots[slot].values(positions)
-
-    def array(self, slot: int) -> NDArray[Any]:
-        return self.slots[slot].array()
-
-    def gains(self, slot: int) -> NDArray[np.float64]:
-        return self.rows[slot]
-
-    def share(self, slots: Sequence[int]) -> float:
-        return sum(self.slots[s].size for s in slots) / sum(slot.size for slot in self.slots)
 
 
 def _refuse_strange(keep: Sequence[Record], entries: Sequence[SlotEntry], copies: Sequence[Copy]) -> None:

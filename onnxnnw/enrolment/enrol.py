@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from onnxnnw.accounting.account import Account, account_of
+from onnxnnw.accounting.account import Account
+from onnxnnw.accounting.classing import account_of
 from onnxnnw.enrolment.copies import said_of, without_copies
 from onnxnnw.enrolment.draft import (
     DEFAULT_POSITIONS,

@@ -4,7 +4,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from onnxnnw.accounting.account import Account, account_of
+from onnxnnw.accounting.account import Account
+from onnxnnw.accounting.classing import account_of
 from onnxnnw.graph import Slot, find_slots
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.positions import ANCHORS

@@ -14,6 +14,7 @@ from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, SparseTen
 
 from onnxnnw.errors import UnreadableNetwork
 from onnxnnw.flow.handing import hand_on
+from onnxnnw.flow.literals import ATTRIBUTE_TYPES, LITERALS
 from onnxnnw.flow.nodes import ABSENT, UNREAD, Body, Flow, Node
 from onnxnnw.network_file.file import Network
 from onnxnnw.network_file.stored import StoredTensor
@@ -293,14 +294,14 @@ class _Tracer:
         if len(given) > 1:
             raise UnreadableNetwork(f"the Constant {name[:80]!r} has two values; readers would disagree")
         kind, attribute = next(iter(given.items())) if given else ("", AttributeProto())
-        if attribute.type and attribute.type != _TYPES.get(kind, attribute.type):
+        if attribute.type and attribute.type != ATTRIBUTE_TYPES.get(kind, attribute.type):
             raise UnreadableNetwork(
                 f"the type of the Constant {name[:80]!r} contradicts its value; readers would disagree"
             )
         if kind == "value" and attribute.HasField("t"):
             self.stored(value, attribute.t, scope)
-        elif kind in _LITERALS:
-            source, many, data_type, dtype = _LITERALS[kind]
+        elif kind in LITERALS:
+            source, many, data_type, dtype = LITERALS[kind]
             content = getattr(attribute, source)
             values = np.array(content if many else [content], dtype)
             shape = (len(values),) if many else ()
@@ -314,24 +315,6 @@ class _Tracer:
         name = self.flow.names[value]
         values, indices = (self.network.tensor(part, name) for part in (proto.values, proto.indices))
         self.flow.sparse[value] = values, indices, tuple(proto.dims)
-
-
-_TYPES = {
-    "value": AttributeProto.TENSOR,
-    "sparse_value": AttributeProto.SPARSE_TENSOR,
-    "value_float": AttributeProto.FLOAT,
-    "value_floats": AttributeProto.FLOATS,
-    "value_int": AttributeProto.INT,
-    "value_ints": AttributeProto.INTS,
-    "value_string": AttributeProto.STRING,
-    "value_strings": AttributeProto.STRINGS,
-}
-_LITERALS = {
-    "value_float": ("f", False, TensorProto.FLOAT, "<f4"),
-    "value_floats": ("floats", True, TensorProto.FLOAT, "<f4"),
-    "value_int": ("i", False, TensorProto.INT64, "<i8"),
-    "value_ints": ("ints", True, TensorProto.INT64, "<i8"),
-}
 
 
 def _named_like_operators(functions: Iterable[tuple[str, str, str]]) -> frozenset[tuple[str, str]]:

@@ -1,7 +1,8 @@
 """An ONNX file as weights: read on demand, named by use, changed by the byte."""
 
 from onnxnnw.graph.digest import Digests, network_digest, network_digests
-from onnxnnw.graph.slots import Slot, SlotView, find_slots
+from onnxnnw.graph.slot import Slot
+from onnxnnw.graph.slots import SlotView, find_slots
 
 __all__ = [
     "Digests",

@@ -8,7 +8,7 @@ import numpy as np
 from onnxnnw.constants.arrays import Constant, Literal, Positions
 from onnxnnw.constants.decoding import Elementwise
 from onnxnnw.flow.nodes import Node
-from onnxnnw.graph.slots import Slot
+from onnxnnw.graph.slot import Slot
 from onnxnnw.network_file.stored import Array
 
 __all__ = ["Geometry", "LinearMap", "Product", "geometry_of", "is_pointwise", "same_kernel", "times"]

@@ -5,186 +5,33 @@ use. Weights of dead nodes are no slots at all.
 """
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from onnxnnw.constants.arrays import Constant, Diagonal, Gathered, Positions, Reshaped, Sliced
+from onnxnnw.constants.arrays import Constant
 from onnxnnw.constants.constants import Constants
+from onnxnnw.constants.moved import Gathered, Sliced
 from onnxnnw.constants.rulebook import MAX_GROWTH
 from onnxnnw.flow.nodes import ABSENT, Flow, Node
 from onnxnnw.flow.tracing import trace_flow
 from onnxnnw.graph.computed_tables import is_computed
 from onnxnnw.graph.downstream import Downstream
 from onnxnnw.graph.live import Live, live_nodes
-from onnxnnw.graph.uses import AS_TABLE, MIN_ELEMENTS, Use, bias_name, unblocked, weights_of
+from onnxnnw.graph.slot import Gains, Slot
+from onnxnnw.graph.uses import AS_TABLE, MIN_ELEMENTS, Use, bias_name, weights_of
 from onnxnnw.network_file.file import Network
-from onnxnnw.network_file.stored import Array, StoredTensor, byte_length
+from onnxnnw.network_file.stored import StoredTensor, byte_length
 
-__all__ = ["MIN_ELEMENTS", "Slot", "SlotView", "find_slots", "scaled"]
+__all__ = ["MIN_ELEMENTS", "SlotView", "find_slots"]
 
 _FORMULAS_TOGETHER = 2**22
 """Elements of tables that are held against a formula while a network is opened."""
-
-Gains = NDArray[np.float64]
-
-
-_STACKS = ("matmul", "rnn", "rows", "gemm", "gemm_left", "einsum", "experts", "query")
-"""Layouts of which more than two dimensions are a stack of matrices."""
-
-
-def _nothing() -> None:
-    return None
-
-
-@dataclass(frozen=True, eq=False)
-class Slot:
-    """One use of a weight.
-
-    Attributes:
-        name: Name of the stored tensor at the root, scoped.
-        use: Operator and input, e.g. ``Conv.1``.
-        constant: The values in canonical layout.
-        tensor: The stored tensor at the root.
-        bias: Name of the bias that the same node adds; survives many tools that rename weights.
-        layout: How the operator reads it; ``gather`` rows are table entries.
-        conditional: The node may never run (it stands in a branch or loop).
-        replaceable: A caller may replace the weight at run time.
-        shared: A live node that is no weight consumer reads it too.
-        covered: Elements of the network's own slot that this one stands for: more than ``size`` where channels are padded, fewer
-            where it is computed from far fewer numbers.
-        gain: Finds what multiplies each out-row downstream; see ``row_gain``.
-        affine: Finds the same, what is added then, and the values that do so; see ``fold.Downstream.affine``.
-        blocked: The stored constant of a blocked convolution, which can be read in more than one way.
-    """
-
-    name: str
-    use: str
-    constant: Constant
-    tensor: StoredTensor
-    bias: str
-    layout: str
-    conditional: bool
-    replaceable: bool
-    shared: bool
-    covered: int = 0
-    gain: "Callable[[], Gains | None]" = field(default=_nothing, repr=False)
-    affine: "Callable[[], tuple[Gains, Gains, tuple[int, ...]] | None]" = field(default=_nothing, repr=False)
-    blocked: Constant | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "covered", self.covered or self.constant.size)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Canonical shape."""
-        return self.constant.shape
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return self.constant.size
-
-    @property
-    def rows(self) -> int:
-        """Number of out-rows."""
-        return self.size // self.row_size
-
-    @property
-    def row_size(self) -> int:
-        """Elements in one out-row: what one output value is computed from."""
-        if len(self.shape) > 2 and self.layout in _STACKS:
-            return self.shape[-1]
-        return self.size // max(1, self.shape[0])
-
-    @cached_property
-    def row_gain(self) -> Gains | None:
-        """What multiplies each out-row on the way to the next operator that is not linear; None where nothing does.
-
-        It follows the graph when it is first asked for; the fast path asks for marked slots only.
-        """
-        return self.gain()
-
-    @property
-    def transposed(self) -> bool:
-        """Whether the stored tensor holds the canonical layout with axes exchanged."""
-        return any(operation == "transposed" for operation in self.constant.operations())
-
-    @property
-    def read_only(self) -> str:
-        """Why the slot's values cannot be changed in place; empty where they can."""
-        if self.constant.locate(np.zeros(1, np.int64)) is None:
-            return f"{self.name[:80]!r} is computed from {self.tensor.type_name} values"
-        if self.constant.repeats:
-            return f"some values of {self.name[:80]!r} stand in several places"
-        return self.tensor.read_only
-
-    def values(self, positions: Positions) -> Array:
-        """The values at flat canonical positions, as float64."""
-        return self.constant.take(positions).astype(np.float64)
-
-    def array(self) -> Array:
-        """All values as (rows, row_size) float32 (float64 where the network stores float64)."""
-        values = self.constant.array()
-        if values.dtype != np.float64:
-            values = values.astype(np.float32, copy=False)
-        return values.reshape(self.rows, self.row_size)
-
-    def folded(self) -> Array:
-        """``array`` times ``row_gain``: what a file holds after everything that multiplies out-rows was folded in."""
-        return scaled(self.array(), self.row_gain)
-
-    def chosen(self, rows: Positions | None, columns: Positions | None = None) -> "Slot":
-        """Some rows and columns in some order as a slot of their own; None chooses all."""
-        part: Constant = Reshaped(self.constant, (self.rows, self.row_size))
-        part = part if rows is None else Gathered(part, 0, rows)
-        part = part if columns is None else Gathered(part, 1, columns)
-        return replace(
-            self,
-            constant=part,
-            covered=part.size,
-            gain=lambda: self.row_gain if rows is None else _of_rows(self.row_gain, rows),
-            affine=_nothing,
-            blocked=None,
-        )
-
-    def on_diagonal(self, groups: int) -> "Slot":
-        """A grouped convolution that was made dense: the blocks that are not zero.
-
-        It stands for all of the dense one where everything else is zero.
-        """
-        whole = Reshaped(self.constant, (self.rows, self.row_size))
-        part = Diagonal(whole, groups)
-        elsewhere = np.count_nonzero(whole.array()) - np.count_nonzero(part.array())
-        covered = self.covered if elsewhere == 0 else part.size
-        return replace(self, constant=part, covered=covered, affine=_nothing, blocked=None)
-
-    def in_blocks(self, block: int) -> "Slot | None":
-        """A blocked convolution read with this length of block, still padded; None where it cannot be."""
-        reading = None if self.blocked is None else unblocked(self.blocked, block)
-        return None if reading is None else replace(self, constant=reading, blocked=None)
-
-    def cropped(self, shape: tuple[int, ...]) -> "Slot":
-        """The same weight without its padding."""
-        zeros, ones = (0,) * len(shape), (1,) * len(shape)
-        return replace(self, constant=Sliced(self.constant, zeros, ones, shape), covered=self.size)
-
-    def edits(self, positions: Positions, values: Array) -> tuple[StoredTensor, Positions, bytes]:
-        """What to write where: the stored tensor, flat stored positions, the encoded values.
-
-        Raises:
-            ValueError: The slot is read-only; see ``read_only``.
-        """
-        place = self.constant.locate(positions)
-        if place is None or self.read_only:
-            raise ValueError(self.read_only)
-        return place[0], place[1], place[0].encode(values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -373,15 +220,6 @@ def _covered(constant: Constant, main: StoredTensor) -> int:
     return constant.size
 
 
-def scaled(array: Array, gain: Gains | None) -> Array:
-    """(rows, row_size) values, each row times its gain; in the precision of the values."""
-    if gain is None:
-        return array
-    with np.errstate(all="ignore"):
-        out: Array = array * gain.astype(array.dtype)[:, None]
-    return out
-
-
 def _gain(downstream: Downstream, node: Node, layout: str, constant: Constant) -> Gains | None:
     return downstream.gains(node, layout, len(constant.shape), constant.shape[0])
 
@@ -390,10 +228,6 @@ def _affine(
     downstream: Downstream, node: Node, layout: str, constant: Constant
 ) -> tuple[Gains, Gains, tuple[int, ...]] | None:
     return downstream.affine(node, layout, len(constant.shape), constant.shape[0])
-
-
-def _of_rows(gain: Gains | None, rows: Positions) -> Gains | None:
-    return None if gain is None else gain[rows]
 
 
 class _Region(NamedTuple):

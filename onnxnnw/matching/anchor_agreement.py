@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.constants.arrays import Positions
-from onnxnnw.graph.slots import Slot, scaled
+from onnxnnw.graph.slot import Slot, scaled
 from onnxnnw.matching.row_scale import row_gains, row_magnitudes
 from onnxnnw.network_file.stored import Array
 

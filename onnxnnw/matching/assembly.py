@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.constants.arrays import Joined, Positions, Reshaped
-from onnxnnw.graph.slots import Slot
+from onnxnnw.constants.arrays import Positions
+from onnxnnw.constants.moved import Joined, Reshaped
+from onnxnnw.graph.slot import Slot
 from onnxnnw.matching.anchor_agreement import MIN_ANCHORS, Wanted, agreement
 from onnxnnw.matching.readings import MAX_PARTS, gate_orders, gates_of
 

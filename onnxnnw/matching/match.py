@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.graph.slots import Slot
+from onnxnnw.graph.slot import Slot
 from onnxnnw.matching.anchor_agreement import STORED, TRANSPOSED, Anchors, Content, Wanted, agreement
 from onnxnnw.matching.assembly import assembled
 from onnxnnw.matching.readings import Reading, Steps, gates_of, readings_of

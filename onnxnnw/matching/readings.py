@@ -11,8 +11,8 @@ from itertools import permutations
 import numpy as np
 
 from onnxnnw.constants.arrays import Positions
-from onnxnnw.graph.slots import Slot
-from onnxnnw.graph.uses import NCHWC_BLOCKS
+from onnxnnw.graph.packed_operators import NCHWC_BLOCKS
+from onnxnnw.graph.slot import Slot
 from onnxnnw.matching.anchor_agreement import Wanted
 
 __all__ = ["MAX_PARTS", "Steps", "gate_orders", "gates_of", "readings_of"]

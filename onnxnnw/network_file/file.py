@@ -12,16 +12,8 @@ from onnx import TensorProto
 
 from onnxnnw.errors import FileChanged, UnreadableExternalData, UnreadableNetwork
 from onnxnnw.network_file import wire
-from onnxnnw.network_file.stored import (
-    MAX_DIMENSIONS,
-    Source,
-    StoredTensor,
-    byte_length,
-    holds,
-    identity_of,
-    inline_values,
-    possible,
-)
+from onnxnnw.network_file.source import Source, identity_of
+from onnxnnw.network_file.stored import MAX_DIMENSIONS, StoredTensor, byte_length, holds, inline_values, possible
 
 __all__ = ["Network", "open_network"]
 

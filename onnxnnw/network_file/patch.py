@@ -18,7 +18,8 @@ from onnxnnw.errors import UnsupportedNetwork, UsageError
 from onnxnnw.network_file import wire
 from onnxnnw.network_file.file import Network, open_network
 from onnxnnw.network_file.relocation import relocate
-from onnxnnw.network_file.stored import Array, Source, StoredTensor, identity_of
+from onnxnnw.network_file.source import Source, identity_of
+from onnxnnw.network_file.stored import Array, StoredTensor
 
 __all__ = [
     "Edit",

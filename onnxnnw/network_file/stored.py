@@ -1,10 +1,8 @@
 """A tensor as it is stored: name, type, shape and place; its elements are read on demand."""
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,19 +12,9 @@ from onnx import TensorProto
 from onnxnnw.errors import UnreadableNetwork
 from onnxnnw.network_file import wire
 from onnxnnw.network_file.formats import PACKED_BITS, SMALL_FLOATS, decode_small, round_small, unpack
+from onnxnnw.network_file.source import Source, will_need
 
-__all__ = [
-    "Array",
-    "Source",
-    "StoredTensor",
-    "byte_length",
-    "convert",
-    "holds",
-    "identity_of",
-    "inline_values",
-    "possible",
-    "round_to",
-]
+__all__ = ["Array", "StoredTensor", "byte_length", "convert", "holds", "inline_values", "possible", "round_to"]
 
 Array = NDArray[Any]
 
@@ -73,23 +61,6 @@ _READABLE = {
     for number, name in _NAMES.items()
     if (number in _NUMPY and not name.startswith("COMPLEX")) or name in PACKED_BITS
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A file that holds weights: the model itself or external data."""
-
-    path: Path
-    descriptor: int
-    size: int
-    identity: tuple[int, int, int, int]
-
-    def unchanged(self) -> bool:
-        """Whether size, modification time and inode are as they were when it was opened, and the path still leads here."""
-        try:
-            return identity_of(os.fstat(self.descriptor)) == self.identity == identity_of(self.path.stat())
-        except OSError:
-            return False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,7 +154,7 @@ class StoredTensor:
         descriptor = self.source.descriptor
         if len(places) > 1:
             for place, length in zip(places, lengths, strict=True):
-                _will_need(descriptor, place, length)
+                will_need(descriptor, place, length)
         raw = b"".join([wire.read_exactly(descriptor, n, place) for n, place in zip(lengths, places, strict=True)])
         shift = np.cumsum(counts) - counts - first  # from a stored position to its place among those that were read
         out = np.empty(flat.size, dtype)
@@ -229,12 +200,6 @@ class StoredTensor:
     def encode(self, values: Array) -> bytes:
         """Numbers as the bytes in which this tensor stores them, rounded to nearest even; overflow becomes infinity."""
         return _encode(values, self.data_type)
-
-
-def _will_need(descriptor: int, offset: int, length: int) -> None:
-    """Let the kernel fetch a piece while others are asked for: a cold file answers many questions at once."""
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_WILLNEED)
 
 
 def possible(shape: Sequence[int]) -> bool:
@@ -310,10 +275,6 @@ def byte_length(data_type: int, elements: int) -> int:
     if data_type in _NUMPY:
         return elements * np.dtype(_NUMPY[data_type]).itemsize
     return -1
-
-
-def identity_of(status: os.stat_result) -> tuple[int, int, int, int]:
-    return status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
 
 
 def holds(field_name: str, data_type: int) -> bool:

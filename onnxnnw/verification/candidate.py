@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.graph import SlotView
-from onnxnnw.graph.slots import Slot, scaled
+from onnxnnw.graph.slot import Slot, scaled
 from onnxnnw.matching.anchor_agreement import Wanted, agreement, agreements
 from onnxnnw.matching.match import Match
 from onnxnnw.matching.row_scale import row_gains, row_magnitudes

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.accounting.account import Account
-from onnxnnw.graph.slots import Slot
+from onnxnnw.graph.slot import Slot
 from onnxnnw.matching.match import Match
 from onnxnnw.matching.parameter_reads import ParameterReads
 from onnxnnw.methods.base import Reads

@@ -5,10 +5,10 @@ from functools import cache
 
 import pytest
 
-from onnxnnw.campaign.evaluated_network import identity_of
 from onnxnnw.campaign.plan import planned
 from onnxnnw.campaign.settings import Campaign, load_campaign, preset, preset_names
-from onnxnnw.campaign.trajectories import Train
+from onnxnnw.campaign.steps.evaluated_network import identity_of
+from onnxnnw.campaign.steps.trajectories import Train
 from onnxnnw.campaign.trial import Plan
 from onnxnnw.errors import UsageError
 from onnxnnw.standard import grids

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from onnxnnw.campaign import evaluate, load_campaign, plan, preset, results
-from onnxnnw.campaign.examining import Change
 from onnxnnw.campaign.plan import planned
 from onnxnnw.campaign.results import continued, refuse_foreign, write_results
 from onnxnnw.campaign.running import Ran
 from onnxnnw.campaign.step import Place
-from onnxnnw.campaign.subjects import Subjects
+from onnxnnw.campaign.steps.examining import Change
+from onnxnnw.campaign.steps.subjects import Subjects
 from onnxnnw.cli import main
 from onnxnnw.errors import UsageError
 from onnxnnw.recipes import Precision

@@ -14,7 +14,8 @@ from onnxnnw.enrolment.enrol import fingerprint
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.records.key import Key
 from onnxnnw.records.record_file import load_record
-from onnxnnw.verification.verify import _not_proven, verify
+from onnxnnw.verification.evidence import _not_proven
+from onnxnnw.verification.verify import verify
 from tests.support.networks import dense, save
 
 DROP_CAPABILITIES = """

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from onnxnnw.accounting.account import account_of
+from onnxnnw.accounting.classing import account_of
 from onnxnnw.constants.contraction import contraction_of
 from onnxnnw.graph import find_slots
 from onnxnnw.network_file.file import open_network

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
-from onnxnnw.accounting.account import account_of
+from onnxnnw.accounting.classing import account_of
 from onnxnnw.graph import Slot, SlotView, find_slots
 from onnxnnw.network_file.file import open_network
 from tests.support.networks import model_of, save, tensor, weight

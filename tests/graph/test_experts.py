@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper
 
-from onnxnnw.accounting.account import Account, account_of
+from onnxnnw.accounting.account import Account
+from onnxnnw.accounting.classing import account_of
 from onnxnnw.graph import SlotView, find_slots
 from onnxnnw.network_file.file import open_network
 from tests.support.networks import model_of, save, tensor

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from onnxnnw.accounting.account import account_of
+from onnxnnw.accounting.classing import account_of
 from onnxnnw.accounting.roles import MAX_STRUCTURAL
 from onnxnnw.cli.entry import main
 from onnxnnw.enrolment.enrol import embed, fingerprint

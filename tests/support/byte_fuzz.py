@@ -28,7 +28,8 @@ from onnxnnw.graph import find_slots
 from onnxnnw.network_file.file import Network, open_network
 from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record
-from onnxnnw.verification.verify import named_record, verify
+from onnxnnw.verification.named_records import named_record
+from onnxnnw.verification.verify import verify
 from tests.support.networks import convolutional, dense, model_of, save, subgraph, tensor, weight
 
 SECONDS_PER_CASE = 20

@@ -17,8 +17,9 @@ from onnxnnw.records.record import Record
 from onnxnnw.records.record_file import load_record, save_record
 from onnxnnw.statistics import required_reads
 from onnxnnw.verification import verify as verification
+from onnxnnw.verification.named_records import named_record
 from onnxnnw.verification.verdict import Verdict
-from onnxnnw.verification.verify import named_record, search, verify
+from onnxnnw.verification.verify import search, verify
 from tests.support import calibration_networks as networks
 
 

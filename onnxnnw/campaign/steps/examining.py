@@ -10,12 +10,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
-from onnxnnw.campaign.evaluated_network import Bench
 from onnxnnw.campaign.step import NETWORK, RECORD, Outcome, Place, Step, Work
-from onnxnnw.campaign.trajectories import Settings
+from onnxnnw.campaign.steps.evaluated_network import Bench
+from onnxnnw.campaign.steps.trajectories import Settings
 from onnxnnw.modifications.base import Modification, apply, find_modification
+from onnxnnw.verification.named_records import named_record
 from onnxnnw.verification.verdict import Verdict
-from onnxnnw.verification.verify import examine, named_record, search, verify
+from onnxnnw.verification.verify import examine, search, verify
 
 __all__ = ["Asked", "Change", "Measure", "Retrieve", "Search", "Verify", "said"]
 

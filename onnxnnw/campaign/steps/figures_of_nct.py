@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.campaign.evaluated_network import Bench
 from onnxnnw.campaign.step import NETWORK, Outcome, Place, Step, Work, key_of
+from onnxnnw.campaign.steps.evaluated_network import Bench
 from onnxnnw.enrolment.draft import Writing, draft_watermark
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import CapacityError

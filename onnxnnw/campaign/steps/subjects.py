@@ -6,12 +6,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from onnxnnw.campaign.enrolling import Embed
-from onnxnnw.campaign.evaluated_network import Bench, GeneratedImages, identity_of
-from onnxnnw.campaign.examining import Asked, Change
 from onnxnnw.campaign.settings import Campaign, Evaluated, Fingerprints, Marks, Value
 from onnxnnw.campaign.step import Step
-from onnxnnw.campaign.trajectories import Insert, Moment, Schedule, Settings, Template, Train, inserted_as
+from onnxnnw.campaign.steps.enrolling import Embed
+from onnxnnw.campaign.steps.evaluated_network import Bench, GeneratedImages, identity_of
+from onnxnnw.campaign.steps.examining import Asked, Change
+from onnxnnw.campaign.steps.trajectories import Insert, Moment, Schedule, Settings, Template, Train, inserted_as
 from onnxnnw.errors import UnknownName, UsageError
 from onnxnnw.methods.base import insertion_names, method_names
 from onnxnnw.modifications.base import find_modification

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from onnxnnw.campaign.evaluated_network import Bench
 from onnxnnw.campaign.step import NETWORK, RECORD, Outcome, Place, Step, Work, key_of
-from onnxnnw.campaign.trajectories import Settings, inserted_as
+from onnxnnw.campaign.steps.evaluated_network import Bench
+from onnxnnw.campaign.steps.trajectories import Settings, inserted_as
 from onnxnnw.enrolment.draft import Writing, draft_watermark
 from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.enrolment.owner import Owner

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from onnxnnw.campaign.environment import Memory
-from onnxnnw.campaign.evaluated_network import Bench
 from onnxnnw.campaign.step import NETWORK, RECORD, Outcome, Place, Step, Work, key_of
+from onnxnnw.campaign.steps.evaluated_network import Bench
 from onnxnnw.errors import UnknownName, UsageError
 from onnxnnw.network_file.patch import atomic_copy
 from onnxnnw.parameters import type_name

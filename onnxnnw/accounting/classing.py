@@ -1,0 +1,347 @@
+"""Class everything that is stored in a network; see the account for what the classes are."""
+
+import numpy as np
+
+from onnxnnw.accounting.account import KINDS, Account, Entry, Parameter
+from onnxnnw.accounting.amounts import all_bytes, bytes_of, bytes_of_attribute, named
+from onnxnnw.accounting.given import inputs_given_as_weights
+from onnxnnw.accounting.roles import MAX_STRUCTURAL, MAX_TEXT, Role, role_of
+from onnxnnw.constants.constants import Constant, Stored
+from onnxnnw.constants.moved import slices_of
+from onnxnnw.flow.nodes import ABSENT, Node
+from onnxnnw.flow.tracing import key_of
+from onnxnnw.flow.unread import stored_in_functions
+from onnxnnw.graph.computed_tables import is_computed
+from onnxnnw.graph.slot import Slot
+from onnxnnw.graph.slots import SlotView
+from onnxnnw.network_file.file import Network
+from onnxnnw.network_file.stored import StoredTensor
+
+__all__ = ["account_of"]
+
+_COMPILED = frozenset(("EPContext", "Snpe"))
+
+
+_ADVICE = "; verify the file before it is compiled for the device"
+
+
+_MAX_SLICES = 1024
+
+
+_SHAPE_ONLY = frozenset((("Shape", 0), ("Size", 0), ("EyeLike", 0), ("CastLike", 1)))
+
+
+_WITH_TENSORS = frozenset(("ConstantOfShape",))
+
+
+_BEFORE_BIAS = {"MoE": 1, "QMoE": 2}
+"""How far before the biases of experts their weights stand."""
+
+
+_RECURRENT = frozenset(("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"))
+
+
+_VOCABULARIES = frozenset(
+    (
+        ("LabelEncoder", "keys_strings"),
+        ("LabelEncoder", "classes_strings"),
+        ("CategoryMapper", "cats_strings"),
+        ("OneHotEncoder", "cats_strings"),
+        ("StringNormalizer", "stopwords"),
+        ("TfIdfVectorizer", "pool_strings"),
+        ("DictVectorizer", "string_vocabulary"),
+        ("ZipMap", "classlabels_strings"),
+        ("LinearClassifier", "classlabels_strings"),
+        ("SVMClassifier", "classlabels_strings"),
+        ("TreeEnsembleClassifier", "classlabels_strings"),
+    )
+)
+
+_LARGE_NODE = 512
+"""Bytes of a node up to which its attributes are taken for what they are: axes, paddings, names of activations."""
+
+
+def account_of(network: Network, view: SlotView) -> Account:
+    """Class everything that is stored in a network.
+
+    Raises:
+        UnreadableNetwork: An attribute's tensor contradicts itself.
+    """
+    return _Accountant(network, view).account()
+
+
+_MAX_ENTRIES = 10_000
+
+
+_Place = tuple[object, ...]
+
+
+class _Accountant:
+    def __init__(self, network: Network, view: SlotView) -> None:
+        self.network, self.view, self.flow = network, view, view.flow
+        self.amounts = dict.fromkeys(KINDS, 0)
+        self.entries: list[Entry] = []
+        self.parameters: list[Parameter] = []
+        self.done: set[int] = set()  # ids of stored tensors that are classed
+        self.live = set(map(id, view.live)) if view.live is not view.possible else None
+        self.channels: set[int] = set()
+        self.opaque_done: set[int] = set()
+        self.partial: dict[int, tuple[StoredTensor, int]] = {}
+        self.of_tensor: dict[int, list[Slot]] = {}
+        for slot in (*view.slots, *view.doubtful):
+            self.of_tensor.setdefault(id(slot.tensor), []).append(slot)
+
+    def account(self) -> Account:
+        for slots, kind in ((self.view.slots, "weight"), (self.view.doubtful, "doubtful")):
+            for slot in slots:
+                self._slot(slot, kind)
+        for node, place, value in self.view.other_constants():
+            self._edge(node, place, value)
+        for tensor, used in self.partial.values():
+            if id(tensor) not in self.done:
+                self.done.add(id(tensor))
+                rest = bytes_of(tensor, tensor.size - used)
+                self._add("not understood", tensor.name, "", "only a part of it, or what was made of it, is read", rest)
+        self._outputs()
+        self._steps()
+        self._rest()
+        for node in self.view.possible:
+            if node.domain or node.op in _WITH_TENSORS or node.proto.ByteSize() > _LARGE_NODE:
+                self._attributes(node)
+        self._functions()
+        for name, operator, amount in inputs_given_as_weights(self.network, self.view):
+            self._add("given", name, operator, "given at run time", amount)
+        return Account(self.amounts, self.entries, self.parameters)
+
+    def _add(self, kind: str, name: str, operator: str, reason: str, amount: int) -> None:
+        self.amounts[kind] += amount
+        if kind not in ("weight", "parameter", "structural") and amount and len(self.entries) < _MAX_ENTRIES:
+            self.entries.append(Entry(kind, name, operator, reason, amount))
+
+    # --- weights
+
+    def _slot(self, slot: Slot, kind: str) -> None:
+        shape = slot.shape
+        self.channels.update((*shape, slot.rows, slot.row_size))
+        reason = "multiplied by (nearly) nothing before it reaches an output" if kind == "doubtful" else ""
+        self._add(kind, slot.name, slot.use, reason, slot.covered)
+        stored = slot.constant.stored()
+        main = slot.tensor
+        read = sum(other.covered for other in self.of_tensor[id(main)]) if id(main) not in self.done else None
+        if read is not None and main.readable and read < main.size and slot.constant.extent == main.size:
+            self._add(
+                "not understood", main.name, slot.use, "only a part of it is read", bytes_of(main, main.size - read)
+            )
+        for tensor in stored:
+            if id(tensor) not in self.done and tensor is not main:
+                self._add("parameter" if kind == "weight" else kind, tensor.name, slot.use, reason, tensor.size)
+            self.done.add(id(tensor))
+
+    # --- what else reaches an operator
+
+    def _edge(self, node: Node, place: int, value: int) -> None:
+        known = self.view.constants.of(value)
+        doubtful = self.live is not None and id(node) not in self.live
+        if known is None:
+            reason = "a constant by operations that are not understood"
+            self._roots(value, "doubtful" if doubtful else "not understood", f"{node.op}.{place}", reason)
+            return
+        stored = [tensor for tensor in known.stored() if id(tensor) not in self.done]
+        if not stored:
+            return
+        operator = f"{node.op}.{place}"
+        if len(stored) == 1 and known.size < stored[0].size > MAX_STRUCTURAL and not doubtful:
+            self._part(node, place, known, stored[0])
+            return
+        self.done.update(map(id, stored))
+        main = max(stored, key=lambda tensor: tensor.size)
+        size = sum(tensor.size for tensor in stored)
+        if doubtful:
+            self._add("doubtful", main.name, operator, "multiplied by (nearly) nothing", sum(map(all_bytes, stored)))
+            return
+        if node.inputs[place] in self.flow.slices:
+            kind, reason = self._class_of_stack(node, place, known)
+        else:
+            kind, reason = self._class_of(node, place, known)
+        if kind == "not understood":
+            size = sum(map(all_bytes, stored))
+        elif kind == "parameter" and known.size > 1:
+            self.parameters.append(Parameter(main.name, known, operator, value))
+        self._add(kind, main.name, operator, reason, size)
+
+    def _part(self, node: Node, place: int, constant: Constant, tensor: StoredTensor) -> None:
+        """Some elements of a larger tensor, or a few numbers that were made of it; the rest is looked at in the end."""
+        kind, reason = self._class_of(node, place, constant)
+        _, used = self.partial.get(id(tensor), (tensor, 0))
+        amount = min(constant.size, tensor.size - used)
+        self.partial[id(tensor)] = tensor, used + amount
+        if kind == "parameter" and constant.size > 1:
+            self.parameters.append(
+                Parameter(f"{tensor.name}[{used}]", constant, f"{node.op}.{place}", node.inputs[place])
+            )
+        operator = f"{node.op}.{place}"
+        self._add(kind, tensor.name, operator, reason, bytes_of(tensor, amount) if kind == "not understood" else amount)
+
+    def _class_of_stack(self, node: Node, place: int, stack: Constant) -> tuple[str, str]:
+        """The class that each slice has which a Scan hands to its body; one slice of another kind makes all not understood."""
+        rank = len(stack.shape)
+        axis = self.flow.slices[node.inputs[place]][1]
+        if not -rank <= axis < rank or not 0 < stack.shape[axis] <= _MAX_SLICES:
+            return "not understood", "slices of a stack that are not read"
+        found = [self._class_of(node, place, each) for each in slices_of(stack, axis % rank)]
+        kinds = {kind for kind, _ in found}
+        return found[0] if len(kinds) == 1 else ("not understood", "slices of different kinds")
+
+    def _class_of(self, node: Node, place: int, constant: Constant) -> tuple[str, str]:
+        role: Role | None = role_of(node, place, constant.size)
+        if role is None:
+            return "not understood", f"nothing is known of what {named(node)} does with it"
+        size = constant.size
+        if role.kind == "structural":
+            if size <= MAX_STRUCTURAL or _follows_a_formula(constant):
+                return "structural", role.reason
+            return "not understood", f"{size:,} elements where {role.reason} would stand"
+        if size < MAX_STRUCTURAL:
+            return "parameter", role.reason
+        lengths = [length for length in constant.shape if length > 1]
+        several = len(lengths) == 2 and node.op in _RECURRENT and constant.shape[0] <= 2
+        if len(lengths) <= 1 or several or self._are_of_experts(node, place, constant):
+            length = lengths[-1] if lengths else 1
+            if length <= MAX_STRUCTURAL or length in self.channels or length // 2 in self.channels:
+                return "parameter", role.reason
+        if _follows_a_formula(constant):
+            return "structural", "a table that follows a formula"
+        return "not understood", f"{size:,} elements where {role.reason} would stand"
+
+    def _are_of_experts(self, node: Node, place: int, constant: Constant) -> bool:
+        """Whether there is one number for each output of each expert: the weight beside it says how many there are."""
+        before = _BEFORE_BIAS.get(node.op)
+        if before is None or place < before or node.inputs[place - before] == ABSENT:
+            return False
+        weight = self.view.constants.of(node.inputs[place - before])
+        return weight is not None and len(weight.shape) == 3 and weight.shape[:2] == constant.shape
+
+    def _roots(self, value: int, kind: str, operator: str, reason: str) -> None:
+        """Everything stored from which a value is computed."""
+        stack, seen = [value], set()
+        while stack:
+            current = stack.pop()
+            if current in seen or current == ABSENT:
+                continue
+            seen.add(current)
+            if current in self.flow.tensors:
+                tensor = self.flow.tensors[current]
+                if id(tensor) not in self.done:
+                    self.done.add(id(tensor))
+                    self._add(kind, tensor.name, operator, reason, all_bytes(tensor))
+            elif current in self.flow.opaque:
+                if current not in self.opaque_done:
+                    self.opaque_done.add(current)
+                    amount = self._opaque(current)
+                    self._add(kind, self.flow.names[current], operator, reason, amount)
+            elif current in self.flow.handed:
+                stack.append(self.flow.handed[current])
+            elif current in self.flow.slices:
+                stack.append(self.flow.slices[current][0])
+            elif current in self.flow.producer:
+                producer = self.flow.producer[current]
+                stack += producer.inputs
+                stack += [output for body in producer.bodies for output in body.outputs]
+
+    def _opaque(self, value: int) -> int:
+        """Bytes of a constant that is no stored tensor."""
+        if value in self.flow.sparse:
+            return sum(map(all_bytes, self.flow.sparse[value][:2]))
+        proto = self.flow.opaque[value]
+        return int(proto.ByteSize())
+
+    def _outputs(self) -> None:
+        """Constants that are answers, or that a body hands out."""
+        values = [*self.flow.outputs]
+        for node in self.view.possible:
+            for body in node.bodies:
+                values += body.computed()
+        values += [self.flow.slices[value][0] for value in values if value in self.flow.slices]
+        for value in values:
+            if self.view.constants.status(value) is not None:
+                constant = self.view.constants.of(value)
+                small = constant is not None and (constant.size <= MAX_STRUCTURAL or is_computed(constant))
+                kind = "structural" if small else "not understood"
+                self._roots(value, kind, "output", "handed out as it is stored")
+
+    def _steps(self) -> None:
+        """Constants that only steer steps on the way to other constants: whatever they do, its result was looked at."""
+        flow, done = self.flow, self.done
+        for node in self.view.possible:
+            for place, value in enumerate(node.inputs):
+                tensor = flow.tensors.get(value)
+                if tensor is None or id(tensor) in done:
+                    continue
+                done.add(id(tensor))
+                role = role_of(node, place)
+                if (node.op, place) in _SHAPE_ONLY and not node.domain and tensor.size > MAX_STRUCTURAL:
+                    self._add("dead", tensor.name, f"{node.op}.{place}", "only its shape or type is read", tensor.size)
+                elif (
+                    tensor.size <= MAX_STRUCTURAL or role is not None or self.view.constants.of(node.result) is not None
+                ):
+                    self._add("structural", tensor.name, f"{node.op}.{place}", "evaluated", tensor.size)
+                else:
+                    reason = "a step that is not understood"
+                    self._add("not understood", tensor.name, f"{node.op}.{place}", reason, all_bytes(tensor))
+
+    def _rest(self) -> None:
+        """What nothing reads."""
+        places = {tensor.place for tensor in self.flow.tensors.values() if id(tensor) in self.done}
+        for tensor in self.flow.tensors.values():
+            if id(tensor) not in self.done and tensor.place not in places:
+                places.add(tensor.place)
+                self._add("dead", tensor.name, "", "no output can depend on it", tensor.size)
+        if not self.flow.opaque:
+            return
+        used = {value for node in self.view.possible for value in node.inputs}
+        for value in self.flow.opaque:
+            if value in self.opaque_done:
+                continue
+            amount = self._opaque(value)
+            if value not in used:
+                self._add("dead", self.flow.names[value], "", "no output can depend on it", amount)
+            elif value in self.flow.sparse and self.view.constants.of(value) is not None:
+                continue  # its values were read as those of a slot, or classed where they are used
+            elif amount > _LARGE_NODE:
+                self._add("not understood", self.flow.names[value], "", "a text, or a tensor that is not read", amount)
+
+    # --- attributes, functions, inputs
+
+    def _attributes(self, node: Node) -> None:
+        doubtful = self.live is not None and id(node) not in self.live
+        known = node.domain in ("", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc")
+        for name, attribute in node.attributes().items():
+            amount = bytes_of_attribute(self.network, node, name, attribute)
+            limit = _LARGE_NODE if known else MAX_STRUCTURAL
+            if (node.op, name) in _VOCABULARIES and max(map(len, attribute.strings[:]), default=0) <= MAX_TEXT:
+                self._add("structural", name, node.op, "words of a vocabulary", amount)
+            elif amount > limit:
+                kind = "doubtful" if doubtful else "not understood"
+                compiled = not known or node.op in _COMPILED
+                reason = f"an attribute of {named(node)} that is not read" + _ADVICE * compiled
+                self._add(kind, name, named(node), reason, amount)
+            else:
+                self._add("structural", name, node.op, "attribute", len(attribute.ints) + len(attribute.floats) or 1)
+
+    def _functions(self) -> None:
+        called = {key_of(node.function): node.function for node in self.view.possible if node.function is not None}
+        places: set[object] = set()
+        for tensor in stored_in_functions(self.network, called.values()) if called else ():
+            if tensor.place in places:
+                continue
+            places.add(tensor.place)
+            reason = "in a local function that a runtime may not run"
+            self._add("not understood", tensor.name, "local function", reason, all_bytes(tensor))
+
+
+def _follows_a_formula(constant: Constant) -> bool:
+    """Whether a table does, and what it is made of too: of weights that were made into nothing but zeros, nothing is known."""
+    if constant.size > MAX_STRUCTURAL and not is_computed(constant):
+        return False
+    stored = [tensor for tensor in constant.stored() if tensor.size > MAX_STRUCTURAL]
+    return constant.locate(np.zeros(1, np.int64)) is not None or all(is_computed(Stored(tensor)) for tensor in stored)

@@ -1,0 +1,1 @@
+"""The steps of a campaign: networks trained, marked, modified, examined."""

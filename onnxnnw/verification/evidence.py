@@ -1,0 +1,63 @@
+"""What a verdict is worth to a third party, in a sentence that says no more than what was found."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onnxnnw.verification.explained import Explained
+from onnxnnw.verification.findings.added import MIN_EXPLAINED
+from onnxnnw.verification.verdict import Evidence
+
+if TYPE_CHECKING:
+    pass
+from onnxnnw.verification.named_records import NamedRecord
+
+__all__ = ["evidence_of", "not_proven"]
+
+WEAK = 2.0
+"""Below this p-value (-log10) nobody should say that there is no evidence at all."""
+
+
+MAX_CHANGED = 0.05
+"""Share of the parameters looked at that may be others where two networks are called the same."""
+
+
+FORGEABLE = 24.0
+"""Below this many (log10) trials a record could be made after the fact by trying keys."""
+
+
+def evidence_of(
+    named: NamedRecord, decision: str, log10_p: float, rate: float, bound: bool, explained: Explained
+) -> Evidence:
+    kind = named.record.kind
+    if decision not in ("traced", "identical"):
+        return Evidence(kind, named.commitment, None, not_proven(decision, log10_p, rate))
+    if kind == "fingerprint":
+        same = (
+            "are the same network"
+            if explained.estimate >= MIN_EXPLAINED
+            else "share weights, and others are not explained"
+        )
+        if explained.estimate >= MIN_EXPLAINED and explained.parameters_changed > MAX_CHANGED:
+            same = "share their weights, and parameters are others"
+        return Evidence(kind, named.commitment, None, f"the two {same}; this does not say which came first")
+    if not bound:
+        sentence = "found by anchors that were read after the mark was bound: rely on a commitment published before"
+        return Evidence(kind, named.commitment, None, sentence)
+    trials = max(0.0, -log10_p)
+    sentence = f"a record made after the fact would have to try about 1e{trials:.0f} keys"
+    if trials < FORGEABLE:
+        sentence += ": it could be forged by trying keys, so rely on a commitment published before"
+    return Evidence(kind, named.commitment, trials, sentence)
+
+
+def not_proven(decision: str, log10_p: float, rate: float) -> str:
+    """What holds where nothing is proven, which need not be nothing."""
+    limit = float(np.log10(rate))
+    number = f"{log10_p:.{1 if log10_p > limit + 0.05 else 4}f}"  # what does not reach -6 is not shown as -6.0
+    further = ", and too little could be read to say more" if decision == "inconclusive" else ""
+    if log10_p < -WEAK and log10_p > limit:
+        return f"weak evidence: log10 p {number} does not reach the rate {rate:g}{further}"
+    if log10_p < -WEAK:
+        return f"weak evidence: log10 p {number} reaches the rate {rate:g}, but that alone does not make it traced{further}"
+    return "too little could be read to say" if further else "no evidence of a common origin"
