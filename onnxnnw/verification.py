@@ -345,7 +345,7 @@ class _Examiner:
             return {}
         wanted = anchors.wanted()
         missing = [number for number, match in enumerate(matches) if match is None or not match.agrees]
-        found = match_slots([wanted[number] for number in missing], self.view.doubtful)
+        found = match_slots([wanted[number] for number in missing], self.view.doubtful, whole=True)
         return {n: match for n, match in zip(missing, found, strict=True) if match is not None and match.agrees}
 
     def _explained(
@@ -383,7 +383,7 @@ class _Examiner:
             return []
         out: list[tuple[Slot, float]] = []
         for _ in range(_MOST_COPIES):
-            found = match_slots(anchors.wanted(), others)
+            found = match_slots(anchors.wanted(), others, whole=True)
             stored = {id(t) for m in found if m is not None and m.agrees for t in m.slot.constant.stored()}
             out += self._agreeing(anchors, found)
             others = [slot for slot in others if id(slot.tensor) not in stored]

@@ -68,8 +68,14 @@ class Match:
         return self.agreement > AGREEMENT
 
 
-def match_slots(wanted: Sequence[Wanted], slots: Sequence[Slot]) -> list[Match | None]:
-    """The counterpart of every wanted slot, or None."""
+def match_slots(wanted: Sequence[Wanted], slots: Sequence[Slot], whole: bool = False) -> list[Match | None]:
+    """The counterpart of every wanted slot, or None.
+
+    Args:
+        wanted: Slots of a record.
+        slots: A candidate's.
+        whole: Whether slots in several pieces are left out; looking for them takes longest.
+    """
     by_shape: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number, want in enumerate(wanted):
         by_shape[want.rows, want.row_size].append(number)
@@ -96,7 +102,8 @@ def match_slots(wanted: Sequence[Wanted], slots: Sequence[Slot]) -> list[Match |
         found[number] = None
         taken.discard(places[id(match.slot)])
     _otherwise(wanted, slots, found, taken)
-    _together(wanted, slots, found, taken)
+    if not whole:
+        _together(wanted, slots, found, taken)
     for number, match in doubtful.items():
         if found[number] is None and places[id(match.slot)] not in taken:
             found[number] = match
