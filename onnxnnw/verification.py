@@ -382,8 +382,13 @@ class _Examiner:
         if not others or len(others) > MAX_COPIES:
             return []
         out: list[tuple[Slot, float]] = []
+        wanted = anchors.wanted()
+        known = [number for number, match in enumerate(matches) if match is not None and match.agrees]
         for _ in range(_MOST_COPIES):
-            found = match_slots(anchors.wanted(), others, whole=True)
+            found: list[Match | None] = [None] * len(wanted)
+            again = match_slots([wanted[number] for number in known], others, whole=True)
+            for number, match in zip(known, again, strict=True):
+                found[number] = match
             stored = {id(t) for m in found if m is not None and m.agrees for t in m.slot.constant.stored()}
             out += self._agreeing(anchors, found)
             others = [slot for slot in others if id(slot.tensor) not in stored]
