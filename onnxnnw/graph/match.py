@@ -29,7 +29,7 @@ UNUSUAL = 5.0
 """Under readings of which there are many for each slot, anchors agree from this z on."""
 
 _MAX_PAIRS = 1_000_000
-_MAX_READINGS = 20_000
+_MAX_READINGS = 12_000
 _DOUBTFUL = 10.0
 _CLEAR, _BETTER = 15.0, 3.0
 """Anchors that agree to r = .99 are left as they are; rescaled columns count where they agree so much better."""
