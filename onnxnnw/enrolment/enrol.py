@@ -30,7 +30,7 @@ from onnxnnw.graph import Digests, SlotView, find_slots, network_digest, network
 from onnxnnw.graph.digest import DIGEST_FORMAT
 from onnxnnw.methods import nct
 from onnxnnw.network_file.file import open_network
-from onnxnnw.network_file.patch import external_name, refuse_place, write_patched
+from onnxnnw.network_file.patch import external_name, joined_edits, refuse_place, write_patched
 from onnxnnw.records.key import Key
 from onnxnnw.records.positions import (
     capacity,
@@ -151,7 +151,7 @@ def embed(
             record = on_grid(replace(record, enrolled_digest=digest.result()), own)
             refuse_too_weak(record)
             edits = mark_edits(record, own, copies)
-            by_tensor = {id(edit.tensor): edit for edit in edits}
+            by_tensor = {id(edit.tensor): edit for edit in joined_edits(edits)}
             marked = pool.submit(network_digests, network, view, by_tensor)
 
             def keep_record() -> None:

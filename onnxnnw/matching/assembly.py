@@ -23,7 +23,10 @@ __all__ = ["Assembled", "assembled"]
 MOST_PIECES = 512
 """Slots that one of the record's may have become, one for each expert, say."""
 
-_MAX_TAKES, _MAX_TRIES, _MAX_STEPS = 10_000, 5_000, 1_000_000
+_MAX_TAKES, _MAX_TRIES, _MAX_STEPS = 3_000, 1_500, 1_000_000
+_FIRST, _HOPELESS = 16, 1.5
+"""Where so many anchors agree so badly, the rest of a run is not looked at: 1 % of those with r = .8, 93 % of strangers."""
+
 _CLEAR = 15.0
 _ROWS, _COLUMNS = 0, 1
 
@@ -138,7 +141,8 @@ class _Search:
         row = row if order is None else order[row]
         along = row if axis == _ROWS else column
         found = np.full((2, row.size), np.nan)
-        start = 0
+        start, looked = 0, False
+        expected = want.values, _folded(want)
         for index in run:
             slot = self.slots[index]
             stop = start + (slot.rows if axis == _ROWS else slot.row_size)
@@ -148,7 +152,11 @@ class _Search:
                 at = (row[own] - start, column[own]) if axis == _ROWS else (row[own], column[own] - start)
                 found[:, own] = _values(slot, at[0] * slot.row_size + at[1])
             start = stop
-        return max(agreement(found[0], want.values), agreement(found[1], _folded(want)))
+            if not looked and np.isfinite(found[0]).sum() >= _FIRST:
+                looked = True
+                if max(map(agreement, found, expected)) < _HOPELESS:
+                    return 0.0
+        return max(map(agreement, found, expected))
 
     def places(self, want: Wanted, axis: int) -> Assembled | None:
         """Slots in any order, each where the values in it lie: only where few of them are the whole."""

@@ -29,7 +29,7 @@ UNUSUAL = 5.0
 """Under readings of which there are many for each slot, anchors agree from this z on."""
 
 _MAX_PAIRS = 1_000_000
-_MAX_READINGS = 20_000
+_MAX_READINGS = 12_000
 _DOUBTFUL = 10.0
 _CLEAR, _BETTER = 15.0, 3.0
 """Anchors that agree to r = .99 are left as they are; rescaled columns count where they agree so much better."""
@@ -77,8 +77,14 @@ class Match:
         return self.agreement > max(UNUSUAL, 0.0 if other is None else other.agreement + _BETTER)
 
 
-def match_slots(wanted: Sequence[Wanted], slots: Sequence[Slot]) -> list[Match | None]:
-    """The counterpart of every wanted slot, or None."""
+def match_slots(wanted: Sequence[Wanted], slots: Sequence[Slot], whole: bool = False) -> list[Match | None]:
+    """The counterpart of every wanted slot, or None.
+
+    Args:
+        wanted: Slots of a record.
+        slots: A candidate's.
+        whole: Whether slots in several pieces are left out; looking for them takes longest.
+    """
     by_shape: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number, want in enumerate(wanted):
         by_shape[want.rows, want.row_size].append(number)
@@ -105,7 +111,8 @@ def match_slots(wanted: Sequence[Wanted], slots: Sequence[Slot]) -> list[Match |
         found[number] = None
         taken.discard(places[id(match.slot)])
     _otherwise(wanted, slots, found, taken)
-    _together(wanted, slots, found, taken)
+    if not whole:
+        _together(wanted, slots, found, taken)
     for number, match in doubtful.items():
         if found[number] is None and places[id(match.slot)] not in taken:
             found[number] = match

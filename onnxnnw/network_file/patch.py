@@ -26,6 +26,7 @@ __all__ = [
     "atomic_copy",
     "atomic_file",
     "external_name",
+    "joined_edits",
     "refuse_own_files",
     "refuse_place",
     "rewritten",
@@ -46,6 +47,23 @@ class Edit(NamedTuple):
     tensor: StoredTensor
     positions: NDArray[np.int64] | range
     content: bytes
+
+
+def joined_edits(edits: Iterable[Edit]) -> list[Edit]:
+    """One edit for each tensor, where several parts of one are changed; positions must not occur twice."""
+    parts: dict[int, list[Edit]] = {}
+    for edit in edits:
+        parts.setdefault(id(edit.tensor), []).append(edit)
+    return [
+        same[0]
+        if len(same) == 1
+        else Edit(
+            same[0].tensor,
+            np.concatenate([np.asarray(edit.positions) for edit in same]),
+            b"".join(edit.content for edit in same),
+        )
+        for same in parts.values()
+    ]
 
 
 def rewritten(tensor: StoredTensor, blocks: Iterable[Array]) -> Iterator[Edit]:

@@ -100,7 +100,7 @@ class Examiner:
             from onnxnnw.graph.linear import combined_slots
 
             combined = combined_slots(self.view, {(wanted[n].rows, wanted[n].row_size) for n in open_})
-            found = match_slots([wanted[number] for number in open_], combined) if combined else []
+            found = match_slots([wanted[number] for number in open_], combined, whole=True) if combined else []
             for number, match in zip(open_, found, strict=False):
                 if match is not None and match.is_better_than(matches[number]):
                     matches[number] = match
@@ -203,7 +203,7 @@ class Examiner:
             return {}
         wanted = anchors.wanted()
         missing = [number for number, match in enumerate(matches) if match is None or not match.agrees]
-        found = match_slots([wanted[number] for number in missing], self.view.doubtful)
+        found = match_slots([wanted[number] for number in missing], self.view.doubtful, whole=True)
         return {n: match for n, match in zip(missing, found, strict=True) if match is not None and match.agrees}
 
     def _explained(
@@ -236,8 +236,13 @@ class Examiner:
         if not others or len(others) > MAX_COPIES:
             return []
         out: list[tuple[Slot, float]] = []
+        wanted = anchors.wanted()
+        known = [number for number, match in enumerate(matches) if match is not None and match.agrees]
         for _ in range(_MOST_COPIES):
-            found = match_slots(anchors.wanted(), others)
+            found: list[Match | None] = [None] * len(wanted)
+            again = match_slots([wanted[number] for number in known], others, whole=True)
+            for number, match in zip(known, again, strict=True):
+                found[number] = match
             stored = {id(t) for m in found if m is not None and m.agrees for t in m.slot.constant.stored()}
             out += self._agreeing(anchors, found)
             others = [slot for slot in others if id(slot.tensor) not in stored]
