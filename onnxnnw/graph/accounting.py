@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from onnx import AttributeProto, SparseTensorProto, TensorProto
 
+from onnxnnw.graph.arrays import Gathered, Sliced
 from onnxnnw.graph.computed_tables import is_computed
 from onnxnnw.graph.constants import Constant, Stored
 from onnxnnw.graph.file import Network
@@ -218,7 +219,8 @@ class _Accountant:
         stored = slot.constant.stored()
         main = slot.tensor
         read = sum(other.covered for other in self.of_tensor[id(main)]) if id(main) not in self.done else None
-        if read is not None and main.readable and read < main.size and slot.constant.extent == main.size:
+        part = read is not None and main.readable and read < main.size and slot.constant.extent == main.size
+        if part and read is not None and _leaves_out(slot.constant):
             self._add(
                 "not understood", main.name, slot.use, "only a part of it is read", _bytes(main, main.size - read)
             )
@@ -487,6 +489,12 @@ def _stands_for_a_weight(node: Node, place: int) -> bool:
 _ELEMENTWISE = frozenset(
     "Mul Sub Div Pow QLinearMul Max Min Sum Mean Concat Einsum Where PRelu ScatterND Attention".split()
 )
+
+
+def _leaves_out(constant: Constant) -> bool:
+    """Whether elements are left out on the way to a constant."""
+    kept = all(constant.size >= part.size for part in constant.parts) or not isinstance(constant, Sliced | Gathered)
+    return not kept or any(map(_leaves_out, constant.parts))
 
 
 def _follows_a_formula(constant: Constant) -> bool:
