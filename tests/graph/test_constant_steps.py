@@ -396,6 +396,16 @@ def test_places_outside_are_not_numbers(tmp_path: Path, step: NodeProto, weights
     assert np.isnan(constant.take(np.arange(2))).all()
 
 
+def test_whole_numbers_from_outside_a_table_stay_whole(tmp_path: Path) -> None:
+    """What follows may need whole numbers: no exception while a weight is read."""
+    nodes = [node("Gather", "t i", "g"), node("BitShift", "g s", "c", direction="LEFT")]
+    weights = {"t": np.ones(4, "u1"), "i": np.arange(9), "s": np.uint8(3)}
+    constant, _ = constant_of(chain(nodes, weights, ["c"]), tmp_path / "m.onnx", "c")
+    assert constant is not None
+    np.testing.assert_array_equal(constant.array(), [8] * 4 + [0] * 5)
+    np.testing.assert_array_equal(constant.take(np.arange(9)), [8] * 4 + [0] * 5)
+
+
 def test_negative_powers_of_whole_numbers_are_no_error(tmp_path: Path) -> None:
     """NumPy refuses them; C makes zeros of them."""
     model = chain([node("Pow", "w e", "c")], {"w": np.array([2, 5, 1]), "e": np.array([-1, -2, -3])}, ["c"])
