@@ -426,3 +426,17 @@ def test_large_weights_with_narrow_products_are_read_quickly(tmp_path: Path) -> 
     expected = (weights["w"] + weights["l"] @ weights["r"]).reshape(-1)[positions]
     np.testing.assert_allclose(constant.take(positions), expected, 1e-5, 1e-6)
     assert time.perf_counter() - began < 20
+
+
+@pytest.mark.parametrize("axis", [0, 1, None])
+def test_operands_before_version_7_are_broadcast_from_their_axis_on(tmp_path: Path, axis: int | None) -> None:
+    """[ONNX Mul-6]: ``axis`` says where the second operand begins; without ``broadcast``, shapes are equal or it is no constant."""
+    values, by = matrix(4, 4, 3), matrix(4) if axis is not None else matrix(3)
+    attributes = {"broadcast": 1} | ({"axis": axis} if axis is not None else {})
+    model = chain([node("Mul", "w s", "c", **attributes), node("Mul", "w s", "d")], {"w": values, "s": by}, ["c", "d"])
+    model.opset_import[0].version = 6
+    constant, constants = constant_of(model, tmp_path / "m.onnx", "c")
+    assert constant is not None
+    shape = [1, 1, 3] if axis is None else [4 if place == axis else 1 for place in range(3)]
+    np.testing.assert_array_equal(constant.array(), values * by.reshape(shape))
+    assert constants.is_unreadable(constants.flow.names.index("d"))
