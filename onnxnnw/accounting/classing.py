@@ -7,7 +7,7 @@ from onnxnnw.accounting.amounts import all_bytes, bytes_of, bytes_of_attribute, 
 from onnxnnw.accounting.given import inputs_given_as_weights
 from onnxnnw.accounting.roles import MAX_STRUCTURAL, MAX_TEXT, Role, role_of
 from onnxnnw.constants.constants import Constant, Stored
-from onnxnnw.constants.moved import slices_of
+from onnxnnw.constants.moved import Gathered, Sliced, slices_of
 from onnxnnw.flow.nodes import ABSENT, Node
 from onnxnnw.flow.tracing import key_of
 from onnxnnw.flow.unread import stored_in_functions
@@ -128,7 +128,8 @@ class _Accountant:
         stored = slot.constant.stored()
         main = slot.tensor
         read = sum(other.covered for other in self.of_tensor[id(main)]) if id(main) not in self.done else None
-        if read is not None and main.readable and read < main.size and slot.constant.extent == main.size:
+        part = read is not None and main.readable and read < main.size and slot.constant.extent == main.size
+        if part and read is not None and _leaves_out(slot.constant):
             self._add(
                 "not understood", main.name, slot.use, "only a part of it is read", bytes_of(main, main.size - read)
             )
@@ -337,6 +338,12 @@ class _Accountant:
             places.add(tensor.place)
             reason = "in a local function that a runtime may not run"
             self._add("not understood", tensor.name, "local function", reason, all_bytes(tensor))
+
+
+def _leaves_out(constant: Constant) -> bool:
+    """Whether elements are left out on the way to a constant."""
+    kept = all(constant.size >= part.size for part in constant.parts) or not isinstance(constant, Sliced | Gathered)
+    return not kept or any(map(_leaves_out, constant.parts))
 
 
 def _follows_a_formula(constant: Constant) -> bool:

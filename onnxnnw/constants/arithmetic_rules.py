@@ -113,6 +113,8 @@ def _reduce(node: Node, parts: list[Any]) -> Constant | None:
         return None
     if not wanted and node.integer("noop_with_empty_axes", 0):
         return inner  # type: ignore[no-any-return]
+    if not inner.size:
+        return None
     keep = node.integer("keepdims", 1)
     shape = tuple(1 if i in axes else n for i, n in enumerate(inner.shape) if keep or i not in axes)
     reduce = _REDUCTIONS[node.op]
@@ -138,6 +140,14 @@ def _cumulative_sum(node: Node, parts: list[Any]) -> Constant | None:
     return Evaluated(add_up, (parts[0],), parts[0].shape, parts[0].dtype)
 
 
+def _normalised(function: Callable[..., Array], operands: list[Any]) -> Constant | None:
+    """An array by a function of its own statistics; None where there are none, or of whole numbers."""
+    values = operands[0]
+    if not values.size or any(part.dtype.kind != "f" for part in operands):
+        return None
+    return Evaluated(function, tuple(operands), values.shape, values.dtype)
+
+
 @rule("Softmax", "LogSoftmax")
 def _softmax(node: Node, parts: list[Any]) -> Constant | None:
     """Along one axis, or along all from it on before version 13."""
@@ -156,7 +166,7 @@ def _softmax(node: Node, parts: list[Any]) -> Constant | None:
         powers /= powers.sum(axes, keepdims=True)
         return powers
 
-    return Evaluated(normalise, (parts[0],), parts[0].shape, parts[0].dtype) if parts[0].size else None
+    return _normalised(normalise, parts[:1])
 
 
 # --- matrices
@@ -190,6 +200,8 @@ def _gemm(node: Node, parts: list[Any]) -> Constant | None:
                    for part, name in zip(parts, ("transA", "transB"), strict=False))  # fmt: skip
     out: Constant = Product(left, right)
     alpha, beta = real(node, "alpha", 1.0), real(node, "beta", 1.0)
+    if out.dtype.kind != "f" and (alpha, beta) != (1, 1):
+        return None
     out = out if alpha == 1 else _times(out, alpha)
     if len(parts) < 3 or parts[2] is None:
         return out
@@ -250,7 +262,7 @@ def _affine(
 ) -> Constant | None:
     """Standardised along some axes, times ``scale`` plus ``shift``, which broadcast; ``unused`` only belongs to it."""
     given = [part for part in (scale, shift) if part is not None]
-    if not values.size or any(np.broadcast_shapes(part.shape, values.shape) != values.shape for part in given):
+    if any(np.broadcast_shapes(part.shape, values.shape) != values.shape for part in given):
         return None
 
     def normalise(array: Array, *rest: Array) -> Array:
@@ -259,7 +271,7 @@ def _affine(
         out = out * left.pop(0) if scale is not None else out
         return out + left.pop(0) if shift is not None else out
 
-    return Evaluated(normalise, (values, *given, *unused), values.shape, values.dtype)
+    return _normalised(normalise, [values, *given, *unused])
 
 
 @rule("InstanceNormalization")
@@ -287,7 +299,7 @@ def _layer_normalization(node: Node, parts: list[Any]) -> Constant | None:
 def _lp_normalization(node: Node, parts: list[Any]) -> Constant | None:
     """Divided by the norm along an axis; 0 where that is 0."""
     axis, order = axis_of(node.integer("axis", -1), parts[0]), node.integer("p", 2)
-    if order not in (1, 2) or not parts[0].size:
+    if order not in (1, 2):
         return None
 
     def normalise(values: Array) -> Array:
@@ -299,7 +311,7 @@ def _lp_normalization(node: Node, parts: list[Any]) -> Constant | None:
         out: Array = np.where(norm == 0, 0, values / norm)
         return out
 
-    return Evaluated(normalise, (parts[0],), parts[0].shape, parts[0].dtype)
+    return _normalised(normalise, parts[:1])
 
 
 @rule("MeanVarianceNormalization")
@@ -311,4 +323,4 @@ def _mean_variance(node: Node, parts: list[Any]) -> Constant | None:
         wide /= np.sqrt(np.square(wide).mean(axes, keepdims=True)) + 1e-9
         return wide
 
-    return Evaluated(normalise, (parts[0],), parts[0].shape, parts[0].dtype) if parts[0].size else None
+    return _normalised(normalise, parts[:1])

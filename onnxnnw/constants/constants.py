@@ -148,7 +148,7 @@ class Constants:
     def _apply(self, node: Node, value: int) -> Constant | object:
         parts = [self._grown.get(i, self._known[i]) if i != ABSENT else None for i in node.inputs]
         constants = [part if isinstance(part, Constant) else None for part in parts]
-        if constants[0] is None or any(part is self.UNREADABLE for part in parts):
+        if not constants or constants[0] is None or any(part is self.UNREADABLE for part in parts):
             return self.UNREADABLE
         try:
             result = apply_rule(node, constants, node.outputs.index(value))

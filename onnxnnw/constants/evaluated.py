@@ -143,7 +143,7 @@ class Product(Constant):
 class Chosen(Constant):
     """Slices of a table along ``axis`` at places that are constants too, as those of a palette are [ONNX Gather].
 
-    Of a place outside the table, which no runtime would look up, the result is not a number.
+    Of a place outside the table, which no runtime would look up, the result is not a number; 0 where all are whole.
     """
 
     table: Constant
@@ -178,7 +178,7 @@ class Chosen(Constant):
         places, there = self._places(self.indices.take(before % self.indices.size))
         outer = before // self.indices.size * self.table.shape[self.axis]
         values = self.table.take((outer + places) * inner + rest)
-        return values if there.all() else np.where(there, values, np.nan)
+        return values if there.all() else np.where(there, values, self._nothing)
 
     def array(self) -> Array:
         places, there = self._places(self.indices.array())
@@ -186,7 +186,11 @@ class Chosen(Constant):
         if there.all():
             return values
         shape = (*there.shape, *[1] * (len(self.shape) - self.axis - there.ndim))
-        return np.where(there.reshape(shape), values, np.nan)
+        return np.where(there.reshape(shape), values, self._nothing)
+
+    @property
+    def _nothing(self) -> Any:
+        return self.dtype.type(np.nan if self.dtype.kind == "f" else 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,6 +205,11 @@ class Padded(Constant):
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", (self.inner, self.value))
 
+    @property
+    def _around(self) -> Any:
+        with np.errstate(all="ignore"):
+            return self.value.array().reshape(-1)[:1].astype(self.inner.dtype)[0]
+
     def take(self, flat: Positions) -> Array:
         inside = np.ones(flat.shape, bool)
         source, rest, stride = np.zeros_like(flat), flat, 1
@@ -210,13 +219,13 @@ class Padded(Constant):
             inside &= (place >= 0) & (place < self.inner.shape[axis])
             source += place * stride
             stride *= self.inner.shape[axis]
-        out = np.broadcast_to(self.value.array().reshape(-1)[:1].astype(self.inner.dtype), flat.shape).copy()
+        out = np.full(flat.shape, self._around, self.inner.dtype)
         out[inside] = self.inner.take(source[inside])
         return out
 
     def array(self) -> Array:
         inner = self.inner.array()
-        out = np.full(self.shape, self.value.array().reshape(-1)[0], inner.dtype)
+        out = np.full(self.shape, self._around, inner.dtype)
         out[tuple(slice(at, at + n) for at, n in zip(self.before, inner.shape, strict=True))] = inner
         return out
 

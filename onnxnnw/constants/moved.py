@@ -193,7 +193,7 @@ class Joined(Constant):
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
-        return self.parts[0].dtype
+        return np.result_type(*(part.dtype for part in self.parts))
 
     def take(self, flat: Positions) -> Array:
         inner = math.prod(self.shape[self.axis + 1 :])
@@ -201,18 +201,15 @@ class Joined(Constant):
         index = flat // inner % length
         ends = np.cumsum([part.shape[self.axis] for part in self.parts])
         owner = np.searchsorted(ends, index, side="right")
-        out: Array | None = None
+        out = np.zeros(flat.shape, self.dtype)
         for number, part in enumerate(self.parts):
             chosen = owner == number
             if not chosen.any():
                 continue
             own = part.shape[self.axis]
             row = flat[chosen] // (inner * length) * own + index[chosen] - (ends[number] - own)
-            values = part.take(row * inner + flat[chosen] % inner)
-            if out is None:
-                out = np.zeros(flat.shape, values.dtype)
-            out[chosen] = values
-        return out if out is not None else np.zeros(flat.shape, np.float32)
+            out[chosen] = part.take(row * inner + flat[chosen] % inner)
+        return out
 
     def array(self) -> Array:
         return np.concatenate([part.array() for part in self.parts], self.axis)

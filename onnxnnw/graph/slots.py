@@ -156,8 +156,8 @@ class _Found:
             if not stored:
                 continue
             main, others = stored[0], frozenset[tuple[object, ...]]()
-            if len(stored) > 1:  # of a weight and its mask, or the places of its elements, the weight
-                main = max(stored, key=lambda tensor: (tensor.size, tensor.is_float))
+            if len(stored) > 1:
+                main = max(stored, key=_importance)
                 others = frozenset(tensor.place for tensor in stored if _is_weight(tensor) and tensor is not main)
             if len(stored) > 1 and self._is_formula(constant, stored):
                 continue
@@ -210,6 +210,12 @@ class _Found:
                 )
             )
         return out
+
+
+def _importance(tensor: StoredTensor) -> tuple[float, bool]:
+    """Of a weight and its mask, or the places of its elements, the weight is what matters; of codes and their scales, the codes."""
+    wide = not tensor.is_float and tensor.itemsize >= 4
+    return tensor.size / (4 if wide else 1), tensor.is_float
 
 
 def _covered(constant: Constant, main: StoredTensor) -> int:

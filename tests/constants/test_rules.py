@@ -13,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxnnw.constants.constants import Constant, Constants
+from onnxnnw.constants.rulebook import _RULES
 from onnxnnw.flow.tracing import trace_flow
 from onnxnnw.network_file.file import open_network
 
@@ -631,3 +632,77 @@ def test_a_rule_gives_what_a_runtime_computes(name: str) -> None:
             np.testing.assert_array_equal(
                 array.astype(expected.dtype), expected, err_msg=f"{drawn[0]} {drawn[2]} {drawn[3]}"
             )
+
+
+_ATTRIBUTES: dict[str, Callable[[np.random.Generator], Any]] = {
+    "axis": lambda rng: int(rng.integers(-3, 4)),
+    "to": lambda rng: int(rng.integers(0, 25)),
+    "alpha": lambda rng: float(rng.normal()),
+    "keepdims": lambda rng: 0,
+    "blocksize": lambda rng: int(rng.integers(-1, 4)),
+    "direction": lambda rng: "LEFT",
+    "mode": lambda rng: str(rng.choice(["constant", "edge", "reflect", "wrap", "x"])),
+    "training_mode": lambda rng: 1,
+    "reduction": lambda rng: str(rng.choice(["add", "mul", "none"])),
+    "min": lambda rng: float("nan"),
+    "epsilon": lambda rng: 0.0,
+    "transA": lambda rng: 1,
+}
+_SHAPES = ((), (1,), (2,), (3, 2), (2, 3), (2, 2), (1, 2, 3), (2, 4, 2, 2), (0, 2))
+
+
+def test_chains_of_any_operators_on_anything_are_read_or_not_understood(tmp_path: Path) -> None:
+    """Wrong types, shapes, attributes and counts of inputs: no exception, and some elements are those of all."""
+    operators = sorted(_RULES)
+    domains = sorted({domain for domain, _ in operators if domain})
+    read = 0
+    for seed in range(600):
+        rng = np.random.default_rng(seed)
+        values, tensors, nodes = [], [], []
+        for number in range(6):
+            kind = str(rng.choice(["f4", "f8", "f2", "i1", "u1", "i4", "i8", "u4", "?"]))
+            array = rng.normal(size=_SHAPES[rng.integers(0, len(_SHAPES))]) * 3
+            if kind[0] == "f" and rng.random() < 0.2:
+                array = array * (np.nan if rng.random() < 0.5 else np.inf)
+            kept = np.asarray(array).astype("i8").astype(kind) if kind[0] != "f" else np.asarray(array).astype(kind)
+            tensors.append(numpy_helper.from_array(kept, f"t{number}"))
+            values.append(f"t{number}")
+        for number in range(6):
+            domain, op = operators[rng.integers(0, len(operators))]
+            attributes = {name: draw(rng) for name, draw in _ATTRIBUTES.items() if rng.random() < 0.25}
+            inputs = [str(rng.choice(values)) if rng.random() < 0.95 else "" for _ in range(rng.integers(1, 6))]
+            inputs[0] = values[-1] if rng.random() < 0.6 else inputs[0]
+            nodes.append(helper.make_node(op, inputs, [f"c{number}"], domain=domain, **attributes))
+            values.append(f"c{number}")
+        graph = helper.make_graph(nodes, "g", [], [onnx.ValueInfoProto(name="c5")], tensors)
+        version = int(rng.choice([1, 6, 8, 10, 11, 13, 17, 21, 23]))
+        imports = [helper.make_opsetid("", version), *(helper.make_opsetid(domain, 1) for domain in domains)]
+        path = tmp_path / "m.onnx"
+        path.write_bytes(helper.make_model(graph, opset_imports=imports, ir_version=10).SerializeToString())
+        with open_network(path) as network:
+            flow = trace_flow(network)
+            constants = Constants(flow)
+            for number in range(6):
+                constant = constants.of(flow.names.index(f"c{number}"))
+                if constant is None:
+                    continue
+                read += 1
+                array = constant.array()
+                assert (array.shape, array.dtype) == (constant.shape, constant.dtype), (seed, number)
+                positions = rng.integers(0, max(1, constant.size), 5 if constant.size else 0)
+                assert constant.take(positions).dtype == constant.dtype, (seed, number)
+                if all(node.op_type not in ("Cast", "CastLike", "Sign", "Floor", "Ceil", "Pow") for node in nodes):
+                    few, all_of_them = constant.take(positions), array.reshape(-1)[positions]
+                    np.testing.assert_allclose(
+                        few.astype("f8"), all_of_them.astype("f8"), 1e-4, 1e-4, err_msg=f"{seed} {number}"
+                    )
+    assert read > 300
+
+
+def test_the_page_of_constant_steps_lists_every_rule() -> None:
+    """docs/reference/constant-steps.md names what is evaluated, and nothing else."""
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "constant-steps.md").read_text("utf-8")
+    named = {
+        word.strip("`") for line in page.splitlines() if line.startswith("| ") for word in line.split("|")[2].split()
+    }
+    assert {op for _, op in _RULES} | {"Split"} == named - {"operators", "---"}
