@@ -8,9 +8,21 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxnnw.folds import relative
 from onnxnnw.graph.match import Match
 
-__all__ = ["MIN_LATTICE", "ROUNDING", "SMALLEST", "Shape", "SlotReads", "lattice_levels", "leveled", "shape_of"]
+__all__ = [
+    "MIN_LATTICE",
+    "ROUNDING",
+    "SMALLEST",
+    "Shape",
+    "SlotReads",
+    "in_best_unit",
+    "lattice_levels",
+    "lattice_step",
+    "leveled",
+    "shape_of",
+]
 
 Floats = NDArray[np.float64]
 
@@ -22,7 +34,10 @@ SMALLEST = 2e-5
 
 _FREE, _STEADY, _COSINE = 2.0, 0.02, 0.8
 _WITHIN, _BETWEEN, _PAIRS = 0.01, 0.05, 6
+_FITS = 0.25
+_STEPS, _MULTIPLIED, _CLEARLY = 0.9, 1e-4, 4.0
 MIN_LATTICE = 12
+_MIN_READS = 8
 _MAX_LEVELS, _TOLERANCE = 2**17, 4e-7
 
 
@@ -36,6 +51,7 @@ class SlotReads:
         enrolled, found: The Original Traceability Data, and what is there now.
         rows, columns: Out-row and place in the row of each read.
         deviation: Standard deviation of the slot at enrolment.
+        folded: Whether what multiplied the rows downstream at enrolment is part of the values now.
     """
 
     name: str
@@ -45,6 +61,7 @@ class SlotReads:
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
     deviation: float
+    folded: bool = False
 
     @cached_property
     def factor(self) -> float:
@@ -85,10 +102,48 @@ class SlotReads:
 
     @cached_property
     def zeroed(self) -> NDArray[np.bool_]:
-        """Reads that held something and hold nothing now, though no rounding to a lattice could do that."""
-        step = float(np.ptp(self.found)) / (self.levels - 1) if self.levels > 1 else 0.0
-        out: NDArray[np.bool_] = (self.found == 0) & (self.enrolled != 0) & (np.abs(self.enrolled) > 0.75 * step)
-        return out
+        """Reads that held something and hold nothing now, though no rounding could do that.
+
+        Rounding to steps, of whatever size in each channel, moves what it does not make zero by up to the same half of a step.
+        """
+        out: NDArray[np.bool_] = (self.found == 0) & (self.enrolled != 0)
+        if not out.any():
+            return out
+        kept = ~out & (self.enrolled != 0)
+        with np.errstate(all="ignore"):
+            moves = np.abs(self.found[kept] / self.factor - self.enrolled[kept])
+        step = float(np.quantile(moves, _STEPS)) if moves.size >= _MIN_READS else 0.0
+        lattice = float(np.ptp(self.found)) / (self.levels - 1) / 2 if self.levels > 1 else 0.0
+        real = out & (np.abs(self.enrolled) > 1.5 * max(step, lattice))
+        share = float(real[out].mean())
+        return out if share > 0.5 else real & (share > 0.1)
+
+    @cached_property
+    def likeness(self) -> float:
+        """Correlation of what was found with what was enrolled."""
+        with np.errstate(all="ignore"):
+            left, right = self.found - self.found.mean(), self.enrolled - self.enrolled.mean()
+            power = float(left @ left) * float(right @ right)
+            out = float(left @ right) / math.sqrt(power) if power > 0 else 0.0
+        return out if math.isfinite(out) else 0.0
+
+    @cached_property
+    def multiplied(self) -> bool:
+        """Whether values were multiplied rather than moved, by factors that need not be the same in any two of them.
+
+        What is added to a value is not proportional to it: small values change their sign or grow many times. Two normal models are
+        held against each other, of differences and of log-ratios; the density of the latter is that of the value divided by it.
+        """
+        changed = ~self.same & (self.enrolled != 0)
+        found, enrolled = self.found[changed], self.enrolled[changed]
+        if found.size < _MIN_READS or (found * enrolled <= 0).any():
+            return False
+        with np.errstate(all="ignore"):
+            logs, moves = np.log(found / enrolled), found - enrolled
+            spread = float(np.sqrt(np.mean((logs - np.median(logs)) ** 2)))
+            added = -found.size * math.log(float(np.sqrt(np.mean(moves**2))) or 1e-300)
+            times = -found.size * math.log(max(spread, 1e-9)) - float(np.log(np.abs(found)).sum())
+        return spread > _MULTIPLIED and times - added > _CLEARLY
 
     @cached_property
     def moved(self) -> Floats:
@@ -147,7 +202,6 @@ class Shape:
     peaked: float
 
 
-_MIN_READS = 8
 _NORMAL, _NORMAL_DEVIATION = math.sqrt(2 / math.pi), math.sqrt(1 - 3 / math.pi)
 
 
@@ -181,6 +235,47 @@ def _bartlett(values: Mapping[str, Floats], sizes: Mapping[str, float], kurtosis
     spread = 2 / (9 * freedom)
     root = math.cbrt(max(likelihood, 0.0) / freedom)
     return (root - (1 - spread)) / math.sqrt(spread)
+
+
+def in_best_unit(
+    match: Match, fold: Floats | None, enrolled: Floats, found: Floats, rows: NDArray[np.int64]
+) -> tuple[Floats, bool]:
+    """What was found, in the unit that fits what was enrolled far better: what followed the rows taken in, or not.
+
+    Anchors in units of their rows agree either way, so they do not tell whether a normalisation is now part of the weight or was cut
+    away behind it.
+
+    Args:
+        match: The slot's counterpart.
+        fold: What multiplied each row at enrolment; None where nothing did.
+        enrolled, found: Values, the latter in the unit that the match has chosen.
+        rows: Out-row of each.
+
+    Returns:
+        Values, and whether what followed is part of them now.
+    """
+    if fold is None or not match.folded:
+        return found, False
+    own = match.slot.row_gain if not match.transposed else None
+    ratio = relative(own, fold)
+    if ratio is None or (own is not None and own.size != fold.size):
+        return found, False
+    with np.errstate(all="ignore"):
+        stored = found / np.broadcast_to(ratio, fold.size)[rows]
+    if not np.isfinite(stored).all():
+        return found, False
+    taken_in, as_it_was = _misfit(enrolled, found), _misfit(enrolled, stored)
+    if as_it_was < _FITS * taken_in or (stored == enrolled).all():
+        return stored, False
+    return found, taken_in < _FITS * as_it_was
+
+
+def _misfit(enrolled: Floats, found: Floats) -> float:
+    """Share of the power of what was found that one factor times what was enrolled does not give."""
+    with np.errstate(all="ignore"):
+        power = float(enrolled @ enrolled) * float(found @ found)
+        share = 1 - float(enrolled @ found) ** 2 / power if power > 0 else 1.0
+    return share if math.isfinite(share) else 1.0
 
 
 def leveled(match: Match, enrolled: Floats, found: Floats) -> Floats:
@@ -219,3 +314,37 @@ def lattice_levels(values: NDArray[np.float64]) -> int:
     step = span / count  # the whole span has the smallest relative error
     off = np.abs((distinct - distinct[0]) / step - np.round((distinct - distinct[0]) / step)).max()
     return count + 1 if off < 0.05 and count < _MAX_LEVELS else 0
+
+
+_NEAR, _OFF, _PRECISE = 4.0, 0.12, 2.0**-22
+
+
+def lattice_step(values: NDArray[np.float64], guess: float) -> float:
+    """The step of the lattice on which all values lie, given its size to a fifth; 0 where they lie on none.
+
+    Small gaps between neighbouring values are few steps each and make the step precise enough for larger ones, and so on up to
+    the whole range, where a value may be a hundred thousand steps away and still is a whole number of them.
+    """
+    values = np.unique(values[np.isfinite(values)])
+    if values.size < MIN_LATTICE or not 0 < guess < math.inf or guess < _PRECISE * float(np.abs(values).max()):
+        return 0.0
+    gaps = np.sort(np.diff(values))
+    step, reach = guess, _NEAR
+    if gaps[0] < 0.5 * guess or gaps[0] > reach * guess:
+        return 0.0
+    while True:
+        near = gaps[gaps <= reach * step]
+        counts = np.round(near / step)
+        step = float(near @ counts) / float(counts @ counts)
+        if reach >= gaps[-1] / step:
+            break
+        reach *= 2
+    span = values - values[0]
+    reach = float(gaps[-1]) / step
+    while reach < span[-1] / step:  # the same with distances from one end, which need the step ever more precisely
+        reach *= 2
+        near = span[span <= reach * step]
+        counts = np.round(near / step)
+        step = float(near @ counts) / float(counts @ counts) if counts.any() else step
+    off = span / step - np.round(span / step)
+    return step if float(np.sqrt(np.mean(off**2))) < _OFF and abs(step / guess - 1) < 0.35 else 0.0

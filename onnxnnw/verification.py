@@ -310,6 +310,9 @@ class _Examiner:
             doubtful=doubtful,
             parameters_changed=explained.parameters_changed,
             copied=sum(slot.covered for slot, _ in copies),
+            hidden=self.account.hidden,
+            anchors=lambda: anchors.reads(weights),
+            folds=weights.folds or {},
         )
         findings = tuple(_clean(finding) for finding in collect_findings(examination))
         return Verdict(
@@ -505,4 +508,4 @@ def _clean(finding: Finding) -> Finding:
         for name, evidence in finding.slots.items()
     }
     sentence = _CONTROL.sub(lambda m: f"\\x{ord(m.group()):02x}", finding.sentence)[:600]
-    return Finding(finding.name, sentence, finding.evidence, slots)
+    return replace(finding, sentence=sentence, slots=slots)
