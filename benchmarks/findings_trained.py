@@ -5,6 +5,7 @@ dead. Weights travel between the file and the module by name, so that a marked f
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ SIDE, BORDER, CLASSES, IMAGES, BATCH = 8, 1, 10, 512, 32
 Layer = tuple[str, int, int]
 
 NETWORKS: Mapping[str, tuple[Layer, ...]] = {
-    "dense": (("flatten", 0, 0), ("dense", SIDE * SIDE, 96), ("relu", 0, 0), ("dense", 96, 64), ("relu", 0, 0), ("dense", 64, CLASSES)),
+    "dense": (
+        ("flatten", 0, 0), ("dense", SIDE * SIDE, 96), ("relu", 0, 0), ("dense", 96, 64), ("relu", 0, 0), ("dense", 64, CLASSES),
+    ),
     "convolutions": (
         ("conv", 1, 16), ("relu", 0, 0), ("conv", 16, 24), ("relu", 0, 0), ("conv", 24, 32), ("relu", 0, 0), ("pool", 0, 0),
         ("dense", 32, CLASSES),
@@ -32,6 +35,16 @@ NETWORKS: Mapping[str, tuple[Layer, ...]] = {
     ),
 }  # fmt: skip
 """Kind, channels in, channels out."""
+
+OPERATORS = {
+    "flatten": "Flatten",
+    "dense": "Gemm",
+    "conv": "Conv",
+    "norm": "BatchNormalization",
+    "relu": "Relu",
+    "pool": "GlobalAveragePool",
+}
+WEIGHTED = ("dense", "conv", "norm")
 
 DEAD = 0.6
 """Share of the units behind a ReLU that a very negative bias keeps at zero; in ``dense`` and ``convolutions``."""
@@ -67,17 +80,11 @@ def _file(layers: tuple[Layer, ...], module: Any) -> onnx.ModelProto:
     value = "image"
     for number, (kind, _, _) in enumerate(layers):
         names = [f"{number}.weight", f"{number}.bias"]
-        made = {
-            "flatten": lambda: helper.make_node("Flatten", [value], [f"v{number}"]),
-            "dense": lambda: helper.make_node("Gemm", [value, *names], [f"v{number}"], transB=1),
-            "conv": lambda: helper.make_node("Conv", [value, *names], [f"v{number}"], pads=[1] * 4),
-            "norm": lambda: helper.make_node(
-                "BatchNormalization", [value, *names, f"{number}.running_mean", f"{number}.running_var"], [f"v{number}"]
-            ),
-            "relu": lambda: helper.make_node("Relu", [value], [f"v{number}"]),
-            "pool": lambda: helper.make_node("GlobalAveragePool", [value], [f"p{number}"]),
-        }
-        nodes.append(made[kind]())
+        out = [f"p{number}" if kind == "pool" else f"v{number}"]
+        if kind == "norm":
+            names += [f"{number}.running_mean", f"{number}.running_var"]
+        own = {"dense": {"transB": 1}, "conv": {"pads": [1] * 4}}.get(kind, {})
+        nodes.append(helper.make_node(OPERATORS[kind], [value, *(names if kind in WEIGHTED else [])], out, **own))
         if kind == "pool":
             nodes.append(helper.make_node("Flatten", [f"p{number}"], [f"v{number}"]))
         value = f"v{number}"
@@ -192,7 +199,7 @@ def rescaled(share: float, size: float) -> Change:
 
     def change(arrays: dict[str, NDArray[Any]], rng: np.random.Generator) -> None:
         names = _weights(arrays)
-        for before, after in zip(names, names[1:], strict=False):
+        for before, after in pairwise(names):
             if (
                 before.replace("weight", "running_mean") in arrays
                 or f"{int(before.split('.')[0]) + 1}.running_mean" in arrays

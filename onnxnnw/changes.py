@@ -17,6 +17,7 @@ __all__ = [
     "SMALLEST",
     "Shape",
     "SlotReads",
+    "clustered",
     "in_best_unit",
     "lattice_levels",
     "lattice_step",
@@ -34,11 +35,12 @@ SMALLEST = 2e-5
 
 _FREE, _STEADY, _COSINE = 2.0, 0.02, 0.8
 _WITHIN, _BETWEEN, _PAIRS = 0.01, 0.05, 6
-_FITS = 0.25
+_FITS, _MIN_GROUPS = 0.25, 8
 _STEPS, _MULTIPLIED, _CLEARLY = 0.9, 1e-4, 4.0
 MIN_LATTICE = 12
 _MIN_READS = 8
 _MAX_LEVELS, _TOLERANCE = 2**17, 4e-7
+_LINES, _LINE, _FEW_LEVELS = 8, 4096, 2**10
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,29 @@ class SlotReads:
 
     @cached_property
     def levels(self) -> int:
-        """Levels of the lattice on which the reads lie; 0 where they lie on none, or are too few to say."""
-        return lattice_levels(self.found) if self.found.size >= MIN_LATTICE and not self.same.all() else 0
+        """Levels of the lattice on which the reads lie; 0 where on none, or too few to say: three numbers always do."""
+        if self.found.size < MIN_LATTICE or self.same.all():
+            return 0
+        distinct = int(np.unique(self.found).size)
+        levels = lattice_levels(self.found)
+        return levels if distinct >= MIN_LATTICE or levels <= 4 * distinct else 0
+
+    @cached_property
+    def channel_levels(self) -> int:
+        """Levels of the lattices on which single out- or input channels lie, where each has one of its own; else 0."""
+        if self.same.all() or self.levels:
+            return 0
+        array = self.match.slot.array()
+        kernel = math.prod(self.match.slot.shape[2:]) if len(self.match.slot.shape) > 2 else 1
+        inputs = array.reshape(len(array), -1, kernel) if array.shape[1] % kernel == 0 else array[:, :, None]
+        most = 0
+        out_channels = [array[k] for k in _spaced(len(array))]
+        for lines in (out_channels, [inputs[:, k].reshape(-1) for k in _spaced(inputs.shape[1])]):
+            read = [line[:_LINE].astype(np.float64) for line in lines]
+            found = [lattice_levels(line) for line in read if np.unique(line).size >= MIN_LATTICE // 2]
+            if len(found) >= 2 and 4 * sum(level > 0 for level in found) >= 3 * len(found):
+                most = max(most, *found)
+        return most if most <= _FEW_LEVELS else 0
 
     @cached_property
     def zeroed(self) -> NDArray[np.bool_]:
@@ -112,7 +135,8 @@ class SlotReads:
         kept = ~out & (self.enrolled != 0)
         with np.errstate(all="ignore"):
             moves = np.abs(self.found[kept] / self.factor - self.enrolled[kept])
-        step = float(np.quantile(moves, _STEPS)) if moves.size >= _MIN_READS else 0.0
+        part = 1.0 if self.channel_levels else _STEPS  # in channels of their own, the largest step counts
+        step = float(np.quantile(moves, part)) if moves.size >= _MIN_READS else 0.0
         lattice = float(np.ptp(self.found)) / (self.levels - 1) / 2 if self.levels > 1 else 0.0
         real = out & (np.abs(self.enrolled) > 1.5 * max(step, lattice))
         share = float(real[out].mean())
@@ -177,6 +201,12 @@ class SlotReads:
         return between if np.quantile(off, 0.9) < _WITHIN and between > _BETWEEN else 0.0
 
     @property
+    def input_channels(self) -> NDArray[np.int64]:
+        """Input channel of each read: all taps of a kernel have one."""
+        shape = self.match.slot.shape
+        return self.columns // max(1, math.prod(shape[2:]) if len(shape) > 2 else 1)
+
+    @property
     def narrow(self) -> bool:
         """Whether the type in which the slot is stored now explains a change by itself."""
         return self.match.slot.tensor.type_name not in ("float", "double")
@@ -237,13 +267,19 @@ def _bartlett(values: Mapping[str, Floats], sizes: Mapping[str, float], kurtosis
     return (root - (1 - spread)) / math.sqrt(spread)
 
 
+def _spaced(count: int) -> range:
+    """A few of so many channels, spread over all."""
+    step = max(1, count // _LINES)
+    return range(0, min(count, step * _LINES), step)
+
+
 def in_best_unit(
     match: Match, fold: Floats | None, enrolled: Floats, found: Floats, rows: NDArray[np.int64]
 ) -> tuple[Floats, bool]:
     """What was found, in the unit that fits what was enrolled far better: what followed the rows taken in, or not.
 
-    Anchors in units of their rows agree either way, so they do not tell whether a normalisation is now part of the weight or was cut
-    away behind it.
+    Anchors in units of their rows agree either way, so they do not tell whether a normalisation is now part of the weight
+    or was cut away behind it.
 
     Args:
         match: The slot's counterpart.
@@ -348,3 +384,29 @@ def lattice_step(values: NDArray[np.float64], guess: float) -> float:
         step = float(near @ counts) / float(counts @ counts) if counts.any() else step
     off = span / step - np.round(span / step)
     return step if float(np.sqrt(np.mean(off**2))) < _OFF and abs(step / guess - 1) < 0.35 else 0.0
+
+
+def clustered(values: Sequence[Floats], groups: Sequence[NDArray[np.int64]]) -> tuple[float, int]:
+    """z of the hypothesis that numbers of one group, a row or an input channel, have nothing to do with each other.
+
+    Args:
+        values: Per slot, centred.
+        groups: The group of each number.
+
+    Returns:
+        Sum of the products of all pairs within a group over its deviation under independence, and how many pairs there are.
+    """
+    together = variance = 0.0
+    pairs = 0
+    for numbers, group in zip(values, groups, strict=True):
+        if not numbers.size:
+            continue
+        _, inverse, counts = np.unique(group, return_inverse=True, return_counts=True)
+        if counts.size < _MIN_GROUPS:  # one sum of very many products is nowhere near normal
+            continue
+        power = float(np.mean(numbers**2))
+        together += float((np.bincount(inverse, numbers) ** 2 - np.bincount(inverse, numbers**2)).sum())
+        ordered = int((counts * (counts - 1)).sum())
+        variance += 2 * ordered * power**2
+        pairs += ordered // 2
+    return (together / math.sqrt(variance) if variance > 0 else 0.0), pairs

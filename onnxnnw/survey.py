@@ -13,6 +13,7 @@ from onnxnnw.graph import Slot
 from onnxnnw.graph.gauge import column_gains, row_gains, row_magnitudes
 from onnxnnw.graph.stored import Array
 from onnxnnw.graph.uses import AS_TABLE
+from onnxnnw.origins import is_near_identity
 from onnxnnw.slot_table import SlotEntry
 
 __all__ = ["Surveyed", "is_weight_of_a_layer", "survey"]
@@ -46,7 +47,8 @@ def survey(slot: Slot, watermark: bool) -> Surveyed:
 
     Args:
         slot: A live slot.
-        watermark: Whether values will be written, so that read-only slots are not eligible; else formula tables are not.
+        watermark: Whether values will be written, so that read-only slots are not eligible; else formula tables and
+            identity starts are not.
     """
     array = slot.array()
     magnitudes = row_magnitudes(array)
@@ -59,7 +61,7 @@ def survey(slot: Slot, watermark: bool) -> Surveyed:
     if watermark:
         eligible = eligible and not slot.read_only
     if eligible and not watermark:
-        eligible = not is_formula(array)
+        eligible = not is_formula(array) and not is_near_identity(array)
     entry = SlotEntry(
         name=slot.name,
         use=slot.use,

@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROOMS = (
     "errors standard statistics keys canonical graph images runtime slot_table records folds placement parameters payload triggers "
-    "methods formulas survey parameter_reads enrolment inspection "
-    "changes candidate explained findings verdict verification "
+    "methods formulas candidate origins survey parameter_reads enrolment inspection "
+    "changes explained findings verdict verification "
     "recipes checkpoints tasks training networks moment marking modifications campaign report demo cli"
 ).split()
 GRAPH = (

@@ -19,7 +19,7 @@ from onnxnnw.methods.base import Judgement, Reads
 from onnxnnw.placement import ANCHORS
 from onnxnnw.records import Record
 
-__all__ = ["Examination", "Finding", "collect_findings", "few", "share"]
+__all__ = ["Examination", "Finding", "collect_findings", "few", "loose_of", "share"]
 
 Floats = NDArray[np.float64]
 
@@ -123,7 +123,7 @@ class Examination:
 
     @cached_property
     def known(self) -> Reads:
-        """Reads that say what changed: the mark's where it is there; else the anchors, for a mark that is not there says nothing."""
+        """Reads that say what changed: the mark's where it is there, else the anchors."""
         if self.significant or self.record.kind == "fingerprint" or self.anchors is None:
             return self.judgement.reads
         return self.anchors()
@@ -131,7 +131,26 @@ class Examination:
     @cached_property
     def slot_reads(self) -> list[SlotReads]:
         """The reads of each recognised slot, where there are any; none at all where every value is what was enrolled."""
-        reads, out = self.known, []
+        return self._by_slot(self.known)
+
+    @cached_property
+    def more_reads(self) -> list[SlotReads]:
+        """The same with anchors and samples beside the mark: for what is said only where much was looked at."""
+        if self.anchors is None or not self.slot_reads:
+            return self.slot_reads
+        known = self.known
+        beside = self.anchors() if known is self.judgement.reads else None
+        if beside is None:
+            return self.slot_reads
+        pairs = zip(
+            (known.slots, known.positions, known.enrolled, known.found),
+            (beside.slots, beside.positions, beside.enrolled, beside.found),
+            strict=True,
+        )
+        return self._by_slot(Reads(*(np.concatenate(pair) for pair in pairs)))
+
+    def _by_slot(self, reads: Reads) -> list[SlotReads]:
+        out: list[SlotReads] = []
         usable = np.isfinite(reads.found)
         unchanged = np.array_equal(reads.found[usable], reads.enrolled[usable])
         order = np.argsort(reads.slots, kind="stable")
@@ -153,7 +172,7 @@ class Examination:
 
     @cached_property
     def unsure(self) -> list[int]:
-        """Slots of the record that were not recognised, although they may well be there: what happened to the others would hide them.
+        """Slots of the record that were not recognised, although they may be there: what happened would hide them.
 
         Values that nearly all changed, or are nearly all zero, agree too little to be recognised in a small slot. Such a slot is
         neither missing, nor is what stands in its place an addition.
@@ -191,15 +210,21 @@ class Examination:
     @cached_property
     def loose(self) -> list[SlotReads]:
         """Slots whose changes neither a type nor a factor explains, and in which nearly all that is not zero changed."""
-        return [
-            one
-            for one in self.slot_reads
-            if not one.narrow
-            and one.moved.size
-            and one.moved.size >= 0.9 * (~one.zeroed).sum()
-            and not one.channels
-            and not one.multiplied
-        ]
+        return loose_of(self.slot_reads)
+
+
+def loose_of(slots: Sequence[SlotReads]) -> list[SlotReads]:
+    """Those whose changes neither a type nor a factor explains, and in which nearly all that is not zero changed."""
+    return [
+        one
+        for one in slots
+        if not one.narrow
+        and one.moved.size
+        and one.moved.size >= 0.9 * (~one.zeroed).sum()
+        and not one.channels
+        and not one.multiplied
+        and not one.channel_levels
+    ]
 
 
 def share(part: int, whole: int) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.changes import SMALLEST, SlotReads
+from onnxnnw.changes import SMALLEST, SlotReads, clustered
 from onnxnnw.findings.base import Examination, Finding, few
 from onnxnnw.methods.nct import NCT
 from onnxnnw.placement import places_of
@@ -14,10 +14,11 @@ __all__ = ["find"]
 
 MAX_SHARE, MIN_READS = 0.5, 8
 MIN_COUNT, LARGE, SMALL, FEW_SMALL, ALIKE = 3, 0.7, 0.05, 0.2, 0.8
-"""Another mark replaces values by numbers of about their slot's deviation: of what changed, the root mean square is at least 0.7 of it,
-at most a fifth changed by less than 0.05, and old and new values have nothing to do with each other."""
+"""Another mark replaces values by numbers of about their slot's deviation: of what changed, the root mean square is at
+least 0.7 of it, at most a fifth changed by less than 0.05, and old and new values have nothing to do with each other."""
 
-CLUSTERED, UNEVEN = 3.0, 4.0
+CLUSTERED, UNEVEN, MIN_PAIRS = 2.5, 4.0, 50
+"""z of changes that share rows or columns; of those that prefer some layers; pairs in one row that show the former."""
 
 
 def find(examination: Examination) -> list[Finding]:
@@ -79,27 +80,18 @@ def _scattered(slots: Sequence[SlotReads]) -> bool:
 
     Units that are always zero, inputs that never vary and words that never occur keep their rows and columns, exactly.
     """
-    whole = sum(one.found.size for one in slots)
-    share = sum(_other_values(one) for one in slots) / whole
-    together = expected = 0.0
-    uneven = 0.0
-    for one in slots:
-        other = _other(one)
-        mean = share * one.found.size
-        uneven += (float(other.sum()) - mean) ** 2 / (mean * (1 - share))
-        kernel = one.match.slot.shape[2:]
-        columns = one.columns // max(1, int(np.prod(kernel))) if len(one.match.slot.shape) > 2 else one.columns
-        rate = float(other.mean())
-        for groups in (one.rows, columns):
-            _, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
-            changed = np.bincount(inverse, other)
-            together += float((changed * (changed - 1) / 2 + (counts - changed) * (counts - changed - 1) / 2).sum())
-            expected += float((counts * (counts - 1) / 2).sum()) * (rate**2 + (1 - rate) ** 2)
-    pairs = together - expected
-    freedom = max(1, len(slots) - 1)
+    share = sum(_other_values(one) for one in slots) / sum(one.found.size for one in slots)
+    means = np.array([share * one.found.size for one in slots])
+    counts = np.array([_other_values(one) for one in slots])
+    uneven, freedom = float(((counts - means) ** 2 / (means * (1 - share))).sum()), max(1, len(slots) - 1)
     if uneven - freedom > UNEVEN * np.sqrt(2 * freedom) + UNEVEN:
         return False
-    return pairs <= CLUSTERED * np.sqrt(2 * share * (1 - share) * max(1.0, expected) ** 0.5 + 1) + 0.02 * expected
+    touched = [one for one, count in zip(slots, counts.tolist(), strict=True) if count]
+    others = [_other(one).astype(np.float64) for one in touched]
+    changed = [each - each.mean() for each in others]
+    rows = clustered(changed, [one.rows for one in touched])
+    columns = clustered(changed, [one.input_channels for one in touched])
+    return rows[1] >= MIN_PAIRS and max(rows[0], columns[0]) <= CLUSTERED
 
 
 def _whole_layers(examination: Examination) -> bool:

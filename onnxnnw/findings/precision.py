@@ -69,7 +69,11 @@ def _rounded(examination: Examination) -> list[Finding]:
 def _lattices(examination: Examination) -> list[Finding]:
     """Values on a lattice, where what was enrolled is on none."""
     slots = [one for one in examination.slot_reads if not one.narrow and one.found.size >= MIN_LATTICE]
-    levels = {one.name: _in_all(one, one.levels) for one in slots if one.levels}
+    levels = {
+        one.name: _in_all(one, one.levels) if one.levels else one.channel_levels
+        for one in slots
+        if one.levels or one.channel_levels
+    }
     if not levels or 2 * len(levels) < len(slots):
         return []
     bits = int(np.ceil(np.log2(max(2.0, float(np.median(list(levels.values())))))))

@@ -26,7 +26,8 @@ def find(examination: Examination) -> list[Finding]:
     named = {name for finding in out for name in finding.slots}
     times = {one.name: _factors(one) for one in slots if one.multiplied and one.name not in named}
     if times and not any(one.moved.size and one.name not in times.keys() | named for one in slots):
-        sentence = f"values of {share(len(times), len(slots))} weights are multiplied by factors that differ, as rescaled channels leave them"
+        sentence = f"values of {share(len(times), len(slots))} weights are multiplied by factors that differ"
+        sentence += ", as rescaled channels leave them"
         out.append(Finding("rescaled", sentence, {"slots": len(times)}, few(times)))
     return out
 
