@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from benchmarks import findings_trained
 from benchmarks.findings_cases import CASES, ESTIMATES, Case, fine_tuned
 from benchmarks.tables import Report, progress
 from onnxnnw.enrolment.enrol import embed, fingerprint
@@ -30,6 +31,9 @@ __all__ = ["Observation", "Subject", "observe", "subjects"]
 
 SHIPPED = ("resnet8", "rdn-small", "pix2pix-small")
 DRAWN = ("vgg", "mobilenet", "transformer")
+UNFIT = ("a part", "bf16 behind Cast")
+"""Cases that make nothing else of the trained networks, which are chains."""
+
 FINE_TUNED = 2
 """Subjects that are trained on: minutes each."""
 
@@ -84,12 +88,54 @@ def subjects(folder: Path, keys: int, drawn: Sequence[str] = DRAWN) -> Iterator[
             yield Subject(name, "fingerprint", path, load_record(place / "fingerprint.record"))
 
 
+def trained_subjects(folder: Path, keys: int) -> Iterator[tuple[Subject, Path]]:
+    """Networks that are trained on the spot, marked and fingerprinted; with the file that was marked."""
+    for number in range(keys):
+        for name in findings_trained.NETWORKS:
+            place = folder / f"{name}-{number}"
+            place.mkdir()
+            path = findings_trained.build(name, place / "network.onnx", number)
+            key = Key(f"trained {name} {number}".encode().ljust(32, b".")[:32])
+            embed(path, place / "marked.onnx", place / "mark.record", key=key)
+            fingerprint(path, place / "fingerprint.record", key=key)
+            yield Subject(name, "watermark", place / "marked.onnx", load_record(place / "mark.record")), path
+            yield Subject(name, "fingerprint", path, load_record(place / "fingerprint.record")), path
+
+
+def observe_original(subject: Subject, original: Path) -> Observation:
+    """The network before it was marked, held against the record of the mark: nothing is due but that the mark is not there."""
+    verdict = verify(original, [subject.record])[0]
+    case = Case("the original, never marked", lambda source, out, seed: None, {}, frozenset())
+    return Observation(case, subject, True, {f.name: {**f.evidence, "class": f.category} for f in verdict.findings})
+
+
 def observe(case: Case, subject: Subject, out: Path, seed: int) -> Observation:
     """Modify and verify."""
     case.change(subject.path, out, seed)
     verdict = verify(out, [subject.record])[0]
-    found = {finding.name: finding.evidence for finding in verdict.findings}
+    found = {finding.name: {**finding.evidence, "class": finding.category} for finding in verdict.findings}
     return Observation(case, subject, verdict.decision in ("traced", "identical"), found)
+
+
+WATCHED = frozenset("rescaled|shared positions".split("|"))
+"""Findings of which no case of the first table is an instance."""
+
+
+def by_class(seen: Sequence[Observation]) -> Iterator[list[str]]:
+    """One row per class of findings: how many were said, and how many of them wrongly."""
+    names = {name for one in seen for name in one.case.truth} | WATCHED
+    for category in ("accuses", "describes"):
+        said = [
+            (one, name)
+            for one in seen
+            if one.traced
+            for name, evidence in one.found.items()
+            if name in names and evidence["class"] == category
+        ]
+        wrong = [(one, name) for one, name in said if name not in one.case.truth | one.case.tolerated]
+        where = sorted({f"{name}: {one.case.name}" for one, name in wrong})
+        part = f"{len(wrong)} of {len(said)} said ({len(wrong) / max(1, len(said)):.2%})"
+        yield [category, part, "; ".join(where[:12])]
 
 
 def by_finding(seen: Sequence[Observation]) -> Iterator[list[str]]:
@@ -156,6 +202,9 @@ def main(arguments: list[str]) -> int:
     """Print both tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks findings", description=__doc__)
     parser.add_argument("--keys", type=int, default=4, help="keys per network (default 4)")
+    parser.add_argument(
+        "--trained", type=int, default=4, help="networks of each kind that are trained on the spot (default 4)"
+    )
     parser.add_argument("--data", type=Path, help="directory with CIFAR-10, to measure fine-tuning")
     parser.add_argument("--output", type=Path, help="a Markdown page that the report is put into, between its markers")
     options = parser.parse_args(arguments)
@@ -170,10 +219,18 @@ def main(arguments: list[str]) -> int:
                 if case.applies(subject.path):
                     seen.append(observe(case, subject, place / "candidate.onnx", number))
             progress(f"{subject.network} {subject.kind}: {len(cases)} modifications")
+        for number, (subject, original) in enumerate(trained_subjects(place, options.trained)):
+            for case in (*findings_trained.CASES, *(case for case in CASES if case.name not in UNFIT)):
+                if case.applies(subject.path):
+                    seen.append(observe(case, subject, place / "candidate.onnx", number))
+            if subject.kind == "watermark":
+                seen.append(observe_original(subject, original))
+            progress(f"{subject.network} {subject.kind}, trained")
     traced = sum(one.traced for one in seen)
     report.say(
         f"{len(seen)} modified networks, {traced} of them traced; where a network is not traced, nothing is said of what changed."
     )
+    report.table("Classes", ["class", "said wrongly", "where"], by_class(seen))
     report.table(
         "Findings", ["finding", "said when due", "said wrongly", "where", "its number is off by"], by_finding(seen)
     )

@@ -5,7 +5,7 @@ import numpy as np
 from onnxnnw.accounting.account import KINDS, Account, Entry, Parameter
 from onnxnnw.accounting.amounts import all_bytes, bytes_of, bytes_of_attribute, named
 from onnxnnw.accounting.given import inputs_given_as_weights
-from onnxnnw.accounting.roles import MAX_STRUCTURAL, MAX_TEXT, Role, role_of
+from onnxnnw.accounting.roles import MAX_STRUCTURAL, MAX_TEXT, VOCABULARIES, Role, role_of
 from onnxnnw.constants.constants import Constant, Stored
 from onnxnnw.constants.moved import Gathered, Sliced, slices_of
 from onnxnnw.flow.nodes import ABSENT, Node
@@ -40,22 +40,6 @@ _BEFORE_BIAS = {"MoE": 1, "QMoE": 2}
 
 _RECURRENT = frozenset(("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"))
 
-
-_VOCABULARIES = frozenset(
-    (
-        ("LabelEncoder", "keys_strings"),
-        ("LabelEncoder", "classes_strings"),
-        ("CategoryMapper", "cats_strings"),
-        ("OneHotEncoder", "cats_strings"),
-        ("StringNormalizer", "stopwords"),
-        ("TfIdfVectorizer", "pool_strings"),
-        ("DictVectorizer", "string_vocabulary"),
-        ("ZipMap", "classlabels_strings"),
-        ("LinearClassifier", "classlabels_strings"),
-        ("SVMClassifier", "classlabels_strings"),
-        ("TreeEnsembleClassifier", "classlabels_strings"),
-    )
-)
 
 _LARGE_NODE = 512
 """Bytes of a node up to which its attributes are taken for what they are: axes, paddings, names of activations."""
@@ -319,7 +303,7 @@ class _Accountant:
         for name, attribute in node.attributes().items():
             amount = bytes_of_attribute(self.network, node, name, attribute)
             limit = _LARGE_NODE if known else MAX_STRUCTURAL
-            if (node.op, name) in _VOCABULARIES and max(map(len, attribute.strings[:]), default=0) <= MAX_TEXT:
+            if (node.op, name) in VOCABULARIES and max(map(len, attribute.strings[:]), default=0) <= MAX_TEXT:
                 self._add("structural", name, node.op, "words of a vocabulary", amount)
             elif amount > limit:
                 kind = "doubtful" if doubtful else "not understood"

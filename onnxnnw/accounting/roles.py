@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from onnxnnw.flow.nodes import Node
 from onnxnnw.graph.uses import MIN_ELEMENTS, uses_of
 
-__all__ = ["MAX_STRUCTURAL", "MAX_TEXT", "Role", "role_of", "table"]
+__all__ = ["MAX_STRUCTURAL", "MAX_TEXT", "VOCABULARIES", "Role", "role_of", "table"]
 
 MAX_STRUCTURAL = 64
 """Elements of a shape, a list of axes, paddings or indices; larger ones only where their values follow a formula."""
@@ -176,3 +176,20 @@ def role_of(node: Node, place: int, size: int = 0) -> Role | None:
 def table() -> dict[str, dict[int, Role]]:
     """The whole table, for the page that shows it: operator -> input -> role; of operators with any number of inputs the first."""
     return {op: dict(roles) for op, roles in sorted(_TABLE.items())}
+
+
+VOCABULARIES = frozenset(
+    (
+        ("LabelEncoder", "keys_strings"),
+        ("LabelEncoder", "classes_strings"),
+        ("CategoryMapper", "cats_strings"),
+        ("OneHotEncoder", "cats_strings"),
+        ("StringNormalizer", "stopwords"),
+        ("TfIdfVectorizer", "pool_strings"),
+        ("DictVectorizer", "string_vocabulary"),
+        ("ZipMap", "classlabels_strings"),
+        ("LinearClassifier", "classlabels_strings"),
+        ("SVMClassifier", "classlabels_strings"),
+        ("TreeEnsembleClassifier", "classlabels_strings"),
+    )
+)

@@ -34,6 +34,14 @@ def fingerprint(
     role: str = typer.Option("", help="Architect, Trainer, Tracker, Distributor or 'Generic user'."),
     source_id: str = typer.Option("", help="ID of the Actor who provides the network."),
     destination_id: str = typer.Option("", help="ID of the Actor who receives it."),
+    ancestor: list[Path] = typer.Option(
+        [],
+        help="An ONNX file that the network shares values with, such as a public backbone: they carry nothing; repeatable.",
+    ),
+    unrelated: list[Path] = typer.Option(
+        [],
+        help="Record of an unrelated network: weights that stand there too are tables and carry nothing; repeatable.",
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Fingerprint a network without changing it.
@@ -42,9 +50,12 @@ def fingerprint(
     """
     from onnxnnw.enrolment.enrol import fingerprint as library
     from onnxnnw.enrolment.owner import Owner
+    from onnxnnw.records.record_file import load_record
 
     owner = Owner(actor, role, source_id, destination_id)
-    _report(library(model, record, positions, owner), record, None, as_json)
+    others = [load_record(path) for path in unrelated]
+    enrolment = library(model, record, positions, owner, ancestors=ancestor, unrelated=others)
+    _report(enrolment, record, None, as_json)
 
 
 def embed(

@@ -1,6 +1,6 @@
 """The record of a network that is at hand: what is measured of its slots, where the mark lies, what its host was."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from onnxnnw.enrolment.copies import Copy, why_alone
 from onnxnnw.enrolment.measure_slots import Surveyed, survey
 from onnxnnw.enrolment.own_weights import OwnWeights
 from onnxnnw.enrolment.owner import Owner
+from onnxnnw.enrolment.refusals import refuse_strange, why_nothing
 from onnxnnw.errors import CapacityError, UnsupportedNetwork, UsageError
 from onnxnnw.graph import SlotView
 from onnxnnw.matching.parameter_reads import kept_parameters
@@ -31,7 +32,6 @@ from onnxnnw.records.positions import (
 )
 from onnxnnw.records.record import FORMAT, FORMAT_WITH_HOST, MAX_POSITIONS, Record
 from onnxnnw.records.row_factors import kept, kept_columns
-from onnxnnw.records.slot_table import SlotEntry
 from onnxnnw.statistics import required_reads
 
 __all__ = [
@@ -102,7 +102,14 @@ def default_positions(eligible: int) -> int:
     return min(DEFAULT_POSITIONS, max(required_reads(1e-6), int(eligible * MAX_SHARE)))
 
 
-def draft_fingerprint(view: SlotView, key: Key, positions: int, owner: Owner, account: Account | None = None) -> Record:
+def draft_fingerprint(
+    view: SlotView,
+    key: Key,
+    positions: int,
+    owner: Owner,
+    account: Account | None = None,
+    left_out: Set[int] = frozenset(),
+) -> Record:
     """The record of a fingerprint, without the network's digests.
 
     Args:
@@ -111,12 +118,13 @@ def draft_fingerprint(view: SlotView, key: Key, positions: int, owner: Owner, ac
         positions: N.
         owner: Who does it.
         account: What is stored in the network, so that a verification can tell how much of a candidate that explains.
+        left_out: Ids of slots that carry nothing.
 
     Raises:
         UsageError: An impossible number.
         CapacityError: Too few eligible weights.
     """
-    measured = _measured(view, positions, watermark=False)
+    measured = _measured(view, positions, watermark=False, left_out=left_out)
     record = _begun(measured, key, positions, owner, "fingerprint", {})
     return _Draft(view, measured, record, account).fingerprint()
 
@@ -152,16 +160,20 @@ def draft_watermark(
         positions = default_positions(sum(one.entry.capacity for one in measured))
     writing = writing or Writing()
     record = _begun(measured, key, positions, owner, "watermark", writing.parameters)
-    _refuse_strange(keep, record.slots, copies)
+    refuse_strange(keep, record.slots, copies)
     return _Draft(view, measured, record, account).watermark(keep)
 
 
-def _measured(view: SlotView, positions: int, watermark: bool) -> list[Surveyed]:
+def _measured(view: SlotView, positions: int, watermark: bool, left_out: Set[int] = frozenset()) -> list[Surveyed]:
     if not 1 <= positions <= MAX_POSITIONS:
         raise UsageError(f"the number of positions lies between 1 and {MAX_POSITIONS:,}, not at {positions}")
-    measured = [survey(slot, watermark) for slot in view.slots]
+    measured = [
+        replace(one, entry=replace(one.entry, eligible=False)) if id(slot) in left_out else one
+        for slot in view.slots
+        for one in [survey(slot, watermark)]
+    ]
     if not any(one.entry.eligible for one in measured):
-        raise CapacityError(_why_nothing(view, watermark))
+        raise CapacityError(why_nothing(view, watermark, left_out))
     return measured
 
 
@@ -272,20 +284,6 @@ class _Draft:
         return replace(record, arrays=arrays)
 
 
-def _refuse_strange(keep: Sequence[Record], entries: Sequence[SlotEntry], copies: Sequence[Copy]) -> None:
-    """Positions are left alone by the name of their weight, so a record to keep must know the weights by their names."""
-    own = {copy.slot.name: copy.slot.shape for copy in copies} | {entry.name: entry.shape for entry in entries}
-    for record in keep:
-        if record.method != nct.NCT.name:
-            raise UsageError(f"a record of the method {record.method} holds no positions that could be left alone")
-        strange = [entry.name for entry in record.slots if own.get(entry.name) != entry.shape]
-        if strange:
-            raise UsageError(
-                f"the record to keep knows {len(strange)} of its {len(record.slots)} weights, such as {strange[0][:80]!r}, "
-                "by a name or shape that this network does not have: its positions cannot be left alone"
-            )
-
-
 def _skips(record: Record, barred: "Callable[[Plan], NDArray[np.bool_]]") -> NDArray[np.int64]:
     """Ordinals of draws that are left out, as a fixed point: each skip draws one more."""
     skips = np.empty(0, np.int64)
@@ -328,13 +326,3 @@ def mark_edits(record: Record, view: SlotView, copies: Sequence[Copy] = ()) -> l
             positions, values = written[copy.of.name]
             edits.append(Edit(*copy.slot.edits(copy.positions(positions), values)))
     return edits
-
-
-def _why_nothing(view: SlotView, watermark: bool) -> str:
-    if watermark:
-        reasons = sorted({slot.read_only for slot in view.slots if slot.read_only})
-        if reasons:
-            return "no weight of the network can be changed in place: " + "; ".join(reasons[:3])
-    if view.not_understood:
-        return "no eligible weights: " + "; ".join(view.not_understood[:3])
-    return "the network has no eligible weights (2 or more dimensions, at least 64 elements, reached by an output)"

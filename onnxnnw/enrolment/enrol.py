@@ -4,8 +4,9 @@ The network is read once: out-rows, deviations and formula tables are measured s
 beside it. The record is on the disk before the marked network takes its name.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from onnxnnw.enrolment.draft import (
     refuse_too_weak,
 )
 from onnxnnw.enrolment.mark_grid import on_grid
+from onnxnnw.enrolment.origins import of_ancestors, of_strangers, without_hidden_units
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import UsageError
 from onnxnnw.graph import Digests, SlotView, find_slots, network_digest, network_digests
@@ -72,6 +74,8 @@ def fingerprint(
     positions: int = DEFAULT_POSITIONS,
     owner: Owner | None = None,
     key: Key | None = None,
+    ancestors: Sequence[Path | str] = (),
+    unrelated: Sequence[Record] = (),
 ) -> Enrolment:
     """Fingerprint a network without touching it: read N secret positions and keep them [NNW-TEC 7.2.2].
 
@@ -81,23 +85,33 @@ def fingerprint(
         positions: N.
         owner: Who does it.
         key: The secret; a new one by default.
+        ancestors: Networks that this one has values of, a public backbone as a rule: slots that agree with them carry nothing.
+        unrelated: Records of networks that have nothing to do with this one: what stands there too carries nothing.
 
     Raises:
         CannotLook: The network cannot be read or has too few eligible weights.
     """
     refuse_existing(record_path)
-    with open_network(model) as network:
+    with open_network(model) as network, ExitStack() as opened:
         view = find_slots(network)
+        others = [find_slots(opened.enter_context(open_network(path))) for path in ancestors]
+        excluded = {
+            "they stand between input and output without hidden units, as in linear models": without_hidden_units(view),
+            "they agree with an ancestor": of_ancestors(view, others),
+            "they stand in an unrelated network too": of_strangers(view, unrelated),
+        }
+        left_out = set().union(*excluded.values())
         with ThreadPoolExecutor(1) as pool:
             digests = pool.submit(network_digests, network, view)
             account = account_of(network, view)
             own, _ = without_copies(view)
-            record = draft_fingerprint(own, key or Key.generate(), positions, owner or Owner(), account)
+            record = draft_fingerprint(own, key or Key.generate(), positions, owner or Owner(), account, left_out)
             record = replace(record, enrolled_digest=digests.result().network)
         network.check_unchanged()
     record = _with_digests(record, digests.result())
     commitment = save_record(record, record_path)
-    return Enrolment(record, commitment, capacity(record.slots), _warnings(record, view, account))
+    warnings = (*_warnings(record, view, account), *_left_out(view, excluded))
+    return Enrolment(record, commitment, capacity(record.slots), warnings)
 
 
 def embed(
@@ -222,6 +236,18 @@ def _warnings(record: Record, view: SlotView, account: Account) -> tuple[str, ..
         out.append(f"strength {strength:.3g} makes outliers of the mark's values: they betray its positions")
     out += [f"not covered: {problem}" for problem in view.not_understood[:5]]
     return tuple(out)
+
+
+def _left_out(view: SlotView, excluded: Mapping[str, Set[int]]) -> list[str]:
+    """Which slots carry no part of a fingerprint, and why."""
+    out = []
+    for reason, ids in excluded.items():
+        names = [slot.name for slot in view.slots if id(slot) in ids]
+        if names:
+            out.append(
+                f"{len(names)} of {len(view.slots)} weights, such as {names[0][:80]}, carry no fingerprint: {reason}"
+            )
+    return out
 
 
 def _largest_strength(record: Record) -> float:

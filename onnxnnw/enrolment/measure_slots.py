@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.enrolment.formulas import is_formula
+from onnxnnw.enrolment.origins import is_near_identity
 from onnxnnw.graph import Slot
 from onnxnnw.graph.uses import AS_TABLE
 from onnxnnw.matching.row_scale import column_gains, row_gains, row_magnitudes
@@ -46,7 +47,8 @@ def survey(slot: Slot, watermark: bool) -> Surveyed:
 
     Args:
         slot: A live slot.
-        watermark: Whether values will be written, so that read-only slots are not eligible; else formula tables are not.
+        watermark: Whether values will be written, so that read-only slots are not eligible; else formula tables and
+            identity starts are not.
     """
     array = slot.array()
     magnitudes = row_magnitudes(array)
@@ -59,7 +61,7 @@ def survey(slot: Slot, watermark: bool) -> Surveyed:
     if watermark:
         eligible = eligible and not slot.read_only
     if eligible and not watermark:
-        eligible = not is_formula(array)
+        eligible = not is_formula(array) and not is_near_identity(array)
     entry = SlotEntry(
         name=slot.name,
         use=slot.use,

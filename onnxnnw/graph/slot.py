@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from onnxnnw.constants.moved import Diagonal, Gathered, Reshaped, Sliced
 from onnxnnw.graph.packed_operators import unblocked
 from onnxnnw.network_file.stored import Array, StoredTensor
 
-__all__ = ["Gains", "Slot", "scaled"]
+__all__ = ["Gains", "Region", "Slot", "region_of", "scaled"]
 
 _STACKS = ("matmul", "rnn", "rows", "gemm", "gemm_left", "einsum", "experts", "query")
 """Layouts of which more than two dimensions are a stack of matrices."""
@@ -179,3 +180,27 @@ def scaled(array: Array, gain: Gains | None) -> Array:
 
 def _of_rows(gain: Gains | None, rows: Positions) -> Gains | None:
     return None if gain is None else gain[rows]
+
+
+class Region(NamedTuple):
+    """A part of a stored tensor: where it begins, and what else tells it from other parts."""
+
+    start: int
+    shape: tuple[int, ...]
+    detail: object
+
+
+def region_of(constant: Constant, main: StoredTensor) -> tuple[Region, ...]:
+    """Which part of the main stored tensor a constant shows; empty for all of it."""
+    out: list[Region] = []
+    part: Constant | None = constant
+    while part is not None and part.parts:
+        kind = type(part)  # faster than isinstance, which asks the abstract class
+        if (kind is Sliced or kind is Gathered) and part.size < part.parts[0].size:
+            assert isinstance(part, Sliced | Gathered)
+            detail = part.strides if isinstance(part, Sliced) else part.indices.tobytes()
+            start = int(part.source(np.zeros(1, np.int64))[0]) if part.size else 0
+            out.append(Region(start, part.shape, detail))
+        parts = part.parts
+        part = parts[0] if len(parts) == 1 else next((p for p in parts if any(t is main for t in p.stored())), None)
+    return tuple(out)

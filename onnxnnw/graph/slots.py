@@ -10,20 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from typing import NamedTuple
-
-import numpy as np
 
 from onnxnnw.constants.arrays import Constant
 from onnxnnw.constants.constants import Constants
-from onnxnnw.constants.moved import Gathered, Sliced
 from onnxnnw.constants.rulebook import MAX_GROWTH
 from onnxnnw.flow.nodes import ABSENT, Flow, Node
 from onnxnnw.flow.tracing import trace_flow
 from onnxnnw.graph.computed_tables import is_computed
 from onnxnnw.graph.downstream import Downstream
 from onnxnnw.graph.live import Live, live_nodes
-from onnxnnw.graph.slot import Gains, Slot
+from onnxnnw.graph.slot import Gains, Slot, region_of
 from onnxnnw.graph.uses import AS_TABLE, MIN_ELEMENTS, Use, bias_name, weights_of
 from onnxnnw.network_file.file import Network
 from onnxnnw.network_file.stored import StoredTensor, byte_length
@@ -161,7 +157,7 @@ class _Found:
                 others = frozenset(tensor.place for tensor in stored if _is_weight(tensor) and tensor is not main)
             if len(stored) > 1 and self._is_formula(constant, stored):
                 continue
-            region = _region(constant, main)
+            region = region_of(constant, main)
             self._layouts.setdefault(main.place, set()).add(use.layout)
             if (main.place, region, others) in self._seen:
                 continue
@@ -234,30 +230,6 @@ def _affine(
     downstream: Downstream, node: Node, layout: str, constant: Constant
 ) -> tuple[Gains, Gains, tuple[int, ...]] | None:
     return downstream.affine(node, layout, len(constant.shape), constant.shape[0])
-
-
-class _Region(NamedTuple):
-    """A part of a stored tensor: where it begins, and what else tells it from other parts."""
-
-    start: int
-    shape: tuple[int, ...]
-    detail: object
-
-
-def _region(constant: Constant, main: StoredTensor) -> tuple[_Region, ...]:
-    """Which part of the main stored tensor a constant shows; empty for all of it."""
-    out: list[_Region] = []
-    part: Constant | None = constant
-    while part is not None and part.parts:
-        kind = type(part)  # faster than isinstance, which asks the abstract class
-        if (kind is Sliced or kind is Gathered) and part.size < part.parts[0].size:
-            assert isinstance(part, Sliced | Gathered)
-            detail = part.strides if isinstance(part, Sliced) else part.indices.tobytes()
-            start = int(part.source(np.zeros(1, np.int64))[0]) if part.size else 0
-            out.append(_Region(start, part.shape, detail))
-        parts = part.parts
-        part = parts[0] if len(parts) == 1 else next((p for p in parts if any(t is main for t in p.stored())), None)
-    return tuple(out)
 
 
 def _overlapping(flow: Flow) -> set[int]:

@@ -9,8 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.matching.match import Match
+from onnxnnw.verification.units import (
+    MIN_LATTICE,
+    lattice_levels,
+    spaced,
+)
 
-__all__ = ["MIN_LATTICE", "ROUNDING", "SMALLEST", "Shape", "SlotReads", "lattice_levels", "leveled", "shape_of"]
+__all__ = ["ROUNDING", "SMALLEST", "Shape", "SlotReads", "shape_of"]
 
 Floats = NDArray[np.float64]
 
@@ -22,8 +27,9 @@ SMALLEST = 2e-5
 
 _FREE, _STEADY, _COSINE = 2.0, 0.02, 0.8
 _WITHIN, _BETWEEN, _PAIRS = 0.01, 0.05, 6
-MIN_LATTICE = 12
-_MAX_LEVELS, _TOLERANCE = 2**17, 4e-7
+_STEPS, _MULTIPLIED, _CLEARLY = 0.9, 1e-4, 4.0
+_MIN_READS = 8
+_LINE, _FEW_LEVELS = 4096, 2**10
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ class SlotReads:
         enrolled, found: The Original Traceability Data, and what is there now.
         rows, columns: Out-row and place in the row of each read.
         deviation: Standard deviation of the slot at enrolment.
+        folded: Whether what multiplied the rows downstream at enrolment is part of the values now.
     """
 
     name: str
@@ -45,6 +52,7 @@ class SlotReads:
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
     deviation: float
+    folded: bool = False
 
     @cached_property
     def factor(self) -> float:
@@ -80,15 +88,75 @@ class SlotReads:
 
     @cached_property
     def levels(self) -> int:
-        """Levels of the lattice on which the reads lie; 0 where they lie on none, or are too few to say."""
-        return lattice_levels(self.found) if self.found.size >= MIN_LATTICE and not self.same.all() else 0
+        """Levels of the lattice on which the reads lie; 0 where on none, or too few to say: three numbers always do."""
+        if self.found.size < MIN_LATTICE or self.same.all():
+            return 0
+        distinct = int(np.unique(self.found).size)
+        levels = lattice_levels(self.found)
+        return levels if distinct >= MIN_LATTICE or levels <= 4 * distinct else 0
+
+    @cached_property
+    def channel_levels(self) -> int:
+        """Levels of the lattices on which single out- or input channels lie, where each has one of its own; else 0."""
+        if self.same.all() or self.levels:
+            return 0
+        array = self.match.slot.array()
+        kernel = math.prod(self.match.slot.shape[2:]) if len(self.match.slot.shape) > 2 else 1
+        inputs = array.reshape(len(array), -1, kernel) if array.shape[1] % kernel == 0 else array[:, :, None]
+        most = 0
+        out_channels = [array[k] for k in spaced(len(array))]
+        for lines in (out_channels, [inputs[:, k].reshape(-1) for k in spaced(inputs.shape[1])]):
+            read = [line[:_LINE].astype(np.float64) for line in lines]
+            found = [lattice_levels(line) for line in read if np.unique(line).size >= MIN_LATTICE // 2]
+            if len(found) >= 2 and 4 * sum(level > 0 for level in found) >= 3 * len(found):
+                most = max(most, *found)
+        return most if most <= _FEW_LEVELS else 0
 
     @cached_property
     def zeroed(self) -> NDArray[np.bool_]:
-        """Reads that held something and hold nothing now, though no rounding to a lattice could do that."""
-        step = float(np.ptp(self.found)) / (self.levels - 1) if self.levels > 1 else 0.0
-        out: NDArray[np.bool_] = (self.found == 0) & (self.enrolled != 0) & (np.abs(self.enrolled) > 0.75 * step)
-        return out
+        """Reads that held something and hold nothing now, though no rounding could do that.
+
+        Rounding to steps, of whatever size in each channel, moves what it does not make zero by up to the same half of a step.
+        """
+        out: NDArray[np.bool_] = (self.found == 0) & (self.enrolled != 0)
+        if not out.any():
+            return out
+        kept = ~out & (self.enrolled != 0)
+        with np.errstate(all="ignore"):
+            moves = np.abs(self.found[kept] / self.factor - self.enrolled[kept])
+        part = 1.0 if self.channel_levels else _STEPS  # in channels of their own, the largest step counts
+        step = float(np.quantile(moves, part)) if moves.size >= _MIN_READS else 0.0
+        lattice = float(np.ptp(self.found)) / (self.levels - 1) / 2 if self.levels > 1 else 0.0
+        real = out & (np.abs(self.enrolled) > 1.5 * max(step, lattice))
+        share = float(real[out].mean())
+        return out if share > 0.5 else real & (share > 0.1)
+
+    @cached_property
+    def likeness(self) -> float:
+        """Correlation of what was found with what was enrolled."""
+        with np.errstate(all="ignore"):
+            left, right = self.found - self.found.mean(), self.enrolled - self.enrolled.mean()
+            power = float(left @ left) * float(right @ right)
+            out = float(left @ right) / math.sqrt(power) if power > 0 else 0.0
+        return out if math.isfinite(out) else 0.0
+
+    @cached_property
+    def multiplied(self) -> bool:
+        """Whether values were multiplied rather than moved, by factors that need not be the same in any two of them.
+
+        What is added to a value is not proportional to it: small values change their sign or grow many times. Two normal models are
+        held against each other, of differences and of log-ratios; the density of the latter is that of the value divided by it.
+        """
+        changed = ~self.same & (self.enrolled != 0)
+        found, enrolled = self.found[changed], self.enrolled[changed]
+        if found.size < _MIN_READS or (found * enrolled <= 0).any():
+            return False
+        with np.errstate(all="ignore"):
+            logs, moves = np.log(found / enrolled), found - enrolled
+            spread = float(np.sqrt(np.mean((logs - np.median(logs)) ** 2)))
+            added = -found.size * math.log(float(np.sqrt(np.mean(moves**2))) or 1e-300)
+            times = -found.size * math.log(max(spread, 1e-9)) - float(np.log(np.abs(found)).sum())
+        return spread > _MULTIPLIED and times - added > _CLEARLY
 
     @cached_property
     def moved(self) -> Floats:
@@ -122,6 +190,12 @@ class SlotReads:
         return between if np.quantile(off, 0.9) < _WITHIN and between > _BETWEEN else 0.0
 
     @property
+    def input_channels(self) -> NDArray[np.int64]:
+        """Input channel of each read: all taps of a kernel have one."""
+        shape = self.match.slot.shape
+        return self.columns // max(1, math.prod(shape[2:]) if len(shape) > 2 else 1)
+
+    @property
     def narrow(self) -> bool:
         """Whether the type in which the slot is stored now explains a change by itself."""
         return self.match.slot.tensor.type_name not in ("float", "double")
@@ -147,7 +221,6 @@ class Shape:
     peaked: float
 
 
-_MIN_READS = 8
 _NORMAL, _NORMAL_DEVIATION = math.sqrt(2 / math.pi), math.sqrt(1 - 3 / math.pi)
 
 
@@ -181,41 +254,3 @@ def _bartlett(values: Mapping[str, Floats], sizes: Mapping[str, float], kurtosis
     spread = 2 / (9 * freedom)
     root = math.cbrt(max(likelihood, 0.0) / freedom)
     return (root - (1 - spread)) / math.sqrt(spread)
-
-
-def leveled(match: Match, enrolled: Floats, found: Floats) -> Floats:
-    """Integers whose scale and zero point are out of reach, brought as near to what was enrolled as two numbers can."""
-    slot = match.slot
-    if slot.tensor.is_float or "dequantized" in slot.constant.operations() or slot.row_gain is not None:
-        return found
-    centred = found - found.mean()
-    power = float(centred @ centred)
-    factor = float(centred @ (enrolled - enrolled.mean())) / power if power > 0 else 0.0
-    return found if factor <= 0 else enrolled.mean() + factor * centred
-
-
-def lattice_levels(values: NDArray[np.float64]) -> int:
-    """Levels of the coarsest lattice that holds all values (up to single precision); 0 where there is none.
-
-    The step is the greatest common divisor of the differences, by Euclid's algorithm with a tolerance.
-    """
-    ordered = np.sort(values)
-    distinct = ordered[np.append(True, np.diff(ordered) > 0)] if ordered.size else ordered
-    span = float(distinct[-1] - distinct[0]) if distinct.size > 1 else 0.0
-    scale = float(np.abs(distinct).max()) if distinct.size else 0.0
-    if span <= 1e-6 * scale:
-        return 0
-    tolerance = _TOLERANCE * max(scale, span)
-    step = span
-    for difference in np.diff(distinct).tolist():
-        larger, smaller = max(step, difference), min(step, difference)
-        while smaller > 16 * tolerance:
-            rest = larger - smaller * round(larger / smaller)
-            larger, smaller = smaller, abs(rest)
-        step = larger
-        if span / step > _MAX_LEVELS or step < 32 * tolerance:
-            return 0
-    count = round(span / step)
-    step = span / count  # the whole span has the smallest relative error
-    off = np.abs((distinct - distinct[0]) / step - np.round((distinct - distinct[0]) / step)).max()
-    return count + 1 if off < 0.05 and count < _MAX_LEVELS else 0

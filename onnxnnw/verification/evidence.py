@@ -33,14 +33,8 @@ def evidence_of(
     if decision not in ("traced", "identical"):
         return Evidence(kind, named.commitment, None, not_proven(decision, log10_p, rate))
     if kind == "fingerprint":
-        same = (
-            "are the same network"
-            if explained.estimate >= MIN_EXPLAINED
-            else "share weights, and others are not explained"
-        )
-        if explained.estimate >= MIN_EXPLAINED and explained.parameters_changed > MAX_CHANGED:
-            same = "share their weights, and parameters are others"
-        return Evidence(kind, named.commitment, None, f"the two {same}; this does not say which came first")
+        sentence = f"{_shared(decision, explained)}; this does not say which came first"
+        return Evidence(kind, named.commitment, None, sentence)
     if not bound:
         sentence = "found by anchors that were read after the mark was bound: rely on a commitment published before"
         return Evidence(kind, named.commitment, None, sentence)
@@ -49,6 +43,18 @@ def evidence_of(
     if trials < FORGEABLE:
         sentence += ": it could be forged by trying keys, so rely on a commitment published before"
     return Evidence(kind, named.commitment, trials, sentence)
+
+
+def _shared(decision: str, explained: Explained) -> str:
+    """What a fingerprint proves: values of one origin. Only a digest can say that two networks are one and the same."""
+    if decision == "identical":
+        return "the two are the same network"
+    origin = "shares an origin with the enrolled network (copied weights, a common ancestor or the same initial values)"
+    if explained.estimate < MIN_EXPLAINED:
+        return f"{origin}, and others of its weights are not explained"
+    if explained.parameters_changed > MAX_CHANGED:
+        return f"{origin}, and parameters are others"
+    return origin
 
 
 def not_proven(decision: str, log10_p: float, rate: float) -> str:

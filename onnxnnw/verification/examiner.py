@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.accounting.classing import account_of
+from onnxnnw.candidate import Anchors, CanonicalWeights, StoredWeights, slots_as_enrolled
 from onnxnnw.errors import UnknownName, UnreadableRecord
 from onnxnnw.graph import find_slots, network_digests
 from onnxnnw.graph.digest import DIGEST_FORMAT
@@ -18,7 +19,6 @@ from onnxnnw.methods.base import Candidate, Judgement, Method, Reads, find_metho
 from onnxnnw.network_file.file import Network
 from onnxnnw.records.record import Record
 from onnxnnw.statistics import log10_of_either
-from onnxnnw.verification.candidate import Anchors, CanonicalWeights, StoredWeights, slots_as_enrolled
 from onnxnnw.verification.explained import Explained, agreeing, explain
 from onnxnnw.verification.findings.base import Examination, collect_findings
 from onnxnnw.verification.verdict import Verdict
@@ -168,6 +168,9 @@ class Examiner:
             doubtful=doubtful,
             parameters_changed=explained.parameters_changed,
             copied=sum(slot.covered for slot, _ in copies),
+            hidden=self.account.hidden,
+            anchors=lambda: anchors.further_reads(weights),
+            folds=weights.folds or {},
         )
         findings = tuple(clean(finding) for finding in collect_findings(examination))
         return Verdict(

@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.accounting.account import Account
+from onnxnnw.candidate import Anchors, CanonicalWeights, StoredWeights
 from onnxnnw.graph.slot import Slot
 from onnxnnw.matching.match import Match
 from onnxnnw.matching.parameter_reads import ParameterReads
 from onnxnnw.methods.base import Reads
 from onnxnnw.records.record import Record
-from onnxnnw.verification.candidate import Anchors, CanonicalWeights, StoredWeights
-from onnxnnw.verification.changes import leveled
+from onnxnnw.verification.units import leveled
 
 __all__ = ["Explained", "agreeing", "explain", "lower_limit"]
 

@@ -136,6 +136,9 @@ class Verdict:
             },
             "findings": [
                 {
+                    "id": f.id,
+                    "class": f.category,
+                    "version": f.version,
                     "name": f.name,
                     "sentence": f.sentence,
                     "evidence": _numbers(f.evidence),

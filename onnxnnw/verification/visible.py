@@ -1,6 +1,7 @@
 """Texts from files, with control characters made visible."""
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from onnxnnw.verification.findings.base import Finding
@@ -25,4 +26,4 @@ def clean(finding: Finding) -> Finding:
         for name, evidence in finding.slots.items()
     }
     sentence = _CONTROL.sub(lambda m: f"\\x{ord(m.group()):02x}", finding.sentence)[:600]
-    return Finding(finding.name, sentence, finding.evidence, slots)
+    return replace(finding, sentence=sentence, slots=slots)

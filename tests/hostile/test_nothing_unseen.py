@@ -188,7 +188,7 @@ def test_parameters_that_were_replaced_are_said_and_not_the_same_network(tmp_pat
     assert verdict.account.parts["parameters"] > 0
     (own,) = verify(original, [load_record(tmp_path / "f.record")])
     assert own.account.unexplained == 0
-    assert "same network" in own.evidence.sentence
+    assert "shares an origin" in own.evidence.sentence
 
 
 def test_structure_beyond_what_there_was_is_not_explained(victim: Victim, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,16 +11,24 @@ from numpy.typing import NDArray
 
 from onnxnnw.graph.digest import Digests
 from onnxnnw.graph.slots import SlotView
-from onnxnnw.matching.match import Match
+from onnxnnw.matching.anchor_agreement import agreement
+from onnxnnw.matching.match import UNUSUAL, Match
 from onnxnnw.methods.base import Judgement, Reads
+from onnxnnw.records.positions import ANCHORS
 from onnxnnw.records.record import Record
-from onnxnnw.verification.changes import SlotReads, leveled
+from onnxnnw.records.row_factors import Folds
+from onnxnnw.verification.changes import SlotReads
+from onnxnnw.verification.units import in_best_unit, leveled
 
-__all__ = ["Examination", "Finding", "collect_findings", "few", "share"]
+__all__ = ["Examination", "Finding", "collect_findings", "few", "loose_of", "share"]
 
 Floats = NDArray[np.float64]
 
 MAX_SLOTS = 200
+
+_LIKE_READS, _EXPECTED, _TOGETHER = 8, 6.0, 2.0
+"""Reads that tell how alike a slot is; z that its anchors must be expected to reach before one that reaches 3.1 nowhere is missing;
+z of anchors and mark together from which on it is likely to be there."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +40,29 @@ class Finding:
         sentence: For people.
         evidence: The numbers behind it.
         slots: The same per slot of the record, where it can be told; at most 200.
+        accuses: Whether it says that somebody did something to the network that its owner would object to; then it needs more
+            evidence than a description.
+        version: Of the rule behind it: a higher number where what it takes to be said has changed.
+        own_id: Where the name stands for more than one kind of finding.
     """
 
     name: str
     sentence: str
     evidence: Mapping[str, float | int | str] = field(default_factory=dict)
     slots: Mapping[str, Mapping[str, float | int | str]] = field(default_factory=dict)
+    accuses: bool = False
+    version: int = 1
+    own_id: str = ""
+
+    @property
+    def id(self) -> str:
+        """Stable and machine-readable, for policies to name: ``batch-norm-folded``."""
+        return self.own_id or self.name.replace(" ", "-")
+
+    @property
+    def category(self) -> str:
+        """``accuses`` or ``describes``."""
+        return "accuses" if self.accuses else "describes"
 
 
 @dataclass(frozen=True)
@@ -55,6 +80,9 @@ class Examination:
         doubtful: Slots of the record that stand only where an output depends on them through (nearly) nothing.
         parameters_changed: Share of the parameters looked at that are others.
         copied: Elements of slots that hold once more what a recognised one holds.
+        hidden: Bytes that could hold weights and were not read.
+        anchors: Reads the anchors, where the mark itself may not say what changed.
+        folds: What multiplied the rows of the record's slots downstream at enrolment.
     """
 
     record: Record
@@ -67,6 +95,9 @@ class Examination:
     doubtful: Mapping[int, Match] = field(default_factory=dict)
     parameters_changed: float = 0.0
     copied: int = 0
+    hidden: int = 0
+    anchors: Callable[[], Reads] | None = None
+    folds: Folds = field(default_factory=dict)
 
     @property
     def reads(self) -> Reads:
@@ -75,19 +106,52 @@ class Examination:
 
     @cached_property
     def deviations(self) -> Floats:
-        """Standard deviation at enrolment of the slot of each position."""
-        return (
-            self.record.with_unbound().array("deviations", len(self.record.slots)).astype(np.float64)[self.reads.slots]
-        )
+        """Standard deviation of each of the record's slots at enrolment."""
+        return self.record.with_unbound().array("deviations", len(self.record.slots)).astype(np.float64)
+
+    @cached_property
+    def _recognised(self) -> list[tuple[int, Match]]:
+        found = [(number, match) for number, match in enumerate(self.matches) if match is not None and match.agrees]
+        if self.significant or 2 * len(found) > len(self.record.slots):
+            return found
+        return [
+            (number, match) for number, match in found if match.agreement > UNUSUAL
+        ]  # of many, some agree by chance
 
     def matched(self) -> list[tuple[int, Match]]:
         """Slots of the record whose content was recognised, with their counterparts."""
-        return [(number, match) for number, match in enumerate(self.matches) if match is not None and match.agrees]
+        return self._recognised
+
+    @cached_property
+    def known(self) -> Reads:
+        """Reads that say what changed: the mark's where it is there, else the anchors."""
+        if self.significant or self.record.kind == "fingerprint" or self.anchors is None:
+            return self.judgement.reads
+        return self.anchors()
 
     @cached_property
     def slot_reads(self) -> list[SlotReads]:
         """The reads of each recognised slot, where there are any; none at all where every value is what was enrolled."""
-        reads, out = self.reads, []
+        return self._by_slot(self.known)
+
+    @cached_property
+    def more_reads(self) -> list[SlotReads]:
+        """The same with anchors and samples beside the mark: for what is said only where much was looked at."""
+        if self.anchors is None or not self.slot_reads:
+            return self.slot_reads
+        known = self.known
+        beside = self.anchors() if known is self.judgement.reads else None
+        if beside is None:
+            return self.slot_reads
+        pairs = zip(
+            (known.slots, known.positions, known.enrolled, known.found),
+            (beside.slots, beside.positions, beside.enrolled, beside.found),
+            strict=True,
+        )
+        return self._by_slot(Reads(*(np.concatenate(pair) for pair in pairs)))
+
+    def _by_slot(self, reads: Reads) -> list[SlotReads]:
+        out: list[SlotReads] = []
         usable = np.isfinite(reads.found)
         unchanged = np.array_equal(reads.found[usable], reads.enrolled[usable])
         order = np.argsort(reads.slots, kind="stable")
@@ -96,24 +160,72 @@ class Examination:
             chosen = order[np.searchsorted(numbers, number) : np.searchsorted(numbers, number, side="right")]
             chosen = chosen[np.isfinite(reads.found[chosen])]
             if chosen.size:
-                if unchanged and (self.deviations >= 0).all():
+                if unchanged and (self.deviations[reads.slots] >= 0).all():
                     return []  # nothing happened to any of them, and that is what most verifications see
                 entry = self.record.slots[number]
                 rows, columns = np.divmod(reads.positions[chosen], entry.row_size)
-                deviation = float(self.deviations[chosen[0]])
+                deviation = float(self.deviations[number])
                 enrolled = reads.enrolled[chosen]
-                values = enrolled, leveled(match, enrolled, reads.found[chosen])
-                out.append(SlotReads(entry.name, match, *values, rows, columns, deviation))
+                found, folded = in_best_unit(match, self.folds.get(number), enrolled, reads.found[chosen], rows)
+                values = enrolled, leveled(match, enrolled, found)
+                out.append(SlotReads(entry.name, match, *values, rows, columns, deviation, folded))
         return out
+
+    @cached_property
+    def unsure(self) -> list[int]:
+        """Slots of the record that were not recognised, although they may be there: what happened would hide them.
+
+        Values that nearly all changed, or are nearly all zero, agree too little to be recognised in a small slot. Such a slot is
+        neither missing, nor is what stands in its place an addition.
+        """
+        matched = {number for number, _ in self.matched()}
+        likeness = min((one.likeness for one in self.slot_reads if one.found.size >= _LIKE_READS), default=1.0)
+        taken = {id(match.slot) for _, match in self.matched()}
+        free = [slot.size for slot in self.view.slots if id(slot) not in taken]
+        out = []
+        for number, entry in enumerate(self.record.slots):
+            if number in matched:
+                continue
+            size = (entry.live_rows + len(entry.dead_rows)) * entry.row_size
+            expected = float(np.arctanh(min(likeness, 0.999)) * np.sqrt(max(0, min(ANCHORS, size) - 3)))
+            match = self.matches[number] if number < len(self.matches) else None
+            own = self.known.slots == number
+            z = agreement(self.known.found[own], self.known.enrolled[own])
+            together = z if match is None else (z + match.agreement) / np.sqrt(2)
+            if (expected < _EXPECTED and any(each >= size for each in free)) or together > _TOGETHER:
+                out.append(number)
+        return out
+
+    @cached_property
+    def accounted(self) -> tuple[int, int]:
+        """Elements of live weights that correspond to the record's; and all, but those of which that cannot be said."""
+        live = sum(slot.covered for slot in self.view.slots)
+        unsure = 0
+        for number in self.unsure:
+            match, entry = self.matches[number], self.record.slots[number]
+            size = (entry.live_rows + len(entry.dead_rows)) * entry.row_size
+            unsure += match.slot.covered if match is not None else size
+        known = sum(match.slot.covered for _, match in self.matched()) + self.copied
+        return known, max(0, live - unsure)
 
     @cached_property
     def loose(self) -> list[SlotReads]:
         """Slots whose changes neither a type nor a factor explains, and in which nearly all that is not zero changed."""
-        return [
-            one
-            for one in self.slot_reads
-            if not one.narrow and one.moved.size and one.moved.size >= 0.9 * (~one.zeroed).sum() and not one.channels
-        ]
+        return loose_of(self.slot_reads)
+
+
+def loose_of(slots: Sequence[SlotReads]) -> list[SlotReads]:
+    """Those whose changes neither a type nor a factor explains, and in which nearly all that is not zero changed."""
+    return [
+        one
+        for one in slots
+        if not one.narrow
+        and one.moved.size
+        and one.moved.size >= 0.9 * (~one.zeroed).sum()
+        and not one.channels
+        and not one.multiplied
+        and not one.channel_levels
+    ]
 
 
 def share(part: int, whole: int) -> str:

@@ -1,6 +1,7 @@
 """Decoys: weights of the record that are stored in the candidate although no output depends on them."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,15 +41,32 @@ def find(examination: Examination) -> list[Finding]:
                 break
     if not decoys:
         return []
-    where = "while others are used in their place" if instead else "beside those that are used"
+    certain = instead and not _may_be_elsewhere(examination, decoys)
+    where = "while others are used in their place" if certain else "beside those that are used"
+    if instead and not certain:
+        where = "and whether they are used elsewhere cannot be seen"
     return [
         Finding(
             "decoys",
             f"{len(decoys)} of the record's weights are stored where no output depends on them, {where}",
             {"slots": len(decoys), "instead": instead},
             few(decoys),
+            accuses=bool(certain),
+            version=2,
+            own_id="decoys" if certain else "unused-copies",
         )
     ]
+
+
+def _may_be_elsewhere(examination: Examination, decoys: Mapping[str, Mapping[str, float | int | str]]) -> bool:
+    """Whether something that was not read, or not recognised for what happened to it, could hold one of these weights."""
+    unsure = set(examination.unsure)
+    for number, entry in enumerate(examination.record.slots):
+        if entry.name in decoys and not decoys[entry.name]["also_live"]:
+            size = (entry.live_rows + len(entry.dead_rows)) * entry.row_size
+            if number in unsure or examination.hidden >= size / 4:
+                return True
+    return False
 
 
 def _agrees(tensor: StoredTensor, positions: NDArray[np.int64], row_size: int, enrolled: NDArray[np.float64]) -> bool:

@@ -12,7 +12,8 @@ def find(examination: Examination) -> list[Finding]:
     record, slots = examination.record, examination.record.slots
     matched = {number for number, _ in examination.matched()}
     out = []
-    missing = [slot for number, slot in enumerate(slots) if number not in matched]
+    unsure = set(examination.unsure) if matched and len(matched) < len(slots) else set()
+    missing = [slot for number, slot in enumerate(slots) if number not in matched | unsure]
     if matched and missing:
         unreadable = int(np.isnan(examination.reads.found).sum())
         weights = sum(slot.capacity for slot in missing) / max(1, sum(slot.capacity for slot in slots))
@@ -22,6 +23,7 @@ def find(examination: Examination) -> list[Finding]:
                 f"{share(len(missing), len(slots))} weights have no counterpart; {unreadable:,} positions could not be read",
                 {"slots": len(missing), "positions": unreadable, "share": round(weights, 4)},
                 few({slot.name: {"elements": slot.capacity} for slot in missing}),
+                version=2,
             )
         )
     if not examination.significant and len(matched) * 2 > len(slots) and record.kind == "watermark":

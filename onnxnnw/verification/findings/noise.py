@@ -1,9 +1,13 @@
 """Noise: nearly all values moved, as Gaussian numbers of one size in units of each layer's deviation."""
 
 import math
+from collections.abc import Iterator, Sequence
 
-from onnxnnw.verification.changes import SMALLEST, shape_of
-from onnxnnw.verification.findings.base import Examination, Finding, few
+import numpy as np
+
+from onnxnnw.verification.changes import SMALLEST, SlotReads, shape_of
+from onnxnnw.verification.findings.base import Examination, Finding, few, loose_of
+from onnxnnw.verification.units import clustered
 
 __all__ = ["find"]
 
@@ -21,6 +25,10 @@ def find(examination: Examination) -> list[Finding]:
         return []
     if abs(shape.peaked) > LIMIT or shape.uneven > LIMIT:
         return []
+    further = loose_of(examination.more_reads)
+    wider = shape_of(further)
+    if abs(wider.peaked) > LIMIT or wider.uneven > LIMIT or not all(abs(z) <= LIMIT for z in _structure(further)):
+        return []  # looked at more closely, these are rounded, or trained
     margin = 1.96 * shape.size / math.sqrt(2 * shape.reads)
     return [
         Finding(
@@ -28,5 +36,19 @@ def find(examination: Examination) -> list[Finding]:
             f"all layers carry Gaussian noise of S ≈ {shape.size:.2g} ± {margin:.1g} times their own deviation",
             {"s": float(f"{shape.size:.4g}"), "margin": float(f"{margin:.2g}"), "reads": shape.reads},
             few({name: {"s": float(f"{size:.4g}")} for name, size in shape.sizes.items()}),
+            version=2,
         )
     ]
+
+
+def _structure(loose: Sequence[SlotReads]) -> Iterator[float]:
+    """z of changes, and of their sizes, that rows or input channels share, as gradients leave them."""
+    chosen = []
+    for one in loose:
+        usable = ~one.same & ~one.zeroed
+        if one.moved.size == int(usable.sum()) and one.moved.any():
+            chosen.append((one.moved / np.sqrt(np.mean(one.moved**2)), one.rows[usable], one.input_channels[usable]))
+    moves = [each[0] for each in chosen]
+    for values in (moves, [np.abs(each) - np.abs(each).mean() for each in moves]):
+        for axis in (1, 2):
+            yield clustered(values, [each[axis] for each in chosen])[0]

@@ -1,15 +1,25 @@
 """Other marks: some positions hold entirely other values while the rest is as it was."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from onnxnnw.methods.nct import NCT
 from onnxnnw.records.positions import places_of
 from onnxnnw.verification.changes import SMALLEST, SlotReads
 from onnxnnw.verification.findings.base import Examination, Finding, few
+from onnxnnw.verification.units import clustered
 
 __all__ = ["find"]
 
 MAX_SHARE, MIN_READS = 0.5, 8
+MIN_COUNT, LARGE, SMALL, FEW_SMALL, ALIKE = 3, 0.7, 0.05, 0.2, 0.8
+"""Another mark replaces values by numbers of about their slot's deviation: of what changed, the root mean square is at
+least 0.7 of it, at most a fifth changed by less than 0.05, and old and new values have nothing to do with each other."""
+
+CLUSTERED, UNEVEN, MIN_PAIRS = 2.5, 4.0, 50
+"""z of changes that share rows or columns; of those that prefer some layers; pairs in one row that show the former."""
 
 
 def find(examination: Examination) -> list[Finding]:
@@ -25,7 +35,7 @@ def _replaced(examination: Examination) -> list[Finding]:
     untouched = sum(int(one.same.sum()) for one in slots)
     if not count or not examination.significant or count > MAX_SHARE * whole or untouched < whole - count:
         return []
-    if _whole_layers(examination):
+    if _whole_layers(examination) or not _strange(slots) or not _scattered(slots):
         return []
     return [
         Finding(
@@ -34,15 +44,55 @@ def _replaced(examination: Examination) -> list[Finding]:
             "as another mark leaves it",
             {"replaced": count, "read": whole, "share": round(count / whole, 4)},
             few({name: {"replaced": number} for name, number in replaced.items() if number}),
+            accuses=True,
+            version=2,
         )
     ]
 
 
-def _other_values(one: SlotReads) -> int:
+def _other(one: SlotReads) -> NDArray[np.bool_]:
     """Reads whose value is another one: neither zero nor what rounding makes of the enrolled one."""
     with np.errstate(all="ignore"):
         far = np.abs(one.found / one.factor - one.enrolled) >= SMALLEST * one.deviation
-    return int((far & ~one.same & ~one.zeroed).sum())
+    return far & ~one.same & ~one.zeroed
+
+
+def _other_values(one: SlotReads) -> int:
+    return int(_other(one).sum())
+
+
+def _strange(slots: Sequence[SlotReads]) -> bool:
+    """Whether what changed was replaced, not moved or multiplied: new values are large changes that owe nothing to the old ones."""
+    chosen = [(one, _other(one)) for one in slots if one.deviation > 0]
+    new = np.concatenate([one.found[other] / one.deviation for one, other in chosen])
+    old = np.concatenate([one.enrolled[other] / one.deviation for one, other in chosen])
+    if new.size < MIN_COUNT or not np.isfinite(new).all():
+        return False
+    with np.errstate(all="ignore"):
+        changes = np.abs(new - old)
+        size = float(np.sqrt(np.mean(changes**2)))
+        cosine = float(new @ old) / float(np.sqrt((new @ new) * (old @ old)) or 1.0)
+    limit = min(ALIKE, 0.3 + 1.5 / np.sqrt(new.size))
+    return size >= LARGE and float((changes < SMALL).mean()) <= FEW_SMALL and abs(cosine) <= limit
+
+
+def _scattered(slots: Sequence[SlotReads]) -> bool:
+    """Whether what changed lies anywhere: not in some layers, rows or columns rather than others, as training leaves it.
+
+    Units that are always zero, inputs that never vary and words that never occur keep their rows and columns, exactly.
+    """
+    share = sum(_other_values(one) for one in slots) / sum(one.found.size for one in slots)
+    means = np.array([share * one.found.size for one in slots])
+    counts = np.array([_other_values(one) for one in slots])
+    uneven, freedom = float(((counts - means) ** 2 / (means * (1 - share))).sum()), max(1, len(slots) - 1)
+    if uneven - freedom > UNEVEN * np.sqrt(2 * freedom) + UNEVEN:
+        return False
+    touched = [one for one, count in zip(slots, counts.tolist(), strict=True) if count]
+    others = [_other(one).astype(np.float64) for one in touched]
+    changed = [each - each.mean() for each in others]
+    rows = clustered(changed, [one.rows for one in touched])
+    columns = clustered(changed, [one.input_channels for one in touched])
+    return rows[1] >= MIN_PAIRS and max(rows[0], columns[0]) <= CLUSTERED
 
 
 def _whole_layers(examination: Examination) -> bool:

@@ -3,16 +3,18 @@
 from collections import defaultdict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnxnnw.constants.constants import Constant, Dequantized
 from onnxnnw.network_file.stored import round_to
-from onnxnnw.verification.changes import MIN_LATTICE, SlotReads, shape_of
+from onnxnnw.verification.changes import SlotReads, shape_of
 from onnxnnw.verification.findings.base import Examination, Finding, few, share
+from onnxnnw.verification.units import MIN_LATTICE, lattice_step
 
 __all__ = ["find"]
 
 MIN_READS = 12
-MIN_FLAT, FLAT, MAX_SPANS = 100, 5.0, 16
+MIN_FLAT, FLAT, MAX_SPANS, MAX_VALUES = 100, 5.0, 16, 4_096
 
 
 def find(examination: Examination) -> list[Finding]:
@@ -68,7 +70,11 @@ def _rounded(examination: Examination) -> list[Finding]:
 def _lattices(examination: Examination) -> list[Finding]:
     """Values on a lattice, where what was enrolled is on none."""
     slots = [one for one in examination.slot_reads if not one.narrow and one.found.size >= MIN_LATTICE]
-    levels = {one.name: _in_all(one, one.levels) for one in slots if one.levels}
+    levels = {
+        one.name: _in_all(one, one.levels) if one.levels else one.channel_levels
+        for one in slots
+        if one.levels or one.channel_levels
+    }
     if not levels or 2 * len(levels) < len(slots):
         return []
     bits = int(np.ceil(np.log2(max(2.0, float(np.median(list(levels.values())))))))
@@ -100,14 +106,28 @@ def _flat(examination: Examination) -> list[Finding]:
     shape = shape_of(loose)
     if shape.reads < MIN_FLAT or shape.peaked < FLAT or not shape.sizes:
         return []
-    steps = {name: size * float(np.sqrt(12)) for name, size in shape.sizes.items()}
-    levels = [_span(one) / one.deviation / steps[one.name] for one in loose[:MAX_SPANS] if one.name in steps]
-    bits = round(float(np.median(np.log2(np.maximum(2.0, levels))))) if levels else 0
+    steps = {
+        one.name: lattice_step(_some(one), shape.sizes[one.name] * one.deviation * float(np.sqrt(12)))
+        for one in loose[:MAX_SPANS]
+        if one.name in shape.sizes
+    }
+    if 2 * sum(step > 0 for step in steps.values()) <= len(steps):
+        return []  # changes of one size are no rounding: the first steps of Adam are as even
+    levels = [_span(one) / steps[one.name] for one in loose[:MAX_SPANS] if steps.get(one.name, 0) > 0]
+    bits = round(float(np.median(np.log2(np.maximum(2.0, levels)))))
+    relative = {one.name: steps[one.name] / one.deviation for one in loose[:MAX_SPANS] if steps.get(one.name, 0) > 0}
     return [
         Finding(
             "rounded",
             f"changes are spread evenly within every layer, as rounding to a step leaves them (about {bits} bits)",
             {"to": "lattice", "bits": bits, "read": shape.reads},
-            few({name: {"step": float(f"{step:.3g}")} for name, step in steps.items()}),
+            few({name: {"step": float(f"{step:.3g}")} for name, step in relative.items()}),
+            version=2,
         )
     ]
+
+
+def _some(one: SlotReads) -> NDArray[np.float64]:
+    """At most 4,096 of a slot's values, in its own numbers."""
+    flat = one.match.slot.array().reshape(-1)
+    return np.asarray(flat[:: max(1, flat.size // MAX_VALUES)][:MAX_VALUES], np.float64)

@@ -1,5 +1,6 @@
 """Scaled: whole layers, or single channels of them, are multiplied by factors of their own."""
 
+from onnxnnw.verification.changes import SlotReads
 from onnxnnw.verification.findings.base import Examination, Finding, few, share
 
 __all__ = ["find"]
@@ -22,4 +23,15 @@ def find(examination: Examination) -> list[Finding]:
                 f"{share(len(scaled), len(slots))} weights are multiplied by another factor in each {axis}-channel"
             )
             out.append(Finding("scaled per channel", sentence, {"slots": len(scaled), "channels": axis}, few(scaled)))
+    named = {name for finding in out for name in finding.slots}
+    times = {one.name: _factors(one) for one in slots if one.multiplied and one.name not in named}
+    if times and not any(one.moved.size and one.name not in times.keys() | named for one in slots):
+        sentence = f"values of {share(len(times), len(slots))} weights are multiplied by factors that differ"
+        sentence += ", as rescaled channels leave them"
+        out.append(Finding("rescaled", sentence, {"slots": len(times)}, few(times)))
     return out
+
+
+def _factors(one: SlotReads) -> dict[str, float | int | str]:
+    """Smallest and largest factor of a slot's values."""
+    return {"smallest": float(f"{one.ratios.min():.4g}"), "largest": float(f"{one.ratios.max():.4g}")}

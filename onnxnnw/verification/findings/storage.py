@@ -17,12 +17,13 @@ def find(examination: Examination) -> list[Finding]:
         return []
     if np.array_equal(reads.found, reads.enrolled):
         return [Finding("unchanged", f"unchanged at all {count:,} {what}", {"positions": count})]
-    allowed = ROUNDING * (np.abs(reads.enrolled) + examination.deviations)
+    deviations = examination.deviations[reads.slots]
+    allowed = ROUNDING * (np.abs(reads.enrolled) + deviations)
     difference = np.abs(reads.found - reads.enrolled)
     if (difference > allowed).any():
         return []
-    spread = examination.deviations > 0
-    largest = float((difference[spread] / examination.deviations[spread]).max()) if spread.any() else 0.0
+    spread = deviations > 0
+    largest = float((difference[spread] / deviations[spread]).max()) if spread.any() else 0.0
     return [
         Finding(
             "recomputed",

@@ -9,8 +9,8 @@ import pytest
 from onnx import numpy_helper
 
 from onnxnnw.records.record import Record
-from onnxnnw.verification.changes import lattice_levels
 from onnxnnw.verification.findings.base import Finding
+from onnxnnw.verification.units import lattice_levels
 from onnxnnw.verification.verify import verify
 from tests.support import calibration_networks as networks
 

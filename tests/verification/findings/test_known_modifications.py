@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.findings import Subject, observe, subjects
 from benchmarks.findings_cases import CASES, ESTIMATES, Case
+from onnxnnw.findings.overwriting import MIN_COUNT
 
 UNCERTAIN = {
     "Gaussian noise, S = 1": {"missing", "added"},  # a layer's anchors no longer agree
@@ -30,7 +31,8 @@ def test_what_is_due_is_said_and_nothing_else(case: Case, shipped: list[Subject]
         seen = observe(case, subject, tmp_path / "candidate.onnx", number)
         assert seen.traced
         untouched = "unchanged" in seen.found and "unchanged" in case.tolerated  # no position was hit
-        if not untouched and case.name != "random-pruning, 1 %":
+        few = "other values" in case.truth and seen.found.get("values changed", {"changed": 0})["changed"] < MIN_COUNT
+        if not untouched and not few and case.name != "random-pruning, 1 %":
             assert case.truth <= seen.found.keys(), subject.kind
         watched = {name for other in CASES for name in other.truth}
         allowed = case.truth | case.tolerated | UNCERTAIN.get(case.name, set())

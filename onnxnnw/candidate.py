@@ -99,6 +99,22 @@ class Anchors:
                 values = values * np.broadcast_to(fold, rows)[places // self.record.slots[number].row_size]
         return places, values
 
+    def further_reads(self, weights: "StoredWeights") -> Reads:
+        """What stands at anchors and samples now, in the precision in which they are kept."""
+        places = [self.looked_at(slot) for slot in range(len(self.positions))]
+        found = [weights.values(slot, at) for slot, (at, _, _) in enumerate(places)]
+        return Reads(
+            np.repeat(np.arange(len(places)), [at.size for at, _, _ in places]),
+            np.concatenate([at for at, _, _ in places]),
+            np.concatenate([values for _, values, _ in places]),
+            np.concatenate(
+                [
+                    np.full(at.size, np.nan) if values is None else _as_kept(values)
+                    for values, (at, _, _) in zip(found, places, strict=True)
+                ]
+            ),
+        )
+
     def wanted(self) -> list[Wanted]:
         out = []
         columns = columns_of(self.record)

@@ -1,0 +1,41 @@
+"""What cannot be enrolled, and why."""
+
+from collections.abc import Sequence, Set
+
+from onnxnnw.enrolment.copies import Copy
+from onnxnnw.errors import UsageError
+from onnxnnw.graph import SlotView
+from onnxnnw.methods import nct
+from onnxnnw.records.record import Record
+from onnxnnw.records.slot_table import SlotEntry
+
+__all__ = ["refuse_strange", "why_nothing"]
+
+
+def refuse_strange(keep: Sequence[Record], entries: Sequence[SlotEntry], copies: Sequence[Copy]) -> None:
+    """Positions are left alone by the name of their weight, so a record to keep must know the weights by their names."""
+    own = {copy.slot.name: copy.slot.shape for copy in copies} | {entry.name: entry.shape for entry in entries}
+    for record in keep:
+        if record.method != nct.NCT.name:
+            raise UsageError(f"a record of the method {record.method} holds no positions that could be left alone")
+        strange = [entry.name for entry in record.slots if own.get(entry.name) != entry.shape]
+        if strange:
+            raise UsageError(
+                f"the record to keep knows {len(strange)} of its {len(record.slots)} weights, such as {strange[0][:80]!r}, "
+                "by a name or shape that this network does not have: its positions cannot be left alone"
+            )
+
+
+def why_nothing(view: SlotView, watermark: bool, left_out: Set[int]) -> str:
+    if left_out:
+        return (
+            f"no eligible weights: {len(left_out)} of {len(view.slots)} are left out of fingerprints, "
+            "since others get the same without copying (linear models, shared tables, an ancestor); a watermark can be embedded"
+        )
+    if watermark:
+        reasons = sorted({slot.read_only for slot in view.slots if slot.read_only})
+        if reasons:
+            return "no weight of the network can be changed in place: " + "; ".join(reasons[:3])
+    if view.not_understood:
+        return "no eligible weights: " + "; ".join(view.not_understood[:3])
+    return "the network has no eligible weights (2 or more dimensions, at least 64 elements, reached by an output)"
