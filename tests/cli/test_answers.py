@@ -14,7 +14,7 @@ from onnxnnw.enrolment.enrol import fingerprint
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.records.key import Key
 from onnxnnw.records.record_file import load_record
-from onnxnnw.verification.evidence import _not_proven
+from onnxnnw.verification.evidence import not_proven
 from onnxnnw.verification.verify import verify
 from tests.support.networks import dense, save
 
@@ -202,7 +202,7 @@ def test_the_evidence_says_what_holds(decision: str) -> None:
     """Over p-values and rates: never that there is none where there is some, nor that it misses a rate which it reaches."""
     for rate in (0.05, 1e-3, 1e-6, 1e-12):
         for log10_p in (*np.arange(0, -15, -0.01), -np.inf):
-            said = _not_proven(decision, float(log10_p), rate)
+            said = not_proven(decision, float(log10_p), rate)
             assert ("weak evidence" in said) == (log10_p < -2)
             assert ("too little could be read" in said) == (decision == "inconclusive")
             assert ("no evidence" in said) == (log10_p >= -2 and decision == "not traced")

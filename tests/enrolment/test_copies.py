@@ -52,7 +52,7 @@ def untied() -> ModelProto:
     """A table of words that is the last matrix too, stored a second time and turned."""
     table = values(3, WORDS, WIDTH)
     nodes = [node("Cast", ["x"], ["i"], to=TensorProto.INT64), node("Gather", ["t", "i"], ["e"]), node("MatMul", ["e", "w"], ["h"]),
-             node("MatMul", ["h", "u"], ["y"])]  # fmt: skip
+             node("Relu", ["h"], ["r"]), node("MatMul", ["r", "u"], ["y"])]  # fmt: skip
     return model_of(nodes, [tensor("t", table), tensor("w", layer()), tensor("u", np.ascontiguousarray(table.T))])
 
 

@@ -16,7 +16,7 @@ from onnxnnw.errors import UnreadableRecord, UsageError
 from onnxnnw.records.record import Record
 from onnxnnw.records.record_file import load_record, save_record
 from onnxnnw.statistics import required_reads
-from onnxnnw.verification import verify as verification
+from onnxnnw.verification import examiner
 from onnxnnw.verification.named_records import named_record
 from onnxnnw.verification.verdict import Verdict
 from onnxnnw.verification.verify import search, verify
@@ -347,7 +347,7 @@ def test_the_path_never_decides_the_relation(
     path = networks.save(change(networks.read(source)), tmp_path / "candidate.onnx")
     either = decide(path, record)
     assert either.path == "thorough" or either.decision == "traced"
-    monkeypatch.setattr(verification, "slots_as_enrolled", lambda *_: None)
+    monkeypatch.setattr(examiner, "slots_as_enrolled", lambda *_: None)
     thorough = decide(path, record)
     assert thorough.path == "thorough"
     assert thorough.decision == either.decision

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.findings import Subject, observe, subjects
 from benchmarks.findings_cases import CASES, ESTIMATES, Case
-from onnxnnw.findings.overwriting import MIN_COUNT
+from onnxnnw.verification.findings.overwriting import MIN_COUNT
 
 UNCERTAIN = {
     "Gaussian noise, S = 1": {"missing", "added"},  # a layer's anchors no longer agree
