@@ -27,9 +27,11 @@ def refuse_strange(keep: Sequence[Record], entries: Sequence[SlotEntry], copies:
 
 
 def why_nothing(view: SlotView, watermark: bool, left_out: Set[int]) -> str:
+    """Why no weight of a network can carry a mark or a fingerprint."""
     if left_out:
+        count = sum(id(slot) in left_out for slot in view.slots)
         return (
-            f"no eligible weights: {sum(id(slot) in left_out for slot in view.slots)} of {len(view.slots)} are left out of fingerprints, "
+            f"no eligible weights: {count} of {len(view.slots)} are left out of fingerprints, "
             "since others get the same without copying (linear models, shared tables, an ancestor); a watermark can be embedded"
         )
     if watermark:

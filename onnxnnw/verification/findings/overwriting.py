@@ -18,6 +18,9 @@ MIN_COUNT, LARGE, SMALL, FEW_SMALL, ALIKE = 3, 0.7, 0.05, 0.2, 0.8
 """Another mark replaces values by numbers of about their slot's deviation: of what changed, the root mean square is at
 least 0.7 of it, at most a fifth changed by less than 0.05, and old and new values have nothing to do with each other."""
 
+MIN_ADDED, ADDED = 8, 0.2
+"""A mark that was added is smaller: at least so many values, changed by at least so much, whatever they were."""
+
 CLUSTERED, UNEVEN, MIN_PAIRS = 2.5, 4.0, 50
 """z of changes that share rows or columns; of those that prefer some layers; pairs in one row that show the former."""
 
@@ -62,7 +65,8 @@ def _other_values(one: SlotReads) -> int:
 
 
 def _strange(slots: Sequence[SlotReads]) -> bool:
-    """Whether what changed was replaced, not moved or multiplied: new values are large changes that owe nothing to the old ones."""
+    """Whether what changed was replaced or had something added, not moved a little or multiplied: large changes that owe nothing to
+    the old values."""
     chosen = [(one, _other(one)) for one in slots if one.deviation > 0]
     new = np.concatenate([one.found[other] / one.deviation for one, other in chosen])
     old = np.concatenate([one.enrolled[other] / one.deviation for one, other in chosen])
@@ -71,9 +75,17 @@ def _strange(slots: Sequence[SlotReads]) -> bool:
     with np.errstate(all="ignore"):
         changes = np.abs(new - old)
         size = float(np.sqrt(np.mean(changes**2)))
-        cosine = float(new @ old) / float(np.sqrt((new @ new) * (old @ old)) or 1.0)
+        cosine = _cosine(new, old)
     limit = min(ALIKE, 0.3 + 1.5 / np.sqrt(new.size))
-    return size >= LARGE and float((changes < SMALL).mean()) <= FEW_SMALL and abs(cosine) <= limit
+    if float((changes < SMALL).mean()) > FEW_SMALL:
+        return False
+    if size >= LARGE and abs(cosine) <= limit:
+        return True
+    return new.size >= MIN_ADDED and size >= ADDED and abs(_cosine(new - old, old)) <= limit
+
+
+def _cosine(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
+    return float(left @ right) / float(np.sqrt((left @ left) * (right @ right)) or 1.0)
 
 
 def _scattered(slots: Sequence[SlotReads]) -> bool:
