@@ -32,13 +32,14 @@ def on_grid(record: Record, view: SlotView) -> Record:
         bits = _spare_bits(array)
         if bits:
             out[chosen] = _without_bits(out[chosen], bits)
-        levels = _levels(array[:_ROWS])
-        if 2 * levels.size > array[:_ROWS].size:
+        some = array[:_ROWS][array[:_ROWS] != 0]  # zeros of a pruned network are no level
+        if 2 * _levels(some).size > some.size:
             continue
         whole = _levels(array)
         for place in chosen.tolist():
-            row = _levels(array[plan.positions[place] // record.slots[slot].row_size])
-            own = row if 4 * row.size <= array.shape[1] else whole
+            row = array[plan.positions[place] // record.slots[slot].row_size]
+            levels = _levels(row)
+            own = levels if 4 * levels.size <= np.count_nonzero(row) else whole
             out[place] = own[np.abs(own - out[place]).argmin()]
     return record if np.array_equal(out, values) else record.with_measured(written=out.astype("<f8"))
 

@@ -19,6 +19,7 @@ from tests.support import calibration_networks as networks
 from tests.support import marks
 
 SECRETS = {"network": b"golden network, format 1, public", "mark": b"golden mark, format 1, all public"[:32]}
+SECRETS["added"] = b"golden mark, format 2, public..."
 SECRETS["trace"] = b"golden fingerprint, 1, public..."
 
 
@@ -42,9 +43,17 @@ def main(folder: Path) -> None:
     """Network, marked copy, and both records."""
     network = networks.save(weights(), folder / "network.onnx")
     owner = Owner("Golden Tracker", "Tracker", "source 1", "destination 2")
-    embed(network, folder / "marked.onnx", folder / "mark-1.json", 256, owner=owner, key=Key(SECRETS["mark"]))
+    mark = folder / "marked.onnx", folder / "mark-1.json"
+    embed(network, *mark, 256, owner=owner, key=Key(SECRETS["mark"]), insertion="replaced")
+    added(network, folder)
     fingerprint(network, folder / "trace-1.json", 256, owner=owner, key=Key(SECRETS["trace"]))
     methods_of_training(network, folder)
+
+
+def added(network: Path, folder: Path) -> None:
+    """A mark that was added: format 2."""
+    owner = Owner("Golden Tracker", "Tracker", "source 1", "destination 2")
+    embed(network, folder / "marked-added.onnx", folder / "mark-2.json", 256, owner=owner, key=Key(SECRETS["added"]))
 
 
 def methods_of_training(network: Path, folder: Path) -> None:
