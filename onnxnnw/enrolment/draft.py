@@ -109,6 +109,7 @@ def draft_fingerprint(
     owner: Owner,
     account: Account | None = None,
     left_out: Set[int] = frozenset(),
+    linear: bool = False,
 ) -> Record:
     """The record of a fingerprint, without the network's digests.
 
@@ -119,13 +120,14 @@ def draft_fingerprint(
         owner: Who does it.
         account: What is stored in the network, so that a verification can tell how much of a candidate that explains.
         left_out: Ids of slots that carry nothing.
+        linear: Whether the network has no hidden units, so that only a near copy counts as one.
 
     Raises:
         UsageError: An impossible number.
         CapacityError: Too few eligible weights.
     """
     measured = _measured(view, positions, watermark=False, left_out=left_out)
-    record = _begun(measured, key, positions, owner, "fingerprint", {})
+    record = _begun(measured, key, positions, owner, "fingerprint", {"linear": 1} if linear else {})
     return _Draft(view, measured, record, account).fingerprint()
 
 

@@ -27,7 +27,7 @@ from onnxnnw.enrolment.draft import (
 from onnxnnw.enrolment.mark_grid import on_grid
 from onnxnnw.enrolment.origins import of_ancestors, of_strangers, without_hidden_units
 from onnxnnw.enrolment.owner import Owner
-from onnxnnw.errors import UsageError
+from onnxnnw.errors import CapacityError, UsageError
 from onnxnnw.graph import Digests, SlotView, find_slots, network_digest, network_digests
 from onnxnnw.graph.digest import DIGEST_FORMAT
 from onnxnnw.methods import nct
@@ -44,6 +44,8 @@ from onnxnnw.records.record_file import save_record
 from onnxnnw.statistics import least_reads, required_reads
 
 __all__ = ["Enrolment", "embed", "fingerprint", "refuse_existing"]
+
+_LINEAR = "they stand between input and output without hidden units, as in linear models"
 
 STRONG = 3.0
 """Above this strength the mark's values stand out among the slot's own and betray its positions."""
@@ -95,8 +97,8 @@ def fingerprint(
     with open_network(model) as network, ExitStack() as opened:
         view = find_slots(network)
         others = [find_slots(opened.enter_context(open_network(path))) for path in ancestors]
+        linear = without_hidden_units(view)
         excluded = {
-            "they stand between input and output without hidden units, as in linear models": without_hidden_units(view),
             "they agree with an ancestor": of_ancestors(view, others),
             "they stand in an unrelated network too": of_strangers(view, unrelated),
         }
@@ -105,12 +107,24 @@ def fingerprint(
             digests = pool.submit(network_digests, network, view)
             account = account_of(network, view)
             own, _ = without_copies(view)
-            record = draft_fingerprint(own, key or Key.generate(), positions, owner or Owner(), account, left_out)
+            asked = own, key or Key.generate(), positions, owner or Owner(), account
+            try:
+                record = draft_fingerprint(*asked, left_out | linear)
+                excluded[_LINEAR] = linear
+            except CapacityError:
+                if not linear:
+                    raise
+                record = draft_fingerprint(*asked, left_out, linear=True)
             record = replace(record, enrolled_digest=digests.result().network)
         network.check_unchanged()
     record = _with_digests(record, digests.result())
     commitment = save_record(record, record_path)
     warnings = (*_warnings(record, view, account), *_left_out(view, excluded))
+    if record.parameters.get("linear"):
+        warnings = (
+            *warnings,
+            "no hidden units: the same data give nearly the same weights, so only near copies are traced",
+        )
     return Enrolment(record, commitment, capacity(record.slots), warnings)
 
 

@@ -34,6 +34,8 @@ def evidence_of(
         return Evidence(kind, named.commitment, None, not_proven(decision, log10_p, rate))
     if kind == "fingerprint":
         sentence = f"{_shared(decision, explained)}; this does not say which came first"
+        if named.record.parameters.get("linear") and decision == "traced":
+            sentence += ", and without hidden units the same data give nearly the same weights"
         return Evidence(kind, named.commitment, None, sentence)
     if not bound:
         sentence = "found by anchors that were read after the mark was bound: rely on a commitment published before"

@@ -526,7 +526,7 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(
     victim: Victim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Size, time or inode: what was read is not what is there."""
-    import onnxnnw.verification.verify as verification
+    import onnxnnw.verification.examiner as verification
 
     path = tmp_path / "m.onnx"
     judge = verification.find_slots
