@@ -1,9 +1,6 @@
 """An opened network: every stored tensor has a name, a type, a shape and a place, and is read on demand."""
 
 import math
-import os
-import stat
-from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -12,7 +9,7 @@ from onnx import TensorProto
 
 from onnxnnw.errors import FileChanged, UnreadableExternalData, UnreadableNetwork
 from onnxnnw.network_file import wire
-from onnxnnw.network_file.source import Source, identity_of
+from onnxnnw.network_file.source import Source
 from onnxnnw.network_file.stored import MAX_DIMENSIONS, StoredTensor, byte_length, holds, inline_values, possible
 
 __all__ = ["Network", "open_network"]
@@ -49,7 +46,8 @@ class Network:
         if not self.model.HasField("graph"):
             raise UnreadableNetwork(f"{path}: holds no graph, so it is not an ONNX network")
         if self.model.ByteSize() != len(skeleton.data):  # something was merged or overwritten: look at every message
-            wire.cut(source.descriptor, source.size, large=1)
+            with source.opened() as descriptor:
+                wire.cut(descriptor, source.size, large=1)
 
     def __enter__(self) -> "Network":
         return self
@@ -60,7 +58,7 @@ class Network:
     def close(self) -> None:
         """Close all files; reading tensors is no longer possible."""
         for source in self.sources:
-            os.close(source.descriptor)
+            source.close()
         self._external = {}
 
     @property
@@ -158,11 +156,11 @@ class Network:
     def _open_external(self, location: str) -> Source:
         if location not in self._external:
             wanted, real = self._allowed(location)
-            source = _open_source(real, UnreadableExternalData, f"external data {location[:80]!r}")
+            source = Source(wanted, real, UnreadableExternalData, f"external data {location[:80]!r}")
             if source.identity == self._source.identity:
-                os.close(source.descriptor)
+                source.close()
                 raise UnreadableExternalData("the model file itself is given as its external data")
-            self._external[location] = replace(source, path=wanted)
+            self._external[location] = source
         return self._external[location]
 
     def _allowed(self, location: str) -> tuple[Path, Path]:
@@ -184,20 +182,6 @@ class Network:
         return wanted, real
 
 
-def _open_source(path: Path, error: type[UnreadableNetwork], shown: str) -> Source:
-    """Open a regular file without ever waiting on a pipe or a device."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (OSError, ValueError) as reason:
-        text = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
-        raise error(f"{shown}: cannot be opened: {text}") from None
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        raise error(f"{shown}: is not a regular file")
-    return Source(path, descriptor, status.st_size, identity_of(status))
-
-
 def open_network(path: Path | str, *, for_writing: bool = False) -> Network:
     """Open an ONNX file without loading its weights.
 
@@ -209,16 +193,17 @@ def open_network(path: Path | str, *, for_writing: bool = False) -> Network:
         UnreadableNetwork: Not an ONNX file, damaged, or one of the refused constructions of docs/reference/security.md.
     """
     path = Path(path)
-    source = _open_source(path, UnreadableNetwork, str(path))
+    source = Source(path, path, UnreadableNetwork, str(path))
     try:
-        if wire.read_exactly(source.descriptor, min(8, source.size), 0)[4:] == _ORT:
-            raise UnreadableNetwork(
-                "is in onnxruntime's own format (.ort), not ONNX; look at the ONNX file it was made from"
-            )
-        skeleton = wire.cut(source.descriptor, source.size, 1 if for_writing else wire.LARGE)
+        with source.opened() as descriptor:
+            if wire.read_exactly(descriptor, min(8, source.size), 0)[4:] == _ORT:
+                raise UnreadableNetwork(
+                    "is in onnxruntime's own format (.ort), not ONNX; look at the ONNX file it was made from"
+                )
+            skeleton = wire.cut(descriptor, source.size, 1 if for_writing else wire.LARGE)
         return Network(path, source, skeleton)
     except BaseException as error:
-        os.close(source.descriptor)
+        source.close()
         if isinstance(error, UnreadableNetwork) and not str(error).startswith(str(path)):
             raise type(error)(f"{path}: {error}") from None
         raise
