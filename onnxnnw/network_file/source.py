@@ -70,14 +70,18 @@ class Source:
         try:
             yield self._descriptor
         finally:
-            with _lock:
-                self._users -= 1
-                if not self._users:
-                    _idle[self] = None
-                    if self._closed:
-                        self._release()
-                    else:
-                        _close_some(KEPT_OPEN)
+            self._leave()
+
+    def _leave(self) -> None:
+        with _lock:
+            self._users -= 1
+            if self._users:
+                return
+            if self._closed:
+                self._release()
+                return
+            _idle[self] = None
+            _close_some(KEPT_OPEN)
 
     def _again(self) -> int:
         changed = FileChanged(f"{str(self.path)!r}: the file changed while it was read")
