@@ -8,7 +8,8 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
 from onnxnnw.errors import FileChanged, UnreadableExternalData, UnreadableNetwork
-from onnxnnw.network_file import wire
+from onnxnnw.network_file import cutting
+from onnxnnw.network_file.foreign import named, what_it_is
 from onnxnnw.network_file.source import Source
 from onnxnnw.network_file.stored import MAX_DIMENSIONS, StoredTensor, byte_length, holds, inline_values, possible
 
@@ -18,9 +19,6 @@ _TYPES = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
 _VALUE_FIELDS = frozenset(
     ("raw_data", "float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
 )
-
-_ORT = b"ORTM"
-"""What a flatbuffer of onnxruntime has from its fifth byte on."""
 
 
 class Network:
@@ -32,7 +30,7 @@ class Network:
         skeleton_size: Bytes outside large tensors.
     """
 
-    def __init__(self, path: Path, source: Source, skeleton: wire.Skeleton) -> None:
+    def __init__(self, path: Path, source: Source, skeleton: cutting.Skeleton) -> None:
         self.path = path
         self._source = source
         self._external: dict[str, Source] = {}
@@ -47,7 +45,7 @@ class Network:
             raise UnreadableNetwork(f"{path}: holds no graph, so it is not an ONNX network")
         if self.model.ByteSize() != len(skeleton.data):  # something was merged or overwritten: look at every message
             with source.opened() as descriptor:
-                wire.cut(descriptor, source.size, large=1)
+                cutting.cut(descriptor, source.size, large=1)
 
     def __enter__(self) -> "Network":
         return self
@@ -119,7 +117,7 @@ class Network:
         inline = inline_values(proto, size, expected, present[0] if present else "")
         return StoredTensor(name, proto.data_type, shape, "inline", inline=inline)
 
-    def _split_entries(self, proto: TensorProto) -> tuple[list[wire.Cut], dict[str, str]]:
+    def _split_entries(self, proto: TensorProto) -> tuple[list[cutting.Cut], dict[str, str]]:
         cuts, entries = [], {}
         for entry in proto.external_data[:]:
             if entry.key == self._key:
@@ -193,17 +191,31 @@ def open_network(path: Path | str, *, for_writing: bool = False) -> Network:
         UnreadableNetwork: Not an ONNX file, damaged, or one of the refused constructions of docs/reference/security.md.
     """
     path = Path(path)
-    source = Source(path, path, UnreadableNetwork, str(path))
+    try:
+        source = Source(path, path, UnreadableNetwork, str(path))
+    except UnreadableNetwork:
+        known = named(path)
+        if not known:
+            raise
+        raise UnreadableNetwork(f"{path}: is not a regular file but {known}") from None
     try:
         with source.opened() as descriptor:
-            if wire.read_exactly(descriptor, min(8, source.size), 0)[4:] == _ORT:
-                raise UnreadableNetwork(
-                    "is in onnxruntime's own format (.ort), not ONNX; look at the ONNX file it was made from"
-                )
-            skeleton = wire.cut(descriptor, source.size, 1 if for_writing else wire.LARGE)
+            skeleton = cutting.cut(descriptor, source.size, 1 if for_writing else cutting.LARGE)
         return Network(path, source, skeleton)
     except BaseException as error:
+        known = _known(source) if isinstance(error, UnreadableNetwork) else ""
         source.close()
+        if known:
+            raise UnreadableNetwork(f"{path}: is {known}") from None
         if isinstance(error, UnreadableNetwork) and not str(error).startswith(str(path)):
             raise type(error)(f"{path}: {error}") from None
         raise
+
+
+def _known(source: Source) -> str:
+    """What a file is that could not be read as a network; empty where nobody knows."""
+    try:
+        with source.opened() as descriptor:
+            return what_it_is(descriptor, source.size)
+    except FileChanged:
+        return ""

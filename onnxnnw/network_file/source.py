@@ -2,7 +2,6 @@
 
 import errno
 import os
-import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -10,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from onnxnnw.errors import FileChanged, UnreadableNetwork
+from onnxnnw.files import open_descriptor
 
-__all__ = ["KEPT_OPEN", "Source", "identity_of", "open_regular", "will_need"]
+__all__ = ["KEPT_OPEN", "Source", "identity_of", "will_need"]
 
 KEPT_OPEN = 64
 """Files with weights that one process keeps open: macOS allows 256 by default, Linux 1,024, and others need some too."""
@@ -46,7 +46,7 @@ class Source:
             shown: What the message calls it.
         """
         self.path, self._real = path, real
-        self._descriptor, status = open_regular(real, error, shown)
+        self._descriptor, status = _open(real, error, shown)
         self.size, self.identity = status.st_size, identity_of(status)
         self._users, self._closed = 0, False
         with _lock:
@@ -86,7 +86,7 @@ class Source:
     def _again(self) -> int:
         changed = FileChanged(f"{str(self.path)!r}: the file changed while it was read")
         try:
-            descriptor, status = open_regular(self._real, FileChanged, str(self.path))
+            descriptor, status = _open(self._real, FileChanged, str(self.path))
         except FileChanged:
             raise changed from None
         if identity_of(status) != self.identity:
@@ -123,31 +123,16 @@ def _close_some(kept: int) -> None:
         next(iter(_idle))._release()
 
 
-def open_regular(path: Path, error: type[Exception], shown: str) -> tuple[int, os.stat_result]:
-    """A descriptor of a regular file and its status, without ever waiting on a pipe or a device.
-
-    Args:
-        error: What is raised where it cannot be opened, or is something else.
-        shown: What the message calls it.
-    """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+def _open(path: Path, error: type[UnreadableNetwork], shown: str) -> tuple[int, os.stat_result]:
+    """A descriptor, even where so many files are open already that none is left."""
     try:
-        try:
-            descriptor = os.open(path, flags)
-        except OSError as reason:
-            if reason.errno not in (errno.EMFILE, errno.ENFILE):
-                raise
-            with _lock:
-                _close_some(0)
-            descriptor = os.open(path, flags)
-    except (OSError, ValueError) as reason:
-        text = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
-        raise error(f"{shown}: cannot be opened: {text}") from None
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        raise error(f"{shown}: is not a regular file")
-    return descriptor, status
+        return open_descriptor(path, error, shown)
+    except error as reason:
+        if getattr(reason.__cause__, "errno", None) not in (errno.EMFILE, errno.ENFILE):
+            raise
+    with _lock:
+        _close_some(0)
+    return open_descriptor(path, error, shown)
 
 
 def will_need(descriptor: int, offset: int, length: int) -> None:
