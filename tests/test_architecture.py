@@ -12,13 +12,14 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES: dict[str, str] = {
     "errors": "",
+    "files": "",
     "standard": "cells grids contradictions imperceptibility robustness usability tables",
     "statistics": "tails association added",
     "parameters": "",
     "runtime": "",
     "images": "",
     "recipes": "",
-    "network_file": "formats wire relocation source stored file patch",
+    "network_file": "formats wire cutting relocation foreign source stored file patch",
     "flow": "nodes runtime_operators handing literals tracing unread",
     "constants": "arrays moved evaluated contraction decoding rulebook elementwise arithmetic_rules quantisation_rules "
     "structure_rules place_rules rules constants",

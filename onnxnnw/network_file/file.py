@@ -1,9 +1,6 @@
 """An opened network: every stored tensor has a name, a type, a shape and a place, and is read on demand."""
 
 import math
-import os
-import stat
-from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -11,8 +8,9 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
 from onnxnnw.errors import FileChanged, UnreadableExternalData, UnreadableNetwork
-from onnxnnw.network_file import wire
-from onnxnnw.network_file.source import Source, identity_of
+from onnxnnw.network_file import cutting
+from onnxnnw.network_file.foreign import named, what_it_is
+from onnxnnw.network_file.source import Source
 from onnxnnw.network_file.stored import MAX_DIMENSIONS, StoredTensor, byte_length, holds, inline_values, possible
 
 __all__ = ["Network", "open_network"]
@@ -21,9 +19,6 @@ _TYPES = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
 _VALUE_FIELDS = frozenset(
     ("raw_data", "float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
 )
-
-_ORT = b"ORTM"
-"""What a flatbuffer of onnxruntime has from its fifth byte on."""
 
 
 class Network:
@@ -35,7 +30,7 @@ class Network:
         skeleton_size: Bytes outside large tensors.
     """
 
-    def __init__(self, path: Path, source: Source, skeleton: wire.Skeleton) -> None:
+    def __init__(self, path: Path, source: Source, skeleton: cutting.Skeleton) -> None:
         self.path = path
         self._source = source
         self._external: dict[str, Source] = {}
@@ -49,7 +44,8 @@ class Network:
         if not self.model.HasField("graph"):
             raise UnreadableNetwork(f"{path}: holds no graph, so it is not an ONNX network")
         if self.model.ByteSize() != len(skeleton.data):  # something was merged or overwritten: look at every message
-            wire.cut(source.descriptor, source.size, large=1)
+            with source.opened() as descriptor:
+                cutting.cut(descriptor, source.size, large=1)
 
     def __enter__(self) -> "Network":
         return self
@@ -60,7 +56,7 @@ class Network:
     def close(self) -> None:
         """Close all files; reading tensors is no longer possible."""
         for source in self.sources:
-            os.close(source.descriptor)
+            source.close()
         self._external = {}
 
     @property
@@ -121,7 +117,7 @@ class Network:
         inline = inline_values(proto, size, expected, present[0] if present else "")
         return StoredTensor(name, proto.data_type, shape, "inline", inline=inline)
 
-    def _split_entries(self, proto: TensorProto) -> tuple[list[wire.Cut], dict[str, str]]:
+    def _split_entries(self, proto: TensorProto) -> tuple[list[cutting.Cut], dict[str, str]]:
         cuts, entries = [], {}
         for entry in proto.external_data[:]:
             if entry.key == self._key:
@@ -158,11 +154,11 @@ class Network:
     def _open_external(self, location: str) -> Source:
         if location not in self._external:
             wanted, real = self._allowed(location)
-            source = _open_source(real, UnreadableExternalData, f"external data {location[:80]!r}")
+            source = Source(wanted, real, UnreadableExternalData, f"external data {location[:80]!r}")
             if source.identity == self._source.identity:
-                os.close(source.descriptor)
+                source.close()
                 raise UnreadableExternalData("the model file itself is given as its external data")
-            self._external[location] = replace(source, path=wanted)
+            self._external[location] = source
         return self._external[location]
 
     def _allowed(self, location: str) -> tuple[Path, Path]:
@@ -184,20 +180,6 @@ class Network:
         return wanted, real
 
 
-def _open_source(path: Path, error: type[UnreadableNetwork], shown: str) -> Source:
-    """Open a regular file without ever waiting on a pipe or a device."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (OSError, ValueError) as reason:
-        text = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
-        raise error(f"{shown}: cannot be opened: {text}") from None
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        raise error(f"{shown}: is not a regular file")
-    return Source(path, descriptor, status.st_size, identity_of(status))
-
-
 def open_network(path: Path | str, *, for_writing: bool = False) -> Network:
     """Open an ONNX file without loading its weights.
 
@@ -209,16 +191,31 @@ def open_network(path: Path | str, *, for_writing: bool = False) -> Network:
         UnreadableNetwork: Not an ONNX file, damaged, or one of the refused constructions of docs/reference/security.md.
     """
     path = Path(path)
-    source = _open_source(path, UnreadableNetwork, str(path))
     try:
-        if wire.read_exactly(source.descriptor, min(8, source.size), 0)[4:] == _ORT:
-            raise UnreadableNetwork(
-                "is in onnxruntime's own format (.ort), not ONNX; look at the ONNX file it was made from"
-            )
-        skeleton = wire.cut(source.descriptor, source.size, 1 if for_writing else wire.LARGE)
+        source = Source(path, path, UnreadableNetwork, str(path))
+    except UnreadableNetwork:
+        known = named(path)
+        if not known:
+            raise
+        raise UnreadableNetwork(f"{path}: is not a regular file but {known}") from None
+    try:
+        with source.opened() as descriptor:
+            skeleton = cutting.cut(descriptor, source.size, 1 if for_writing else cutting.LARGE)
         return Network(path, source, skeleton)
     except BaseException as error:
-        os.close(source.descriptor)
+        known = _known(source) if isinstance(error, UnreadableNetwork) else ""
+        source.close()
+        if known:
+            raise UnreadableNetwork(f"{path}: is {known}") from None
         if isinstance(error, UnreadableNetwork) and not str(error).startswith(str(path)):
             raise type(error)(f"{path}: {error}") from None
         raise
+
+
+def _known(source: Source) -> str:
+    """What a file is that could not be read as a network; empty where nobody knows."""
+    try:
+        with source.opened() as descriptor:
+            return what_it_is(descriptor, source.size)
+    except FileChanged:
+        return ""

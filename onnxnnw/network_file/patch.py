@@ -222,23 +222,24 @@ def _copy(source: Source, target: int, offset: int) -> None:
     """Copy a file's bytes, in the kernel where it can."""
     position = 0
     os.lseek(target, offset, os.SEEK_SET)
-    while position < source.size:
-        count = min(_COPY_CHUNK, source.size - position)
-        try:
-            done = os.copy_file_range(source.descriptor, target, count, position, offset + position)
-        except (OSError, AttributeError):
-            _copy_through_memory(source, target, offset, position)
-            return
-        if done == 0:
-            wire.read_exactly(source.descriptor, 1, position)  # raises: the file became shorter
-        position += done
+    with source.opened() as descriptor:
+        while position < source.size:
+            count = min(_COPY_CHUNK, source.size - position)
+            try:
+                done = os.copy_file_range(descriptor, target, count, position, offset + position)
+            except (OSError, AttributeError):
+                _copy_through_memory(descriptor, target, (position, source.size), offset + position)
+                return
+            if done == 0:
+                wire.read_exactly(descriptor, 1, position)  # raises: the file became shorter
+            position += done
 
 
-def _copy_through_memory(source: Source, target: int, offset: int, position: int) -> None:
-    while position < source.size:
-        count = min(_COPY_CHUNK, source.size - position)
-        _write(target, wire.read_exactly(source.descriptor, count, position), offset + position)
-        position += count
+def _copy_through_memory(descriptor: int, target: int, extent: tuple[int, int], position: int) -> None:
+    start, stop = extent
+    for at in range(start, stop, _COPY_CHUNK):
+        content = wire.read_exactly(descriptor, min(_COPY_CHUNK, stop - at), at)
+        _write(target, content, position + at - start)
 
 
 def _write(target: int, content: bytes | memoryview, offset: int) -> None:
@@ -307,17 +308,16 @@ def _write_relocated(
     def place(old: str) -> tuple[str, int]:
         return location, bases[network.path.parent / old]
 
-    for piece in relocate(wire.Reader(source.descriptor, source.size), place):
-        if isinstance(piece, bytes):
-            _write(target, piece, position)
-            position += len(piece)
-            continue
-        start, stop = piece
-        ranges.append((start, stop, position))
-        for at in range(start, stop, _COPY_CHUNK):
-            content = wire.read_exactly(source.descriptor, min(_COPY_CHUNK, stop - at), at)
-            _write(target, content, position)
-            position += len(content)
+    with source.opened() as descriptor:
+        for piece in relocate(wire.Reader(descriptor, source.size), place):
+            if isinstance(piece, bytes):
+                _write(target, piece, position)
+                position += len(piece)
+                continue
+            start, stop = piece
+            ranges.append((start, stop, position))
+            _copy_through_memory(descriptor, target, piece, position)
+            position += stop - start
     return ranges
 
 

@@ -142,7 +142,8 @@ class StoredTensor:
             return np.empty(flat.shape, dtype)
         low, high = int(flat.min()), int(flat.max())
         if (high - low) * itemsize < _ONE_PIECE:
-            piece = wire.read_exactly(self.source.descriptor, (high - low + 1) * itemsize, self.offset + low * itemsize)
+            with self.source.opened() as descriptor:
+                piece = wire.read_exactly(descriptor, (high - low + 1) * itemsize, self.offset + low * itemsize)
             return np.frombuffer(piece, dtype)[flat - low]
         order = np.argsort(flat, axis=None, kind="stable")
         ascending = flat.reshape(-1)[order]
@@ -151,11 +152,11 @@ class StoredTensor:
         first = ascending[starts]
         counts = ascending[stops - 1] - first + 1
         places, lengths = (self.offset + first * itemsize).tolist(), (counts * itemsize).tolist()
-        descriptor = self.source.descriptor
-        if len(places) > 1:
-            for place, length in zip(places, lengths, strict=True):
-                will_need(descriptor, place, length)
-        raw = b"".join([wire.read_exactly(descriptor, n, place) for n, place in zip(lengths, places, strict=True)])
+        with self.source.opened() as descriptor:
+            if len(places) > 1:
+                for place, length in zip(places, lengths, strict=True):
+                    will_need(descriptor, place, length)
+            raw = b"".join([wire.read_exactly(descriptor, n, place) for n, place in zip(lengths, places, strict=True)])
         shift = np.cumsum(counts) - counts - first  # from a stored position to its place among those that were read
         out = np.empty(flat.size, dtype)
         out[order] = np.frombuffer(raw, dtype)[ascending + np.repeat(shift, stops - starts)]
@@ -182,7 +183,8 @@ class StoredTensor:
             stored = np.empty(last - first, _NUMPY.get(self.data_type, "u1"))
             if stored.size:
                 place = self.offset + first * stored.itemsize
-                wire.read_into(self.source.descriptor, stored.view("u1").data, place)
+                with self.source.opened() as descriptor:
+                    wire.read_into(descriptor, stored.view("u1").data, place)
         if bits:
             return _decode(unpack(stored, bits)[: stop - start], self.data_type)
         return (_decode if self.inline is None else _decode_inline)(stored, self.data_type)
@@ -195,7 +197,9 @@ class StoredTensor:
             return
         total = byte_length(self.data_type, self.size)
         for start in range(0, total, length):
-            yield wire.read_exactly(self.source.descriptor, min(length, total - start), self.offset + start)
+            with self.source.opened() as descriptor:
+                piece = wire.read_exactly(descriptor, min(length, total - start), self.offset + start)
+            yield piece
 
     def encode(self, values: Array) -> bytes:
         """Numbers as the bytes in which this tensor stores them, rounded to nearest even; overflow becomes infinity."""

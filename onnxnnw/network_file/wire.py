@@ -1,13 +1,6 @@
-"""The cutter: where the large tensors' bytes lie in a serialised ONNX model.
-
-It walks the protobuf wire format with ``pread`` (never a mapping, which costs memory and dies with SIGBUS when the file
-shrinks), descends only into messages that lead to a TensorProto, and replaces each large payload by an external-data entry
-under a random key of this opening. Everything else goes to protobuf byte for byte, so names, types, shapes and nodes come
-from protobuf alone and this file knows only offsets.
-"""
+"""Protobuf's wire format: fields, numbers and lengths, read from an open file without loading it."""
 
 import os
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,15 +10,11 @@ from onnx import ModelProto
 from onnxnnw.errors import FileChanged, UnreadableNetwork
 
 __all__ = [
+    "BYTES",
     "EXTERNAL_DATA",
-    "LARGE",
-    "MAX_EMBEDDED",
-    "Cut",
     "Field",
     "Reader",
     "Schema",
-    "Skeleton",
-    "cut",
     "encode_bytes_field",
     "encode_head",
     "encode_varint",
@@ -34,24 +23,13 @@ __all__ = [
     "schema_of",
 ]
 
-LARGE = 1024
-"""Bytes from which on a payload is cut out and a message is descended into."""
-
 EXTERNAL_DATA = 13
 """The number of ``external_data`` in TensorProto."""
 
-MAX_EMBEDDED = 2**31
-"""Protobuf, and so every runtime, loads at most 2 GiB."""
-
-MAX_FIELDS = 2_000_000
-MAX_CHILDREN = 1_000_000
-MAX_DEPTH = 60
-MAX_SKELETON = 64 * 2**20
-
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_VARINT, _FIXED64, BYTES, _FIXED32 = 0, 1, 2, 5
 _PAYLOADS = {"raw_data": "raw", "float_data": "float", "double_data": "double"}
 _WIRE_TYPES = {1: _FIXED64, 6: _FIXED64, 16: _FIXED64, 2: _FIXED32, 7: _FIXED32, 15: _FIXED32}
-_WIRE_TYPES |= {9: _BYTES, 11: _BYTES, 12: _BYTES}  # descriptor types: string, message, bytes; all others are varints
+_WIRE_TYPES |= {9: BYTES, 11: BYTES, 12: BYTES}  # descriptor types: string, message, bytes; all others are varints
 _WINDOW_SMALL, _WINDOW_LARGE = 4096, 2**18
 _READ = 2**24
 
@@ -73,29 +51,6 @@ class Schema:
 
     name: str
     fields: dict[int, Field]
-
-
-class Cut(NamedTuple):
-    """Where a payload lies: byte offset and length in the model file, and the kind of field it was in."""
-
-    offset: int
-    length: int
-    kind: str
-
-
-@dataclass(frozen=True)
-class Skeleton:
-    """A model without its large payloads.
-
-    Attributes:
-        data: Serialised ModelProto; tensors that were cut carry an external-data entry ``key = index into cuts``.
-        cuts: Where the payloads lie.
-        key: Random key of this opening; a file cannot know it in advance.
-    """
-
-    data: bytes
-    cuts: list[Cut]
-    key: str
 
 
 _schemas: dict[str, Schema] = {}
@@ -139,7 +94,7 @@ def encode_varint(value: int) -> bytes:
 
 def encode_head(number: int, length: int) -> bytes:
     """Tag and length of a length-delimited field."""
-    return encode_varint(number << 3 | _BYTES) + encode_varint(length)
+    return encode_varint(number << 3 | BYTES) + encode_varint(length)
 
 
 def encode_bytes_field(number: int, content: bytes) -> bytes:
@@ -236,7 +191,7 @@ class Reader:
             else:
                 tag, position = self.varint(position, end)
             number, wire_type = tag >> 3, tag & 7
-            if wire_type == _BYTES:
+            if wire_type == BYTES:
                 index = position - self.base
                 if 0 <= index < len(self.window) and self.window[index] < 0x80:
                     length = self.window[index]
@@ -260,7 +215,7 @@ class Reader:
                 )
             field = schema.fields.get(number)
             if field is not None:
-                packed = field.repeated and wire_type == _BYTES
+                packed = field.repeated and wire_type == BYTES
                 if wire_type != field.wire_type and not packed:
                     raise UnreadableNetwork(f"{schema.name}.{field.name} is stored with another wire type")
                 if not field.repeated:
@@ -268,78 +223,3 @@ class Reader:
                         raise UnreadableNetwork(f"{schema.name}.{field.name} is present twice; readers would disagree")
                     seen |= 1 << number
             yield wire_type, tag_start, content, position, field
-
-
-def cut(descriptor: int, size: int, large: int = LARGE) -> Skeleton:
-    """Cut the large payloads out of the model in an open file.
-
-    Args:
-        descriptor: An open file.
-        size: Its size in bytes.
-        large: Bytes from which on payloads are cut and messages are descended into; 1 cuts all of them, as writing needs.
-
-    Raises:
-        UnreadableNetwork: Damaged, or one of the refused constructions (see docs/reference/security.md).
-    """
-    if size >= MAX_EMBEDDED:
-        raise UnreadableNetwork(
-            f"the model file has {size:,} bytes; protobuf, and so every runtime, loads less than 2 GiB"
-        )
-    cutter = _Cutter(Reader(descriptor, size), large)
-    data = cutter.message(0, size, schema_of(), 0)
-    if data is None:
-        data = cutter.keep(0, size)
-    return Skeleton(data, cutter.cuts, cutter.key)
-
-
-class _Cutter:
-    def __init__(self, reader: Reader, large: int) -> None:
-        self.reader, self.large = reader, large
-        self.key = "onnxnnw-" + secrets.token_hex(16)
-        self.cuts: list[Cut] = []
-        self.count = self.kept = 0
-
-    def keep(self, start: int, end: int) -> bytes:
-        self.kept += end - start
-        if self.kept > MAX_SKELETON:
-            raise UnreadableNetwork("more than 64 MiB outside large tensors")
-        return self.reader.range(start, end)
-
-    def message(self, start: int, end: int, schema: Schema, depth: int) -> bytes | None:
-        """The message without its large payloads, or None where it has none."""
-        if depth > MAX_DEPTH:
-            raise UnreadableNetwork(f"messages are nested deeper than {MAX_DEPTH}")
-        pieces: list[bytes] = []
-        entries: list[bytes] = []
-        run = start
-        large, count = self.large, 0
-        for wire_type, tag_start, content, stop, field in self.reader.fields(start, end, schema):
-            count += 1
-            if count & 0xFFF == 0 and self.count + count > MAX_FIELDS:
-                break
-            if field is None or (stop - content < large and (depth or field.child is None)):
-                continue
-            if field.child is not None:
-                shorter = self.message(content, stop, field.child, depth + 1)
-                if shorter is not None:
-                    pieces += (self.keep(run, tag_start), encode_bytes_field(field.number, shorter))
-                    run = stop
-            elif field.payload is not None and wire_type == _BYTES:
-                if entries:
-                    raise UnreadableNetwork("a tensor has two value fields")
-                pieces.append(self.keep(run, tag_start))
-                entries.append(
-                    encode_bytes_field(1, self.key.encode()) + encode_bytes_field(2, str(len(self.cuts)).encode())
-                )
-                self.cuts.append(Cut(content, stop - content, field.payload))
-                run = stop
-        self.count += count
-        if self.count > MAX_FIELDS:
-            raise UnreadableNetwork(f"more than {MAX_FIELDS:,} fields")
-        if count > MAX_CHILDREN and schema.name == "GraphProto":
-            raise UnreadableNetwork(f"more than {MAX_CHILDREN:,} nodes, tensors and values in one graph")
-        if not pieces:
-            return None
-        pieces.append(self.keep(run, end))
-        pieces += (encode_bytes_field(EXTERNAL_DATA, entry) for entry in entries)
-        return b"".join(pieces)

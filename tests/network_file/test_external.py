@@ -4,16 +4,24 @@ The public advisories about onnx's own handling are cases here; docs/reference/s
 """
 
 import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx import ModelProto
 
-from onnxnnw.enrolment.enrol import embed
-from onnxnnw.errors import UnreadableExternalData, UnreadableNetwork
+from onnxnnw.enrolment.enrol import embed, fingerprint
+from onnxnnw.errors import FileChanged, UnreadableExternalData, UnreadableNetwork
 from onnxnnw.graph import Slot, find_slots
+from onnxnnw.modifications.base import apply
+from onnxnnw.modifications.gaussian_noise import GaussianNoise
 from onnxnnw.network_file.file import open_network
+from onnxnnw.network_file.source import KEPT_OPEN
+from onnxnnw.records.record_file import load_record
+from onnxnnw.verification.verify import verify
 from tests.support.networks import dense, externalise, point_outside, save
 
 
@@ -308,3 +316,89 @@ def test_control_characters_in_a_location_are_not_printed(tmp_path: Path) -> Non
     refused(path, "leads to nothing")
     os.mkfifo(path.parent / "a\x1b[2J\u202e\n.bin")
     refused(path, "regular file")
+
+
+MANY = 300
+
+
+@pytest.fixture(scope="module")
+def one_file_each(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network with more external files than a process may open, macOS' default being 256."""
+    folder = tmp_path_factory.mktemp("many")
+    return externalise(dense(layers=MANY, width=16), folder, "m.onnx", lambda name: f"{name}.bin")
+
+
+@pytest.fixture
+def few_descriptors() -> Iterator[None]:
+    """As many descriptors as macOS gives."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("few_descriptors")
+def test_more_files_than_descriptors_are_read_and_marked(tmp_path: Path, one_file_each: Path) -> None:
+    """Fingerprinted, marked, modified and verified; the mark lies in one file beside the output."""
+    fingerprint(one_file_each, tmp_path / "fingerprint")
+    embed(one_file_each, tmp_path / "marked.onnx", tmp_path / "record")
+    apply(GaussianNoise(0.01), tmp_path / "marked.onnx", tmp_path / "noisy.onnx", 0)
+    apply(GaussianNoise(0.01), one_file_each, tmp_path / "other.onnx", 0)
+    mark, trace = load_record(tmp_path / "record"), load_record(tmp_path / "fingerprint")
+    assert verify(one_file_each, [trace], full=True)[0].decision == "identical"
+    assert verify(tmp_path / "marked.onnx", [mark], full=True)[0].decision == "identical"
+    assert verify(tmp_path / "noisy.onnx", [mark])[0].decision == "traced"
+    assert verify(tmp_path / "other.onnx", [trace])[0].decision == "traced"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        ["fingerprint", "record", *(f"{n}.onnx{end}" for n in ("marked", "noisy", "other") for end in ("", ".data"))]
+    )
+
+
+def test_few_files_stay_open_and_all_are_closed(one_file_each: Path) -> None:
+    """However many there are, whoever reads them at once."""
+    before = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").is_dir() else 0
+    with open_network(one_file_each) as network:
+        tensors = [network.tensor(proto) for proto in network.model.graph.initializer]
+        with ThreadPoolExecutor(8) as pool:
+            for _ in range(3):
+                read = list(pool.map(lambda tensor: tensor.array().tobytes(), tensors))
+        assert read == [(one_file_each.parent / f"{tensor.name}.bin").read_bytes() for tensor in tensors]
+        if before:
+            assert len(list(Path("/proc/self/fd").iterdir())) <= before + KEPT_OPEN
+    if before:
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before
+    with pytest.raises(ValueError, match="closed"):
+        tensors[0].array()
+
+
+@pytest.mark.parametrize("changed", ["another file", "another time", "a pipe", "nothing", "a link"])
+def test_a_file_that_is_opened_again_is_still_the_same(tmp_path: Path, one_file_each: Path, changed: str) -> None:
+    """What took the place of a closed file is not read, even where it has its size and time."""
+    shutil.copytree(one_file_each.parent, tmp_path / "m")
+    path = tmp_path / "m" / "m.onnx"
+    first = tmp_path / "m" / "w0.bin"
+    with open_network(path) as network:
+        tensors = [network.tensor(proto) for proto in network.model.graph.initializer]
+        network.check_unchanged()
+        tensors[0].array()
+        for tensor in tensors[1:]:
+            tensor.array()
+        status = first.stat()
+        if changed == "another time":
+            os.utime(first, ns=(1, 1))
+        else:
+            first.rename(tmp_path / "away")
+        if changed == "another file":
+            first.write_bytes((tmp_path / "away").read_bytes())
+            os.utime(first, ns=(status.st_atime_ns, status.st_mtime_ns))
+        elif changed == "a pipe":
+            os.mkfifo(first)
+        elif changed == "a link":
+            first.symlink_to(tmp_path / "away")
+            assert tensors[0].array().tobytes() == first.read_bytes()  # the very same file, by another way
+            return
+        with pytest.raises(FileChanged, match=r"w0\.bin"):
+            tensors[0].array()
+        with pytest.raises(FileChanged, match=r"w0\.bin"):
+            network.check_unchanged()

@@ -14,10 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxnnw.enrolment.enrol import fingerprint
 from onnxnnw.errors import CapacityError
 from onnxnnw.records.key import Key
-from onnxnnw.records.record import load_record
+from onnxnnw.records.record_file import load_record
 from onnxnnw.verification.verdict import Verdict
 from onnxnnw.verification.verify import verify
-from tests.calibration.measure import say
+from tests.support.null_draws import say
 
 Array = NDArray[np.float32]
 POSITIONS = 256

@@ -27,7 +27,14 @@ def test_marking_commutes_with_export(name, tmp_path):
     architecture = find_network(name, "small")
     module = architecture.build().to(memory_format=torch.channels_last)
     export(architecture, module, tmp_path / "plain.onnx")
-    embed(tmp_path / "plain.onnx", tmp_path / "file.onnx", tmp_path / "file.record", positions=300, key=Key(SECRET), insertion="replaced")
+    embed(
+        tmp_path / "plain.onnx",
+        tmp_path / "file.onnx",
+        tmp_path / "file.record",
+        positions=300,
+        key=Key(SECRET),
+        insertion="replaced",
+    )
     MarkInTraining(architecture, 0, tmp_path / "module.record", 300, key=Key(SECRET))(module, 0)
     export(architecture, module, tmp_path / "module.onnx")
     assert (tmp_path / "module.onnx").read_bytes() == (tmp_path / "file.onnx").read_bytes()
