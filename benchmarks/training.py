@@ -19,7 +19,7 @@ import torch
 from onnxnnw.recipes import Constant, Precision, Recipe, usual_precision
 from onnxnnw.tasks.classification import Images
 from onnxnnw.training.loop import Trainer
-from onnxnnw.training.nct_insertion import MarkInTraining
+from onnxnnw.training.nct_insertion import NctInsertion
 from onnxnnw.training.networks import find_network
 
 
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     trainer = Trainer(recipe, architecture.loss, threads=options.threads, precision=options.precision)
     module = architecture.build()
     folder = tempfile.TemporaryDirectory()
-    hook = MarkInTraining(architecture, 1, Path(folder.name) / "record", 512)
+    hook = NctInsertion(architecture, 1, Path(folder.name) / "record", 512)
     begin = time.perf_counter()
     hook(module, 0)
     exported = time.perf_counter() - begin
@@ -105,7 +105,7 @@ def _bare(
     return time.perf_counter() - begin
 
 
-def _mark(hook: MarkInTraining, module: torch.nn.Module) -> float:
+def _mark(hook: NctInsertion, module: torch.nn.Module) -> float:
     begin = time.perf_counter()
     hook(module, 1)
     seconds = time.perf_counter() - begin

@@ -1,4 +1,4 @@
-"""The only door to onnxruntime: a file becomes arrays in, arrays out; silent without a GPU."""
+"""The only module that opens onnxruntime: a file becomes arrays in, arrays out; silent without a GPU."""
 
 import io
 import re
@@ -240,7 +240,7 @@ def optimise(source: Path, out: Path) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """onnxruntime's quantiser advises through the root logger and prints; its errors come as exceptions."""
-    import logging  # not at the top: every verification imports this room, and few run a network
+    import logging  # not at the top: every verification imports this module, and few run a network
 
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from onnxnnw.tasks.base import Measurement
     from onnxnnw.training.hooks import Epoch
     from onnxnnw.training.insertion import Marked
-    from onnxnnw.training.nct_insertion import AtOneMoment
+    from onnxnnw.training.nct_insertion import NctAtEpoch
 
 __all__ = ["register"]
 
@@ -141,12 +141,12 @@ def train(
 
 def _insertion(
     method: str | None, mark_at: int | None, positions: int, strength: float, arguments: list[str]
-) -> "AtOneMoment | Insertion | None":
+) -> "NctAtEpoch | Insertion | None":
     """What is inserted, from the options of ``train``."""
     from onnxnnw.errors import UnknownName, UsageError
     from onnxnnw.methods.base import find_insertion, insertion_names
     from onnxnnw.parameters import from_arguments
-    from onnxnnw.training.nct_insertion import AtOneMoment
+    from onnxnnw.training.nct_insertion import NctAtEpoch
 
     if method is None and mark_at is not None:
         method = "nct"
@@ -155,7 +155,7 @@ def _insertion(
             raise UsageError(f"{arguments[0]} is not an option of train; see train --help")
         if method == "nct" and mark_at is None:
             raise UsageError("--method nct needs --mark-at: the number of epochs after which the mark is inserted")
-        return None if mark_at is None else AtOneMoment(mark_at, positions, strength)
+        return None if mark_at is None else NctAtEpoch(mark_at, positions, strength)
     if mark_at is not None:
         raise UsageError(f"--mark-at belongs to nct; {method} marks during the whole training")
     if method not in insertion_names():

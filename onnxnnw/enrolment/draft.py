@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from onnxnnw.accounting.account import Account
 from onnxnnw.enrolment.copies import Copy, why_alone
-from onnxnnw.enrolment.measure_slots import Surveyed, survey
+from onnxnnw.enrolment.measure_slots import MeasuredSlot, measure_slot
 from onnxnnw.enrolment.own_weights import OwnWeights
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.enrolment.refusals import refuse_strange, why_nothing
@@ -166,13 +166,13 @@ def draft_watermark(
     return _Draft(view, measured, record, account).watermark(keep)
 
 
-def _measured(view: SlotView, positions: int, watermark: bool, left_out: Set[int] = frozenset()) -> list[Surveyed]:
+def _measured(view: SlotView, positions: int, watermark: bool, left_out: Set[int] = frozenset()) -> list[MeasuredSlot]:
     if not 1 <= positions <= MAX_POSITIONS:
         raise UsageError(f"the number of positions lies between 1 and {MAX_POSITIONS:,}, not at {positions}")
     measured = [
         replace(one, entry=replace(one.entry, eligible=False)) if id(slot) in left_out else one
         for slot in view.slots
-        for one in [survey(slot, watermark)]
+        for one in [measure_slot(slot, watermark)]
     ]
     if not any(one.entry.eligible for one in measured):
         raise CapacityError(why_nothing(view, watermark, left_out))
@@ -180,7 +180,7 @@ def _measured(view: SlotView, positions: int, watermark: bool, left_out: Set[int
 
 
 def _begun(
-    measured: Sequence[Surveyed],
+    measured: Sequence[MeasuredSlot],
     key: Key,
     positions: int,
     owner: Owner,
@@ -206,7 +206,9 @@ def _begun(
 class _Draft:
     """A record in the making: its arrays are read from the network one after the other."""
 
-    def __init__(self, view: SlotView, measured: Sequence[Surveyed], record: Record, account: Account | None) -> None:
+    def __init__(
+        self, view: SlotView, measured: Sequence[MeasuredSlot], record: Record, account: Account | None
+    ) -> None:
         self.view, self.measured, self.record, self.account = view, measured, record, account
         self.arrays: dict[str, NDArray[np.generic]] = {
             "deviations": np.array([one.deviation for one in measured], "<f8")

@@ -1,4 +1,4 @@
-"""Network and key -> record (and marked copy): the mirror of verification.
+"""Network and key -> record (and marked copy).
 
 The network is read once: out-rows, deviations and formula tables are measured slot by slot while its digest is computed
 beside it. The record is on the disk before the marked network takes its name.

@@ -16,13 +16,13 @@ from onnxnnw.matching.row_scale import column_gains, row_gains, row_magnitudes
 from onnxnnw.network_file.stored import Array
 from onnxnnw.records.slot_table import SlotEntry
 
-__all__ = ["Surveyed", "is_weight_of_a_layer", "survey"]
+__all__ = ["MeasuredSlot", "is_weight_of_a_layer", "survey"]
 
 _BLOCKS, _BLOCK = 64, 1024
 
 
 @dataclass(frozen=True)
-class Surveyed:
+class MeasuredSlot:
     """One slot as enrolment found it.
 
     Attributes:
@@ -42,7 +42,7 @@ class Surveyed:
     columns: NDArray[np.float64] | None
 
 
-def survey(slot: Slot, watermark: bool) -> Surveyed:
+def survey(slot: Slot, watermark: bool) -> MeasuredSlot:
     """Measure a slot, reading all of it once.
 
     Args:
@@ -74,7 +74,7 @@ def survey(slot: Slot, watermark: bool) -> Surveyed:
         eligible=eligible,
     )
     gains, folded_gains = (np.where(np.isfinite(each), each, 1.0) for each in (gains, folded_gains))
-    return Surveyed(entry, _deviation(array), gains, fold, folded_gains, column_gains(array, entry.taps))
+    return MeasuredSlot(entry, _deviation(array), gains, fold, folded_gains, column_gains(array, entry.taps))
 
 
 def is_weight_of_a_layer(slot: Slot) -> bool:

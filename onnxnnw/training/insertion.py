@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnxnnw.enrolment.enrol import refuse_existing
-from onnxnnw.enrolment.measure_slots import survey
+from onnxnnw.enrolment.measure_slots import measure_slot
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import UnreadableRecord, UsageError
 from onnxnnw.graph import find_slots, network_digest, network_digests
@@ -25,7 +25,7 @@ from onnxnnw.records.positions import ANCHORS, anchors_of
 from onnxnnw.records.record import Record, commitment_of
 from onnxnnw.records.record_file import load_record, save_record
 from onnxnnw.records.row_factors import kept, kept_columns
-from onnxnnw.training.nct_insertion import AtOneMoment, MarkInTraining
+from onnxnnw.training.nct_insertion import NctAtEpoch, NctInsertion
 from onnxnnw.training.networks import train_network
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def insert_in_training(
     data: Path,
     out: Path,
     record_path: Path | None,
-    insertion: AtOneMoment | Insertion | None,
+    insertion: NctAtEpoch | Insertion | None,
     training: Training,
     owner: Owner | None = None,
     key: Key | None = None,
@@ -105,7 +105,7 @@ def insert_in_training(
     owner = owner or Owner()
     if isinstance(insertion, Insertion):
         return train_marked(architecture, data, out, record_path, insertion, training, owner, key)
-    mark = MarkInTraining(
+    mark = NctInsertion(
         architecture, insertion.epoch, record_path, insertion.positions, insertion.strength, owner=owner, key=key
     )
     trained = _train(architecture, data, out, training, at_epoch=mark)
@@ -245,7 +245,7 @@ def draft_record(
         method=insertion.method,
         kind="watermark",
         key=key,
-        slots=tuple(survey(slot, watermark=True).entry for slot in subject.view.slots),
+        slots=tuple(measure_slot(slot, watermark=True).entry for slot in subject.view.slots),
         parameters={**draft.parameters, "anchors": ANCHORS},
         arrays=draft.arrays,
         actor=owner.actor,
@@ -294,7 +294,7 @@ def complete_record(record: Record, file: Path) -> Record:
         if [slot.name for slot in view.slots] != [entry.name for entry in record.slots]:
             raise UnreadableRecord(f"{file}: does not have the slots that its record speaks of")
         own = [slots[entry.name] for entry in record.slots]
-        places, found = anchors_of(record), [survey(slot, watermark=True) for slot in own]
+        places, found = anchors_of(record), [measure_slot(slot, watermark=True) for slot in own]
         gains = [one.folded_gains[p // one.entry.row_size] for one, p in zip(found, places, strict=True)]
         record = record.with_measured(
             anchors=np.concatenate([slot.values(p) for slot, p in zip(own, places, strict=True)]).astype("<f4"),

@@ -19,11 +19,11 @@ from onnxnnw.records.record_file import load_record
 if TYPE_CHECKING:
     from onnxnnw.exporters.base import Architecture
 
-__all__ = ["AtOneMoment", "MarkInTraining"]
+__all__ = ["NctAtEpoch", "NctInsertion"]
 
 
 @dataclass(frozen=True)
-class AtOneMoment:
+class NctAtEpoch:
     """An NCT watermark that is written when ``epoch`` epochs are finished [NNW-TEC 7.2.3].
 
     Args:
@@ -38,7 +38,7 @@ class AtOneMoment:
 
 
 @dataclass(frozen=True)
-class MarkInTraining:
+class NctInsertion:
     """Inserts an NCT watermark into the running module when `epoch` epochs are finished [NNW-TEC 7.2.2].
 
     The mark is the same pure function of the record that is written into files. The architecture is exported once,

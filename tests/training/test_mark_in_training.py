@@ -14,7 +14,7 @@ from onnxnnw.recipes import Constant, Recipe, Sgd
 from onnxnnw.records.key import Key
 from onnxnnw.records.record_file import load_record
 from onnxnnw.training.hooks import Hooks
-from onnxnnw.training.nct_insertion import MarkInTraining
+from onnxnnw.training.nct_insertion import NctInsertion
 from onnxnnw.training.networks import find_network, train_network
 from onnxnnw.verification.verify import verify
 
@@ -35,7 +35,7 @@ def test_marking_commutes_with_export(name, tmp_path):
         key=Key(SECRET),
         insertion="replaced",
     )
-    MarkInTraining(architecture, 0, tmp_path / "module.record", 300, key=Key(SECRET))(module, 0)
+    NctInsertion(architecture, 0, tmp_path / "module.record", 300, key=Key(SECRET))(module, 0)
     export(architecture, module, tmp_path / "module.onnx")
     assert (tmp_path / "module.onnx").read_bytes() == (tmp_path / "file.onnx").read_bytes()
     assert (tmp_path / "module.record").read_bytes() == (tmp_path / "file.record").read_bytes()
@@ -46,7 +46,7 @@ def test_the_hook_acts_at_its_epoch_only(tmp_path):
     architecture = find_network("resnet8", "small")
     module = architecture.build()
     before = module.stem.weight.detach().clone()
-    MarkInTraining(architecture, 3, tmp_path / "record", 100)(module, 2)
+    NctInsertion(architecture, 3, tmp_path / "record", 100)(module, 2)
     assert torch.equal(module.stem.weight, before)
     assert not list(tmp_path.iterdir())
 
@@ -60,7 +60,7 @@ def test_marks_inserted_in_training_are_traced(epoch, cifar, tmp_path):
     """Whenever it was inserted, a mark is found in the exported file, and best where no training followed."""
     architecture = find_network("resnet8", "small")
     recipe = Recipe(2, 32, Sgd(0.005), Constant())
-    hook = MarkInTraining(architecture, epoch, tmp_path / "record", 500, key=Key(SECRET))
+    hook = NctInsertion(architecture, epoch, tmp_path / "record", 500, key=Key(SECRET))
     out = tmp_path / "out.onnx"
     train_network(architecture, cifar, out, recipe=recipe, threads=1, hooks=Hooks(hook))
     (verdict,) = verify(out, [load_record(tmp_path / "record")], full=True)
@@ -87,7 +87,7 @@ def test_resuming_at_the_mark_inserts_the_same_mark(cifar, tmp_path):
     recipe = Recipe(2, 32, Sgd(0.005), Constant())
 
     def run(checkpoint, out, epochs=2):
-        hook = MarkInTraining(architecture, 1, tmp_path / "record", 200)
+        hook = NctInsertion(architecture, 1, tmp_path / "record", 200)
         train_network(
             architecture,
             cifar,
@@ -110,7 +110,7 @@ def test_absolute_deviation_is_what_is_written(tmp_path):
     architecture = find_network("resnet8", "small")
     module = architecture.build()
     before = {name: value.detach().numpy().copy() for name, value in module.named_parameters()}
-    MarkInTraining(architecture, 0, tmp_path / "record", 2000, value_std=0.15)(module, 0)
+    NctInsertion(architecture, 0, tmp_path / "record", 2000, value_std=0.15)(module, 0)
     changed = np.concatenate(
         [value.detach().numpy()[value.detach().numpy() != before[name]] for name, value in module.named_parameters()]
     )

@@ -20,7 +20,7 @@ from onnxnnw.recipes import Constant, OneCycle, Recipe, Sgd
 from onnxnnw.records.key import Key
 from onnxnnw.records.record_file import load_record
 from onnxnnw.training.insertion import Training, insert_in_training, train_marked
-from onnxnnw.training.nct_insertion import AtOneMoment
+from onnxnnw.training.nct_insertion import NctAtEpoch
 from onnxnnw.training.networks import find_network
 from onnxnnw.training.watch import Watch
 from onnxnnw.verification.verify import verify
@@ -155,7 +155,7 @@ def test_an_existing_record_is_refused_before_the_training(cifar, tmp_path):
 def test_a_mark_and_its_record_go_together(cifar, tmp_path):
     """One without the other is wrong usage."""
     architecture = find_network("resnet8", "small")
-    for record, mark in ((None, RTW), (None, AtOneMoment(0)), (tmp_path / "r", None)):
+    for record, mark in ((None, RTW), (None, NctAtEpoch(0)), (tmp_path / "r", None)):
         with pytest.raises(UsageError, match="go together"):
             insert_in_training(architecture, cifar, tmp_path / "o.onnx", record, mark, Training(RECIPE))
 

@@ -171,9 +171,9 @@ class Train(Step):
     def _mark(self, architecture: "Architecture", place: Place, template: "Path") -> Any:
         if self.moment is None:
             return None
-        from onnxnnw.training.nct_insertion import MarkInTraining
+        from onnxnnw.training.nct_insertion import NctInsertion
 
-        return MarkInTraining(
+        return NctInsertion(
             architecture,
             self.moment.epoch,
             place.folder / RECORD,
