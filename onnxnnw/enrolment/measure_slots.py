@@ -16,7 +16,7 @@ from onnxnnw.matching.row_scale import column_gains, row_gains, row_magnitudes
 from onnxnnw.network_file.stored import Array
 from onnxnnw.records.slot_table import SlotEntry
 
-__all__ = ["MeasuredSlot", "is_weight_of_a_layer", "survey"]
+__all__ = ["MeasuredSlot", "is_weight_of_a_layer", "measure_slot"]
 
 _BLOCKS, _BLOCK = 64, 1024
 
@@ -42,7 +42,7 @@ class MeasuredSlot:
     columns: NDArray[np.float64] | None
 
 
-def survey(slot: Slot, watermark: bool) -> MeasuredSlot:
+def measure_slot(slot: Slot, watermark: bool) -> MeasuredSlot:
     """Measure a slot, reading all of it once.
 
     Args:
