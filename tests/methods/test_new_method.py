@@ -62,6 +62,7 @@ def house(tmp_path_factory):
         ("models", "onnxnnw/models"),
         ("models", "models"),
         ("tests/methods", "tests/methods"),
+        ("tests/support", "tests/support"),
     ):
         shutil.copytree(ROOT / source, folder / target, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("__init__.py", "conftest.py"):
@@ -130,9 +131,10 @@ def test_wrong_keys_toss_coins(house, marked):
     """Right signs under 1,000 wrong keys are Binomial(64, 1/2), in the marked network as in one that never was."""
     script = f"""
 import json, sys
-from onnxnnw.graph import find_slots, open_network
+from onnxnnw.graph import find_slots
+from onnxnnw.network_file.file import open_network
 from onnxnnw.methods.sign_bits import SignBitsInsertion, mark_of
-from onnxnnw.records import load_record
+from onnxnnw.records.record_file import load_record
 from tests.support import marks
 found = []
 for path, record in (
