@@ -114,9 +114,9 @@ def enrolled(subject: Subject, folder: Path, seed: int = 0) -> Enrolled:
     original, marked = folder / "original.onnx", folder / "marked.onnx"
     export(subject, drawn(subject, seed), original, dynamo=True, optimize=False)
     secrets = [Key(f"pipeline {subject.name} {part}".encode().ljust(32, b".")[:32]) for part in ("m", "f", "w")]
-    embed(original, marked, folder / "mark.record", POSITIONS, key=secrets[0])
+    embed(original, marked, folder / "mark.record", POSITIONS, key=secrets[0], insertion="replaced")
     fingerprint(marked, folder / "fingerprint.record", POSITIONS, key=secrets[1])
-    embed(marked, folder / "elsewhere.onnx", folder / "wrong.record", POSITIONS, key=secrets[2])
+    embed(marked, folder / "elsewhere.onnx", folder / "wrong.record", POSITIONS, key=secrets[2], insertion="replaced")
     mark, own, wrong = (load_record(folder / f"{name}.record") for name in ("mark", "fingerprint", "wrong"))
     effects = [verify(marked, [record])[0].effect for record in (mark, own)]
     return Enrolled(subject, marked, mark, own, wrong, (effects[0], effects[1]))

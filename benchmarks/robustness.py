@@ -55,7 +55,8 @@ def rows(folder: Path, strength: float, data: Path | None) -> Iterator[Row]:
     """Mark, modify and verify at every grid point."""
     with shipped_network() as original:
         marked = folder / "marked.onnx"
-        embed(original, marked, folder / "mark.record", strength=strength, key=Key(b"robustness, watermark".ljust(32)))
+        key = Key(b"robustness, watermark".ljust(32))
+        embed(original, marked, folder / "mark.record", strength=strength, key=key, insertion="replaced")
         fingerprint(original, folder / "fingerprint.record", key=Key(b"robustness, fingerprint".ljust(32)))
         records = [named_record(folder / f"{name}.record") for name in ("mark", "fingerprint")]
         baseline = error_of(original, data)

@@ -98,8 +98,9 @@ def test_a_kill_at_any_moment_leaves_a_whole_network(tmp_path: Path, kind: str, 
 
 _IN_STEPS = """
 import os, signal, sys
-from onnxnnw.graph import patch, wire
-from onnxnnw import enrolment, records
+from onnxnnw.network_file import patch, source, wire
+from onnxnnw.enrolment import enrol
+from onnxnnw.records import record_file
 from onnxnnw.modifications.base import apply
 from onnxnnw.modifications.gaussian_noise import GaussianNoise
 
@@ -119,7 +120,7 @@ for name in ("pwrite", "fsync", "copy_file_range", "link", "rename", "replace", 
         setattr(os, name, counted(getattr(os, name)))
 kind, model, out, record = sys.argv[2:]
 if kind == "embed":
-    enrolment.embed(model, out, record, positions=64)
+    enrol.embed(model, out, record, positions=64)
 else:
     apply(GaussianNoise(ratio=0.1), model, out)
 print("done")
