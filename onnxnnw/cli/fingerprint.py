@@ -1,14 +1,10 @@
 """fingerprint: a record of a network as it is."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from onnxnnw.cli import show
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["register"]
 

@@ -34,11 +34,7 @@ from onnxnnw.methods import nct
 from onnxnnw.network_file.file import open_network
 from onnxnnw.network_file.patch import external_name, joined_edits, refuse_place, write_patched
 from onnxnnw.records.key import Key
-from onnxnnw.records.positions import (
-    capacity,
-    places_of,
-    plan_of,
-)
+from onnxnnw.records.positions import capacity, places_of, plan_of
 from onnxnnw.records.record import Record
 from onnxnnw.records.record_file import save_record
 from onnxnnw.statistics import least_reads, required_reads

@@ -7,9 +7,7 @@ from numpy.typing import NDArray
 
 from onnxnnw.graph import SlotView
 from onnxnnw.methods import nct
-from onnxnnw.records.positions import (
-    plan_of,
-)
+from onnxnnw.records.positions import plan_of
 from onnxnnw.records.record import Record
 
 __all__ = ["on_grid"]
@@ -21,7 +19,7 @@ def on_grid(record: Record, view: SlotView) -> Record:
     Weights that were quantised and stored as floats have few levels in each out-row, or trailing bits that are all zero. A value
     beside that grid would name its position. Called when all is bound that the mark depends on.
     """
-    if record.parameters.get("insertion") != nct.ADDED:
+    if not nct.is_added(record):
         return record
     plan = plan_of(record)
     values = nct.mark_values(record, plan)

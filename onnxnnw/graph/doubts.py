@@ -1,15 +1,10 @@
 """Why two networks of equal digest need not compute the same."""
 
-from typing import TYPE_CHECKING
-
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 from onnx import ModelProto
 
 from onnxnnw.flow.nodes import UNREAD, Flow, Node
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["doubts_of"]
 

@@ -15,7 +15,7 @@ import numpy as np
 from onnxnnw.constants.decoding import Elementwise
 from onnxnnw.flow.nodes import ABSENT, Node
 from onnxnnw.graph.downstream import Downstream
-from onnxnnw.graph.linear_map import LinearMap, Product, geometry_of, is_pointwise, same_kernel, times
+from onnxnnw.graph.linear_map import LinearMap, after, geometry_of, is_pointwise, same_kernel, times
 from onnxnnw.graph.slot import Slot
 from onnxnnw.graph.slots import SlotView
 from onnxnnw.network_file.stored import Array
@@ -117,7 +117,7 @@ class _Combinations:
                 continue
             if any(each.geometry and each.geometry[2] != 1 for each in (last, before)):  # groups
                 continue
-            product = Product(left, right)
+            product = after(left, right)
             stored = sum(slot.covered for slot in (*last.slots, *before.slots))
             if product.size > max(_ELEMENTS, _GROWTH * stored):
                 continue
@@ -128,7 +128,6 @@ class _Combinations:
                 slots=(*last.slots, *before.slots),
                 geometry=wide.geometry,
                 margins=wide.margins,
-                work=last.work + before.work + product.size * left.shape[1],
                 name=f"{last.name} · {before.name}",
             )
 
@@ -147,7 +146,6 @@ class _Combinations:
                 wide,
                 weight=Elementwise(np.add if sign > 0 else np.subtract, pair),
                 slots=(*one.slots, *other.slots),
-                work=one.work + other.work,
                 name=f"{one.name} {'+' if sign > 0 else '-'} {other.name}",
             )
 
@@ -225,9 +223,9 @@ class _Combinations:
             return
         if node.op in ("QuantizeLinear", "DequantizeLinear", *_MOVES) or len(self.found) >= _MAX_SLOTS:
             return
-        if self.work + combined.work > _MULTIPLICATIONS:
+        if self.work + combined.weight.work > _MULTIPLICATIONS:
             return
-        self.work += combined.work
+        self.work += combined.weight.work
         parts = {id(slot.tensor): slot for slot in combined.slots}
         main = max(combined.slots, key=lambda slot: slot.covered)
         layout = "conv" if combined.geometry else "matmul"

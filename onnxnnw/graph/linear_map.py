@@ -5,61 +5,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from onnxnnw.constants.arrays import Constant, Literal, Positions
+from onnxnnw.constants.arrays import Constant, Literal
 from onnxnnw.constants.decoding import Elementwise
+from onnxnnw.constants.evaluated import Padded, Product
+from onnxnnw.constants.moved import Reshaped, Transposed
 from onnxnnw.flow.nodes import Node
 from onnxnnw.graph.slot import Slot
 from onnxnnw.network_file.stored import Array
 
-__all__ = ["Geometry", "LinearMap", "Product", "geometry_of", "is_pointwise", "same_kernel", "times"]
+__all__ = ["Geometry", "LinearMap", "after", "geometry_of", "is_pointwise", "same_kernel", "times"]
 
 Geometry = tuple[str, tuple[int, ...], int, tuple[int, ...]]
 """``conv``, strides, groups, dilations."""
-
-
-@dataclass(frozen=True, eq=False)
-class Product(Constant):
-    """[out, middle, *kernel] after [middle, in, *kernel], one of the two without a kernel or with one of a single tap."""
-
-    left: Constant
-    right: Constant
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", (self.left, self.right))
-        kernel = max(self.left.shape[2:], self.right.shape[2:], key=math.prod)
-        object.__setattr__(self, "shape", (self.left.shape[0], self.right.shape[1], *kernel))
-
-    def take(self, flat: Positions) -> Array:
-        return self.array().reshape(-1)[flat]
-
-    def array(self) -> Array:
-        left, right = self.left.array(), self.right.array()
-        if left.dtype != np.float64:
-            left, right = left.astype(np.float32, copy=False), right.astype(np.float32, copy=False)
-        with np.errstate(all="ignore"):
-            if math.prod(left.shape[2:]) == 1:
-                return np.tensordot(left.reshape(left.shape[:2]), right, 1).reshape(self.shape)
-            out = np.tensordot(left, right.reshape(right.shape[:2]), ([1], [0]))  # [out, *kernel, in]
-            return np.moveaxis(out, -1, 1)
-
-
-@dataclass(frozen=True, eq=False)
-class Centred(Constant):
-    """A kernel in the middle of a larger one that is zero elsewhere."""
-
-    inner: Constant
-    kernel: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", (self.inner,))
-        object.__setattr__(self, "shape", (*self.inner.shape[:2], *self.kernel))
-
-    def take(self, flat: Positions) -> Array:
-        return self.array().reshape(-1)[flat]
-
-    def array(self) -> Array:
-        wide = zip(self.kernel, self.inner.shape[2:], strict=True)
-        return np.pad(self.inner.array(), [(0, 0), (0, 0), *(((k - n) // 2, (k - n) // 2) for k, n in wide)])
 
 
 @dataclass(frozen=True)
@@ -72,7 +29,6 @@ class LinearMap:
         slots: The slots that it is made of.
         geometry: Strides, dilations and groups of a convolution; empty for a matrix.
         margins: Twice what a convolution's kernel reaches to the left of its place, per axis: 0 where it is centred.
-        work: Multiplications that one evaluation takes.
         name: How it is called.
     """
 
@@ -81,7 +37,6 @@ class LinearMap:
     slots: tuple[Slot, ...]
     geometry: "Geometry | tuple[()]" = ()
     margins: tuple[int, ...] = ()
-    work: int = 0
     name: str = ""
 
 
@@ -90,6 +45,17 @@ def times(combined: LinearMap, factor: Array | np.float32) -> LinearMap:
     numbers = np.asarray(factor, np.float32).reshape(-1)
     wide = Literal(numbers.reshape(-1, *[1] * (len(combined.weight.shape) - 1)))
     return replace(combined, weight=Elementwise(np.multiply, (combined.weight, wide)))
+
+
+def after(left: Constant, right: Constant) -> Constant:
+    """[out, middle, *kernel] after [middle, in, *kernel], one of the two without a kernel or with one of a single tap."""
+    if math.prod(left.shape[2:]) == 1:
+        matrices = Reshaped(left, left.shape[:2]), Reshaped(right, (right.shape[0], math.prod(right.shape[1:])))
+        return Reshaped(Product(*matrices), (left.shape[0], *right.shape[1:]))
+    rank = len(left.shape)
+    taps_first = Transposed(left, (0, *range(2, rank), 1))
+    product = Product(taps_first, Reshaped(right, right.shape[:2]))  # [out, *kernel, in]
+    return Transposed(product, (0, rank - 1, *range(1, rank - 1)))
 
 
 def geometry_of(node: Node, slot: Slot) -> tuple[Geometry, tuple[int, ...]] | None:
@@ -133,5 +99,11 @@ def same_kernel(one: LinearMap, other: LinearMap) -> tuple[Constant, Constant] |
     for part in (left, right):
         if any((k - n) % 2 for k, n in zip(kernel, part.shape[2:], strict=True)):
             return None
-        out.append(part if part.shape[2:] == kernel else Centred(part, kernel))
+        out.append(part if part.shape[2:] == kernel else _centred(part, kernel))
     return out[0], out[1]
+
+
+def _centred(part: Constant, kernel: tuple[int, ...]) -> Constant:
+    """A kernel in the middle of a larger one that is zero elsewhere."""
+    before = (0, 0, *((k - n) // 2 for k, n in zip(kernel, part.shape[2:], strict=True)))
+    return Padded(part, Literal(np.zeros(1, np.float32)), before, (*part.shape[:2], *kernel))

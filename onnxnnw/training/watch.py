@@ -2,14 +2,11 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from onnxnnw.errors import UnreadableData
 from onnxnnw.methods.base import Acts
 from onnxnnw.network_file.patch import write_whole
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Watch"]
 

@@ -1,16 +1,11 @@
 """What a verdict is worth to a third party, in a sentence that says no more than what was found."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from onnxnnw.verification.explained import Explained
 from onnxnnw.verification.findings.added import MIN_EXPLAINED
-from onnxnnw.verification.verdict import Evidence
-
-if TYPE_CHECKING:
-    pass
 from onnxnnw.verification.named_records import NamedRecord
+from onnxnnw.verification.verdict import Evidence
 
 __all__ = ["evidence_of", "not_proven"]
 

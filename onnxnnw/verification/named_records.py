@@ -2,14 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from onnxnnw.errors import UnreadableRecord
 from onnxnnw.records.record import Record
 from onnxnnw.records.record_file import load_record
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["NamedRecord", "load_records", "named_record"]
 

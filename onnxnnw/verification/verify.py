@@ -8,18 +8,14 @@ stored values at the positions; it may only say ``traced``, and every other answ
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from onnxnnw.errors import UnreadableRecord, UsageError
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.record import Record
 from onnxnnw.statistics import refuse_impossible_rate
-from onnxnnw.verification.verdict import Search, Verdict
-
-if TYPE_CHECKING:
-    pass
 from onnxnnw.verification.examiner import Examiner
 from onnxnnw.verification.named_records import NamedRecord, load_records, named_record
+from onnxnnw.verification.verdict import Search, Verdict
 from onnxnnw.verification.visible import visible
 
 __all__ = ["DEFAULT_RATE", "examine", "search", "verify"]

@@ -2,12 +2,8 @@
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from onnxnnw.verification.findings.base import Finding
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["clean", "visible"]
 
