@@ -109,7 +109,7 @@ def draft_fingerprint(
     owner: Owner,
     account: Account | None = None,
     left_out: Set[int] = frozenset(),
-    linear: bool = False,
+    linear: Set[int] = frozenset(),
 ) -> Record:
     """The record of a fingerprint, without the network's digests.
 
@@ -120,14 +120,20 @@ def draft_fingerprint(
         owner: Who does it.
         account: What is stored in the network, so that a verification can tell how much of a candidate that explains.
         left_out: Ids of slots that carry nothing.
-        linear: Whether the network has no hidden units, so that only a near copy counts as one.
+        linear: Ids of slots without hidden units around them. They carry nothing either, unless there are no others: then the
+            record says so, and only near copies count.
 
     Raises:
         UsageError: An impossible number.
         CapacityError: Too few eligible weights.
     """
-    measured = _measured(view, positions, watermark=False, left_out=left_out)
-    record = _begun(measured, key, positions, owner, "fingerprint", {"linear": 1} if linear else {})
+    measured = _without(_measured(view, positions, watermark=False), view, left_out)
+    hidden = _without(measured, view, linear)
+    only_linear = bool(linear) and not _any_eligible(hidden)
+    measured = measured if only_linear else hidden
+    if not _any_eligible(measured):
+        raise CapacityError(why_nothing(view, False, left_out))
+    record = _begun(measured, key, positions, owner, "fingerprint", {"linear": 1} if only_linear else {})
     return _Draft(view, measured, record, account).fingerprint()
 
 
@@ -158,6 +164,8 @@ def draft_watermark(
         CapacityError: Too few eligible weights.
     """
     measured = _measured(view, 1 if positions is None else positions, watermark=True)
+    if not _any_eligible(measured):
+        raise CapacityError(why_nothing(view, True, frozenset()))
     if positions is None:
         positions = default_positions(sum(one.entry.capacity for one in measured))
     writing = writing or Writing()
@@ -166,17 +174,22 @@ def draft_watermark(
     return _Draft(view, measured, record, account).watermark(keep)
 
 
-def _measured(view: SlotView, positions: int, watermark: bool, left_out: Set[int] = frozenset()) -> list[MeasuredSlot]:
+def _measured(view: SlotView, positions: int, watermark: bool) -> list[MeasuredSlot]:
     if not 1 <= positions <= MAX_POSITIONS:
         raise UsageError(f"the number of positions lies between 1 and {MAX_POSITIONS:,}, not at {positions}")
-    measured = [
+    return [measure_slot(slot, watermark) for slot in view.slots]
+
+
+def _without(measured: Sequence[MeasuredSlot], view: SlotView, left_out: Set[int]) -> list[MeasuredSlot]:
+    """The same slots, some of which carry nothing."""
+    return [
         replace(one, entry=replace(one.entry, eligible=False)) if id(slot) in left_out else one
-        for slot in view.slots
-        for one in [measure_slot(slot, watermark)]
+        for slot, one in zip(view.slots, measured, strict=True)
     ]
-    if not any(one.entry.eligible for one in measured):
-        raise CapacityError(why_nothing(view, watermark, left_out))
-    return measured
+
+
+def _any_eligible(measured: Sequence[MeasuredSlot]) -> bool:
+    return any(one.entry.eligible for one in measured)
 
 
 def _begun(
@@ -226,7 +239,7 @@ class _Draft:
         return self._finished(plan)
 
     def watermark(self, keep: Sequence[Record]) -> Record:
-        added = self.record.parameters.get("insertion") == nct.ADDED
+        added = nct.is_added(self.record)
         skipped = self._skipped(keep, added)
         if skipped is not None:
             self.arrays["skipped"] = skipped
@@ -308,7 +321,8 @@ def refuse_too_weak(record: Record) -> None:
     values = nct.mark_values(record, plan_of(record))
     before = record.array("host").astype(np.float64) if "host" in record.arrays else np.zeros(values.size)
     if np.count_nonzero(values != before) < values.size / 2:
-        raise UsageError("so weak a mark is rounded away where it is stored; take a larger strength")
+        what = "away" if nct.is_added(record) else "to zero"
+        raise UsageError(f"so weak a mark is rounded {what} where it is stored; take a larger strength")
 
 
 def mark_edits(record: Record, view: SlotView, copies: Sequence[Copy] = ()) -> list[Edit]:

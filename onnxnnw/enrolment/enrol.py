@@ -27,7 +27,7 @@ from onnxnnw.enrolment.draft import (
 from onnxnnw.enrolment.mark_grid import on_grid
 from onnxnnw.enrolment.origins import of_ancestors, of_strangers, without_hidden_units
 from onnxnnw.enrolment.owner import Owner
-from onnxnnw.errors import CapacityError, UsageError
+from onnxnnw.errors import UsageError
 from onnxnnw.graph import Digests, SlotView, find_slots, network_digest, network_digests
 from onnxnnw.graph.digest import DIGEST_FORMAT
 from onnxnnw.methods import nct
@@ -103,24 +103,17 @@ def fingerprint(
             digests = pool.submit(network_digests, network, view)
             account = account_of(network, view)
             own, _ = without_copies(view)
-            asked = own, key or Key.generate(), positions, owner or Owner(), account
-            try:
-                record = draft_fingerprint(*asked, left_out | linear)
-                excluded[_LINEAR] = linear
-            except CapacityError:
-                if not linear:
-                    raise
-                record = draft_fingerprint(*asked, left_out, linear=True)
+            key = key or Key.generate()
+            record = draft_fingerprint(own, key, positions, owner or Owner(), account, left_out, linear)
             record = replace(record, enrolled_digest=digests.result().network)
         network.check_unchanged()
     record = _with_digests(record, digests.result())
     commitment = save_record(record, record_path)
-    warnings = (*_warnings(record, view, account), *_left_out(view, excluded))
     if record.parameters.get("linear"):
-        warnings = (
-            *warnings,
-            "no hidden units: the same data give nearly the same weights, so only near copies are traced",
-        )
+        said = ["no hidden units: the same data give nearly the same weights, so only near copies are traced"]
+    else:
+        said = _left_out(view, {_LINEAR: linear})
+    warnings = (*_warnings(record, view, account), *_left_out(view, excluded), *said)
     return Enrolment(record, commitment, capacity(record.slots), warnings)
 
 

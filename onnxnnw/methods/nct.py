@@ -47,12 +47,11 @@ def mark_values(record: Record, plan: Plan) -> Floats:
 
     Where the grid of a slot rounded what is added, the record says what was written; that is not bound, and only described.
     """
-    z = record.key.stream("nct/values", record.values_context).normals(plan.positions.size)
     if "written" in record.unbound and is_added(record):
         return record.with_unbound().array("written", plan.positions.size).astype(np.float64)
     try:
         absolute = record.parameters.get("value_std")
-        values = z * (_added(record, plan) if absolute is None else _positive(absolute))
+        values = _normals(record, plan) * (_added(record, plan) if absolute is None else _positive(absolute))
         if is_added(record):
             values += record.array("host", plan.positions.size).astype(np.float64)
         for slot in plan.numbers:
@@ -139,22 +138,30 @@ def views(record: Record, weights: Weights) -> list[Association]:
     ]
 
 
+def _normals(record: Record, plan: Plan) -> Floats:
+    """What the key says of each position, standard normal."""
+    return record.key.stream("nct/values", record.values_context).normals(plan.positions.size)
+
+
+def _read_views(record: Record, plan: Plan, weights: Weights) -> list[Floats]:
+    """What was read at the positions: as it is, and in the gauge of enrolment where the candidate's is known."""
+    raw = _read(record, plan, weights.values)
+    gains = _read(record, plan, lambda slot, positions: _row_gains(record, weights, slot, positions))
+    if not np.isfinite(gains).any():
+        return [raw]
+    with np.errstate(all="ignore"):
+        return [raw, raw * record.array("row_gains", plan.positions.size).astype(np.float64) / gains]
+
+
 def _added_views(record: Record, plan: Plan, weights: Weights) -> tuple[Floats, list[HostCancelled]]:
     """What was read at the positions, and the test of each view with the host cancelled."""
-    z = record.key.stream("nct/values", record.values_context).normals(plan.positions.size)
-    host = record.array("host", plan.positions.size).astype(np.float64)
+    z, host = _normals(record, plan), record.array("host", plan.positions.size).astype(np.float64)
     try:
         added = _added(record, plan)
     except (KeyError, ValueError):
         raise UnreadableRecord("the record's strength is missing or impossible") from None
-    raw = _read(record, plan, weights.values)
-    gains = _read(record, plan, lambda slot, positions: _row_gains(record, weights, slot, positions))
-    out = [associate_added(raw, host, z, plan.slots, added)]
-    if np.isfinite(gains).any():
-        with np.errstate(all="ignore"):
-            gauged = raw * record.array("row_gains", plan.positions.size).astype(np.float64) / gains
-        out.append(associate_added(gauged, host, z, plan.slots, added))
-    return raw, out
+    values = _read_views(record, plan, weights)
+    return values[0], [associate_added(each, host, z, plan.slots, added) for each in values]
 
 
 def _judge_added(record: Record, weights: Weights, log10_rate: float) -> Judgement:
@@ -167,16 +174,16 @@ def _judge_added(record: Record, weights: Weights, log10_rate: float) -> Judgeme
     present = significant or not best.host_agrees  # else what was there before the mark is what findings compare with
     enrolled = mark_values(record, plan) if present else record.array("host").astype(np.float64)
     reads = Reads(plan.slots, plan.positions, enrolled, raw)
-    z = record.key.stream("nct/values", record.values_context).normals(plan.positions.size)
     deviations = record.array("deviations", len(record.slots)).astype(np.float64)[plan.slots]
     with np.errstate(all="ignore"):
         left = np.where(found[0].residuals == 0, 0.0, found[0].raw_residuals / deviations)
-    judgement = _judgement(paid, significant, reads, plan, weights, measured=correlations(left, z))
+    judgement = _judgement(paid, significant, reads, plan, weights, measured=correlations(left, _normals(record, plan)))
     if significant or not best.host_agrees:
         return judgement
     if best.only_rounding:
         note = "the weights are as they were before the mark: the unmarked original, or another copy of it"
-        return replace(judgement, required=1, notes=(note,))
+        needed = min(plan.positions.size, required_reads(10**log10_rate / _VIEWS))
+        return replace(judgement, required=needed, notes=(note,))
     effect = min(0.5, 0.8 * best.expected_effect)
     needed = required_reads(10**log10_rate / _VIEWS, effect) if effect > 1e-4 else 2**62
     return replace(judgement, required=needed)
@@ -184,15 +191,8 @@ def _judge_added(record: Record, weights: Weights, log10_rate: float) -> Judgeme
 
 def _watermark_views(record: Record, plan: Plan, weights: Weights) -> tuple[Floats, list[Association]]:
     """What was read at the positions, and the test of each view."""
-    z = record.key.stream("nct/values", record.values_context).normals(plan.positions.size)
-    raw = _read(record, plan, weights.values)
-    gains = _read(record, plan, lambda slot, positions: _row_gains(record, weights, slot, positions))
-    out = [associate_watermark(raw, z, plan.slots)]
-    if np.isfinite(gains).any():
-        with np.errstate(all="ignore"):
-            gauged = raw * record.array("row_gains", plan.positions.size).astype(np.float64) / gains
-        out.append(associate_watermark(gauged, z, plan.slots))
-    return raw, out
+    z, values = _normals(record, plan), _read_views(record, plan, weights)
+    return values[0], [associate_watermark(each, z, plan.slots) for each in values]
 
 
 def _judge_watermark(record: Record, weights: Weights, log10_rate: float) -> Judgement:

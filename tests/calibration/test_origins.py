@@ -3,12 +3,18 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
-from onnxnnw.enrolment.enrol import embed
+from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.enrolment.origins import is_near_identity
+from onnxnnw.errors import CapacityError
+from onnxnnw.verification.verify import verify
 from tests.support import calibration_networks as networks
+from tests.support.networks import model_of, save, tensor
 from tests.support.origins import KINDS, held
+
+SKIP = {"a": (30, 32), "b": (32, 30), "skip": (30, 30)}
 
 PAIRS = 40
 """Of each kind; ``python -m tests.support.origins 200`` looks at more."""
@@ -53,3 +59,31 @@ def test_embed_says_what_share_of_a_small_network_it_replaces(tmp_path: Path) ->
     for positions, dear in ((1024, True), (512, False)):
         made = embed(path, tmp_path / f"{positions}.onnx", tmp_path / f"{positions}.record", positions)
         assert any("of the 77" in each and "changes" in each for each in made.warnings) == dear
+
+
+def test_a_skip_connection_makes_no_network_linear(tmp_path: Path) -> None:
+    """Where too many positions are asked for, the answer is that they do not fit."""
+    node, rng = onnx.helper.make_node, np.random.default_rng(3)
+    arrays = {name: rng.normal(size=shape).astype("f4") for name, shape in SKIP.items()}
+    nodes = [node("MatMul", ["x", "a"], ["h"]), node("Relu", ["h"], ["r"]), node("MatMul", ["r", "b"], ["s"]),
+             node("MatMul", ["x", "skip"], ["t"]), node("Add", ["s", "t"], ["y"])]  # fmt: skip
+    path = save(model_of(nodes, [tensor(name, array) for name, array in arrays.items()]), tmp_path / "n.onnx")
+    made = fingerprint(path, tmp_path / "fits.record", 200)
+    assert "linear" not in made.record.parameters
+    assert [slot.eligible for slot in made.record.slots].count(True) == 2
+    with pytest.raises(CapacityError, match="room for"):
+        fingerprint(path, tmp_path / "too-many.record", 900)
+
+
+def test_a_network_without_hidden_units_is_traced_as_a_near_copy_only(tmp_path: Path) -> None:
+    """Its own file and one in eight bits; not one that only correlates."""
+    weight = np.random.default_rng(1).normal(size=(64, 64)).astype("f4")
+    made = {}
+    for name, noise in (("own", 0.0), ("near", 0.01), ("alike", 0.4)):
+        other = weight + noise * np.random.default_rng(2).normal(size=weight.shape).astype("f4")
+        model = model_of([onnx.helper.make_node("MatMul", ["x", "w"], ["y"])], [tensor("w", other)])
+        made[name] = save(model, tmp_path / f"{name}.onnx")
+    record = fingerprint(made["own"], tmp_path / "r", 512).record
+    assert record.parameters["linear"] == 1
+    decisions = {name: verify(path, [record])[0].decision for name, path in made.items()}
+    assert decisions == {"own": "traced", "near": "traced", "alike": "not traced"}

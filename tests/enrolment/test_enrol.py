@@ -284,6 +284,8 @@ def test_a_strength_is_given_in_one_way_and_leaves_something(network: Path, tmp_
     out, record = tmp_path / "out.onnx", tmp_path / "mark.record"
     with pytest.raises(UsageError, match="one of the two"):
         embed(network, out, record, strength=2, value_std=0.1)
+    with pytest.raises(UsageError, match="rounded to zero"):
+        embed(network, out, record, strength=1e-300, insertion="replaced")
     with pytest.raises(UsageError, match="rounded away"):
         embed(network, out, record, strength=1e-300)
     assert not out.exists()
@@ -344,10 +346,10 @@ def test_keeping_clear_of_marks_that_fill_most_of_the_room_still_works(tmp_path:
     records: list[Record] = []
     for number in (1, 2, 3):
         out = tmp_path / f"{number}.onnx"
-        embed(path, out, tmp_path / f"{number}.json", 500, keep=records, key=networks.key(number))
+        embed(path, out, tmp_path / f"{number}.json", 500, keep=records, key=networks.key(number), insertion="replaced")
         records.append(load_record(tmp_path / f"{number}.json"))
         path = out
-    assert records[2].arrays["skipped"].size > 400
+    assert records[2].arrays["skipped"].size > 500
     for record in records:
         (verdict,) = verify(path, [replace(record)])
         assert verdict.decision == "traced"

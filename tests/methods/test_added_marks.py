@@ -103,6 +103,20 @@ def test_the_unmarked_original_is_told_from_the_copy(tmp_path: Path) -> None:
     assert verify(path, [record], full=True)[0].decision == "identical"
 
 
+def test_a_few_weights_as_they_were_say_nothing_of_the_rest(tmp_path: Path) -> None:
+    """Of the unmarked original most positions cannot be read: that is no absence."""
+    a, b = values(1, 200, 300), values(2, 300, 20)
+    embed(matrices(tmp_path, a, b), tmp_path / "m.onnx", tmp_path / "r", 512)
+    record = load_record(tmp_path / "r")
+    hidden = a.copy()
+    hidden[:] = np.nan
+    (verdict,) = verify(matrices(tmp_path, hidden, b, "hidden"), [record])
+    assert 25 < verdict.read < 164
+    assert verdict.decision == "inconclusive"
+    (verdict,) = verify(matrices(tmp_path, a, b, "whole"), [record])
+    assert verdict.decision == "not traced"
+
+
 def test_another_key_and_a_stranger_are_not_traced(tmp_path: Path) -> None:
     """Another copy of the same host, and a network of the same shapes."""
     path, _ = marked(tmp_path, 1)
