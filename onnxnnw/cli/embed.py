@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from onnxnnw.cli import show
-from onnxnnw.errors import TraceabilityError
+from onnxnnw.errors import TraceabilityError, UsageError
 
 if TYPE_CHECKING:
     from onnxnnw.enrolment.price import Price
@@ -56,8 +56,14 @@ def embed(
     from onnxnnw.enrolment.owner import Owner
     from onnxnnw.records.record_file import load_record
 
+    if check is not None and unchecked:
+        raise UsageError("--check compares outputs and --unchecked does not; give one of the two")
     owner = Owner(actor, role, source_id, destination_id)
     others = [load_record(path) for path in keep]
+    if check is not None:
+        from onnxnnw.enrolment.price import refuse_samples
+
+        refuse_samples(model, check)  # before anything is written
     enrolment = library(model, out, record, positions, strength, value_std, owner, others, insertion=insertion)
     show.enrolled(enrolment, record, out, as_json, None if unchecked else _price(model, out, check))
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnxnnw.errors import CannotLook, MissingData, UnreadableData, UsageError
 from onnxnnw.runtime import Port, Runtime, open_runtime
 
-__all__ = ["Price", "price_of"]
+__all__ = ["Price", "price_of", "refuse_samples"]
 
 Array = NDArray[Any]
 
@@ -23,7 +23,7 @@ DRAWN, DRAWN_SECONDS = 32, 2.0
 MAX_SAMPLES, MAX_BYTES = 100_000, 2**31
 _OPEN_DIMENSION = 16
 _CLASSES = (2, 100_000)
-"""Outputs of one number for each of so many along the last axis are taken for scores of classes."""
+"""Lengths of the last axis of outputs whose largest number is an answer: scores of classes, of words."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Price:
     Attributes:
         samples: Inputs that were tried.
         drawn: Whether they were drawn, and not the owner's.
-        agreement: Share of the answers with the same largest score; None where no output is scores of classes.
+        agreement: Share of the rows of the first output whose largest number stands in the same place; None where it has no rows.
         psnr_db: Of the first output beside the original's, its own range as the peak; infinite where they are equal.
         relative: Root mean square of the difference over that of the original's outputs.
     """
@@ -48,9 +48,9 @@ class Price:
     def sentence(self) -> str:
         """For people."""
         what = f"{self.samples:,} {'drawn inputs' if self.drawn else 'samples'}"
-        same = f"{self.agreement:.2%} of the answers agree, " if self.agreement is not None else ""
-        psnr = "outputs are equal" if math.isinf(self.psnr_db) else f"outputs at {self.psnr_db:.1f} dB"
-        return f"on {what}: {same}{psnr} beside the original's"
+        same = f"the largest is the same in {self.agreement:.2%}, " if self.agreement is not None else ""
+        psnr = "equal to" if math.isinf(self.psnr_db) else f"{self.psnr_db:.1f} dB beside"
+        return f"first output on {what}: {same}{psnr} the original's"
 
     def to_json(self) -> dict[str, Any]:
         """The documented form; an infinite PSNR is null."""
@@ -72,38 +72,85 @@ def price_of(original: Path | str, marked: Path | str, samples: Path | str | Non
             folder of .npy files, one sample each, for a network with one input. None draws inputs by their declared types.
 
     Raises:
-        CannotLook: A network cannot be run, or not with such inputs.
+        CannotLook: A network cannot be run, or not with such inputs; or its outputs are not finite numbers of one shape.
         UsageError: The samples do not fit the network.
     """
     before, after = open_runtime(original), open_runtime(marked)
     feeds = drawn_inputs(before) if samples is None else _given(before, Path(samples))
-    count = agree = answers = 0
-    difference = power = 0.0
-    low, high, numbers = math.inf, -math.inf, 0
-    scores = False
     end = math.inf if samples is not None else time.monotonic() + DRAWN_SECONDS
+    sums = _Sums()
     for feed in feeds:
-        if count and time.monotonic() > end:
+        if sums.samples and time.monotonic() > end:
             break
-        left, right = (next(iter(one.run(feed).values())) for one in (before, after))
-        left, right = (np.asarray(each, np.float64) for each in (left, right))
-        count += 1
-        difference += float(np.square(right - left).sum())
-        power += float(np.square(left).sum())
-        low, high, numbers = min(low, float(left.min())), max(high, float(left.max())), numbers + left.size
-        if left.ndim >= 2 and _CLASSES[0] <= left.shape[-1] <= _CLASSES[1] and left.ndim <= 3:
-            scores = True
+        sums.add(_first_output(before, feed), _first_output(after, feed))
+    if not sums.samples:
+        raise UnreadableData(f"{samples} holds no samples")
+    return sums.price(drawn=samples is None)
+
+
+def refuse_samples(model: Path | str, samples: Path | str) -> None:
+    """Refuse samples that do not fit a network, before it is marked.
+
+    Raises:
+        CannotLook, UsageError: See ``price_of``.
+    """
+    runtime = open_runtime(model)
+    feed = next(_given(runtime, Path(samples)), None)
+    if feed is None:
+        raise UnreadableData(f"{samples} holds no samples")
+    _first_output(runtime, feed)
+
+
+def _first_output(runtime: Runtime, feed: Mapping[str, Array]) -> NDArray[np.float64]:
+    name, value = next(iter(runtime.run(feed).items()))
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
+        raise CannotLook(f"the output {name} is no array of numbers, which could be compared")
+    out = value.astype(np.float64)
+    if not np.isfinite(out).all():
+        raise CannotLook(f"the output {name} has numbers that are not finite, which cannot be compared")
+    return out
+
+
+@dataclass
+class _Sums:
+    """What a price is computed from, sample by sample."""
+
+    samples: int = 0
+    numbers: int = 0
+    difference: float = 0.0
+    power: float = 0.0
+    low: float = math.inf
+    high: float = -math.inf
+    rows: int = 0
+    alike: int = 0
+
+    def add(self, left: NDArray[np.float64], right: NDArray[np.float64]) -> None:
+        if left.shape != right.shape:
+            raise CannotLook(
+                f"the outputs have different shapes, {left.shape} and {right.shape}: they cannot be compared"
+            )
+        self.samples += 1
+        self.numbers += left.size
+        self.difference += float(np.square(right - left).sum())
+        self.power += float(np.square(left).sum())
+        self.low, self.high = (
+            min(self.low, float(left.min(initial=math.inf))),
+            max(self.high, float(left.max(initial=-math.inf))),
+        )
+        if 2 <= left.ndim <= 3 and _CLASSES[0] <= left.shape[-1] <= _CLASSES[1]:
             same = left.argmax(-1) == right.argmax(-1)
-            agree, answers = agree + int(same.sum()), answers + same.size
-    mean = difference / max(1, numbers)
-    peak = (high - low) or 1.0
-    return Price(
-        samples=count,
-        drawn=samples is None,
-        agreement=agree / answers if scores and answers else None,
-        psnr_db=10 * math.log10(peak**2 / mean) if mean > 0 else math.inf,
-        relative=math.sqrt(difference / power) if power > 0 else 0.0,
-    )
+            self.rows, self.alike = self.rows + same.size, self.alike + int(same.sum())
+
+    def price(self, drawn: bool) -> Price:
+        mean = self.difference / max(1, self.numbers)
+        peak = (self.high - self.low) or 1.0
+        return Price(
+            samples=self.samples,
+            drawn=drawn,
+            agreement=self.alike / self.rows if self.rows else None,
+            psnr_db=10 * math.log10(peak**2 / mean) if mean > 0 else math.inf,
+            relative=math.sqrt(self.difference / self.power) if self.power > 0 else 0.0,
+        )
 
 
 def drawn_inputs(runtime: Runtime, count: int = DRAWN, seed: int = 0) -> Iterator[dict[str, Array]]:
@@ -126,8 +173,9 @@ def _drawn(port: Port, rng: np.random.Generator) -> Array:
     if kind == "b":
         return np.ones(shape, port.dtype)
     if kind in "iu":
-        masks = "mask" in port.name.lower() or "type" in port.name.lower()
-        return (np.ones if masks else lambda size, _: rng.integers(0, 100, size))(shape, port.dtype).astype(port.dtype)
+        if "mask" in port.name.lower() or "type" in port.name.lower():
+            return np.ones(shape, port.dtype)
+        return rng.integers(0, 100, shape).astype(port.dtype)
     raise CannotLook(f"the input {port.name} is of a type that cannot be drawn; bring samples")
 
 
@@ -142,7 +190,8 @@ def _given(runtime: Runtime, path: Path) -> Iterator[dict[str, Array]]:
             raise UsageError(f"the network has {len(names)} inputs; bring an .npz file with an array for each")
         for file in files[:MAX_SAMPLES]:
             sample = _loaded(file)
-            yield {names[0]: sample if sample.ndim == len(runtime.inputs[0].shape or ()) else sample[None]}
+            port = runtime.inputs[0]
+            yield {port.name: _typed(port, sample if sample.ndim == len(port.shape or ()) else sample[None])}
         return
     arrays = _arrays(path)
     if len(names) == 1 and names[0] not in arrays:
@@ -152,9 +201,14 @@ def _given(runtime: Runtime, path: Path) -> Iterator[dict[str, Array]]:
         raise UsageError(f"{path} holds no array for the input {missing[0]!r}; it holds {', '.join(arrays)}")
     total = min(len(arrays[name]) for name in names)
     for start in range(min(total, MAX_SAMPLES)):
-        yield {
-            port.name: arrays[port.name][start : start + 1].astype(port.dtype, copy=False) for port in runtime.inputs
-        }
+        yield {port.name: _typed(port, arrays[port.name][start : start + 1]) for port in runtime.inputs}
+
+
+def _typed(port: Port, array: Array) -> Array:
+    try:
+        return array.astype(port.dtype, copy=False)
+    except (TypeError, ValueError):
+        raise UsageError(f"the input {port.name} is of {port.dtype} numbers, not {array.dtype}") from None
 
 
 def _loaded(path: Path) -> Array:
