@@ -13,13 +13,14 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 FIGURE = ROOT / "docs" / "measured" / "figures" / "packages.svg"
 COLUMNS = (
-    ("errors", "standard", "statistics", "parameters", "runtime", "images", "recipes"),
+    ("errors", "files", "standard", "statistics", "parameters", "runtime", "images", "recipes"),
     ("network_file",),
     ("flow",),
     ("constants",),
     ("graph",),
     ("accounting", "records"),
     ("matching", "methods"),
+    ("candidate",),
     ("enrolment", "verification"),
     ("tasks", "training", "modifications"),
     ("campaign", "report", "demo", "cli"),
@@ -44,6 +45,8 @@ def imports() -> dict[str, set[str]]:
 
 def drawn(arrows: dict[str, set[str]]) -> str:
     """The figure as SVG, in colours that light and dark pages can show."""
+    missing = (set(arrows) | set().union(*arrows.values())) - {name for column in COLUMNS for name in column}
+    assert not missing - {"exporters", "__init__", "__main__"}, f"packages without a column: {missing}"
     tallest = max(map(len, COLUMNS))
     places = {
         name: (20 + column * _STEP_X, 20 + round((tallest - len(names)) / 2 * _STEP_Y) + row * _STEP_Y)

@@ -115,3 +115,13 @@ LINKS = [
 def test_links_of_all_pages_lead_somewhere(page, target):
     """Relative to the page that they stand on."""
     assert (page.parent / target).exists()
+
+
+TROUBLE = (ROOT / "docs" / "guide" / "troubleshooting.md").read_text()
+SOURCES = "".join(path.read_text() for path in (ROOT / "onnxnnw").rglob("*.py"))
+
+
+@pytest.mark.parametrize("words", sorted(set(re.findall(r'^\|[^|]*?"([^"|]+)"', TROUBLE, re.MULTILINE))))
+def test_what_troubleshooting_quotes_is_said(words):
+    """The words of a message, as the package writes them."""
+    assert words in SOURCES

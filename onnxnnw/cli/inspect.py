@@ -38,8 +38,8 @@ def inspect(
     show.pairs(
         [
             ("live weights", f"{found.live_elements:,} in {len(found.weights)} tensors"),
-            ("room for a mark", f"{found.room_to_embed:,} positions"),
-            ("for a fingerprint", f"{found.room_to_fingerprint:,} positions"),
+            ("room for a mark", f"at most {found.room_to_embed:,} positions"),
+            ("for a fingerprint", f"at most {found.room_to_fingerprint:,} positions"),
             ("dead weights", f"{found.dead_tensors} tensors that no output depends on"),
             *((kind, f"{amount:,}") for kind, amount in found.account.amounts.items() if amount),
             *(("not covered", problem) for problem in found.not_understood[:10]),

@@ -6,6 +6,7 @@ from typing import Any
 
 from onnxnnw.accounting.account import Account
 from onnxnnw.accounting.classing import account_of
+from onnxnnw.enrolment.measure_slots import may_carry
 from onnxnnw.graph import Slot, find_slots
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.positions import ANCHORS
@@ -77,8 +78,7 @@ def inspect(model: Path | str) -> Inspection:
         view = find_slots(network)
         account = account_of(network, view)
         network.check_unchanged()
-    embeddable = [slot for slot in view.slots if not slot.read_only and not slot.shared]
-    readable = [slot for slot in view.slots if not slot.shared]
+    embeddable, readable = ([slot for slot in view.slots if may_carry(slot, mark)] for mark in (True, False))
     weights = tuple(
         Weight(slot.name, slot.use, slot.shape, _stored_as(slot), slot.size, _mark(slot)) for slot in view.slots
     )
@@ -98,9 +98,9 @@ def _room(slots: list[Slot], all_slots: int) -> int:
 
 
 def _mark(slot: Slot) -> str:
-    if slot.shared:
-        return "no"
-    return "fingerprint only" if slot.read_only else "yes"
+    if may_carry(slot, True):
+        return "yes"
+    return "fingerprint only" if may_carry(slot, False) else "no"
 
 
 def _stored_as(slot: Slot) -> str:

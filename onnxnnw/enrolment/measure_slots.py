@@ -16,7 +16,7 @@ from onnxnnw.matching.row_scale import column_gains, row_gains, row_magnitudes
 from onnxnnw.network_file.stored import Array
 from onnxnnw.records.slot_table import SlotEntry
 
-__all__ = ["MeasuredSlot", "is_weight_of_a_layer", "measure_slot"]
+__all__ = ["MeasuredSlot", "may_carry", "measure_slot"]
 
 _BLOCKS, _BLOCK = 64, 1024
 
@@ -57,9 +57,7 @@ def measure_slot(slot: Slot, watermark: bool) -> MeasuredSlot:
     gains, folded_gains = row_gains(magnitudes), row_gains(folded)
     dead = np.flatnonzero(_dead(magnitudes, gains) | _dead(folded, folded_gains))
     finite = bool(np.isfinite(magnitudes).all())
-    eligible = finite and not slot.shared and dead.size < slot.rows and is_weight_of_a_layer(slot)
-    if watermark:
-        eligible = eligible and not slot.read_only
+    eligible = finite and dead.size < slot.rows and may_carry(slot, watermark)
     if eligible and not watermark:
         eligible = not is_formula(array) and not is_near_identity(array)
     entry = SlotEntry(
@@ -77,14 +75,13 @@ def measure_slot(slot: Slot, watermark: bool) -> MeasuredSlot:
     return MeasuredSlot(entry, _deviation(array), gains, fold, folded_gains, column_gains(array, entry.taps))
 
 
-def is_weight_of_a_layer(slot: Slot) -> bool:
-    """Whether a slot may carry a mark: a matrix, kernel or embedding; tables that elementwise operators read may be computed.
+def may_carry(slot: Slot, watermark: bool) -> bool:
+    """Whether a slot may carry a mark, or a fingerprint, as far as can be told without reading it.
 
-    So is what follows from far fewer numbers, as a filter bank does.
+    A matrix, kernel or embedding may; tables that elementwise operators read may be computed.
     """
-    if slot.covered < slot.size:
-        return False
-    return slot.layout not in AS_TABLE and sum(length > 1 for length in slot.shape) >= 2
+    weight_of_a_layer = slot.layout not in AS_TABLE and sum(length > 1 for length in slot.shape) >= 2
+    return weight_of_a_layer and not slot.shared and not (watermark and slot.read_only)
 
 
 def _dead(magnitudes: NDArray[np.float64], gains: NDArray[np.float64]) -> NDArray[np.bool_]:
