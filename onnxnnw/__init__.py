@@ -49,7 +49,7 @@ _MODULES = {
     "open_network": "network_file.file",
     "Key": "records.key",
     "Record": "records.record",
-    "load_record": "records.record",
+    "load_record": "records.record_file",
     "Verdict": "verification.verdict",
     "search": "verification.verify",
     "verify": "verification.verify",

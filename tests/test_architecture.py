@@ -188,3 +188,10 @@ def test_nothing_names_a_machine():
         if path.is_file():
             content = path.read_bytes()
             assert not [word for word in (b"/" + b"work/", b"/" + b"root/", b"/" + b"home/") if word in content], path
+
+
+def test_every_public_name_can_be_had():
+    """``onnxnnw`` loads names when they are asked for, from modules that it names by text; a fresh interpreter asks for all."""
+    code = "import onnxnnw; print([name for name in onnxnnw.__all__ if getattr(onnxnnw, name, None) is None])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stderr

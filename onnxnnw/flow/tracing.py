@@ -25,6 +25,7 @@ MAX_DEPTH = 60
 MAX_NODES, _BYTES_PER_NODE = 100_000, 33  # a node costs 1,300 bytes of memory: 100,000 always, more in larger models
 _SPARE, _TENSOR = 300_000, 5  # values that function calls may copy; a tensor costs as much memory as five
 _LONG = 300
+_GIVING = ("Loop", "Scan")  # they give their bodies inputs; old files list initializers among those beside them
 
 
 def trace_flow(network: Network) -> Flow:
@@ -239,6 +240,10 @@ class _Tracer:
             given or scope.sealed,
         )
         inputs, outputs = self.graph(graph, inner, depth + 1)
+        if node.op in _GIVING and len(inputs) <= len(node.inputs) and any(v in self.flow.tensors for v in inputs):
+            raise UnreadableNetwork(
+                f"the body of a {node.op} has an initializer for what it is given; readers would disagree"
+            )
         return Body(attribute, inputs, outputs, inner.level)
 
     def call(

@@ -379,3 +379,39 @@ def test_messages_nest_alike_for_whoever_reads(tmp_path: Path, levels: int, for_
         return
     with open_network(path, for_writing=for_writing) as network:
         assert [slot.name for slot in find_slots(network).slots] == ["w"]
+
+
+@pytest.mark.parametrize("op", ["Loop", "Scan"])
+def test_a_body_that_has_its_own_value_for_what_it_is_given_is_refused(op: str, tmp_path: Path) -> None:
+    """onnxruntime refuses it, others run what is given: the initializer would be a decoy.
+
+    Listed beside what is given, as old files do, it is a constant.
+    """
+    port = helper.make_tensor_value_info
+    given = {"Loop": ["i", "c", "s"], "Scan": ["s", "e"]}[op]
+    kinds = {"i": TensorProto.INT64, "c": TensorProto.BOOL}
+    for own, refused in (("w", True), ("k", False)):
+        inputs = [*given, "w"] if op == "Loop" else ["s", "w", "e"]
+        ports = [port(name, kinds.get(name, TensorProto.FLOAT), None) for name in inputs]
+        if own == "k":
+            ports.append(port("k", TensorProto.FLOAT, [8, 8]))
+        nodes = [
+            helper.make_node("MatMul", ["s", own], ["t"]),
+            helper.make_node("Identity", ["c" if op == "Loop" else "e"], ["o"]),
+        ]
+        results = ["o", "t", "w"] if op == "Loop" else ["t", "w", "o"]
+        body = helper.make_graph(
+            nodes, "body", ports, [port(name, TensorProto.FLOAT, None) for name in results], [weight(own, 8, 8)]
+        )
+        if op == "Loop":
+            node = helper.make_node("Loop", ["n", "", "x", "a"], ["y", "u"], body=body)
+        else:
+            node = helper.make_node("Scan", ["x", "a", "sequence"], ["y", "u", "q"], body=body, num_scan_inputs=1)
+        more = [tensor("n", np.array(2)), tensor("sequence", np.zeros((2, 1), "f4")), weight("a", 8, 8, seed=1)]
+        path = save(model_of([node], more), tmp_path / f"{own}.onnx")
+        with open_network(path) as network:
+            if refused:
+                with pytest.raises(UnreadableNetwork, match="readers would disagree"):
+                    find_slots(network)
+            else:
+                assert any(slot.name.endswith("/k") for slot in find_slots(network).slots)
