@@ -16,10 +16,11 @@ PACKAGES: dict[str, str] = {
     "standard": "cells grids contradictions imperceptibility robustness usability tables",
     "statistics": "tails association added",
     "parameters": "",
+    "array_files": "",
     "runtime": "",
     "images": "",
     "recipes": "",
-    "network_file": "formats wire cutting relocation foreign source stored file patch",
+    "network_file": "formats wire cutting relocation foreign source stored file writing patch",
     "flow": "nodes runtime_operators handing literals tracing unread",
     "constants": "arrays moved evaluated contraction decoding rulebook elementwise arithmetic_rules quantisation_rules "
     "structure_rules place_rules rules constants",

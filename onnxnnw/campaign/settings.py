@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from onnxnnw.errors import UnknownName, UsageError
+from onnxnnw.files import read_regular
 from onnxnnw.parameters import type_name
 from onnxnnw.recipes import SCHEDULES, find_precision
 
@@ -31,6 +32,10 @@ __all__ = [
 
 CAMPAIGN_FORMAT = "onnxnnw/campaign/1"
 MAX_NAME = 200
+MAX_BYTES = 2**20
+MAX_AMOUNT = 1_000_000
+MAX_NUMBER = 2**31
+"""Above it, a whole number is a slip, and a range of it has no end."""
 Value = int | float | str
 Kind = TypeVar("Kind")
 
@@ -213,10 +218,8 @@ def load_campaign(path: Path) -> Campaign:
         UsageError: It cannot be read, or says something impossible; the message says where.
     """
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = tomllib.loads(read_regular(path, UsageError, MAX_BYTES).decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # tomllib lets int() complain itself about too many digits
         raise UsageError(f"{path} is not TOML: {error}") from None
     return _campaign(content, path.stem)
 
@@ -263,6 +266,7 @@ def _check(campaign: Campaign) -> None:
     if campaign.seed < 0 or not 0 < campaign.rate < 1:
         raise UsageError("campaign: the seed is at least 0, the rate between 0 and 1")
     find_precision(campaign.precision)
+    _check_amounts(campaign)
     for network in campaign.networks:
         if network.epochs < 1 or network.published_epochs < 1 or network.training < 0:
             raise UsageError(f"{network.name}: epochs are at least 1, training samples at least 0")
@@ -296,6 +300,24 @@ def _check(campaign: Campaign) -> None:
                 )
         if min((0, *marks.alpha)) < 0 or min(marks.wrong_keys, marks.epochs, marks.rate) < 0:
             raise UsageError(f"{marks.title}: alpha, epochs, rate and wrong_keys are at least 0")
+
+
+def _check_amounts(campaign: Campaign) -> None:
+    """Refuse what nobody could plan, let alone do."""
+    blocks: list[Marks | Fingerprints] = [*campaign.marks, *campaign.fingerprints]
+    amounts = [(f"{block.title}: networks × payloads", block.networks * block.payloads) for block in blocks]
+    amounts += [(f"{marks.title}: wrong_keys", marks.wrong_keys) for marks in campaign.marks]
+    if campaign.unicity is not None:
+        amounts.append(("unicity: networks × keys", campaign.unicity.networks * campaign.unicity.keys))
+        if min(campaign.unicity.networks, campaign.unicity.keys) < 1:
+            raise UsageError("unicity: networks and keys are at least 1")
+    if campaign.generated is not None:
+        amounts += [("generated: training", campaign.generated.training), ("testing", campaign.generated.testing)]
+        if min(campaign.generated.training, campaign.generated.testing) < 1 or campaign.generated.seed < 0:
+            raise UsageError("generated: training and testing are at least 1, the seed at least 0")
+    for name, amount in amounts:
+        if amount > MAX_AMOUNT:
+            raise UsageError(f"{name[:200]} are {amount:,}, more than the {MAX_AMOUNT:,} that can be")
 
 
 _FORMS = {"int": (int,), "float": (int, float), "str": (str,)}
@@ -333,8 +355,11 @@ def _fitting(entry: "Field[Any]", value: Any, where: str) -> Any:
 
 
 def _is(value: Any, kinds: tuple[type, ...]) -> bool:
-    finite = not isinstance(value, float) or math.isfinite(value)
-    return isinstance(value, kinds) and not isinstance(value, bool) and finite
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        return False
+    if isinstance(value, int):
+        return abs(value) < MAX_NUMBER
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _listed(values: Any, where: str) -> dict[str, tuple[Value, ...]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxnnw.errors import UsageError
-from onnxnnw.network_file.patch import write_whole
+from onnxnnw.network_file.writing import write_whole
 from onnxnnw.report.figures.drawing import save_panel
 from onnxnnw.report.figures.panels import affordable, plates
 from onnxnnw.report.page.html import render_page
