@@ -2,11 +2,16 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-__all__ = ["document", "number", "pairs", "table", "visible"]
+if TYPE_CHECKING:
+    from onnxnnw.enrolment.enrol import Enrolment
+    from onnxnnw.enrolment.price import Price
+
+__all__ = ["document", "enrolled", "number", "pairs", "table", "visible"]
 
 
 def visible(text: str) -> str:
@@ -39,3 +44,47 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
         parts = [f"{c:>{w}}" if i in right else f"{c:<{w}}" for i, (c, w) in enumerate(zip(row, widths, strict=True))]
         line = "  ".join(parts).rstrip()
         typer.secho(line, bold=number == 0)
+
+
+def enrolled(
+    enrolment: "Enrolment", record: Path, out: Path | None, as_json: bool, price: "Price | str | None" = None
+) -> None:
+    """What came of an enrolment.
+
+    Args:
+        record: Where the record is.
+        out: The marked copy; None for a fingerprint.
+        price: What the mark costs, or why that is not known.
+    """
+    kept = enrolment.record
+    if as_json:
+        document(
+            {
+                "format": "onnxnnw/enrolment/1",
+                "kind": kept.kind,
+                "record": str(record),
+                "output": None if out is None else str(out),
+                "commitment": enrolment.commitment,
+                "positions": kept.number_of_positions,
+                "capacity": enrolment.capacity,
+                "shared_positions": enrolment.shared_positions,
+                "digest": kept.derived["digest"],
+                "warnings": list(enrolment.warnings),
+                "price": None if price is None or isinstance(price, str) else price.to_json(),
+            }
+        )
+        return
+    rows = [("record", f"{record}  (secret: whoever holds it can erase the mark)")]
+    if out is not None:
+        rows.insert(0, ("marked copy", str(out)))
+    rows += [
+        ("positions", f"{kept.number_of_positions:,} of {enrolment.capacity:,} eligible weights"),
+        ("commitment", f"{enrolment.commitment}  (publish it before the network)"),
+    ]
+    if enrolment.shared_positions:
+        rows.append(("shared", f"{enrolment.shared_positions:,} positions with the marks to keep"))
+    if price is not None:
+        rows.append(("price", visible(price if isinstance(price, str) else price.sentence)[:300]))
+    pairs(rows)
+    for warning in enrolment.warnings:
+        typer.secho(f"warning: {visible(warning)}", fg="yellow", err=True)

@@ -1,4 +1,4 @@
-"""inspect, digest: what is in a file."""
+"""inspect: the weights of a file, and everything else that is stored in it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +14,8 @@ __all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the command."""
     app.command()(inspect)
-    app.command()(digest)
 
 
 def inspect(
@@ -51,31 +50,3 @@ def inspect(
 
 def _unread(entry: "Entry") -> str:
     return f"{entry.operator}: {entry.name}: {entry.reason} ({entry.amount:,} bytes)"
-
-
-def digest(
-    model: Path = typer.Argument(help="An ONNX file."),
-    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
-) -> None:
-    """Print the canonical digest: the same for the same network however it is stored.
-
-    Example: onnxnnw digest net.onnx
-    """
-    from onnxnnw.graph import network_digests
-    from onnxnnw.graph.digest import DIGEST_FORMAT
-    from onnxnnw.network_file.file import open_network
-
-    with open_network(model) as network:
-        found = network_digests(network)
-        network.check_unchanged()
-    if as_json:
-        parts = {
-            "digest": found.network,
-            "graph": found.graph,
-            "metadata": found.metadata,
-            "doubts": list(found.doubts),
-        }
-        show.document({"format": DIGEST_FORMAT, "model": str(model), **parts})
-        return
-    print(f"{found.network}  {show.visible(str(model))}")
-    show.pairs([("metadata", found.metadata), *(("vouches not", doubt) for doubt in found.doubts)])

@@ -1,0 +1,80 @@
+"""embed: a marked copy of a network, and its record."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from onnxnnw.cli import show
+from onnxnnw.errors import TraceabilityError
+
+if TYPE_CHECKING:
+    from onnxnnw.enrolment.price import Price
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(embed)
+
+
+def embed(
+    model: Path = typer.Argument(help="An ONNX file; it is only read."),
+    out: Path = typer.Option(..., "--output", "-o", help="Where to write the marked copy."),
+    record: Path = typer.Option(..., "--record", help="Where to write the record. Keep it secret."),
+    positions: int | None = typer.Option(
+        None,
+        help="N: number of secret positions.",
+        show_default="512, at most 1 % of the eligible weights, at least 164",
+    ),
+    insertion: str | None = typer.Option(
+        None, help="added to the weights, or replaced: the weights become the mark.", show_default="added"
+    ),
+    strength: float | None = typer.Option(
+        None, help="Deviation of the mark, in units of each layer's.", show_default="0.4 added, 1 replaced"
+    ),
+    value_std: float | None = typer.Option(
+        None, help="Absolute deviation of the mark's values, instead of --strength."
+    ),
+    actor: str = typer.Option("", help="Who marks."),
+    role: str = typer.Option("", help="Architect, Trainer, Tracker, Distributor or 'Generic user'."),
+    source_id: str = typer.Option("", help="ID of the Actor who provides the network."),
+    destination_id: str = typer.Option("", help="ID of the Actor who receives it."),
+    keep: list[Path] = typer.Option([], help="Record of another mark whose positions are left alone; repeatable."),
+    check: Path | None = typer.Option(
+        None, help="Samples (.npz, or a folder of .npy) on which outputs are compared; inputs are drawn without."
+    ),
+    unchecked: bool = typer.Option(False, "--unchecked", help="Do not run the networks to compare their outputs."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Write a marked copy of a network, and the record that proves it.
+
+    Example: onnxnnw embed net.onnx -o marked.onnx --record net.record --actor "ACME" --role Tracker
+    """
+    from onnxnnw.enrolment.enrol import embed as library
+    from onnxnnw.enrolment.owner import Owner
+    from onnxnnw.records.record_file import load_record
+
+    owner = Owner(actor, role, source_id, destination_id)
+    others = [load_record(path) for path in keep]
+    enrolment = library(model, out, record, positions, strength, value_std, owner, others, insertion=insertion)
+    show.enrolled(enrolment, record, out, as_json, None if unchecked else _price(model, out, check))
+
+
+_LARGEST_DRAWN = 2**28
+"""Bytes of a network whose outputs are compared without being asked."""
+
+
+def _price(model: Path, out: Path, samples: Path | None) -> "Price | str":
+    """What the mark costs in outputs; a reason where that cannot be told on drawn inputs."""
+    from onnxnnw.enrolment.price import price_of
+
+    if samples is None and model.stat().st_size > _LARGEST_DRAWN:
+        return "the network is large; bring samples (--check)"
+    try:
+        return price_of(model, out, samples)
+    except TraceabilityError as error:
+        if samples is not None:
+            raise type(error)(f"the copy is marked and recorded, but its outputs cannot be compared: {error}") from None
+        return f"drawn inputs do not fit; bring samples (--check): {error}"
