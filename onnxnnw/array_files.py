@@ -74,6 +74,8 @@ def _array(file: BinaryIO, size: int) -> Array:
     shape, _, dtype = readers[version](file)
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are never loaded")
+    if dtype.kind not in "biuf":
+        raise ValueError(f"it holds elements of the type {dtype}, not numbers")
     needed = file.tell() + math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or needed > size:
         raise ValueError(f"shape {list(shape)[:8]} needs {needed:,} bytes, but it has {size:,}")

@@ -35,7 +35,7 @@ PACKAGES: dict[str, str] = {
     "tasks": "base",
     "training": "checkpoints hooks watch loop networks nct_insertion insertion",
     "modifications": "base",
-    "campaign": "settings step environment cache workers progress steps trial plan estimate results running",
+    "campaign": "settings campaign_file step environment cache workers progress steps trial plan estimate results running",
     "report": "fields trials settings results counts tables figures page writing",
     "demo": "",
     "cli": "show",

@@ -6,7 +6,8 @@ killed may leave a ``.partial`` file, never a torn network.
 
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 
 from onnxnnw.errors import UnsupportedNetwork, UsageError
 from onnxnnw.network_file import wire
+from onnxnnw.network_file.cutting import MAX_EMBEDDED
 from onnxnnw.network_file.file import Network, open_network
-from onnxnnw.network_file.relocation import relocate
+from onnxnnw.network_file.relocation import relocate, with_raw_data
 from onnxnnw.network_file.source import Source, identity_of
 from onnxnnw.network_file.stored import Array, StoredTensor
 from onnxnnw.network_file.writing import COPIED_AT_ONCE, atomic_file, refuse_place, write_at
@@ -89,7 +91,7 @@ def write_patched(
     with atomic_file(out) as target:
         if not external:
             _copy(model, target, 0)
-            _apply(edits, {model.path: _Target(target, [(0, model.size, 0)])})
+            _apply(edits, model, {model.path: _Target(target, [(0, model.size, 0)])}, out.parent)
             network.check_unchanged()
             before_commit()
             return
@@ -102,7 +104,7 @@ def write_patched(
             for source in external:
                 _copy(source, data, bases[source.path])
                 targets[source.path] = _Target(data, [(0, source.size, bases[source.path])])
-            _apply(edits, targets)
+            _apply(edits, model, targets, out.parent)
             network.check_unchanged()
             before_commit()
     for path in stale:
@@ -183,20 +185,48 @@ def _copy_through_memory(descriptor: int, target: int, extent: tuple[int, int], 
         write_at(target, content, position + at - start)
 
 
-def _apply(edits: Iterable[Edit], targets: dict[Path, _Target]) -> None:
+def _apply(edits: Iterable[Edit], model: Source, targets: dict[Path, _Target], folder: Path) -> None:
+    contents: dict[int, bytearray] = {}
     for edit in edits:
-        _write_edit(edit, targets)
+        _write_edit(edit, targets, contents)
         del (
             edit
         )  # its bytes would stand where the next edit is computed: in the middle of the memory that was just freed
+    if contents:
+        target = targets[model.path]
+        _give_one_width(target.descriptor, {target.place(start): bytes(raw) for start, raw in contents.items()}, folder)
 
 
-def _write_edit(edit: Edit, targets: dict[Path, _Target]) -> None:
+def _give_one_width(descriptor: int, contents: Mapping[int, bytes], folder: Path) -> None:
+    """Values of any length each become ``raw_data`` in a model that is being written; all else stays as it is."""
+    with tempfile.TemporaryFile(dir=folder) as new:
+        position = 0
+        for piece in with_raw_data(wire.Reader(descriptor, os.fstat(descriptor).st_size), contents):
+            if isinstance(piece, bytes):
+                write_at(new.fileno(), piece, position)
+                position += len(piece)
+            else:
+                _copy_through_memory(descriptor, new.fileno(), piece, position)
+                position += piece[1] - piece[0]
+        if position >= MAX_EMBEDDED:
+            raise UnsupportedNetwork("with its values in one width, the model file would be too large for any runtime")
+        os.ftruncate(descriptor, 0)
+        _copy_through_memory(new.fileno(), descriptor, (0, position), 0)
+
+
+def _write_edit(edit: Edit, targets: dict[Path, _Target], contents: dict[int, bytearray]) -> None:
     tensor, positions, content = edit
-    if tensor.read_only or tensor.source is None:
+    if tensor.read_only or (tensor.source is None and tensor.varints is None):
         raise UnsupportedNetwork(f"cannot be changed in place: {tensor.read_only}")
+    width = tensor.itemsize
+    if tensor.source is None:
+        assert tensor.varints is not None
+        raw = contents.setdefault(tensor.varints, bytearray(b"".join(tensor.raw_chunks())))
+        values = np.frombuffer(raw, f"V{width}")
+        values[np.asarray(positions)] = np.frombuffer(content, f"V{width}")
+        return
     target = targets[tensor.source.path]
-    start, width = target.place(tensor.offset), tensor.itemsize
+    start = target.place(tensor.offset)
     if isinstance(positions, range):
         assert positions.step == 1
         assert len(content) == len(positions) * width
