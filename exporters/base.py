@@ -25,8 +25,9 @@ from torch import nn
 from onnxnnw.errors import UnknownName, UnsupportedNetwork
 from onnxnnw.flow.tracing import trace_flow
 from onnxnnw.network_file.file import Network, open_network
-from onnxnnw.network_file.patch import rewritten, write_patched, write_whole
+from onnxnnw.network_file.patch import rewritten, write_patched
 from onnxnnw.network_file.stored import StoredTensor
+from onnxnnw.network_file.writing import write_whole
 from onnxnnw.recipes import Recipe
 from onnxnnw.tasks.base import Task
 

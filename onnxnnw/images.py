@@ -1,7 +1,9 @@
 """Image files and image quality: layouts of public data sets, opening with limits, PSNR and SSIM."""
 
+import warnings
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.errors import MissingData, UnreadableData
+from onnxnnw.files import open_regular
 from onnxnnw.standard.grids import SSIM_C1, SSIM_C2
 
 __all__ = [
@@ -18,6 +21,7 @@ __all__ = [
     "cityscapes_pairs",
     "find",
     "image_files",
+    "is_grey",
     "one_down",
     "open_image",
     "psnr_db",
@@ -28,6 +32,8 @@ __all__ = [
 Array = NDArray[Any]
 
 MAX_PIXELS = 64 * 2**20
+MAX_FILE = 2**30
+"""Bytes of an image file: 64 megapixels need no more, however they are stored."""
 """Larger images are refused: a few hundred bytes of PNG can claim to be gigabytes of pixels."""
 
 
@@ -56,21 +62,41 @@ def open_image(path: Path, mode: str = "RGB") -> Array:
     Raises:
         UnreadableData: Not an image, damaged, or larger than 64 megapixels.
     """
+    with _opened(path) as image:
+        if mode == "L" and image.mode in ("P", "1", "I", "I;16"):
+            return np.asarray(image).astype(np.int64)  # label numbers, not grey values
+        return np.asarray(image.convert(mode))
+
+
+def is_grey(path: Path) -> bool:
+    """Whether an image file holds one number a pixel: grey values, or labels.
+
+    Raises:
+        UnreadableData: See ``open_image``.
+    """
+    with _opened(path) as image:
+        return image.mode in ("L", "P", "1", "I", "I;16")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Pillow's image of a regular file of bounded size."""
     from PIL import Image
 
-    try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise UnreadableData(f"{path} is {image.width}×{image.height}; images above 64 megapixels are refused")
-            if mode == "L" and image.mode in ("P", "1", "I", "I;16"):
-                return np.asarray(image).astype(np.int64)  # label numbers, not grey values
-            return np.asarray(image.convert(mode))
-    except UnreadableData:
-        raise
-    except FileNotFoundError as error:
-        raise UnreadableData(f"{path} is missing") from error
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error … for damaged files
-        raise UnreadableData(f"{path} is not a readable image: {error}") from error
+    if not path.exists():
+        raise UnreadableData(f"{path} is missing")
+    with open_regular(path, UnreadableData, MAX_FILE) as file:
+        try:
+            with warnings.catch_warnings(action="ignore"), Image.open(file) as image:  # of images that are refused here
+                if image.width * image.height > MAX_PIXELS:
+                    size = f"{image.width}×{image.height}"
+                    raise UnreadableData(f"{path} is {size}; images above 64 megapixels are refused")
+                yield image
+        except UnreadableData:
+            raise
+        except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error … for damaged files
+            words = str(error).replace(repr(file), "it")
+            raise UnreadableData(f"{path} is not a readable image: {words}") from error
 
 
 @dataclass

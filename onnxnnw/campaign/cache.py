@@ -18,12 +18,14 @@ from typing import Any
 from onnxnnw.campaign.environment import environment
 from onnxnnw.campaign.step import Place, Step
 from onnxnnw.errors import CannotLook
+from onnxnnw.files import read_regular
 
 __all__ = ["ENTRY_FORMAT", "Cache", "DamagedEntry", "Entry"]
 
 ENTRY_FORMAT = "onnxnnw/entry/1"
 _ENTRY = "entry.json"
 _BLOCK = 1 << 20
+MAX_ENTRY = 256 * 2**20
 
 
 class DamagedEntry(CannotLook):
@@ -85,7 +87,9 @@ class Cache:
         """
         path = self._entry(address) / _ENTRY
         try:
-            content = json.loads(path.read_text("utf-8"))
+            if not path.exists():
+                raise FileNotFoundError(path)
+            content = json.loads(read_regular(path, CannotLook, MAX_ENTRY).decode("utf-8"))
             check = content.pop("check")
             if content["format"] != ENTRY_FORMAT or content["address"] != address or check != _digest_of(content):
                 raise ValueError(address)
@@ -98,7 +102,7 @@ class Cache:
         except FileNotFoundError:
             if not path.parent.exists():
                 return None
-        except (ValueError, KeyError, TypeError, AttributeError, OSError):
+        except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError, CannotLook):
             pass
         self._set_aside(address)
         raise DamagedEntry(address)

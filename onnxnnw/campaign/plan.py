@@ -14,11 +14,15 @@ from onnxnnw.campaign.steps.figures_of_nct import Scaling, Sharing
 from onnxnnw.campaign.steps.subjects import Mark, Point, Subjects
 from onnxnnw.campaign.steps.trajectories import Schedule
 from onnxnnw.campaign.trial import Found, Plan, Trial
+from onnxnnw.errors import UsageError
 from onnxnnw.recipes import find_precision, usual_precision
 from onnxnnw.standard.grids import ROLES
 from onnxnnw.training.networks import find_network
 
 __all__ = ["planned"]
+
+MAX_TRIALS = 1_000_000
+"""As many as a report reads."""
 
 
 def planned(campaign: Campaign, data: str = "") -> Plan:
@@ -41,6 +45,8 @@ def planned(campaign: Campaign, data: str = "") -> Plan:
         question = _question(trial)
         if question not in trials or _testing(trial) > _testing(trials[question]):
             trials[question] = trial
+        if len(trials) > MAX_TRIALS:
+            raise UsageError(f"{campaign.name}: more than {MAX_TRIALS:,} trials")
     return Plan(campaign, tuple(trials.values()), precision)
 
 

@@ -13,7 +13,8 @@ from onnxnnw.campaign.environment import environment
 from onnxnnw.campaign.settings import Campaign
 from onnxnnw.campaign.trial import Plan
 from onnxnnw.errors import CannotLook, UsageError
-from onnxnnw.network_file.patch import write_whole
+from onnxnnw.files import read_regular
+from onnxnnw.network_file.writing import write_whole
 from onnxnnw.recipes import UNSAID, Precision
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = ["RESULTS", "RESULTS_FORMAT", "TRIALS", "compress_trials", "continued"
 
 RESULTS_FORMAT = "onnxnnw/results/1"
 RESULTS, TRIALS, PACKED = "results.json", "trials.jsonl", "trials.jsonl.gz"
+MAX_RESULTS = 16 * 2**20
 
 
 def refuse_foreign(out: Path, campaign: Campaign) -> None:
@@ -66,11 +68,13 @@ def continued(out: Path, campaign: Campaign) -> Campaign:
 def _head(out: Path) -> tuple[str, Any, Precision] | None:
     """Name, campaign and precision of the results in a folder; None where there are none."""
     try:
-        head = json.loads((out / RESULTS).read_text("utf-8"))
+        if not (out / RESULTS).exists():
+            return None
+        head = json.loads(read_regular(out / RESULTS, UsageError, MAX_RESULTS).decode("utf-8"))
         precision = Precision(head.get("environment", {}).get("precision", UNSAID))
         return head["name"], head["campaign"], precision
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    except UsageError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UsageError(f"{out} holds a {RESULTS} of no known campaign; name another folder") from None
 

@@ -1,16 +1,8 @@
 """What a campaign evaluates, as one TOML file says it; unknown and impossible entries are refused by name."""
 
-import math
-import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
-from importlib import resources
-from pathlib import Path
-from typing import Any, TypeVar
-
-from onnxnnw.errors import UnknownName, UsageError
-from onnxnnw.parameters import type_name
-from onnxnnw.recipes import SCHEDULES, find_precision
+from dataclasses import dataclass, field
+from typing import Any
 
 __all__ = [
     "CAMPAIGN_FORMAT",
@@ -24,15 +16,11 @@ __all__ = [
     "Scales",
     "Shares",
     "Unicity",
-    "load_campaign",
-    "preset",
-    "preset_names",
 ]
 
 CAMPAIGN_FORMAT = "onnxnnw/campaign/1"
 MAX_NAME = 200
 Value = int | float | str
-Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
@@ -186,163 +174,3 @@ class Campaign:
     costs: Costs | None = None
     cuts: tuple[Cut, ...] = ()
     source: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-
-
-def preset_names() -> list[str]:
-    """The names of the campaigns that come with the package."""
-    folder = resources.files("onnxnnw.campaign").joinpath("presets")
-    return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
-
-
-def preset(name: str) -> Campaign:
-    """A campaign that comes with the package.
-
-    Raises:
-        UnknownName: There is none of this name.
-    """
-    if name not in preset_names():
-        raise UnknownName("preset", name, preset_names())
-    text = resources.files("onnxnnw.campaign").joinpath("presets", f"{name}.toml").read_text("utf-8")
-    return _campaign(tomllib.loads(text), name)
-
-
-def load_campaign(path: Path) -> Campaign:
-    """A campaign from its file.
-
-    Raises:
-        UsageError: It cannot be read, or says something impossible; the message says where.
-    """
-    try:
-        content = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}") from None
-    return _campaign(content, path.stem)
-
-
-def _campaign(content: dict[str, Any], name: str) -> Campaign:
-    source = dict(content)
-    if content.pop("format", None) != CAMPAIGN_FORMAT:
-        raise UsageError(f'a campaign begins with format = "{CAMPAIGN_FORMAT}"')
-    content.setdefault("name", name)
-    lists = {"networks": Evaluated, "marks": Marks, "fingerprints": Fingerprints, "cuts": Cut}
-    singles = {"generated": Generated, "unicity": Unicity, "sharing": Shares, "scaling": Scales, "costs": Costs}
-    for key, kind in lists.items():
-        if key in content:
-            entries = content[key]
-            if not isinstance(entries, list):
-                raise UsageError(f"campaign: {key} is a list of tables, [[{key}]]")
-            content[key] = tuple(_built(kind, entry, f"{key} {number}") for number, entry in enumerate(entries, 1))
-    for key, kind in singles.items():
-        if key in content:
-            content[key] = _built(kind, content[key], key)
-    changes = content.get("modifications", {})
-    if not isinstance(changes, dict) or not all(isinstance(value, dict) for value in changes.values()):
-        raise UsageError("campaign: modifications is a table of tables: name = { parameter = [values] }")
-    content["modifications"] = {name: _listed(values, name) for name, values in changes.items()}
-    campaign = _built(Campaign, {**content, "source": source}, "campaign")
-    _check(campaign)
-    return campaign
-
-
-def _check(campaign: Campaign) -> None:
-    known = [network.name for network in campaign.networks]
-    if not known or len(set(known)) < len(known):
-        raise UsageError("a campaign has [[networks]], each once")
-    if len(campaign.name) > MAX_NAME:
-        raise UsageError(f"campaign: a name has at most {MAX_NAME} characters")
-    if campaign.sharing is not None and not all(0 <= share <= 1 for share in campaign.sharing.shares):
-        raise UsageError("sharing: shares lie between 0 and 1")
-    if campaign.scaling is not None and (
-        campaign.scaling.repeats < 1 or min(campaign.scaling.positions, default=0) < 1
-    ):
-        raise UsageError("scaling: repeats and positions are at least 1")
-    if campaign.costs is not None and campaign.costs.repeats < 0:
-        raise UsageError("costs: repeats are at least 0")
-    if campaign.seed < 0 or not 0 < campaign.rate < 1:
-        raise UsageError("campaign: the seed is at least 0, the rate between 0 and 1")
-    find_precision(campaign.precision)
-    for network in campaign.networks:
-        if network.epochs < 1 or network.published_epochs < 1 or network.training < 0:
-            raise UsageError(f"{network.name}: epochs are at least 1, training samples at least 0")
-        if network.rate < 0:
-            raise UsageError(f"{network.name}: a rate is above 0, or 0 for the network's own")
-        if network.schedule and network.schedule not in SCHEDULES:
-            raise UnknownName("schedule", network.schedule, SCHEDULES)
-    blocks: list[Marks | Fingerprints] = [*campaign.marks, *campaign.fingerprints]
-    for block in blocks:
-        if min(block.networks, block.payloads) < 1 or block.testing < 0:
-            raise UsageError(f"{block.title}: networks and payloads are at least 1, testing at least 0")
-        for name in block.on:
-            if name not in known:
-                raise UnknownName(f"network in {block.title!r}", name, known)
-        for name in (*block.modifications, *block.values):
-            if name not in campaign.modifications:
-                raise UnknownName(f"modification in {block.title!r}", name, campaign.modifications)
-        for name in block.values:
-            if name not in block.modifications:
-                raise UsageError(f"{block.title}: values of {name}, which is not among its modifications")
-    for name, values in campaign.modifications.items():
-        if len(values) != 1:
-            raise UsageError(f"modification {name}: one parameter with its values, not {len(values)}")
-    for marks in campaign.marks:
-        for parameter in marks.published:
-            if parameter not in marks.parameters:
-                raise UnknownName(f"parameter in {marks.title!r}", parameter, marks.parameters)
-            if not all(_is(value, (int, float)) for value in marks.parameters[parameter]):
-                raise UsageError(
-                    f"{marks.title}: tables have numbers only, so {parameter} cannot be among those published"
-                )
-        if min((0, *marks.alpha)) < 0 or min(marks.wrong_keys, marks.epochs, marks.rate) < 0:
-            raise UsageError(f"{marks.title}: alpha, epochs, rate and wrong_keys are at least 0")
-
-
-_FORMS = {"int": (int,), "float": (int, float), "str": (str,)}
-
-
-def _built(kind: type[Kind], entry: Any, where: str) -> Kind:
-    """A dataclass from a table, its names and types checked."""
-    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
-    if not isinstance(entry, dict):
-        raise UsageError(f"{where} is a table")
-    values: dict[str, Any] = {}
-    for name, value in entry.items():
-        if name not in known:
-            raise UnknownName(f"entry of {where}", name, known)
-        values[name] = _fitting(known[name], value, f"{where}: {name}")
-    missing = [n for n, f in known.items() if n not in values and f.default is MISSING and f.default_factory is MISSING]
-    if missing:
-        raise UsageError(f"{where} lacks {', '.join(missing)}")
-    return kind(**values)
-
-
-def _fitting(entry: "Field[Any]", value: Any, where: str) -> Any:
-    form, whole = type_name(entry), str(entry.type)
-    if whole.startswith("collections.abc.Mapping[str, tuple["):
-        return _listed(value, where)
-    if whole.startswith("tuple["):
-        values = tuple(value) if isinstance(value, list | tuple) else (value,)
-        inner = whole.removeprefix("tuple[").partition(",")[0]
-        if inner in _FORMS and not all(_is(part, _FORMS[inner]) for part in values):
-            raise UsageError(f"{where} is a list of {inner} values, not {value!r}")
-        return values
-    if form in _FORMS and not _is(value, _FORMS[form]):
-        raise UsageError(f"{where} is {'an' if form == 'int' else 'a'} {form}, not {value!r}")
-    return value
-
-
-def _is(value: Any, kinds: tuple[type, ...]) -> bool:
-    finite = not isinstance(value, float) or math.isfinite(value)
-    return isinstance(value, kinds) and not isinstance(value, bool) and finite
-
-
-def _listed(values: Any, where: str) -> dict[str, tuple[Value, ...]]:
-    """Each parameter with a tuple of its values."""
-    if not isinstance(values, dict):
-        raise UsageError(f"{where} is a table of parameters with lists of values")
-    listed = {name: tuple(v) if isinstance(v, list) else (v,) for name, v in values.items()}
-    for name, some in listed.items():
-        if not some or not all(_is(value, (int, float, str)) for value in some):
-            raise UsageError(f"{where}: {name} is a list of numbers or texts")
-    return listed

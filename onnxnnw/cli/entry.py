@@ -1,6 +1,7 @@
 """The entry point: every command, and the promise that an exit code means what it says.
 
-0 yes · 1 no (not traced, or the gate not met) · 2 wrong usage · 3 could not look or could not finish · 130 interrupted.
+0 yes · 1 no (not traced, or the gate not met) · 2 wrong usage · 3 could not look or could not finish · 130 interrupted ·
+143 terminated.
 Python's own exit code for an uncaught exception is 1, which would read as "not traced", so everything is caught here.
 """
 
@@ -10,9 +11,11 @@ import importlib
 import inspect
 import os
 import pkgutil
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import TextIOWrapper
 from typing import Any, NoReturn, TextIO
 
@@ -23,6 +26,7 @@ from onnxnnw.errors import TraceabilityError
 __all__ = ["build_app", "main"]
 
 INTERRUPTED = 130
+TERMINATED = 143
 BRIEF = ("digest", "embed", "fingerprint", "inspect", "verify")
 YOUNG = 100_000
 """New objects between two searches for cycles in brief commands. Python searches after 700, a hundred times in a start, and
@@ -47,7 +51,8 @@ def build_app(only: str | None = None) -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
-        epilog="Exit codes: 0 yes, 1 no, 2 wrong usage, 3 could not look or could not finish, 130 interrupted.",
+        epilog="Exit codes: 0 yes, 1 no, 2 wrong usage, 3 could not look or could not finish, 130 interrupted, "
+        "143 terminated.",
     )
     app.callback()(_version)
     package = importlib.import_module("onnxnnw.cli")
@@ -89,14 +94,37 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows few characters still gets the answer
-    try:
-        code = _run(arguments)
-    except BrokenPipeError:
-        code = TraceabilityError.exit_code
+    with _terminable():
+        try:
+            code = _run(arguments)
+        except BrokenPipeError:
+            code = TraceabilityError.exit_code
     if not _is_written(sys.stdout):
         code = TraceabilityError.exit_code
     _is_written(sys.stderr)
     sys.exit(code)
+
+
+class Terminated(BaseException):
+    """SIGTERM came: whatever is open cleans up on the way out."""
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end what runs as Ctrl-C does; a second one does not disturb the cleaning up."""
+
+    def end(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) == signal.SIG_IGN:
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _is_written(stream: TextIO | None) -> bool:
@@ -120,6 +148,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         return result if isinstance(result, int) else 0
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
+    except Terminated:
+        return _say("terminated", TERMINATED)
     except BrokenPipeError:
         raise
     except TraceabilityError as error:

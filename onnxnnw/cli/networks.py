@@ -1,6 +1,7 @@
 """The commands export, train and measure."""
 
 import json
+import math
 import sys
 import time
 from dataclasses import dataclass
@@ -206,9 +207,7 @@ def measure(
     if own is not None and metric is not None:
         found = networks.measure_own(model, own, metric, low, high, count)
     elif task is not None and data is not None:
-        kind = find_task(task)
-        samples = kind.samples(data, split or kind.testing_split)
-        found = networks.measure(model, samples, kind.metrics, count=count)
+        found = networks.measure_task(model, find_task(task), data, split, count)
     else:
         raise UsageError("give --task and --data, or --own and --metric")
     print(_json(model, found) if as_json else _text(found))
@@ -227,8 +226,10 @@ def _text(found: "Measurement") -> str:
 
 
 def _json(model: Path, found: "Measurement") -> str:
-    values = {"metrics": dict(found.values), "samples": found.samples, "seconds": found.seconds}
-    return json.dumps({"format": MEASUREMENT_FORMAT, "model": str(model), **values})
+    numbers = {name: value if math.isfinite(value) else None for name, value in found.values.items()}
+    others = {name: str(value) for name, value in found.values.items() if not math.isfinite(value)}
+    values = {"metrics": numbers, "not_finite": others, "samples": found.samples, "seconds": found.seconds}
+    return json.dumps({"format": MEASUREMENT_FORMAT, "model": str(model), **values}, allow_nan=False)
 
 
 @dataclass

@@ -32,7 +32,8 @@ from onnxnnw.graph import Digests, SlotView, find_slots, network_digest, network
 from onnxnnw.graph.digest import DIGEST_FORMAT
 from onnxnnw.methods import nct
 from onnxnnw.network_file.file import open_network
-from onnxnnw.network_file.patch import external_name, joined_edits, refuse_place, write_patched
+from onnxnnw.network_file.patch import external_name, joined_edits, write_patched
+from onnxnnw.network_file.writing import refuse_place
 from onnxnnw.records.key import Key
 from onnxnnw.records.positions import capacity, places_of, plan_of
 from onnxnnw.records.record import Record

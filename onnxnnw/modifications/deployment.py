@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from onnxnnw.errors import UnsupportedNetwork
+from onnxnnw.errors import UnreadableNetwork, UnsupportedNetwork
 from onnxnnw.graph import find_slots
 from onnxnnw.modifications.base import Array, Modification, between, parameter, range_of
 from onnxnnw.network_file.file import Network, open_network
@@ -36,17 +36,30 @@ class DeploymentTool(Modification):
         """
 
     def write(self, network: Network, out: Path, rng: np.random.Generator) -> None:
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{self.name}-") as folder:
-            source, result = Path(folder) / "in.onnx", Path(folder) / "out.onnx"
-            write_patched(network, source, ())
-            try:
-                self.run(source, result, rng)
-            except Exception as error:  # third-party tools fail in any way they like
-                words = " ".join(str(error).split()).replace(str(source), "it")
-                reason = words[:300] or type(error).__name__
-                raise UnsupportedNetwork(f"{self.name} fails on {network.path}: {reason}") from error
-            with open_network(result, for_writing=True) as made:
-                write_patched(made, out, ())
+        try:
+            with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{self.name}-") as folder:
+                self._write(network, out, Path(folder), rng)
+        except OSError as error:
+            if str(error.filename).startswith(str(out.parent / f".{self.name}-")):
+                error.filename, error.filename2 = str(out), None  # the name that the user knows
+            raise
+
+    def _write(self, network: Network, out: Path, folder: Path, rng: np.random.Generator) -> None:
+        source, result = folder / "in.onnx", folder / "out.onnx"
+        write_patched(network, source, ())
+        try:
+            self.run(source, result, rng)
+        except Exception as error:  # third-party tools fail in any way they like
+            words = " ".join(str(error).split()).replace(str(source), "it")
+            reason = words[:300] or type(error).__name__
+            raise UnsupportedNetwork(f"{self.name} fails on {network.path}: {reason}") from error
+        try:
+            made = open_network(result, for_writing=True)
+        except UnreadableNetwork as error:
+            words = str(error).replace(str(result), "it")
+            raise UnsupportedNetwork(f"what {self.name} makes of {network.path} cannot be read: {words}") from error
+        with made:
+            write_patched(made, out, ())
 
 
 @dataclass(frozen=True)

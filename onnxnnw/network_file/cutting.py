@@ -83,10 +83,14 @@ class _Cutter:
         self.count = self.kept = 0
 
     def keep(self, start: int, end: int) -> bytes:
-        self.kept += end - start
+        self.keep_only(end - start)
+        return self.reader.range(start, end)
+
+    def keep_only(self, length: int) -> None:
+        """Charge bytes that will be in memory."""
+        self.kept += length
         if self.kept > MAX_SKELETON:
             raise UnreadableNetwork("more than 64 MiB outside large tensors")
-        return self.reader.range(start, end)
 
     def may_be_deep(self, start: int, end: int, depth: int) -> bool:
         """Whether a small message may hold more levels than there may be: each three of them need a graph in an attribute."""
@@ -119,7 +123,9 @@ class _Cutter:
                 if shorter is not None:
                     pieces += (self.keep(run, tag_start), encode_bytes_field(field.number, shorter))
                     run = stop
-            elif field.payload is not None and wire_type == BYTES:
+            elif field.payload is not None and wire_type == BYTES and (field.payload != "int32" or large == 1):
+                if field.payload == "int32":  # it is decoded whole whenever its tensor is asked for
+                    self.keep_only(stop - content)
                 if entries:
                     raise UnreadableNetwork("a tensor has two value fields")
                 pieces.append(self.keep(run, tag_start))

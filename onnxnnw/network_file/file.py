@@ -12,6 +12,7 @@ from onnxnnw.network_file import cutting
 from onnxnnw.network_file.foreign import named, what_it_is
 from onnxnnw.network_file.source import Source
 from onnxnnw.network_file.stored import MAX_DIMENSIONS, StoredTensor, byte_length, holds, inline_values, possible
+from onnxnnw.network_file.wire import INT32_DATA, encode_bytes_field, read_exactly
 
 __all__ = ["Network", "open_network"]
 
@@ -109,6 +110,8 @@ class Network:
             return self._external_tensor(proto, name, shape, expected, entries)
         if cuts and (cuts[0].kind == "raw" or holds(cuts[0].kind + "_data", proto.data_type)):
             kind = cuts[0]
+            if kind.kind == "int32":
+                return self._varints(proto, name, expected, kind)
             if kind.length != expected:
                 raise UnreadableNetwork(f"shape {list(shape)} needs {expected} bytes, but {kind.length} are stored")
             return StoredTensor(name, proto.data_type, shape, kind.kind, self._source, kind.offset)
@@ -116,6 +119,19 @@ class Network:
             raise UnreadableNetwork("its values are in a field of another element type")
         inline = inline_values(proto, size, expected, present[0] if present else "")
         return StoredTensor(name, proto.data_type, shape, "inline", inline=inline)
+
+    def _varints(self, proto: TensorProto, name: str, expected: int, cut: cutting.Cut) -> StoredTensor:
+        """A tensor whose elements are stored one by one as integers of any length, with the place where they begin."""
+        with self._source.opened() as descriptor:
+            payload = read_exactly(descriptor, cut.length, cut.offset)
+        alone = TensorProto(data_type=proto.data_type, dims=proto.dims)
+        try:
+            alone.MergeFromString(encode_bytes_field(INT32_DATA, payload))
+        except DecodeError:
+            raise UnreadableNetwork("its values are no integers") from None
+        shape = tuple(proto.dims)
+        inline = inline_values(alone, math.prod(shape), expected, "int32_data" if alone.int32_data else "")
+        return StoredTensor(name, proto.data_type, shape, "inline", inline=inline, varints=cut.offset)
 
     def _split_entries(self, proto: TensorProto) -> tuple[list[cutting.Cut], dict[str, str]]:
         cuts, entries = [], {}

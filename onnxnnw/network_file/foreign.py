@@ -41,7 +41,7 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x7fELF", "a program or a library of a system"),
     (0, b"MZ", "a program or a library of a system"),
     (0, b"SQLite format 3\0", "an SQLite database"),
-    (0, b'{"bound":', "a record of onnxnnw, not a network; give it with --record"),
+    (0, b'{"bound":', "a record of onnxnnw, not an ONNX network; give it with --record"),
 )  # fmt: skip
 """Where magic bytes stand, the bytes, and what a file with them is."""
 

@@ -6,8 +6,8 @@ killed may leave a ``.partial`` file, never a torn network.
 
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,29 +16,23 @@ from numpy.typing import NDArray
 
 from onnxnnw.errors import UnsupportedNetwork, UsageError
 from onnxnnw.network_file import wire
+from onnxnnw.network_file.cutting import MAX_EMBEDDED
 from onnxnnw.network_file.file import Network, open_network
-from onnxnnw.network_file.relocation import relocate
+from onnxnnw.network_file.relocation import relocate, with_raw_data
 from onnxnnw.network_file.source import Source, identity_of
 from onnxnnw.network_file.stored import Array, StoredTensor
+from onnxnnw.network_file.writing import COPIED_AT_ONCE, atomic_file, refuse_place, write_at
 
 __all__ = [
     "Edit",
-    "atomic_copy",
-    "atomic_file",
     "external_name",
     "joined_edits",
     "refuse_own_files",
-    "refuse_place",
     "rewritten",
     "write_patched",
-    "write_whole",
 ]
 
 _ALIGNMENT = 4096
-_RECORD = b'{"bound":'
-"""How every record begins."""
-
-_COPY_CHUNK = 2**24
 
 
 class Edit(NamedTuple):
@@ -97,7 +91,7 @@ def write_patched(
     with atomic_file(out) as target:
         if not external:
             _copy(model, target, 0)
-            _apply(edits, {model.path: _Target(target, [(0, model.size, 0)])})
+            _apply(edits, model, {model.path: _Target(target, [(0, model.size, 0)])}, out.parent)
             network.check_unchanged()
             before_commit()
             return
@@ -110,7 +104,7 @@ def write_patched(
             for source in external:
                 _copy(source, data, bases[source.path])
                 targets[source.path] = _Target(data, [(0, source.size, bases[source.path])])
-            _apply(edits, targets)
+            _apply(edits, model, targets, out.parent)
             network.check_unchanged()
             before_commit()
     for path in stale:
@@ -144,57 +138,6 @@ class _Target(NamedTuple):
         return next(new + offset - start for start, stop, new in self.ranges if start <= offset < stop)
 
 
-def refuse_place(path: Path) -> None:
-    """Refuse to replace what is no file of ours to replace.
-
-    Raises:
-        UsageError: There is no such folder, or something else than a plain file stands there, or a record.
-    """
-    if not path.parent.is_dir():
-        raise UsageError(f"{path}: there is no folder {path.parent}")
-    if path.is_dir():
-        raise UsageError(f"{path}: is a folder, not a file to write")
-    if not path.exists():
-        return
-    if not path.is_file():
-        raise UsageError(f"{path}: is a device or a pipe, not a file to write")
-    try:
-        with path.open("rb") as file:
-            begin = file.read(len(_RECORD))
-    except OSError:
-        return  # it can be replaced without being read
-    if begin == _RECORD:
-        raise UsageError(f"{path}: is a record, the only copy of a secret; it is never overwritten")
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[int]:
-    """A descriptor of a new file that takes its name only when the block ends well and its bytes are on the disk.
-
-    Raises:
-        UsageError: What stands there must not be replaced: a folder, a device, a record.
-    """
-    refuse_place(path)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    try:
-        try:
-            yield descriptor
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write a file that appears whole or not at all; an older one of this name stays until then."""
-    with atomic_file(path) as descriptor, os.fdopen(os.dup(descriptor), "wb") as file:
-        file.write(content)
-
-
 def _all_sources(network: Network) -> list[Source]:
     """The model file and every external file that it refers to."""
     for proto in _tensors(network):
@@ -224,7 +167,7 @@ def _copy(source: Source, target: int, offset: int) -> None:
     os.lseek(target, offset, os.SEEK_SET)
     with source.opened() as descriptor:
         while position < source.size:
-            count = min(_COPY_CHUNK, source.size - position)
+            count = min(COPIED_AT_ONCE, source.size - position)
             try:
                 done = os.copy_file_range(descriptor, target, count, position, offset + position)
             except (OSError, AttributeError):
@@ -237,39 +180,60 @@ def _copy(source: Source, target: int, offset: int) -> None:
 
 def _copy_through_memory(descriptor: int, target: int, extent: tuple[int, int], position: int) -> None:
     start, stop = extent
-    for at in range(start, stop, _COPY_CHUNK):
-        content = wire.read_exactly(descriptor, min(_COPY_CHUNK, stop - at), at)
-        _write(target, content, position + at - start)
+    for at in range(start, stop, COPIED_AT_ONCE):
+        content = wire.read_exactly(descriptor, min(COPIED_AT_ONCE, stop - at), at)
+        write_at(target, content, position + at - start)
 
 
-def _write(target: int, content: bytes | memoryview, offset: int) -> None:
-    view = memoryview(content)
-    while view:
-        done = os.pwrite(target, view, offset)
-        view, offset = view[done:], offset + done
-
-
-def _apply(edits: Iterable[Edit], targets: dict[Path, _Target]) -> None:
+def _apply(edits: Iterable[Edit], model: Source, targets: dict[Path, _Target], folder: Path) -> None:
+    contents: dict[int, bytearray] = {}
     for edit in edits:
-        _write_edit(edit, targets)
+        _write_edit(edit, targets, contents)
         del (
             edit
         )  # its bytes would stand where the next edit is computed: in the middle of the memory that was just freed
+    if contents:
+        target = targets[model.path]
+        _give_one_width(target.descriptor, {target.place(start): bytes(raw) for start, raw in contents.items()}, folder)
 
 
-def _write_edit(edit: Edit, targets: dict[Path, _Target]) -> None:
+def _give_one_width(descriptor: int, contents: Mapping[int, bytes], folder: Path) -> None:
+    """Values of any length each become ``raw_data`` in a model that is being written; all else stays as it is."""
+    with tempfile.TemporaryFile(dir=folder) as new:
+        position = 0
+        for piece in with_raw_data(wire.Reader(descriptor, os.fstat(descriptor).st_size), contents):
+            if isinstance(piece, bytes):
+                write_at(new.fileno(), piece, position)
+                position += len(piece)
+            else:
+                _copy_through_memory(descriptor, new.fileno(), piece, position)
+                position += piece[1] - piece[0]
+        if position >= MAX_EMBEDDED:
+            raise UnsupportedNetwork("with its values in one width, the model file would be too large for any runtime")
+        os.ftruncate(descriptor, 0)
+        _copy_through_memory(new.fileno(), descriptor, (0, position), 0)
+
+
+def _write_edit(edit: Edit, targets: dict[Path, _Target], contents: dict[int, bytearray]) -> None:
     tensor, positions, content = edit
-    if tensor.read_only or tensor.source is None:
+    if tensor.read_only or (tensor.source is None and tensor.varints is None):
         raise UnsupportedNetwork(f"cannot be changed in place: {tensor.read_only}")
+    width = tensor.itemsize
+    if tensor.source is None:
+        assert tensor.varints is not None
+        raw = contents.setdefault(tensor.varints, bytearray(b"".join(tensor.raw_chunks())))
+        values = np.frombuffer(raw, f"V{width}")
+        values[np.asarray(positions)] = np.frombuffer(content, f"V{width}")
+        return
     target = targets[tensor.source.path]
-    start, width = target.place(tensor.offset), tensor.itemsize
+    start = target.place(tensor.offset)
     if isinstance(positions, range):
         assert positions.step == 1
         assert len(content) == len(positions) * width
-        _write(target.descriptor, content, start + positions.start * width)
+        write_at(target.descriptor, content, start + positions.start * width)
         return
     for index, position in enumerate(positions.tolist()):
-        _write(target.descriptor, content[index * width : (index + 1) * width], start + position * width)
+        write_at(target.descriptor, content[index * width : (index + 1) * width], start + position * width)
 
 
 def _external_bases(sources: list[Source]) -> dict[Path, int]:
@@ -311,7 +275,7 @@ def _write_relocated(
     with source.opened() as descriptor:
         for piece in relocate(wire.Reader(descriptor, source.size), place):
             if isinstance(piece, bytes):
-                _write(target, piece, position)
+                write_at(target, piece, position)
                 position += len(piece)
                 continue
             start, stop = piece
@@ -319,12 +283,3 @@ def _write_relocated(
             _copy_through_memory(descriptor, target, piece, position)
             position += stop - start
     return ranges
-
-
-def atomic_copy(source: Path, out: Path) -> None:
-    """Copy a finished file to its place, atomically."""
-    with source.open("rb") as file, atomic_file(out) as target:
-        position = 0
-        while chunk := file.read(_COPY_CHUNK):
-            _write(target, chunk, position)
-            position += len(chunk)

@@ -75,6 +75,8 @@ class StoredTensor:
         source: The file with the bytes; None for inline values.
         offset: Byte offset in the source.
         inline: The values of an inline tensor, flat; of a format below 16 bits that is no plain integer, its bytes.
+        varints: Where in the model file the field begins that has the inline values as integers of any length; None where they
+            are stored in another way, or the network was not opened for writing.
     """
 
     name: str
@@ -84,6 +86,7 @@ class StoredTensor:
     source: Source | None = None
     offset: int = 0
     inline: Array | None = field(default=None, repr=False)
+    varints: int | None = None
 
     @property
     def size(self) -> int:
@@ -108,6 +111,8 @@ class StoredTensor:
     @property
     def place(self) -> tuple[object, ...]:
         """Equal for tensors that are the same bytes read alike, e.g. in two calls of one function."""
+        if self.varints is not None:
+            return ("varints", self.varints, self.data_type, self.shape)
         return (id(self),) if self.source is None else (self.source.path, self.offset, self.data_type, self.shape)
 
     @property
@@ -120,7 +125,7 @@ class StoredTensor:
         """Why single elements cannot be written in place; empty where they can."""
         if not self.is_float:
             return f"{self.name[:80]!r} holds {self.type_name} values"
-        if self.source is None:
+        if self.source is None and self.varints is None:
             return f"{self.name[:80]!r} is stored element by element as variable-length integers"
         return ""
 

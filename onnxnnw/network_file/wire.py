@@ -12,6 +12,8 @@ from onnxnnw.errors import FileChanged, UnreadableNetwork
 __all__ = [
     "BYTES",
     "EXTERNAL_DATA",
+    "INT32_DATA",
+    "RAW_DATA",
     "Field",
     "Reader",
     "Schema",
@@ -23,11 +25,14 @@ __all__ = [
     "schema_of",
 ]
 
+INT32_DATA, RAW_DATA = 5, 9
+"""The numbers of these fields in TensorProto."""
+
 EXTERNAL_DATA = 13
 """The number of ``external_data`` in TensorProto."""
 
 _VARINT, _FIXED64, BYTES, _FIXED32 = 0, 1, 2, 5
-_PAYLOADS = {"raw_data": "raw", "float_data": "float", "double_data": "double"}
+_PAYLOADS = {"raw_data": "raw", "float_data": "float", "double_data": "double", "int32_data": "int32"}
 _WIRE_TYPES = {1: _FIXED64, 6: _FIXED64, 16: _FIXED64, 2: _FIXED32, 7: _FIXED32, 15: _FIXED32}
 _WIRE_TYPES |= {9: BYTES, 11: BYTES, 12: BYTES}  # descriptor types: string, message, bytes; all others are varints
 _WINDOW_SMALL, _WINDOW_LARGE = 4096, 2**18

@@ -1,6 +1,7 @@
 """Records on the disk: written once, never over another, and read as hostile input."""
 
 import os
+import secrets
 import stat
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def save_record(record: Record, path: Path | str) -> str:
     taken = f"{path} exists; a record holds the only copy of a secret and is never overwritten"
     if path.exists():
         raise UsageError(taken)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.partial")
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
@@ -39,6 +40,9 @@ def save_record(record: Record, path: Path | str) -> str:
             raise UsageError(taken) from None
         except OSError:  # a file system without hard links
             partial.rename(path)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None  # the name that the user knows
+        raise
     finally:
         partial.unlink(missing_ok=True)
     return commitment_of(content)

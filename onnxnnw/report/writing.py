@@ -1,11 +1,12 @@
 """A folder of results becomes a page, and on demand files of tables and figures: compute once, render many."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from onnxnnw.errors import UsageError
-from onnxnnw.network_file.patch import write_whole
+from onnxnnw.network_file.writing import write_whole
 from onnxnnw.report.figures.drawing import save_panel
 from onnxnnw.report.figures.panels import affordable, plates
 from onnxnnw.report.page.html import render_page
@@ -70,7 +71,7 @@ def write_report(folder: Path, out: Path, tables: Path | None = None, figures: P
         UnreadableData: A file in it is damaged, hostile, or of an unknown format.
         MissingExtra: matplotlib or jinja2 is not installed.
     """
-    if out.resolve() in {(folder / name).resolve() for name in FILES}:
+    if os.path.realpath(out) in {os.path.realpath(folder / name) for name in FILES}:
         raise UsageError(f"{out}: would replace the results; give the page another name")
     results = read_results(folder)
     sheets = all_sheets(results)

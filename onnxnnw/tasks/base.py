@@ -164,6 +164,14 @@ class Task(ABC):
             UnreadableData: What is there is damaged or does not fit together.
         """
 
+    def fitting(self, shape: Sequence[int | None]) -> "Task":
+        """The same task with samples of the size that a network wants, where the task lets one choose.
+
+        Args:
+            shape: Of the network's input: (N, C, H, W), None where the network leaves it open.
+        """
+        return self
+
     def training(self, directory: Path) -> Samples:
         """The samples to train on."""
         return self.samples(directory, self.training_split)

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.errors import MissingData, UnreadableData
+from onnxnnw.errors import MissingData, TraceabilityError, UnreadableData
+from onnxnnw.files import open_regular
 from onnxnnw.images import find, image_files, one_down, open_image
 from onnxnnw.tasks.base import Metric, Samples, Task
 
@@ -20,6 +21,8 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 MEAN = np.array([0.4914, 0.4822, 0.4465], np.float32)  # [R: notes]
 DEVIATION = np.array([0.2023, 0.1994, 0.2010], np.float32)  # [R: notes]
 SIDE = 32
+MAX_BATCH = 2**28
+"""Bytes of one file of the original distribution, which has 31 MB."""
 PADDING = 4  # RandomCrop(32, padding 4) and a horizontal flip [R: notes]
 
 
@@ -126,12 +129,14 @@ def _from_batches(folder: Path, split: str) -> tuple[Array, Array]:
     pixels, labels = [], []
     for name in names:
         path = folder / name
+        if not path.exists():
+            raise MissingData(f"{path} is missing")
         try:
-            with path.open("rb") as file:
+            with open_regular(path, UnreadableData, MAX_BATCH) as file:
                 content = _PlainUnpickler(file, encoding="bytes").load()
             data, classes = np.asarray(content[b"data"]), np.asarray(content[b"labels"], np.int64)
-        except FileNotFoundError as error:
-            raise MissingData(f"{path} is missing") from error
+        except TraceabilityError:
+            raise
         except Exception as error:  # a damaged pickle raises almost anything
             raise UnreadableData(f"{path} is not a batch of CIFAR-10: {error}") from error
         if data.dtype != np.uint8 or data.shape != (len(classes), 3 * SIDE * SIDE):

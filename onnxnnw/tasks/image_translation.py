@@ -1,6 +1,7 @@
 """Image translation on Cityscapes: photographs from label maps, measured by PSNR and SSIM [NNW-TEC 6.1]."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -47,6 +48,10 @@ class ImageTranslation(Task):
     @property
     def metrics(self) -> tuple[Metric, ...]:
         return image_metrics(-1, 1)
+
+    def fitting(self, shape: Sequence[int | None]) -> "ImageTranslation":
+        side = shape[-1] if len(shape) == 4 and shape[-1] == shape[-2] else None
+        return self if side is None else replace(self, side=side)
 
     def samples(self, directory: Path, split: str) -> Samples:
         return LabelsToPhotos(cityscapes_pairs(directory, split, self.source), self.side)

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from onnxnnw.array_files import load_array, load_arrays
 from onnxnnw.errors import MissingData, UnreadableData
-from onnxnnw.images import image_files, open_image
+from onnxnnw.images import image_files, is_grey, open_image
 from onnxnnw.tasks.base import Array, Arrays, Samples
 
 __all__ = ["own_samples"]
@@ -29,15 +30,14 @@ def own_samples(path: Path) -> Samples:
         if alone:
             raise UnreadableData(f"{path}: {alone[0]} is in one of inputs/ and targets/ but not in the other")
         return Arrays([_own(inputs[name]) for name in sorted(inputs)], [_own(targets[name]) for name in sorted(inputs)])
-    if not path.is_file():
+    if not path.exists():
         raise MissingData(f"there is neither a file nor a folder {path}")
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            arrays = {name: content[name] for name in ("inputs", "targets") if name in content}
-    except Exception as error:  # zipfile and NumPy raise many kinds for a damaged file
-        raise UnreadableData(f"{path} is not a readable .npz: {error}") from error
+    arrays = load_arrays(path, ("inputs", "targets"))
     if len(arrays) != 2:
         raise MissingData(f"{path} must hold the arrays inputs and targets; it holds {', '.join(arrays) or 'neither'}")
+    alone = [name for name, array in arrays.items() if not array.ndim]
+    if alone:
+        raise UnreadableData(f"{path}: {alone[0]} is a single number; the first axis counts samples")
     return Arrays(arrays["inputs"], arrays["targets"])
 
 
@@ -49,18 +49,7 @@ def _own_files(path: Path, kind: str) -> list[Path]:
 
 def _own(path: Path) -> Array:
     if path.suffix == ".npy":
-        try:
-            array: Array = np.load(path, allow_pickle=False)
-            return array
-        except Exception as error:  # as above
-            raise UnreadableData(f"{path} is not a readable .npy: {error}") from error
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            grey = image.mode in ("L", "P", "1", "I", "I;16")
-    except Exception as error:  # as in open_image
-        raise UnreadableData(f"{path} is not a readable image: {error}") from error
-    if grey:
+        return load_array(path)
+    if is_grey(path):
         return open_image(path, "L").astype(np.int64)
     return open_image(path).transpose(2, 0, 1).astype(np.float32) / 255  # (H, W, 3) -> (3, H, W)

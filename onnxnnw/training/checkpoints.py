@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from onnxnnw.errors import CannotLook, UnreadableData
-from onnxnnw.network_file.patch import write_whole
+from onnxnnw.files import open_regular
+from onnxnnw.network_file.writing import write_whole
 
 __all__ = ["CHECKPOINT_FORMAT", "load_checkpoint", "load_module", "save_checkpoint"]
 
 CHECKPOINT_FORMAT = "onnxnnw/checkpoint/1"
+MAX_BYTES = 64 * 2**30
 
 
 def load_module(module: Any, checkpoint: Path) -> Any:
@@ -36,7 +38,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     import torch
 
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with open_regular(path, UnreadableData, MAX_BYTES) as file:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+    except UnreadableData:
+        raise
     except Exception as error:  # torch and zipfile raise many kinds for a damaged file
         raise UnreadableData(f"{path} is not a readable checkpoint: {_first_line(error)}") from error
     if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:

@@ -4,18 +4,19 @@ import hashlib
 import importlib
 import json
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onnxnnw.errors import MissingData, MissingExtra, UnknownName, UnreadableData, UsageError
+from onnxnnw.errors import MissingData, MissingExtra, UnknownName, UnreadableData, UnreadableNetwork, UsageError
 from onnxnnw.graph import network_digest
 from onnxnnw.network_file.file import open_network
+from onnxnnw.network_file.foreign import named
 from onnxnnw.recipes import UNSAID
-from onnxnnw.runtime import open_runtime
-from onnxnnw.tasks.base import Measurement, Metric, Samples, evaluate, every_kth, find_metric
+from onnxnnw.runtime import Runtime, open_runtime
+from onnxnnw.tasks.base import Measurement, Metric, Samples, Task, evaluate, every_kth, find_metric
 from onnxnnw.tasks.own_samples import own_samples
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ __all__ = [
     "make_card",
     "measure",
     "measure_own",
+    "measure_task",
     "model_file",
     "network_names",
     "train_network",
@@ -153,7 +155,40 @@ def measure(
         count: At most so many samples, evenly spread; None takes all.
         tick: Told how many samples of how many are done.
     """
-    runtime = open_runtime(model, threads)
+    return _measured(_runtime(model, threads), samples, metrics, count, tick)
+
+
+def measure_task(
+    model: Path, task: Task, data: Path, split: str | None = None, count: int | None = None
+) -> Measurement:
+    """The quality of an ONNX file on a task's samples, in the size that the network wants.
+
+    Args:
+        data: Directory of the task's data.
+        split: Another than the one to measure on.
+    """
+    runtime = _runtime(model)
+    kind = task.fitting(runtime.inputs[0].shape) if len(runtime.inputs) == 1 else task
+    return _measured(runtime, kind.samples(data, split or kind.testing_split), kind.metrics, count)
+
+
+def _runtime(model: Path, threads: int | None = None) -> Runtime:
+    try:
+        return open_runtime(model, threads)
+    except UnreadableNetwork:
+        known = named(model)
+        if not known:
+            raise
+        raise UnreadableNetwork(f"{model}: is {known}") from None
+
+
+def _measured(
+    runtime: Runtime,
+    samples: Samples,
+    metrics: Iterable[Metric],
+    count: int | None = None,
+    tick: Callable[[int, int], None] | None = None,
+) -> Measurement:
     chosen = samples if count is None else every_kth(samples, count)
     return evaluate(runtime.predict, chosen, metrics, tick=tick)
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from onnxnnw.errors import UnreadableData
+from onnxnnw.files import read_regular
 from onnxnnw.methods.base import Acts
-from onnxnnw.network_file.patch import write_whole
+from onnxnnw.network_file.writing import write_whole
 
 __all__ = ["Watch"]
 
@@ -35,11 +36,12 @@ class Watch:
         """Take up what an interrupted run of this training saw; without a note of it, the mark was not in yet."""
         if self.notes is None:
             return
-        try:
-            self.inserted_after = int(self.notes.read_text())
-            self._done = True
-        except FileNotFoundError:
+        if not self.notes.exists():
             self._missing = True
+            return
+        try:
+            self.inserted_after = int(read_regular(self.notes, UnreadableData, 100))
+            self._done = True
         except ValueError:
             raise UnreadableData(f"{self.notes} is not the note of a training; remove it") from None
 

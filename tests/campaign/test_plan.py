@@ -5,8 +5,9 @@ from functools import cache
 
 import pytest
 
+from onnxnnw.campaign.campaign_file import load_campaign, preset, preset_names
 from onnxnnw.campaign.plan import planned
-from onnxnnw.campaign.settings import Campaign, load_campaign, preset, preset_names
+from onnxnnw.campaign.settings import Campaign
 from onnxnnw.campaign.steps.evaluated_network import identity_of
 from onnxnnw.campaign.steps.trajectories import Train
 from onnxnnw.campaign.trial import Plan

@@ -1,9 +1,11 @@
 """Embedding changes exactly the bytes of N weights (and external locations), compared byte by byte."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import GraphProto, ModelProto, TensorProto, helper
 
@@ -29,6 +31,7 @@ from tests.support.networks import (
     save,
     subgraph,
     tensor,
+    varint,
     weight,
 )
 
@@ -300,13 +303,100 @@ def test_integers_behind_dequantizelinear_are_fingerprinted_and_not_embedded(tmp
     assert not (tmp_path / "record").exists()
 
 
-def test_values_stored_one_by_one_are_read_only(tmp_path: Path) -> None:
-    """float16 in int32_data is a varint per element: its length depends on its value."""
+def one_by_one(model: ModelProto, data_type: int, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Store tensors in int32_data, a varint per element; their bits by name."""
+    bits = {}
+    for proto in model.graph.initializer:
+        values = np.frombuffer(proto.raw_data, "<f4")
+        half = data_type == TensorProto.FLOAT16
+        kept = values.astype("<f2").view("<u2") if half else (values.view("<u4") >> 16).astype("<u2")
+        name, dims = proto.name, list(proto.dims)
+        if name in names:
+            bits[name] = kept
+            proto.CopyFrom(TensorProto(name=name, data_type=data_type, dims=dims, int32_data=kept.tolist()))
+        else:
+            proto.CopyFrom(TensorProto(name=name, data_type=data_type, dims=dims, raw_data=kept.tobytes()))
+    return bits
+
+
+def bits_of(proto: TensorProto) -> np.ndarray:
+    """However they are stored."""
+    return np.frombuffer(proto.raw_data, "<u2") if proto.raw_data else np.array(proto.int32_data).astype("<u2")
+
+
+@pytest.mark.parametrize("data_type", [TensorProto.FLOAT16, TensorProto.BFLOAT16])
+@pytest.mark.parametrize("outside", [False, True])
+def test_values_stored_one_by_one_are_marked(tmp_path: Path, data_type: int, outside: bool) -> None:
+    """float16 in int32_data has a length per element: what is marked gets one width, and nothing else is touched."""
+    model = dense(layers=4)
+    bits = one_by_one(model, data_type, ["w0", "w2", "b1"])
+    if outside:
+        proto = next(proto for proto in model.graph.initializer if proto.name == "w1")
+        (tmp_path / "w.bin").write_bytes(bytes(64) + proto.raw_data)
+        point_outside(proto, "w.bin", 64, len(proto.raw_data))
+    model.graph.doc_string = "kept"
+    path = tmp_path / "m.onnx"
+    path.write_bytes(save(model, path).read_bytes() + field(600, b"last" * 500))
+    out, enrolment = marked(path, tmp_path, decision="traced")
+    with open_network(path, for_writing=True) as network:
+        slots = find_slots(network).by_name()
+        mark = nct.mark(enrolment.record).items()
+        expected = {name: slots[name].edits(places, values)[1] for name, (places, values) in mark}
+    before, after = ModelProto.FromString(path.read_bytes()), ModelProto.FromString(out.read_bytes())
+    for old, new in zip(before.graph.initializer, after.graph.initializer, strict=True):
+        if old.name not in ("w0", "w2"):
+            if not outside:
+                assert old == new or old.name in expected
+            continue
+        assert not new.int32_data
+        changed = np.flatnonzero(bits_of(new) != bits[old.name])
+        assert set(changed.tolist()) <= set(expected[old.name].tolist())
+        assert changed.size > 0.8 * expected[old.name].size
+    for model_ in (before, after):
+        for proto in model_.graph.initializer:
+            proto.Clear()
+    assert before == after
+    assert onnx.load(out).graph.doc_string == "kept"
+
+
+def test_values_stored_one_by_one_elsewhere_are_marked(tmp_path: Path) -> None:
+    """In a branch and in a Constant node; ModelProto and onnx's checker read what is written."""
+    inner = dense(layers=1)
+    one_by_one(inner, TensorProto.FLOAT16, ["w0", "b0"])
+    (proto,) = [proto for proto in inner.graph.initializer if proto.name == "w0"]
+    constant = helper.make_node("Constant", [], ["c"], value=proto)
+    proto.name = "w"
+    branch = subgraph("g", [helper.make_node("MatMul", ["x", "w"], ["t"])], ["t"], proto)
+    nodes = [constant, helper.make_node("MatMul", ["x", "c"], ["z"])]
+    nodes.append(helper.make_node("If", ["k"], ["y"], then_branch=branch, else_branch=branch))
+    model = model_of([*nodes], [])
+    model.graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT16, None))
+    path = save(model, tmp_path / "m.onnx")
+    with open_network(path, for_writing=True) as network:
+        slots = find_slots(network).slots
+        assert [slot.read_only for slot in slots] == [""] * len(slots)
+        edits = [Edit(*slot.edits(np.array([5, 0]), np.array([1.5, -2.0]))) for slot in slots]
+        assert len(edits) >= 2
+        write_patched(network, tmp_path / "out.onnx", edits)
+    with open_network(tmp_path / "out.onnx") as network, open_network(path) as original:
+        for new, old in zip(find_slots(network).slots, find_slots(original).slots, strict=True):
+            assert new.values(np.array([5, 0])).tolist() == [1.5, -2.0]
+            rest = np.setdiff1d(np.arange(new.size), [5, 0])
+            np.testing.assert_array_equal(new.values(rest), old.values(rest))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.onnx", "out.onnx"]
+
+
+def test_values_stored_one_by_one_without_a_length_are_read_only(tmp_path: Path) -> None:
+    """A field for every element, as no tool of today writes them: nobody knows where they begin."""
     model = dense()
     values = np.frombuffer(model.graph.initializer[0].raw_data, "<f4").astype("<f2").view("<u2").astype(int)
-    proto = TensorProto(name="w0", data_type=TensorProto.FLOAT16, dims=[48, 48], int32_data=values.tolist())
-    model.graph.initializer[0].CopyFrom(proto)
-    with open_network(save(model, tmp_path / "m.onnx"), for_writing=True) as network:
+    head = TensorProto(name="w0", data_type=TensorProto.FLOAT16, dims=[48, 48]).SerializeToString()
+    del model.graph.initializer[0]
+    graph = model.graph.SerializeToString() + field(5, head + b"".join(b"\x28" + varint(v) for v in values.tolist()))
+    model.ClearField("graph")
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model.SerializeToString() + field(7, graph))
+    with open_network(path, for_writing=True) as network:
         slot = find_slots(network).slots[0]
         assert "variable-length" in slot.read_only
         edit = Edit(slot.tensor, range(48 * 48), bytes(48 * 48 * 2))

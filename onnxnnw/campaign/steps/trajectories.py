@@ -8,7 +8,7 @@ from onnxnnw.campaign.environment import Memory
 from onnxnnw.campaign.step import NETWORK, RECORD, Outcome, Place, Step, Work, key_of
 from onnxnnw.campaign.steps.evaluated_network import Bench
 from onnxnnw.errors import UnknownName, UsageError
-from onnxnnw.network_file.patch import atomic_copy
+from onnxnnw.network_file.writing import atomic_copy
 from onnxnnw.parameters import type_name
 from onnxnnw.recipes import adjusted, resumed
 

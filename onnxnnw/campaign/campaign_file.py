@@ -1,0 +1,216 @@
+"""A campaign from its file, checked: what is impossible is told before anything is trained."""
+
+import math
+import tomllib
+from dataclasses import MISSING, Field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from onnxnnw.campaign.settings import (
+    CAMPAIGN_FORMAT,
+    MAX_NAME,
+    Campaign,
+    Costs,
+    Cut,
+    Evaluated,
+    Fingerprints,
+    Generated,
+    Marks,
+    Scales,
+    Shares,
+    Unicity,
+    Value,
+)
+from onnxnnw.errors import UnknownName, UsageError
+from onnxnnw.files import read_regular
+from onnxnnw.parameters import type_name
+from onnxnnw.recipes import SCHEDULES, find_precision
+
+__all__ = ["load_campaign", "preset", "preset_names"]
+
+Kind = TypeVar("Kind")
+MAX_BYTES = 2**20
+MAX_AMOUNT = 1_000_000
+MAX_NUMBER = 2**31
+"""Above it, a whole number is a slip, and a range of it has no end."""
+
+
+def preset_names() -> list[str]:
+    """The names of the campaigns that come with the package."""
+    folder = resources.files("onnxnnw.campaign").joinpath("presets")
+    return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
+
+
+def preset(name: str) -> Campaign:
+    """A campaign that comes with the package.
+
+    Raises:
+        UnknownName: There is none of this name.
+    """
+    if name not in preset_names():
+        raise UnknownName("preset", name, preset_names())
+    text = resources.files("onnxnnw.campaign").joinpath("presets", f"{name}.toml").read_text("utf-8")
+    return _campaign(tomllib.loads(text), name)
+
+
+def load_campaign(path: Path) -> Campaign:
+    """A campaign from its file.
+
+    Raises:
+        UsageError: It cannot be read, or says something impossible; the message says where.
+    """
+    try:
+        content = tomllib.loads(read_regular(path, UsageError, MAX_BYTES).decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # tomllib lets int() complain itself about too many digits
+        raise UsageError(f"{path} is not TOML: {error}") from None
+    return _campaign(content, path.stem)
+
+
+def _campaign(content: dict[str, Any], name: str) -> Campaign:
+    source = dict(content)
+    if content.pop("format", None) != CAMPAIGN_FORMAT:
+        raise UsageError(f'a campaign begins with format = "{CAMPAIGN_FORMAT}"')
+    content.setdefault("name", name)
+    lists = {"networks": Evaluated, "marks": Marks, "fingerprints": Fingerprints, "cuts": Cut}
+    singles = {"generated": Generated, "unicity": Unicity, "sharing": Shares, "scaling": Scales, "costs": Costs}
+    for key, kind in lists.items():
+        if key in content:
+            entries = content[key]
+            if not isinstance(entries, list):
+                raise UsageError(f"campaign: {key} is a list of tables, [[{key}]]")
+            content[key] = tuple(_built(kind, entry, f"{key} {number}") for number, entry in enumerate(entries, 1))
+    for key, kind in singles.items():
+        if key in content:
+            content[key] = _built(kind, content[key], key)
+    changes = content.get("modifications", {})
+    if not isinstance(changes, dict) or not all(isinstance(value, dict) for value in changes.values()):
+        raise UsageError("campaign: modifications is a table of tables: name = { parameter = [values] }")
+    content["modifications"] = {name: _listed(values, name) for name, values in changes.items()}
+    campaign = _built(Campaign, {**content, "source": source}, "campaign")
+    _check(campaign)
+    return campaign
+
+
+def _check(campaign: Campaign) -> None:
+    known = [network.name for network in campaign.networks]
+    if not known or len(set(known)) < len(known):
+        raise UsageError("a campaign has [[networks]], each once")
+    if len(campaign.name) > MAX_NAME:
+        raise UsageError(f"campaign: a name has at most {MAX_NAME} characters")
+    if campaign.sharing is not None and not all(0 <= share <= 1 for share in campaign.sharing.shares):
+        raise UsageError("sharing: shares lie between 0 and 1")
+    if campaign.scaling is not None and (
+        campaign.scaling.repeats < 1 or min(campaign.scaling.positions, default=0) < 1
+    ):
+        raise UsageError("scaling: repeats and positions are at least 1")
+    if campaign.costs is not None and campaign.costs.repeats < 0:
+        raise UsageError("costs: repeats are at least 0")
+    if campaign.seed < 0 or not 0 < campaign.rate < 1:
+        raise UsageError("campaign: the seed is at least 0, the rate between 0 and 1")
+    find_precision(campaign.precision)
+    _check_amounts(campaign)
+    for network in campaign.networks:
+        if network.epochs < 1 or network.published_epochs < 1 or network.training < 0:
+            raise UsageError(f"{network.name}: epochs are at least 1, training samples at least 0")
+        if network.rate < 0:
+            raise UsageError(f"{network.name}: a rate is above 0, or 0 for the network's own")
+        if network.schedule and network.schedule not in SCHEDULES:
+            raise UnknownName("schedule", network.schedule, SCHEDULES)
+    blocks: list[Marks | Fingerprints] = [*campaign.marks, *campaign.fingerprints]
+    for block in blocks:
+        if min(block.networks, block.payloads) < 1 or block.testing < 0:
+            raise UsageError(f"{block.title}: networks and payloads are at least 1, testing at least 0")
+        for name in block.on:
+            if name not in known:
+                raise UnknownName(f"network in {block.title!r}", name, known)
+        for name in (*block.modifications, *block.values):
+            if name not in campaign.modifications:
+                raise UnknownName(f"modification in {block.title!r}", name, campaign.modifications)
+        for name in block.values:
+            if name not in block.modifications:
+                raise UsageError(f"{block.title}: values of {name}, which is not among its modifications")
+    for name, values in campaign.modifications.items():
+        if len(values) != 1:
+            raise UsageError(f"modification {name}: one parameter with its values, not {len(values)}")
+    for marks in campaign.marks:
+        for parameter in marks.published:
+            if parameter not in marks.parameters:
+                raise UnknownName(f"parameter in {marks.title!r}", parameter, marks.parameters)
+            if not all(_is(value, (int, float)) for value in marks.parameters[parameter]):
+                raise UsageError(
+                    f"{marks.title}: tables have numbers only, so {parameter} cannot be among those published"
+                )
+        if min((0, *marks.alpha)) < 0 or min(marks.wrong_keys, marks.epochs, marks.rate) < 0:
+            raise UsageError(f"{marks.title}: alpha, epochs, rate and wrong_keys are at least 0")
+
+
+def _check_amounts(campaign: Campaign) -> None:
+    """Refuse what nobody could plan, let alone do."""
+    blocks: list[Marks | Fingerprints] = [*campaign.marks, *campaign.fingerprints]
+    amounts = [(f"{block.title}: networks × payloads", block.networks * block.payloads) for block in blocks]
+    amounts += [(f"{marks.title}: wrong_keys", marks.wrong_keys) for marks in campaign.marks]
+    if campaign.unicity is not None:
+        amounts.append(("unicity: networks × keys", campaign.unicity.networks * campaign.unicity.keys))
+        if min(campaign.unicity.networks, campaign.unicity.keys) < 1:
+            raise UsageError("unicity: networks and keys are at least 1")
+    if campaign.generated is not None:
+        amounts += [("generated: training", campaign.generated.training), ("testing", campaign.generated.testing)]
+        if min(campaign.generated.training, campaign.generated.testing) < 1 or campaign.generated.seed < 0:
+            raise UsageError("generated: training and testing are at least 1, the seed at least 0")
+    for name, amount in amounts:
+        if amount > MAX_AMOUNT:
+            raise UsageError(f"{name[:200]} are {amount:,}, more than the {MAX_AMOUNT:,} that can be")
+
+
+_FORMS = {"int": (int,), "float": (int, float), "str": (str,)}
+
+
+def _built(kind: type[Kind], entry: Any, where: str) -> Kind:
+    """A dataclass from a table, its names and types checked."""
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    if not isinstance(entry, dict):
+        raise UsageError(f"{where} is a table")
+    values: dict[str, Any] = {}
+    for name, value in entry.items():
+        if name not in known:
+            raise UnknownName(f"entry of {where}", name, known)
+        values[name] = _fitting(known[name], value, f"{where}: {name}")
+    missing = [n for n, f in known.items() if n not in values and f.default is MISSING and f.default_factory is MISSING]
+    if missing:
+        raise UsageError(f"{where} lacks {', '.join(missing)}")
+    return kind(**values)
+
+
+def _fitting(entry: "Field[Any]", value: Any, where: str) -> Any:
+    form, whole = type_name(entry), str(entry.type)
+    if whole.startswith("collections.abc.Mapping[str, tuple["):
+        return _listed(value, where)
+    if whole.startswith("tuple["):
+        values = tuple(value) if isinstance(value, list | tuple) else (value,)
+        inner = whole.removeprefix("tuple[").partition(",")[0]
+        if inner in _FORMS and not all(_is(part, _FORMS[inner]) for part in values):
+            raise UsageError(f"{where} is a list of {inner} values, not {value!r}")
+        return values
+    if form in _FORMS and not _is(value, _FORMS[form]):
+        raise UsageError(f"{where} is {'an' if form == 'int' else 'a'} {form}, not {value!r}")
+    return value
+
+
+def _is(value: Any, kinds: tuple[type, ...]) -> bool:
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        return False
+    if isinstance(value, int):
+        return abs(value) < MAX_NUMBER
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _listed(values: Any, where: str) -> dict[str, tuple[Value, ...]]:
+    """Each parameter with a tuple of its values."""
+    if not isinstance(values, dict):
+        raise UsageError(f"{where} is a table of parameters with lists of values")
+    listed = {name: tuple(v) if isinstance(v, list) else (v,) for name, v in values.items()}
+    for name, some in listed.items():
+        if not some or not all(_is(value, (int, float, str)) for value in some):
+            raise UsageError(f"{where}: {name} is a list of numbers or texts")
+    return listed
