@@ -30,7 +30,7 @@ PACKAGES: dict[str, str] = {
     "matching": "row_scale anchor_agreement readings assembly match parameter_reads",
     "methods": "payload triggers base",
     "candidate": "",
-    "enrolment": "formulas origins measure_slots copies owner mark_grid own_weights refusals draft enrol price inspection",
+    "enrolment": "formulas origins ancestry measure_slots copies owner mark_grid own_weights refusals draft enrol price inspection",
     "verification": "units changes named_records explained findings visible verdict evidence examiner verify",
     "tasks": "base",
     "training": "checkpoints hooks watch loop networks nct_insertion insertion",

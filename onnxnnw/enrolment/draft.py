@@ -1,12 +1,13 @@
 """The record of a network that is at hand: what is measured of its slots, where the mark lies, what its host was."""
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.accounting.account import Account
+from onnxnnw.enrolment.ancestry import AncestorWeights, Forerunner
 from onnxnnw.enrolment.copies import Copy, why_alone
 from onnxnnw.enrolment.measure_slots import MeasuredSlot, measure_slot
 from onnxnnw.enrolment.own_weights import OwnWeights
@@ -110,6 +111,7 @@ def draft_fingerprint(
     account: Account | None = None,
     left_out: Set[int] = frozenset(),
     linear: Set[int] = frozenset(),
+    forerunners: Mapping[int, Forerunner] | None = None,
 ) -> Record:
     """The record of a fingerprint, without the network's digests.
 
@@ -122,6 +124,7 @@ def draft_fingerprint(
         left_out: Ids of slots that carry nothing.
         linear: Ids of slots without hidden units around them. They carry nothing either, unless there are no others: then the
             record says so, and only near copies count.
+        forerunners: What slots were trained on from: then differences are judged, not values.
 
     Raises:
         UsageError: An impossible number.
@@ -133,8 +136,11 @@ def draft_fingerprint(
     measured = measured if only_linear else hidden
     if not _any_eligible(measured):
         raise CapacityError(why_nothing(view, False, left_out))
-    record = _begun(measured, key, positions, owner, "fingerprint", {"linear": 1} if only_linear else {})
-    return _Draft(view, measured, record, account).fingerprint()
+    parameters: dict[str, int | str] = {"linear": 1} if only_linear else {}
+    if forerunners:
+        parameters["ancestors"] = 1
+    record = _begun(measured, key, positions, owner, "fingerprint", parameters)
+    return _Draft(view, measured, record, account).fingerprint(forerunners)
 
 
 def draft_watermark(
@@ -227,7 +233,7 @@ class _Draft:
             "deviations": np.array([one.deviation for one in measured], "<f8")
         }
 
-    def fingerprint(self) -> Record:
+    def fingerprint(self, forerunners: Mapping[int, Forerunner] | None) -> Record:
         plan = self._plan(())
         own = OwnWeights(self.view.slots, [one.gains for one in self.measured])
         raw, corrected, gauged = nct.read_with_controls(self.record, plan, own)
@@ -236,6 +242,10 @@ class _Draft:
             "controls": (raw - corrected).astype("<f8"),
             "gauged": gauged.astype("<f8"),
         }
+        if forerunners:
+            before = AncestorWeights(self.view.slots, own.rows, forerunners)
+            _, corrected, gauged = nct.read_with_controls(self.record, plan, before)
+            self.arrays |= {"ancestor": corrected.astype("<f8"), "ancestor_gauged": gauged.astype("<f8")}
         return self._finished(plan)
 
     def watermark(self, keep: Sequence[Record]) -> Record:

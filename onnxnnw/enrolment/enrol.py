@@ -14,6 +14,7 @@ import numpy as np
 
 from onnxnnw.accounting.account import Account
 from onnxnnw.accounting.classing import account_of
+from onnxnnw.enrolment.ancestry import forerunners_of
 from onnxnnw.enrolment.copies import said_of, without_copies
 from onnxnnw.enrolment.draft import (
     DEFAULT_POSITIONS,
@@ -84,7 +85,8 @@ def fingerprint(
         positions: N.
         owner: Who does it.
         key: The secret; a new one by default.
-        ancestors: Networks that this one has values of, a public backbone as a rule: slots that agree with them carry nothing.
+        ancestors: Networks that this one has values of, a public backbone as a rule: slots that agree with them carry nothing, and
+            of those that were trained on from them the differences are judged.
         unrelated: Records of networks that have nothing to do with this one: what stands there too carries nothing.
 
     Raises:
@@ -105,7 +107,8 @@ def fingerprint(
             account = account_of(network, view)
             own, _ = without_copies(view)
             key = key or Key.generate()
-            record = draft_fingerprint(own, key, positions, owner or Owner(), account, left_out, linear)
+            before = {place: one for place, one in forerunners_of(view, others).items() if place not in left_out}
+            record = draft_fingerprint(own, key, positions, owner or Owner(), account, left_out, linear, before)
             record = replace(record, enrolled_digest=digests.result().network)
         network.check_unchanged()
     record = _with_digests(record, digests.result())

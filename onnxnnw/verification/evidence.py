@@ -31,6 +31,8 @@ def evidence_of(
         sentence = f"{_shared(decision, explained)}; this does not say which came first"
         if named.record.parameters.get("linear") and decision == "traced":
             sentence += ", and without hidden units the same data give nearly the same weights"
+        if named.record.parameters.get("ancestors") and decision == "traced":
+            sentence += "; judged by what differs from the ancestor, which the same training data give nearly as much"
         return Evidence(kind, named.commitment, None, sentence)
     if not bound:
         sentence = "found by anchors that were read after the mark was bound: rely on a commitment published before"
