@@ -25,6 +25,7 @@ PACKAGES: dict[str, str] = {
     "constants": "arrays moved evaluated contraction decoding rulebook elementwise arithmetic_rules quantisation_rules "
     "structure_rules place_rules rules constants",
     "graph": "live packed_operators uses out_rows downstream computed_tables slot slots linear_map linear doubts digest",
+    "channels": "shapes tags walk products passing moving groups changing growing",
     "accounting": "roles amounts given account classing",
     "records": "canonical_json key slot_table record record_file positions row_factors",
     "matching": "row_scale anchor_agreement readings assembly match parameter_reads",
