@@ -6,7 +6,7 @@ Nothing here takes longer for hostile features than for others: the exact method
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EXACT", "assign", "assign_scores"]
+__all__ = ["EXACT", "assign", "assign_scores", "product"]
 
 Positions = NDArray[np.int64]
 Features = NDArray[np.float32]
@@ -16,8 +16,27 @@ EXACT = 640
 
 _BLOCK = 256
 _ROUNDS = 10
+_ONE_THREAD, _WORTH_THREADS = 2**18, 2**26
+"""Multiplications up to which BLAS uses one thread, and from which on several are worth it."""
+
 _WHOLE = 2**25
 """Scores that are held at once; above, only each line's best is kept, block by block."""
+
+
+def product(ours: Features, theirs: Features) -> Features:
+    """(n, k) x (m, k) -> (n, m) inner products.
+
+    Products of middling size are taken in parts so small that BLAS starts no threads: where cores are busy these wait for each
+    other longer than they compute.
+    """
+    work = theirs.shape[0] * theirs.shape[1]
+    if len(ours) * work > _WORTH_THREADS:
+        return ours @ theirs.T
+    step = max(1, _ONE_THREAD // max(1, work))
+    out = np.empty((len(ours), len(theirs)), np.float32)
+    for start in range(0, len(ours), step):
+        np.matmul(ours[start : start + step], theirs.T, out=out[start : start + step])
+    return out
 
 
 def assign(ours: Features, theirs: Features, either_sign: bool = False) -> Positions:
@@ -31,7 +50,7 @@ def assign(ours: Features, theirs: Features, either_sign: bool = False) -> Posit
         (n,) row numbers of ``theirs``; -1 for those left over where n > m.
     """
     if len(ours) * len(theirs) <= _WHOLE:
-        scores = ours @ theirs.T
+        scores = product(ours, theirs)
         return assign_scores(np.abs(scores, out=scores) if either_sign else scores)
     return _by_blocks(ours, theirs, either_sign)
 
@@ -54,8 +73,9 @@ def assign_scores(scores: Features) -> Positions:
         out[rows[mutual]] = columns[best[mutual]]
         taken = np.zeros(len(columns), np.bool_)
         taken[best[mutual]] = True
+        few = 8 * mutual.sum() < len(rows)
         rows, columns = rows[~mutual], columns[~taken]
-        if not rows.size or not columns.size or max(rows.size, columns.size) <= EXACT:
+        if few or not rows.size or not columns.size or max(rows.size, columns.size) <= EXACT:
             break
         left = left[np.ix_(~mutual, ~taken)]
     _in_blocks(scores, rows, columns, out)

@@ -50,8 +50,8 @@ def balanced(cube: Cube) -> Balanced:
         of_rows, of_channels = np.ones(rows, np.float32), np.ones(channels, np.float32)
         for _ in range(_ROUNDS):
             former = of_channels
-            of_rows = _positive(power @ (1 / of_channels) / np.float32(channels))
-            of_channels = _positive((1 / of_rows) @ power / np.float32(rows))
+            of_rows = _positive(np.einsum("ij,j->i", power, 1 / of_channels) / np.float32(channels))
+            of_channels = _positive(np.einsum("i,ij->j", 1 / of_rows, power) / np.float32(rows))
             if (np.abs(of_channels / former - 1) < _SETTLED).all():
                 break
         by_rows, by_channels = np.sqrt(of_rows), np.sqrt(of_channels)

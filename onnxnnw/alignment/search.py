@@ -27,7 +27,10 @@ GOOD = 0.9
 _PLAIN = 0.8
 _ALREADY = 0.5
 _ROUNDS, _GAIN, _SIGN_GAIN = 12, 1e-4, 2e-3
-_TERMS, _SCORED = 4096, 2**19
+_HOPELESS, _SLOW = 0.6, 0.02
+"""Below such a score a round that gains so little is the last: what corresponds is found at a stride."""
+
+_TERMS, _SCORED = 1024, 2**18
 """Numbers in an inner product, and values on which a score is measured: more say no more."""
 
 _FULL = 2**26
@@ -98,7 +101,10 @@ def improved(ours: Cube, theirs: Cube, order: Order, signed: bool = False, round
         found = _order(ours, theirs, rows, channels, row_signs, channel_signs)
         if found.score <= best.score + (_SIGN_GAIN if signed and best is order else _GAIN):
             break
+        slow = found.score < min(_HOPELESS, best.score + _SLOW)
         best = found
+        if slow:
+            break
     return best
 
 
@@ -211,10 +217,10 @@ def _signs_of(ours: Cube, theirs: Cube, order: Order) -> tuple[Signs, Signs]:
         found = theirs[order.rows[known][:, None], order.channels[there]]
         products[np.ix_(known, there)] = np.einsum("ijt,ijt->ij", ours[np.ix_(known, there)], found)
     across = products[int(np.einsum("ij,ij->i", products, products).argmax())]
-    down = products @ across
+    down = np.einsum("ij,j->i", products, across)
     for _ in range(_ROUNDS):
-        across = down @ products
+        across = np.einsum("i,ij->j", down, products)
         across = across / max(float(np.abs(across).max()), 1e-30)
-        down = products @ across
+        down = np.einsum("ij,j->i", products, across)
         down = down / max(float(np.abs(down).max()), 1e-30)
     return np.where(down < 0, -1, 1).astype(np.float32), np.where(across < 0, -1, 1).astype(np.float32)
