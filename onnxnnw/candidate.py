@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from onnxnnw.network_file.stored import Array
 from onnxnnw.records.positions import NO_PLAN, anchor_positions, plan_of, sample_positions
 from onnxnnw.records.record import Record
 from onnxnnw.records.row_factors import Folds, columns_of, folds_of, relative
+
+if TYPE_CHECKING:
+    from onnxnnw.alignment import MatrixAlignment
 
 __all__ = ["Anchors", "CanonicalWeights", "StoredWeights", "slots_as_enrolled"]
 
@@ -171,6 +175,13 @@ class StoredWeights:
     live: int
     folds: Folds | None = None
     known: "Mapping[int, ReadBefore]" = field(default_factory=dict, repr=False)
+    orders: "Mapping[int, MatrixAlignment]" = field(default_factory=dict, repr=False)
+    """Where rows and channels of each slot stand, where a reference network says it."""
+
+    @property
+    def row_orders(self) -> dict[int, Positions]:
+        """The candidate's row of each row of a slot, where it is another."""
+        return {number: order.rows for number, order in self.orders.items()}
 
     def has(self, slot: int) -> bool:
         return self.matches[slot] is not None

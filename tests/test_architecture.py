@@ -25,13 +25,16 @@ PACKAGES: dict[str, str] = {
     "constants": "arrays moved evaluated contraction decoding rulebook elementwise arithmetic_rules quantisation_rules "
     "structure_rules place_rules rules constants",
     "graph": "live packed_operators uses out_rows downstream computed_tables slot slots linear_map linear doubts digest",
+    "channels": "shapes tags walk products passing moving groups changing growing",
     "accounting": "roles amounts given account classing",
     "records": "canonical_json key slot_table record record_file positions row_factors",
     "matching": "row_scale anchor_agreement readings assembly match parameter_reads",
+    "alignment": "balance assignment signatures search scales weights grouped matrices likeness networks",
     "methods": "payload triggers base",
     "candidate": "",
     "enrolment": "formulas origins ancestry measure_slots copies owner mark_grid own_weights refusals draft enrol price inspection",
-    "verification": "units changes named_records explained findings visible verdict evidence examiner verify",
+    "verification": "units changes named_records explained findings visible verdict evidence examiner reference aligned_fingerprint "
+    "aligned_rtw with_reference verify",
     "tasks": "base",
     "training": "checkpoints hooks watch loop networks nct_insertion insertion",
     "modifications": "base",

@@ -27,6 +27,9 @@ def verify(
     candidate: Path = typer.Argument(help="An ONNX file."),
     record: list[Path] = typer.Option([], help="A record; repeatable."),
     records: Path | None = typer.Option(None, help="A folder of records to search."),
+    reference: Path | None = typer.Option(
+        None, help="Your own copy of the recorded network: sees through channels in another order."
+    ),
     require: str = typer.Option("traced", help="What the gate wants: traced or identical."),
     min_explained: float = typer.Option(0.0, help="Share of the weights (0 to 1) that the record must explain."),
     false_positive_rate: float = typer.Option(1e-6, help="How often an unrelated network may be called traced."),
@@ -47,7 +50,7 @@ def verify(
     if not 0 <= min_explained <= 1:
         raise UsageError(f"--min-explained lies between 0 and 1, not at {min_explained}")
     full = full or require == "identical"
-    result = examine(candidate, record, records, false_positive_rate, full, commitment)
+    result = examine(candidate, record, records, false_positive_rate, full, commitment, reference)
     if as_json:
         show.document(result.to_json())
     else:
@@ -78,7 +81,7 @@ def _show_verdict(verdict: "Verdict", candidate: Path) -> None:
     missing = f" ({verdict.absent:,} absent, {verdict.unread:,} unread)" if verdict.read < verdict.positions else ""
     show.pairs(
         [
-            ("log10 p", f"{show.number(verdict.log10_p)}   (false-positive rate {verdict.rate:g})"),
+            ("log10 p", _log10_p(verdict)),
             ("effect", f"{verdict.effect:.3f}"),
             ("coverage", f"{verdict.coverage:.0%} of {verdict.positions:,} {verdict.unit}{missing}"),
             *(
@@ -90,11 +93,19 @@ def _show_verdict(verdict: "Verdict", candidate: Path) -> None:
             ("explained", _explained(verdict)),
             ("standard", f"{verdict.standard.sentence}, nominal"),
             ("evidence", verdict.evidence.sentence),
+            *([("reference", verdict.reference.sentence)] if verdict.reference is not None else []),
             *(("finding" if not n else "", f.sentence) for n, f in enumerate(verdict.findings)),
         ]
     )
     for problem in verdict.not_understood[:3]:
         typer.secho(f"warning: not covered: {show.visible(problem)}", fg="yellow", err=True)
+
+
+def _log10_p(verdict: "Verdict") -> str:
+    rate = f"(false-positive rate {verdict.rate:g})"
+    if verdict.reference is not None and verdict.reference.used and verdict.log10_p == 0 and verdict.effect > 0.1:
+        return f"none is claimed in an order that was fitted   {rate}"
+    return f"{show.number(verdict.log10_p)}   {rate}"
 
 
 def _explained(verdict: "Verdict") -> str:

@@ -5,7 +5,7 @@ import numpy as np
 from onnxnnw.verification.explained import Explained
 from onnxnnw.verification.findings.added import MIN_EXPLAINED
 from onnxnnw.verification.named_records import NamedRecord
-from onnxnnw.verification.verdict import Evidence
+from onnxnnw.verification.verdict import Evidence, ReferenceUse
 
 __all__ = ["evidence_of", "not_proven"]
 
@@ -22,7 +22,13 @@ FORGEABLE = 24.0
 
 
 def evidence_of(
-    named: NamedRecord, decision: str, log10_p: float, rate: float, bound: bool, explained: Explained
+    named: NamedRecord,
+    decision: str,
+    log10_p: float,
+    rate: float,
+    bound: bool,
+    explained: Explained,
+    reference: ReferenceUse | None = None,
 ) -> Evidence:
     kind = named.record.kind
     if decision not in ("traced", "identical"):
@@ -33,6 +39,13 @@ def evidence_of(
             sentence += ", and without hidden units the same data give nearly the same weights"
         if named.record.parameters.get("ancestors") and decision == "traced":
             sentence += "; judged by what differs from the ancestor, which the same training data give nearly as much"
+        if reference is not None:
+            sentence += "; found in the order of a reference, for which no p-value is claimed"
+        return Evidence(kind, named.commitment, None, sentence)
+    if reference is not None and not bound:
+        sentence = (
+            "found in the order of a reference that the record does not bind: rely on a commitment published before"
+        )
         return Evidence(kind, named.commitment, None, sentence)
     if not bound:
         sentence = "found by anchors that were read after the mark was bound: rely on a commitment published before"

@@ -21,7 +21,7 @@ from onnxnnw.records.record import Record
 from onnxnnw.statistics import log10_of_either
 from onnxnnw.verification.explained import Explained, agreeing, explain
 from onnxnnw.verification.findings.base import Examination, collect_findings
-from onnxnnw.verification.verdict import Verdict
+from onnxnnw.verification.verdict import ReferenceUse, Verdict
 
 if TYPE_CHECKING:
     from onnxnnw.runtime import Runtime
@@ -58,6 +58,7 @@ class Examiner:
         self.log10_rate = float(np.log10(rate))
         self.live = self.account.weight + self.account.doubtful
         self.runtime: Runtime | None = None
+        self.alternatives = len(records)
 
     def verdicts(self) -> tuple[list[Verdict], list[str]]:
         """The verdicts, best first; and the records that hold not what their method needs, with the reason."""
@@ -72,8 +73,7 @@ class Examiner:
     def verdict(self, named: NamedRecord) -> Verdict:
         record = named.record
         method = _method_of(named)
-        alternatives = len(self.records)
-        log10_rate = self.log10_rate - float(np.log10(alternatives))
+        log10_rate = self.log10_rate - float(np.log10(self.alternatives))
         anchors = Anchors(record)
         as_enrolled = slots_as_enrolled(record, anchors, self.view)
         # What nothing binds may help to find a slot, but where names are enough it changes no value.
@@ -126,15 +126,17 @@ class Examiner:
         weights: StoredWeights,
         path: str,
         bound: bool,
+        reference: ReferenceUse | None = None,
     ) -> Verdict:
         """The verdict.
 
         Args:
             bound: Whether nothing that the mark does not depend on was needed to find it.
+            reference: What the owner's own copy had to do with it.
         """
-        record, alternatives = named.record, len(self.records)
+        record = named.record
         matches = weights.matches
-        log10_p = log10_of_either(judgement.association.log10_p, alternatives)
+        log10_p = log10_of_either(judgement.association.log10_p, self.alternatives)
         identical = (
             self.digests is not None
             and not self.digests.doubts
@@ -171,6 +173,7 @@ class Examiner:
             hidden=self.account.hidden,
             anchors=lambda: anchors.further_reads(weights),
             folds=weights.folds or {},
+            orders=weights.orders,
         )
         findings = tuple(clean(finding) for finding in collect_findings(examination))
         return Verdict(
@@ -193,11 +196,12 @@ class Examiner:
             explained=explained.share,
             account=explained,
             standard=judgement.standard,
-            evidence=evidence_of(named, decision, log10_p, self.rate, bound, explained),
+            evidence=evidence_of(named, decision, log10_p, self.rate, bound, explained, reference),
             findings=findings,
             path=path,
             payload=judgement.payload,
             not_understood=self._not_understood(),
+            reference=reference,
         )
 
     def _doubtful(self, anchors: Anchors, matches: Sequence[Match | None]) -> dict[int, Match]:
@@ -223,7 +227,7 @@ class Examiner:
         thorough = path != "fast"
         parameters = None
         if record.account is not None:
-            parameters = read_parameters(anchors.record, self.account, weights.matches, thorough)
+            parameters = read_parameters(anchors.record, self.account, weights.matches, thorough, weights.row_orders)
             if not thorough and _differ(parameters):
                 parameters = read_parameters(anchors.record, self.account, weights.matches, True)
         further = judgement.reads if record.kind == "fingerprint" else None

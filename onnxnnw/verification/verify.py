@@ -7,6 +7,7 @@ stored values at the positions; it may only say ``traced``, and every other answ
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from onnxnnw.errors import UnreadableRecord, UsageError
@@ -28,6 +29,7 @@ def verify(
     records: Sequence[NamedRecord | Record],
     rate: float = DEFAULT_RATE,
     full: bool = False,
+    reference: Path | str | None = None,
 ) -> list[Verdict]:
     """Hold a candidate against records; one verdict each, best first.
 
@@ -36,18 +38,18 @@ def verify(
         records: R records; each p-value is multiplied by R.
         rate: The false-positive rate of the decision, over all records together.
         full: Also compute the canonical digest, which alone can say ``identical``.
+        reference: The owner's own copy of the recorded network, marked or not: with it, channels in another order are seen
+            through; see docs/guide/reference.md. Each record is read twice then, and its p-value doubled.
 
     Raises:
-        CannotLook: The candidate or a record cannot be examined.
+        CannotLook: The candidate, the reference or a record cannot be examined.
         UsageError: No record, or an impossible rate.
     """
     if not records:
         raise UsageError("no record to verify against")
     refuse_impossible_rate(rate)  # before anything is read
     named = [r if isinstance(r, NamedRecord) else NamedRecord(r, "record", r.commitment) for r in records]
-    with open_network(candidate) as network:
-        verdicts, failed = Examiner(network, named, rate, full).verdicts()
-        network.check_unchanged()
+    verdicts, failed = _verdicts(candidate, named, rate, full, reference)
     if failed:
         raise UnreadableRecord(failed[0])
     return verdicts
@@ -60,6 +62,7 @@ def examine(
     rate: float = DEFAULT_RATE,
     full: bool = False,
     commitment: str | None = None,
+    reference: Path | str | None = None,
 ) -> Search:
     """Hold a candidate against record files, or find the record of a folder that it comes from.
 
@@ -67,7 +70,7 @@ def examine(
         candidate: An ONNX file.
         record_paths: Records; not together with ``folder``. Of several, those that cannot be read are named in the result.
         folder: A folder of records.
-        rate, full: See ``verify``.
+        rate, full, reference: See ``verify``.
         commitment: Published SHA-256 of the one record.
 
     Raises:
@@ -79,7 +82,7 @@ def examine(
     if commitment is not None and len(record_paths) != 1:
         raise UsageError("a commitment belongs to exactly one record")
     if folder is not None:
-        return search(candidate, folder, rate, full)
+        return search(candidate, folder, rate, full, reference)
     refuse_impossible_rate(rate)
     records, unreadable = [], []
     for path in record_paths:
@@ -91,10 +94,16 @@ def examine(
             unreadable.append(visible(str(error)))
     if not records:
         raise UnreadableRecord(unreadable[0])
-    return _search(candidate, records, unreadable, rate, full)
+    return _search(candidate, records, unreadable, rate, full, reference)
 
 
-def search(candidate: Path | str, folder: Path | str, rate: float = DEFAULT_RATE, full: bool = False) -> Search:
+def search(
+    candidate: Path | str,
+    folder: Path | str,
+    rate: float = DEFAULT_RATE,
+    full: bool = False,
+    reference: Path | str | None = None,
+) -> Search:
     """Find the record of a folder that a candidate comes from [Matching, NNW-TEC 3 and 5.3.1].
 
     Raises:
@@ -102,17 +111,38 @@ def search(candidate: Path | str, folder: Path | str, rate: float = DEFAULT_RATE
     """
     refuse_impossible_rate(rate)
     records, unreadable = load_records(folder)
-    return _search(candidate, records, unreadable, rate, full)
+    return _search(candidate, records, unreadable, rate, full, reference)
 
 
 def _search(
-    candidate: Path | str, records: Sequence[NamedRecord], unreadable: Sequence[str], rate: float, full: bool
+    candidate: Path | str,
+    records: Sequence[NamedRecord],
+    unreadable: Sequence[str],
+    rate: float,
+    full: bool,
+    reference: Path | str | None,
 ) -> Search:
     """Hold a candidate against those of some records that can be examined."""
     start = time.perf_counter()
-    with open_network(candidate) as network:
-        verdicts, failed = Examiner(network, records, rate, full).verdicts()
-        network.check_unchanged()
+    verdicts, failed = _verdicts(candidate, records, rate, full, reference)
     if not verdicts:
         raise UnreadableRecord(f"no record that can be examined: {failed[0]}")
     return Search(tuple(verdicts), (*unreadable, *failed), (time.perf_counter() - start) / len(records))
+
+
+def _verdicts(
+    candidate: Path | str, records: Sequence[NamedRecord], rate: float, full: bool, reference: Path | str | None
+) -> tuple[list[Verdict], list[str]]:
+    """The verdicts, best first; and the records that cannot be examined, with the reason."""
+    with open_network(candidate) as network, ExitStack() as opened:
+        examiner = Examiner(network, records, rate, full)
+        if reference is not None:
+            from onnxnnw.verification.with_reference import ExaminerWithReference
+
+            own = opened.enter_context(open_network(reference))
+            examiner = ExaminerWithReference(network, records, rate, full, own)
+        verdicts, failed = examiner.verdicts()
+        network.check_unchanged()
+        if reference is not None:
+            own.check_unchanged()
+    return verdicts, failed
