@@ -51,7 +51,7 @@ def open_descriptor(path: Path, error: type[TraceabilityError], shown: str = "")
     shown = shown or str(path)
     try:
         if not _NOT_WAITING:  # opening a pipe would wait, and opening a folder is "permission denied" on Windows
-            _refuse_irregular(os.stat(path), error, shown)
+            _refuse_irregular(path.stat(), error, shown)
         descriptor = os.open(path, _INPUT)
     except (OSError, ValueError) as reason:
         text = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
