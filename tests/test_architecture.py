@@ -23,7 +23,7 @@ PACKAGES: dict[str, str] = {
     "images": "",
     "recipes": "",
     "network_file": "formats wire cutting relocation foreign source stored file writing patch",
-    "flow": "nodes runtime_operators handing literals tracing unread",
+    "flow": "nodes runtime_operators handing literals attribute_weights tracing unread",
     "constants": "arrays moved evaluated contraction decoding rulebook elementwise arithmetic_rules quantisation_rules "
     "structure_rules place_rules rules constants",
     "graph": "live packed_operators uses out_rows downstream computed_tables slot slots linear_map linear doubts digest",

@@ -8,6 +8,7 @@ from onnxnnw.accounting.given import inputs_given_as_weights
 from onnxnnw.accounting.roles import MAX_STRUCTURAL, MAX_TEXT, VOCABULARIES, Role, role_of
 from onnxnnw.constants.constants import Constant, Stored
 from onnxnnw.constants.moved import Gathered, Sliced, slices_of
+from onnxnnw.flow.attribute_weights import read_attributes
 from onnxnnw.flow.nodes import ABSENT, Node
 from onnxnnw.flow.tracing import key_of
 from onnxnnw.flow.unread import stored_in_functions
@@ -300,7 +301,10 @@ class _Accountant:
     def _attributes(self, node: Node) -> None:
         doubtful = self.live is not None and id(node) not in self.live
         known = node.domain in ("", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc")
+        read = read_attributes(node)
         for name, attribute in node.attributes().items():
+            if name in read:  # looked at as an input
+                continue
             amount = bytes_of_attribute(self.network, node, name, attribute)
             limit = _LARGE_NODE if known else MAX_STRUCTURAL
             if (node.op, name) in VOCABULARIES and max(map(len, attribute.strings[:]), default=0) <= MAX_TEXT:

@@ -6,6 +6,7 @@ the limit it is *not understood*, for a whole layer fits into any input that nob
 
 from dataclasses import dataclass
 
+from onnxnnw.flow.attribute_weights import read_attributes
 from onnxnnw.flow.nodes import Node
 from onnxnnw.graph.uses import MIN_ELEMENTS, uses_of
 
@@ -163,6 +164,8 @@ def role_of(node: Node, place: int, size: int = 0) -> Role | None:
     Args:
         size: Elements of what stands there, where that is known: weights of few elements are no slots.
     """
+    if node.domain == "ai.onnx.ml":
+        return _of_attribute(node, place, size)
     if node.domain not in ("", "com.microsoft"):
         return None
     if node.op == "Attention" and not node.domain:
@@ -171,6 +174,13 @@ def role_of(node: Node, place: int, size: int = 0) -> Role | None:
     if role is None and 0 < size < MIN_ELEMENTS and any(use.weight == place for use in uses_of(node)):
         return _SMALL_WEIGHT
     return role
+
+
+def _of_attribute(node: Node, place: int, size: int) -> Role | None:
+    """What stands behind the one input of an operator that keeps weights in its attributes."""
+    if place < 1 or not read_attributes(node):
+        return None
+    return _SMALL_WEIGHT if size < MIN_ELEMENTS else _OPERAND
 
 
 def table() -> dict[str, dict[int, Role]]:

@@ -79,7 +79,12 @@ def train(
         int | None, typer.Option("--mark-at", min=0, help="nct: insert the mark when so many epochs are done.")
     ] = None,
     positions: Annotated[int, typer.Option("--positions", help="nct: positions of the mark.")] = 512,
-    strength: Annotated[float, typer.Option("--strength", help="nct: strength of the mark.")] = 1.0,
+    insertion: Annotated[
+        str, typer.Option("--insertion", help="nct: whether values are 'replaced', or 'added' to what they are then.")
+    ] = "replaced",
+    strength: Annotated[
+        float | None, typer.Option("--strength", help="nct: strength of the mark; 1 where replaced, 0.4 where added.")
+    ] = None,
     actor: Annotated[str, typer.Option("--actor", help="Who marks.")] = "",
     role: Annotated[
         str, typer.Option("--role", help="Architect, Trainer, Tracker, Distributor or 'Generic user'.")
@@ -95,7 +100,7 @@ def train(
     from onnxnnw.training.networks import find_network
 
     architecture = find_network(network, size)
-    mark = _insertion(method, mark_at, positions, strength, context.args)
+    mark = _insertion(method, mark_at, positions, strength, insertion, context.args)
     training = Training(
         adjusted(architecture.recipe(), epochs, rate, schedule),
         seed,
@@ -114,7 +119,12 @@ def train(
 
 
 def _insertion(
-    method: str | None, mark_at: int | None, positions: int, strength: float, arguments: list[str]
+    method: str | None,
+    mark_at: int | None,
+    positions: int,
+    strength: float | None,
+    insertion: str,
+    arguments: list[str],
 ) -> "NctAtEpoch | Insertion | None":
     """What is inserted, from the options of ``train``."""
     from onnxnnw.errors import UnknownName, UsageError
@@ -129,7 +139,7 @@ def _insertion(
             raise UsageError(f"{arguments[0]} is not an option of train; see train --help")
         if method == "nct" and mark_at is None:
             raise UsageError("--method nct needs --mark-at: the number of epochs after which the mark is inserted")
-        return None if mark_at is None else NctAtEpoch(mark_at, positions, strength)
+        return None if mark_at is None else NctAtEpoch(mark_at, positions, strength, insertion)
     if mark_at is not None:
         raise UsageError(f"--mark-at belongs to nct; {method} marks during the whole training")
     if method not in insertion_names():

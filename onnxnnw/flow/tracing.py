@@ -13,6 +13,7 @@ import onnx
 from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, SparseTensorProto, TensorProto
 
 from onnxnnw.errors import UnreadableNetwork
+from onnxnnw.flow.attribute_weights import ATTRIBUTE_WEIGHTS, attribute_weights
 from onnxnnw.flow.handing import hand_on
 from onnxnnw.flow.literals import ATTRIBUTE_TYPES, LITERALS
 from onnxnnw.flow.nodes import ABSENT, UNREAD, Body, Flow, Node
@@ -213,6 +214,8 @@ class _Tracer:
             return
         if max(outputs, default=ABSENT) == ABSENT:  # it computes nothing, so nothing depends on it
             return
+        if domain == "ai.onnx.ml" and op in ATTRIBUTE_WEIGHTS:
+            self.attribute_weights(node, scope)
         bodies: list[Body] = []
         for attribute in proto.attribute[:]:
             name, given = attribute.name, False
@@ -228,6 +231,17 @@ class _Tracer:
                 flow.producer[value] = node
         if bodies:
             hand_on(node, flow)
+
+    def attribute_weights(self, node: Node, scope: _Scope) -> None:
+        """Put the weights that a node has in its attributes behind its input."""
+        taken = []
+        for tensor in attribute_weights(node, self.flow.names[node.result]):
+            if scope.bindings is not None:
+                self.unfold(tensor.size)
+            value = self.flow.value(tensor.name)
+            self.flow.tensors[value] = tensor
+            taken.append(value)
+        node.inputs += tuple(taken)
 
     def body(self, node: Node, attribute: str, graph: GraphProto, scope: _Scope, depth: int, given: bool) -> Body:
         inner = _Scope(

@@ -287,11 +287,39 @@ def _other_uses(nodes: list[Node], flow: Flow, constants: Constants, consumed: s
     values = [*flow.outputs, *(value for node in nodes for body in node.bodies for value in body.computed())]
     values += [flow.slices[value][0] for value in values if value in flow.slices]
     out: set[int] = set()
+    unread: set[int] = set()
     for value in chain((value for _, _, value in _other_constants(nodes, constants, consumed)), values):
         constant = constants.of(value)
         if constant is not None:
             out.update(map(id, constant.stored()))
+        elif constants.is_unreadable(value):
+            out.update(_stored_before(value, flow, unread))
     return out
+
+
+def _stored_before(value: int, flow: Flow, seen: set[int]) -> Iterator[int]:
+    """Ids of the stored tensors from which a constant is computed by steps that are not understood.
+
+    Args:
+        seen: Values that were looked at; more are added.
+    """
+    stack = [value]
+    while stack:
+        current = stack.pop()
+        if current == ABSENT or current in seen:
+            continue
+        seen.add(current)
+        tensor = flow.tensors.get(current)
+        if tensor is not None:
+            yield id(tensor)
+        elif current in flow.handed:
+            stack.append(flow.handed[current])
+        elif current in flow.slices:
+            stack.append(flow.slices[current][0])
+        elif current in flow.producer:
+            producer = flow.producer[current]
+            stack += producer.inputs
+            stack += [output for body in producer.bodies for output in body.outputs]
 
 
 def _unreached(nodes: list[Node], flow: Flow) -> list[StoredTensor]:

@@ -14,6 +14,7 @@ from onnxnnw.constants.constants import Constants
 from onnxnnw.constants.contraction import Contraction, contraction_of
 from onnxnnw.constants.decoding import dequantize
 from onnxnnw.constants.moved import Reshaped, Transposed
+from onnxnnw.flow.attribute_weights import read_attributes
 from onnxnnw.flow.nodes import ABSENT, Flow, Node
 from onnxnnw.graph.packed_operators import dynamic_lstm, experts, gather_quantized, matmul_bnb4, matmul_nbits, nchwc
 
@@ -120,6 +121,12 @@ _USES: dict[str, tuple[Use, ...]] = {
     **{op: tuple(Use(place, "table") for place in places) for op, places in _TABLES.items()},
     "Einsum": (Use(1, "einsum"), Use(0, "einsum")),
 }
+_OF_ATTRIBUTES = {
+    **dict.fromkeys(("LinearRegressor", "LinearClassifier"), (Use(1, "linear"),)),
+    **dict.fromkeys(("SVMRegressor", "SVMClassifier"), (Use(1, "table"), Use(2, "table"))),
+}
+"""Weights in attributes. Support vectors are samples of the training data: they are read, and carry no mark."""
+
 _BLOCKED_CONV = (Use(1, "nchwc", decode=nchwc),)
 _NCHWC = "com.microsoft.nchwc"
 _STANDARD_ATTENTION = tuple(Use(place, "table") for place in range(4))
@@ -130,6 +137,8 @@ def uses_of(node: Node) -> tuple[Use, ...]:
     """The inputs of a node that may be weights."""
     if node.domain == _NCHWC:
         return _BLOCKED_CONV if node.op == "Conv" else ()
+    if node.domain == "ai.onnx.ml":
+        return _OF_ATTRIBUTES.get(node.op, ()) if read_attributes(node) else ()
     if node.domain not in ("", "com.microsoft"):
         return ()
     if node.op == "Attention" and not node.domain:

@@ -6,22 +6,24 @@ read when the training is over; they stand in the record's unbound part. The rec
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from onnxnnw.accounting.classing import account_of
 from onnxnnw.enrolment.enrol import refuse_existing
 from onnxnnw.enrolment.measure_slots import measure_slot
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import UnreadableRecord, UsageError
 from onnxnnw.graph import find_slots, network_digest, network_digests
 from onnxnnw.graph.digest import DIGEST_FORMAT
+from onnxnnw.matching.parameter_reads import kept_parameters
 from onnxnnw.methods.base import Insertion, Subject
 from onnxnnw.network_file.file import Network, open_network
 from onnxnnw.records.key import Key
-from onnxnnw.records.positions import ANCHORS, anchors_of
+from onnxnnw.records.positions import ANCHORS, NO_PLAN, SAMPLES, anchors_of, sample_positions
 from onnxnnw.records.record import Record, commitment_of
 from onnxnnw.records.record_file import load_record, save_record
 from onnxnnw.records.row_factors import kept, kept_columns
@@ -106,7 +108,14 @@ def insert_in_training(
     if isinstance(insertion, Insertion):
         return train_marked(architecture, data, out, record_path, insertion, training, owner, key)
     mark = NctInsertion(
-        architecture, insertion.epoch, record_path, insertion.positions, insertion.strength, owner=owner, key=key
+        architecture,
+        insertion.epoch,
+        record_path,
+        insertion.positions,
+        insertion.strength,
+        owner=owner,
+        key=key,
+        insertion=insertion.insertion,
     )
     trained = _train(architecture, data, out, training, at_epoch=mark)
     if not record_path.exists():  # stopped before that epoch
@@ -246,7 +255,7 @@ def draft_record(
         kind="watermark",
         key=key,
         slots=tuple(measure_slot(slot, watermark=True).entry for slot in subject.view.slots),
-        parameters={**draft.parameters, "anchors": ANCHORS},
+        parameters={**draft.parameters, "anchors": ANCHORS, "samples": SAMPLES},
         arrays=draft.arrays,
         actor=owner.actor,
         role=owner.role,
@@ -254,7 +263,8 @@ def draft_record(
         destination_id=owner.destination_id,
         enrolled_digest=network_digest(network, subject.view),
     )
-    return record, draft.warnings
+    stored, _ = kept_parameters(key, record.positions_context, subject.view, account_of(network, subject.view))
+    return replace(record, account=stored), draft.warnings
 
 
 def _notes_path(checkpoint: Path | None) -> Path | None:
@@ -294,11 +304,25 @@ def complete_record(record: Record, file: Path) -> Record:
         if [slot.name for slot in view.slots] != [entry.name for entry in record.slots]:
             raise UnreadableRecord(f"{file}: does not have the slots that its record speaks of")
         own = [slots[entry.name] for entry in record.slots]
-        places, found = anchors_of(record), [measure_slot(slot, watermark=True) for slot in own]
-        gains = [one.folded_gains[p // one.entry.row_size] for one, p in zip(found, places, strict=True)]
+        found = [measure_slot(slot, watermark=True) for slot in own]
+        anchors = anchors_of(record)
+        looked_at = {"anchor": anchors}
+        if record.account is not None:  # a draft of before has none
+            stored, arrays = kept_parameters(record.key, record.positions_context, view, account_of(network, view))
+            if stored["parameters"] != record.account["parameters"]:
+                raise UnreadableRecord(f"{file}: does not have the parameters that its record speaks of")
+            looked_at["sample"] = sample_positions(record, NO_PLAN, anchors)
+            record = record.with_measured(**arrays)
+        for name, places in looked_at.items():
+            gains = [one.folded_gains[p // one.entry.row_size] for one, p in zip(found, places, strict=True)]
+            values = [slot.values(p) for slot, p in zip(own, places, strict=True)]
+            record = record.with_measured(
+                **{
+                    f"{name}s": np.concatenate(values).astype("<f4"),
+                    f"{name}_gains": np.concatenate(gains).astype("<f4"),
+                }
+            )
         record = record.with_measured(
-            anchors=np.concatenate([slot.values(p) for slot, p in zip(own, places, strict=True)]).astype("<f4"),
-            anchor_gains=np.concatenate(gains).astype("<f4"),
             deviations=np.array([one.deviation for one in found], "<f8"),
             **kept([one.fold for one in found]),
             **kept_columns([one.columns for one in found]),

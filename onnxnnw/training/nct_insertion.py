@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxnnw.enrolment.draft import DEFAULT_POSITIONS, DEFAULT_STRENGTH
+from onnxnnw.enrolment.draft import DEFAULT_POSITIONS
 from onnxnnw.enrolment.enrol import embed
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.graph import find_slots
@@ -29,12 +29,14 @@ class NctAtEpoch:
     Args:
         epoch: α in epochs.
         positions: N.
-        strength: Deviation of the values in units of each layer's.
+        strength: Deviation of the values in units of each layer's; None for the usual one of the insertion.
+        insertion: Whether the values replace weights, as in the standard's tables, or are added to them.
     """
 
     epoch: int
     positions: int = DEFAULT_POSITIONS
-    strength: float = DEFAULT_STRENGTH
+    strength: float | None = None
+    insertion: str = nct.REPLACED
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class NctInsertion:
         record: Where the record goes.
         key: The secret; None draws one.
         template: The architecture as it was exported; None exports it before the first batch.
+        insertion: Whether the values replace weights, or are added to what they are at that moment, which the record keeps.
     """
 
     architecture: "Architecture"
@@ -61,6 +64,7 @@ class NctInsertion:
     owner: Owner = field(default_factory=Owner)
     key: Key | None = None
     template: Path | None = None
+    insertion: str = nct.REPLACED
 
     _exported: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
 
@@ -91,7 +95,7 @@ class NctInsertion:
                     self.value_std,
                     self.owner,
                     key=self.key,
-                    insertion=nct.REPLACED,
+                    insertion=self.insertion,
                 )
             write_values(module, _stored_mark(load_record(self.record), file))
 

@@ -223,9 +223,9 @@ class Examiner:
         thorough = path != "fast"
         parameters = None
         if record.account is not None:
-            parameters = read_parameters(record, self.account, weights.matches, thorough)
+            parameters = read_parameters(anchors.record, self.account, weights.matches, thorough)
             if not thorough and _differ(parameters):
-                parameters = read_parameters(record, self.account, weights.matches, True)
+                parameters = read_parameters(anchors.record, self.account, weights.matches, True)
         further = judgement.reads if record.kind == "fingerprint" else None
         return explain(record, anchors, self.account, weights, further, parameters, list(doubtful.values()), copies)
 

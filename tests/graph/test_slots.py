@@ -284,3 +284,16 @@ def test_every_operator_of_microsoft_reads_like_its_standard_form(tmp_path: Path
     slot = only_slot(nodes, parts, tmp_path)
     expected = (integers.astype("f4") - 3) * np.linspace(0.1, 0.2, 20).astype("f4")
     np.testing.assert_array_equal(slot.array(), expected.T)
+
+
+def test_what_also_goes_through_a_step_that_is_not_understood_carries_no_mark(tmp_path: Path) -> None:
+    """A weight that something else is made of, nobody knows how, may not be changed."""
+    w = weight("w", 48, 48)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["m"]),
+        helper.make_node("Det", ["w"], ["d"]),
+        helper.make_node("Mul", ["m", "d"], ["y"]),
+    ]
+    slot = only_slot(nodes, [w], tmp_path)
+    assert slot.shared
+    assert not only_slot([nodes[0], helper.make_node("Relu", ["m"], ["y"])], [w], tmp_path).shared

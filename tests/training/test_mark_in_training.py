@@ -21,8 +21,9 @@ from onnxnnw.verification.verify import verify
 SECRET = bytes(range(32))
 
 
+@pytest.mark.parametrize("insertion", ["replaced", "added"])
 @pytest.mark.parametrize("name", ["resnet8", pytest.param("pix2pix", marks=pytest.mark.slow)])
-def test_marking_commutes_with_export(name, tmp_path):
+def test_marking_commutes_with_export(name, insertion, tmp_path):
     """Mark the module then export = export then mark the file, transposed convolutions and channels_last included."""
     architecture = find_network(name, "small")
     module = architecture.build().to(memory_format=torch.channels_last)
@@ -33,9 +34,10 @@ def test_marking_commutes_with_export(name, tmp_path):
         tmp_path / "file.record",
         positions=300,
         key=Key(SECRET),
-        insertion="replaced",
+        insertion=insertion,
     )
-    NctInsertion(architecture, 0, tmp_path / "module.record", 300, key=Key(SECRET))(module, 0)
+    hook = NctInsertion(architecture, 0, tmp_path / "module.record", 300, key=Key(SECRET), insertion=insertion)
+    hook(module, 0)
     export(architecture, module, tmp_path / "module.onnx")
     assert (tmp_path / "module.onnx").read_bytes() == (tmp_path / "file.onnx").read_bytes()
     assert (tmp_path / "module.record").read_bytes() == (tmp_path / "file.record").read_bytes()
@@ -51,16 +53,17 @@ def test_the_hook_acts_at_its_epoch_only(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("insertion", ["replaced", pytest.param("added", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "epoch",
     [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(2, marks=pytest.mark.slow)],
     ids=["start", "middle", "end"],
 )
-def test_marks_inserted_in_training_are_traced(epoch, cifar, tmp_path):
+def test_marks_inserted_in_training_are_traced(epoch, insertion, cifar, tmp_path):
     """Whenever it was inserted, a mark is found in the exported file, and best where no training followed."""
     architecture = find_network("resnet8", "small")
     recipe = Recipe(2, 32, Sgd(0.005), Constant())
-    hook = NctInsertion(architecture, epoch, tmp_path / "record", 500, key=Key(SECRET))
+    hook = NctInsertion(architecture, epoch, tmp_path / "record", 500, key=Key(SECRET), insertion=insertion)
     out = tmp_path / "out.onnx"
     train_network(architecture, cifar, out, recipe=recipe, threads=1, hooks=Hooks(hook))
     (verdict,) = verify(out, [load_record(tmp_path / "record")], full=True)
