@@ -35,6 +35,7 @@ __all__ = [
     "UnreadableRecord",
     "UnsupportedNetwork",
     "UsageError",
+    "meant",
 ]
 
 
@@ -65,7 +66,19 @@ class UnknownName(UsageError):
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        super().__init__(f"no {kind} named {name!r}; there are {', '.join(sorted(known)) or 'none'}")
+        names = sorted(known)
+        super().__init__(f"no {kind} named {name!r}; there are {', '.join(names) or 'none'}{meant(name, names)}")
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """The known name that is likest to a misspelt one, as a question; empty where none is like it."""
+    import difflib
+
+    plain = {known_name.lower().replace("_", "-"): known_name for known_name in sorted(known, reverse=True)}
+    close = difflib.get_close_matches(name[:100].lower().replace("_", "-"), plain, 1)
+    if not close:
+        close = [plain_name for plain_name in plain if len(name) > 2 and plain_name.startswith(name.lower())][:1]
+    return f" (did you mean {plain[close[0]]}?)" if close else ""
 
 
 class CannotLook(TraceabilityError):

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from onnxnnw.errors import UsageError
+from onnxnnw.errors import UsageError, meant
 
 __all__ = ["between", "describe", "from_arguments", "parameter", "type_name"]
 
@@ -52,7 +52,7 @@ def from_arguments(kind: type[Kind], name: str, arguments: Sequence[str]) -> Kin
         field = fields.get(given)
         if field is None or field.name in values:
             what = "is given twice" if field is not None else "is not one of its parameters"
-            raise UsageError(f"{name}: {given} {what}; they are: {known}")
+            raise UsageError(f"{name}: {given} {what}; they are: {known}{meant(given, fields)}")
         if not rest:
             raise UsageError(f"{name}: {given} needs a value")
         values[field.name] = _converted(name, given, field, rest.pop(0))

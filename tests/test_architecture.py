@@ -12,6 +12,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES: dict[str, str] = {
     "errors": "",
+    "texts": "",
+    "notices": "",
     "files": "",
     "standard": "cells grids contradictions imperceptibility robustness usability tables",
     "statistics": "tails association added",
@@ -41,7 +43,7 @@ PACKAGES: dict[str, str] = {
     "campaign": "settings campaign_file step environment cache workers progress steps trial plan estimate results running",
     "report": "fields trials settings results counts tables figures page writing",
     "demo": "",
-    "cli": "show",
+    "cli": "options show",
 }
 """Every package with its modules: each imports only from what stands before it, between packages and inside one."""
 ORDER = list(PACKAGES)

@@ -4,9 +4,9 @@ import gzip
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from onnxnnw.campaign.cache import Entry
 from onnxnnw.campaign.environment import environment
@@ -17,14 +17,42 @@ from onnxnnw.files import read_regular
 from onnxnnw.network_file.writing import write_whole
 from onnxnnw.recipes import UNSAID, Precision
 
-if TYPE_CHECKING:
-    from onnxnnw.campaign.running import Ran
-
-__all__ = ["RESULTS", "RESULTS_FORMAT", "TRIALS", "compress_trials", "continued", "refuse_foreign", "write_results"]
+__all__ = [
+    "RESULTS",
+    "RESULTS_FORMAT",
+    "TRIALS",
+    "Ran",
+    "compress_trials",
+    "continued",
+    "refuse_foreign",
+    "write_results",
+]
 
 RESULTS_FORMAT = "onnxnnw/results/1"
 RESULTS, TRIALS, PACKED = "results.json", "trials.jsonl", "trials.jsonl.gz"
 MAX_RESULTS = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What came of a campaign.
+
+    Attributes:
+        trials: How many were written.
+        steps: How many there are, and how many of them this run did.
+        seconds, overhead_seconds: Of all steps, whichever run did them, and of everything around them, on the workers and in
+            this process.
+        failed: Sentences, one a step that could not be done.
+        precision: What the trainings computed in.
+    """
+
+    trials: int
+    steps: int
+    done: int
+    seconds: float
+    overhead_seconds: float
+    failed: tuple[str, ...] = ()
+    precision: str = ""
 
 
 def refuse_foreign(out: Path, campaign: Campaign) -> None:
@@ -84,7 +112,7 @@ def _said(campaign: Campaign) -> dict[str, Any]:
     return dict(campaign.source) or {name: value for name, value in asdict(campaign).items() if name != "precision"}
 
 
-def write_results(plan: Plan, entries: Mapping[str, Entry], ran: "Ran", out: Path) -> "Ran":
+def write_results(plan: Plan, entries: Mapping[str, Entry], ran: Ran, out: Path) -> Ran:
     """Write all trials whose steps are done; each file takes its name when it is whole.
 
     Raises:

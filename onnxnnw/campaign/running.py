@@ -14,7 +14,7 @@ from onnxnnw.campaign.cache import Cache, DamagedEntry, Entry
 from onnxnnw.campaign.estimate import Rates
 from onnxnnw.campaign.plan import planned
 from onnxnnw.campaign.progress import Progress, Silent
-from onnxnnw.campaign.results import continued, refuse_foreign, write_results
+from onnxnnw.campaign.results import Ran, continued, refuse_foreign, write_results
 from onnxnnw.campaign.settings import Campaign
 from onnxnnw.campaign.step import Step
 from onnxnnw.campaign.steps.evaluated_network import identity_of
@@ -22,7 +22,7 @@ from onnxnnw.campaign.trial import Plan
 from onnxnnw.campaign.workers import Workers, here
 from onnxnnw.errors import CannotLook, MissingData, TraceabilityError
 
-__all__ = ["Ran", "evaluate", "run"]
+__all__ = ["evaluate", "run"]
 
 _DEATHS = ("KilledWorker", "FutureCancelledError", "CancelledError")
 
@@ -31,28 +31,6 @@ ATTEMPTS = 3
 
 SUSPECTED = ATTEMPTS - 1
 """After so many a step is tried alone: the innocent beside it are not blamed for a third death."""
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What came of a campaign.
-
-    Attributes:
-        trials: How many were written.
-        steps: How many there are, and how many of them this run did.
-        seconds, overhead_seconds: Of all steps, whichever run did them, and of everything around them, on the workers and in
-            this process.
-        failed: Sentences, one a step that could not be done.
-        precision: What the trainings computed in.
-    """
-
-    trials: int
-    steps: int
-    done: int
-    seconds: float
-    overhead_seconds: float
-    failed: tuple[str, ...] = ()
-    precision: str = ""
 
 
 def evaluate(

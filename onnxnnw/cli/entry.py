@@ -20,8 +20,11 @@ from io import TextIOWrapper
 from typing import Any, NoReturn, TextIO
 
 import typer
+from typer.models import CommandInfo
 
+from onnxnnw.cli.manners import outlive_readers, with_manners
 from onnxnnw.errors import TraceabilityError
+from onnxnnw.texts import visible
 
 __all__ = ["build_app", "main"]
 
@@ -31,6 +34,11 @@ BRIEF = ("digest", "embed", "fingerprint", "inspect", "verify")
 YOUNG = 100_000
 """New objects between two searches for cycles in brief commands. Python searches after 700, a hundred times in a start, and
 finds next to nothing: what a start makes is made to stay."""
+
+BY_USE = (
+    "verify check compare fingerprint embed inspect digest modify demo evaluate report train export measure".split()
+)
+"""Commands as help lists them: what most people come for stands first; those that are not named here stand last."""
 
 TRACEBACK = "ONNXNNW_TRACEBACK"
 """Set this environment variable to see where an error comes from."""
@@ -47,7 +55,7 @@ def build_app(only: str | None = None) -> typer.Typer:
         name="onnxnnw",
         help="Mark or fingerprint a neural network once, and prove from an ONNX file alone where it comes from.",
         no_args_is_help=True,
-        add_completion=False,
+        add_completion=only is None or only.startswith("-"),
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -61,10 +69,16 @@ def build_app(only: str | None = None) -> typer.Typer:
         if register is not None:
             register(app)
     wanted = [c for c in app.registered_commands if c.callback is not None and (c.name or c.callback.__name__) == only]
-    app.registered_commands = wanted or app.registered_commands
+    app.registered_commands = sorted(wanted or app.registered_commands, key=_by_use)
     for command in app.registered_commands:
         _leave_reading_to_the_library(command.callback)
+        command.callback = with_manners(command.callback) if command.callback is not None else None
     return app
+
+
+def _by_use(command: CommandInfo) -> tuple[int, str]:
+    name = command.name or getattr(command.callback, "__name__", "")
+    return BY_USE.index(name) if name in BY_USE else len(BY_USE), name
 
 
 def _leave_reading_to_the_library(command: Callable[..., Any] | None) -> None:
@@ -84,7 +98,9 @@ def _print_version(wanted: bool) -> None:
 
 
 def _version(
-    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Show the version."),
+    version: bool = typer.Option(
+        False, "--version", "-V", callback=_print_version, is_eager=True, help="Show the version."
+    ),
 ) -> None:
     """Mark or fingerprint a neural network once, and prove from an ONNX file alone where it comes from."""
 
@@ -94,6 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows few characters still gets the answer
+    outlive_readers()
     with _terminable():
         try:
             code = _run(arguments)
@@ -178,9 +195,8 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _say(message: str, code: int) -> int:
-    visible = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in message)
     with contextlib.suppress(OSError):  # an answer that cannot be explained is still that answer
         if os.environ.get(TRACEBACK):
             traceback.print_exc()
-        print(f"onnxnnw: {visible}", file=sys.stderr)
+        print(f"onnxnnw: {visible(message)}", file=sys.stderr)
     return code

@@ -13,7 +13,7 @@ from onnxnnw.cli import show
 from onnxnnw.recipes import Precision
 
 if TYPE_CHECKING:
-    from onnxnnw.campaign.running import Ran
+    from onnxnnw.campaign.results import Ran
     from onnxnnw.campaign.settings import Campaign
     from onnxnnw.campaign.step import Step
 

@@ -27,10 +27,16 @@ def _list(wanted: bool) -> None:
     raise typer.Exit
 
 
+def _names() -> list[str]:
+    from onnxnnw.modifications import modification_names
+
+    return modification_names()
+
+
 def modify(
     context: typer.Context,
     model: Path = typer.Argument(help="An ONNX file; it is only read."),
-    modification: str = typer.Argument(help="Its name; see --list."),
+    modification: str = typer.Argument(help="Its name; see --list.", autocompletion=_names),
     out: Path = typer.Option(..., "--output", "-o", help="Where to write the modified copy."),
     seed: int = typer.Option(0, min=0, help="Seed of everything random."),
     list_all: bool = typer.Option(

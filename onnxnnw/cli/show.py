@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from onnxnnw.texts import visible
+
 if TYPE_CHECKING:
     from onnxnnw.enrolment.enrol import Enrolment
     from onnxnnw.enrolment.price import Price
 
 __all__ = ["document", "enrolled", "number", "pairs", "table", "visible"]
-
-
-def visible(text: str) -> str:
-    """Text from a file with everything unprintable made visible: names are input too."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def number(value: float) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from onnxnnw.errors import UsageError
+from onnxnnw.errors import UnknownName, UsageError
 from onnxnnw.records.record import ROLES
 
 __all__ = ["Owner"]
@@ -10,7 +10,7 @@ __all__ = ["Owner"]
 
 @dataclass(frozen=True)
 class Owner:
-    """Who marks: free texts, and one of the standard's roles [NNW-TEC 5.2.2].
+    """Who marks: free texts, and one of the standard's roles [NNW-TEC 5.2.2], in whatever case it is typed.
 
     Raises:
         UsageError: The role is none of the standard's, or a text cannot be written as UTF-8.
@@ -27,5 +27,8 @@ class Owner:
                 getattr(self, name).encode()
             except UnicodeEncodeError:
                 raise UsageError(f"the {name.replace('_', ' ')} is no text in UTF-8: {getattr(self, name)!r}") from None
-        if self.role and self.role not in ROLES:
-            raise UsageError(f"no role named {self.role!r}; there are {', '.join(ROLES)}")
+        if self.role:
+            roles = {role.lower(): role for role in ROLES}
+            if self.role.lower() not in roles:
+                raise UnknownName("role", self.role, ROLES)
+            object.__setattr__(self, "role", roles[self.role.lower()])

@@ -1,6 +1,5 @@
 """Protobuf's wire format: fields, numbers and lengths, read from an open file without loading it."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,6 +7,7 @@ from typing import NamedTuple
 from onnx import ModelProto
 
 from onnxnnw.errors import FileChanged, UnreadableNetwork
+from onnxnnw.files import read_at, read_into_at
 
 __all__ = [
     "BYTES",
@@ -115,7 +115,7 @@ def read_exactly(descriptor: int, length: int, offset: int) -> bytes:
     """
     pieces = []
     while length:
-        piece = os.pread(descriptor, length, offset)
+        piece = read_at(descriptor, length, offset)
         if not piece:
             raise FileChanged("the file became shorter while it was read")
         pieces.append(piece)
@@ -131,7 +131,7 @@ def read_into(descriptor: int, target: memoryview, offset: int) -> None:
         FileChanged: The file ends earlier, so it shrank since it was opened.
     """
     while target:
-        done = os.preadv(descriptor, [target[:_READ]], offset)
+        done = read_into_at(descriptor, target[:_READ], offset)
         if not done:
             raise FileChanged("the file became shorter while it was read")
         target, offset = target[done:], offset + done

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from onnxnnw.errors import UsageError
+from onnxnnw.files import NEW, write_some_at
 
 __all__ = ["COPIED_AT_ONCE", "atomic_copy", "atomic_file", "refuse_place", "write_at", "write_whole"]
 
@@ -53,7 +54,7 @@ def atomic_file(path: Path) -> Iterator[int]:
     refuse_place(path)
     partial = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.partial")
     try:
-        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(partial, NEW, 0o666)
         try:
             yield descriptor
             os.fsync(descriptor)
@@ -87,5 +88,5 @@ def write_at(target: int, content: bytes | memoryview, offset: int) -> None:
     """All of the content, from an offset of an open file on."""
     view = memoryview(content)
     while view:
-        done = os.pwrite(target, view, offset)
+        done = write_some_at(target, view, offset)
         view, offset = view[done:], offset + done

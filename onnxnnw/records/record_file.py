@@ -2,10 +2,10 @@
 
 import os
 import secrets
-import stat
 from pathlib import Path
 
 from onnxnnw.errors import UnreadableRecord, UsageError
+from onnxnnw.files import NEW, open_descriptor
 from onnxnnw.records.record import MAX_BYTES, Record, commitment_of
 
 __all__ = ["load_record", "save_record"]
@@ -29,7 +29,7 @@ def save_record(record: Record, path: Path | str) -> str:
         raise UsageError(taken)
     partial = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.partial")
     try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(partial, NEW, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
@@ -60,10 +60,7 @@ def load_record(path: Path | str, commitment: str | None = None) -> Record:
     """
     path = Path(path)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # never wait on a pipe
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise UnreadableRecord(f"{path}: is not a regular file")
+        with os.fdopen(open_descriptor(path, UnreadableRecord)[0], "rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise UnreadableRecord(f"{path}: cannot be read: {error.strerror}") from None

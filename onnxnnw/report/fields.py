@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from onnxnnw.errors import UnreadableData
+from onnxnnw.texts import visible
 
-__all__ = ["Fields", "Numbers", "visible"]
+__all__ = ["Fields", "Numbers"]
 
 MAX_TEXT = 200
 MAX_NUMBERS = 64
@@ -111,11 +112,6 @@ class Fields:
             raise self.wrong(name, f"an object of at most {MAX_NUMBERS} texts")
         pairs = ((key[:MAX_TEXT], str(text)[:MAX_TEXT]) for key, text in inner.content.items() if text)
         return tuple(sorted((visible(key), visible(text)) for key, text in pairs))
-
-
-def visible(text: str) -> str:
-    """Text from a file with everything unprintable made visible: control characters, lone surrogates, turned direction."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def _is_number(value: object) -> bool:

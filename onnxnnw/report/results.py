@@ -6,7 +6,6 @@ Nothing in it is executed or believed: sizes are bounded, numbers are finite, an
 import gzip
 import json
 import os
-import stat
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -16,8 +15,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from onnxnnw.errors import MissingData, UnreadableData
-from onnxnnw.report.fields import Fields, visible
+from onnxnnw.files import open_descriptor
+from onnxnnw.report.fields import Fields
 from onnxnnw.report.trials import Trial, read_trial
+from onnxnnw.texts import visible
 
 __all__ = ["FILES", "RESULTS_FORMAT", "Cut", "Results", "Steps", "read_results"]
 
@@ -177,12 +178,12 @@ def _lines(path: Path) -> Iterator[bytes]:
 def _open(path: Path) -> Iterator[BinaryIO]:
     """A regular file: a device or a pipe might never end."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    except FileNotFoundError as error:
+        descriptor, _ = open_descriptor(path, UnreadableData, path.name)
+    except UnreadableData as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
         raise MissingData(f"{path.parent}: there is no {path.name}; is this the folder of a campaign?") from error
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise UnreadableData(f"{path.name}: no regular file")
         yield file
 
 

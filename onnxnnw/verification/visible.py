@@ -1,18 +1,18 @@
-"""Texts from files, with control characters made visible."""
+"""Findings with every text that may come from a file made visible."""
 
-import re
 from dataclasses import replace
 
+from onnxnnw import texts
 from onnxnnw.verification.findings.base import Finding
 
 __all__ = ["clean", "visible"]
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_LONGEST_NAME, _LONGEST_SENTENCE = 200, 600
 
 
 def visible(text: str) -> str:
-    """Text from a file with control characters made visible."""
-    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)[:200]
+    """A name or a reason from a file, visible and of bounded length."""
+    return texts.visible(text, _LONGEST_NAME)
 
 
 def clean(finding: Finding) -> Finding:
@@ -21,5 +21,4 @@ def clean(finding: Finding) -> Finding:
         visible(name): {key: visible(value) if isinstance(value, str) else value for key, value in evidence.items()}
         for name, evidence in finding.slots.items()
     }
-    sentence = _CONTROL.sub(lambda m: f"\\x{ord(m.group()):02x}", finding.sentence)[:600]
-    return replace(finding, sentence=sentence, slots=slots)
+    return replace(finding, sentence=texts.visible(finding.sentence, _LONGEST_SENTENCE), slots=slots)

@@ -12,8 +12,7 @@ from onnxnnw.campaign import evaluate, load_campaign
 from onnxnnw.campaign.cache import Cache
 from onnxnnw.campaign.estimate import estimate
 from onnxnnw.campaign.plan import planned
-from onnxnnw.campaign.results import refuse_foreign, write_results
-from onnxnnw.campaign.running import Ran
+from onnxnnw.campaign.results import Ran, refuse_foreign, write_results
 from onnxnnw.campaign.step import key_of
 from onnxnnw.campaign.workers import on_this_machine
 from onnxnnw.cli import main

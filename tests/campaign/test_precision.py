@@ -8,8 +8,7 @@ import pytest
 
 from onnxnnw.campaign import evaluate, load_campaign, plan, preset, results
 from onnxnnw.campaign.plan import planned
-from onnxnnw.campaign.results import continued, refuse_foreign, write_results
-from onnxnnw.campaign.running import Ran
+from onnxnnw.campaign.results import Ran, continued, refuse_foreign, write_results
 from onnxnnw.campaign.step import Place
 from onnxnnw.campaign.steps.examining import Change
 from onnxnnw.campaign.steps.subjects import Subjects

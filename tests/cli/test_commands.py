@@ -268,10 +268,14 @@ def test_the_demo_ends_well(tmp_path):
     assert run("demo", "--output", folder).returncode == 2
 
 
-def test_a_reader_that_leaves_is_no_verdict(enrolled):
-    """`verify … | head -1`: exit 3, for 1 would read as "not traced"."""
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(("candidate", "code"), [("original", 1), ("marked", 0)])
+def test_a_reader_that_leaves_takes_the_words_and_not_the_answer(enrolled, candidate, code, unbuffered):
+    """`verify … | head -1` ends quietly, with the exit code of the verdict."""
     script = (
-        f'PYTHONUNBUFFERED=1 "{sys.executable}" -m onnxnnw verify "{enrolled.original}" --record "{enrolled.record}" | true; '
+        f'"{sys.executable}" -m onnxnnw verify "{getattr(enrolled, candidate)}" --record "{enrolled.record}" | true; '
         'exit "${PIPESTATUS[0]}"'
     )
-    assert subprocess.run(["bash", "-c", script], check=False).returncode == 3
+    environment = {**ENVIRONMENT, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(["bash", "-c", script], capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (code, b"")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import typer
 
-from onnxnnw.campaign import running
+from onnxnnw.campaign import results, running
 from onnxnnw.cli import main
 from onnxnnw.cli.entry import build_app
 
@@ -59,7 +59,7 @@ def answers(enrolled, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     np.savez("own.npz", inputs=rng.standard_normal((4, 3, 32, 32)).astype(np.float32), targets=rng.integers(0, 10, 4))
-    monkeypatch.setattr(running, "evaluate", lambda *arguments: running.Ran(7, 5, 3, 1.5, 0.25))
+    monkeypatch.setattr(running, "evaluate", lambda *arguments: results.Ran(7, 5, 3, 1.5, 0.25))
     places = {"model": enrolled.original, **vars(enrolled)}
 
     def answer(line: str) -> dict[str, Any]:

@@ -173,7 +173,7 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     made.write(tmp_path, [])
     (tmp_path / "trials.jsonl").unlink()
     os.mkfifo(tmp_path / "trials.jsonl")
-    with pytest.raises(UnreadableData, match="no regular file"):
+    with pytest.raises(UnreadableData, match="is not a regular file but"):
         read_results(tmp_path)
 
 

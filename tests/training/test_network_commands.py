@@ -10,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 from onnxnnw.cli.entry import build_app
-from onnxnnw.cli.networks import Show
+from onnxnnw.cli.train import Show
 from onnxnnw.errors import MissingData, UnknownName, UnreadableData, UsageError
 from onnxnnw.records.record_file import load_record
 from onnxnnw.tasks.classification import Classification

@@ -1,7 +1,5 @@
-"""The commands export, train and measure."""
+"""train: a reference network, trained and marked while it trains."""
 
-import json
-import math
 import sys
 import time
 from dataclasses import dataclass
@@ -11,23 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onnxnnw.cli import show
+from onnxnnw.cli.options import Name, Out, Seed, Size
 from onnxnnw.recipes import Precision
 
 if TYPE_CHECKING:
     from onnxnnw.methods.base import Insertion
-    from onnxnnw.tasks.base import Measurement
     from onnxnnw.training.hooks import Epoch
     from onnxnnw.training.insertion import Marked
     from onnxnnw.training.nct_insertion import NctAtEpoch
 
 __all__ = ["register"]
 
-MEASUREMENT_FORMAT = "onnxnnw/measurement/1"
-
-Name = Annotated[str, typer.Argument(help="deeplabv3, pix2pix, rdn, resnet8 or vgg16")]
-Size = Annotated[str, typer.Option("--size", help="reference or small")]
-Out = Annotated[Path, typer.Option("--output", "-o", help="The ONNX file to write.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides initial weights, order and augmentation.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads to compute with; torch's own choice.")]
 Computed = Annotated[
     Precision | None,
@@ -35,25 +27,6 @@ Computed = Annotated[
         "--precision", help="What to train in; by default what the checkpoint began in, or the processor is fast in."
     ),
 ]
-
-
-def export(
-    network: Name,
-    out: Out,
-    size: Size = "reference",
-    seed: Seed = 0,
-    checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", help="Take the weights of this checkpoint of a training.")
-    ] = None,
-) -> None:
-    """Write a reference network as ONNX, freshly initialised or as a training left it.
-
-    Example: onnxnnw export resnet8 -o resnet8.onnx
-    """
-    from onnxnnw.training.networks import export_network, find_network
-
-    export_network(find_network(network, size), out, seed, checkpoint)
-    print(out)
 
 
 def _list_methods(wanted: bool) -> None:
@@ -190,56 +163,9 @@ def _show_mark(done: "Marked", record: Path) -> None:
         typer.secho(f"warning: {show.visible(warning)}", fg="yellow", err=True)
 
 
-def measure(
-    model: Annotated[Path, typer.Argument(help="Any ONNX file.")],
-    task: Annotated[
-        str | None, typer.Option("--task", help="classification, super-resolution, image-translation or segmentation")
-    ] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Directory of the task's data.")] = None,
-    split: Annotated[str | None, typer.Option("--split", help="Another split than the usual, e.g. Set5.")] = None,
-    own: Annotated[
-        Path | None, typer.Option("--own", help="Your own samples: an .npz, or a folder with inputs/ and targets/.")
-    ] = None,
-    metric: Annotated[str | None, typer.Option("--metric", help="The metric for your own samples.")] = None,
-    low: Annotated[float, typer.Option("--low", help="Value of black in your own images.")] = 0.0,
-    high: Annotated[float, typer.Option("--high", help="Value of white in your own images.")] = 1.0,
-    count: Annotated[int | None, typer.Option("--count", min=1, help="At most so many, evenly spread.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Measure the quality of an ONNX file on a task of the standard, or on your own samples.
-
-    Example: onnxnnw measure resnet8.onnx --task classification --data DIR
-    """
-    from onnxnnw.errors import UsageError
-    from onnxnnw.tasks.base import find_task
-    from onnxnnw.training import networks
-
-    if own is not None and metric is not None:
-        found = networks.measure_own(model, own, metric, low, high, count)
-    elif task is not None and data is not None:
-        found = networks.measure_task(model, find_task(task), data, split, count)
-    else:
-        raise UsageError("give --task and --data, or --own and --metric")
-    print(_json(model, found) if as_json else _text(found))
-
-
 def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
-    app.command()(export)
+    """Add the command."""
     app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train)
-    app.command()(measure)
-
-
-def _text(found: "Measurement") -> str:
-    lines = [f"{name:22} {value:10.4f}" for name, value in found.values.items()]
-    return "\n".join([*lines, f"{'samples':22} {found.samples:10}", f"{'seconds':22} {found.seconds:10.2f}"])
-
-
-def _json(model: Path, found: "Measurement") -> str:
-    numbers = {name: value if math.isfinite(value) else None for name, value in found.values.items()}
-    others = {name: str(value) for name, value in found.values.items() if not math.isfinite(value)}
-    values = {"metrics": numbers, "not_finite": others, "samples": found.samples, "seconds": found.seconds}
-    return json.dumps({"format": MEASUREMENT_FORMAT, "model": str(model), **values}, allow_nan=False)
 
 
 @dataclass

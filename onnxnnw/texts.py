@@ -1,0 +1,14 @@
+"""Texts that come from files, names and messages: shown so that they cannot act on a terminal or hide what they are."""
+
+__all__ = ["visible"]
+
+
+def visible(text: str, longest: int | None = None) -> str:
+    """A text with everything made visible that has no glyph: control characters, turned direction, zero width, lone surrogates.
+
+    Args:
+        longest: Characters after which the rest is left out; all by default.
+    """
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    return text if longest is None else text[:longest]
