@@ -10,6 +10,7 @@ from onnxnnw.cli import show
 
 if TYPE_CHECKING:
     from onnxnnw.evidence.answer import Answer
+    from onnxnnw.evidence.writing import Writer
     from onnxnnw.methods.base import Decoded
     from onnxnnw.verification.verdict import Verdict
 
@@ -53,21 +54,27 @@ def verify(
     """
     from onnxnnw.evidence.answer import document_of
     from onnxnnw.evidence.question import Question, ask
-    from onnxnnw.evidence.writing import Outputs, write_evidence
 
     keys = tuple(parent_key)
     question = Question(
         tuple(record), records, commitment, false_positive_rate, require, min_explained, full, parent, keys
     )
-    outputs = Outputs(sarif, junit, attestation, sbom, html, log, sign, merge)
-    signer = outputs.prepare([*candidates, *record, *keys])
-    answers, lineage = ask(question, candidates, outputs.needs_subject, outputs.canonical)
+    places = (sarif, junit, attestation, sbom, html, log, sign, merge)
+    writer = _writer(places, [*candidates, *record, *keys]) if any(places) else None
+    answers, lineage = ask(question, candidates, writer is not None, attestation is not None)
     if as_json and any(answer.search for answer in answers):
         show.document(document_of(answers))
     else:
         _show_answers(answers, not as_json)
-    write_evidence(outputs, answers, signer, lineage, ["onnxnnw", *sys.argv[1:]])
+    if writer is not None:
+        writer.write(answers, lineage, ["onnxnnw", *sys.argv[1:]])
     return max(answer.code for answer in answers)
+
+
+def _writer(places: "tuple[Path | None, ...]", inputs: list[Path]) -> "Writer":
+    from onnxnnw.evidence.writing import Outputs, Writer
+
+    return Writer(Outputs(*places), inputs)
 
 
 def _show_answers(answers: "list[Answer]", on_stdout: bool) -> None:

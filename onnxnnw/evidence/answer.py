@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from onnxnnw.errors import CannotLook, UnreadableRecord
 from onnxnnw.evidence.rules import NO, RULES, UNSURE, YES, Problem, Rule, worst
-from onnxnnw.evidence.subject import Signed, Subject
 from onnxnnw.verification.verdict import FORMAT, Search, Verdict
 from onnxnnw.verification.visible import visible
+
+if TYPE_CHECKING:
+    from onnxnnw.evidence.subject import Signed, Subject
 
 __all__ = ["WORDS", "Answer", "could_not_look", "document_of", "judge", "summary"]
 
@@ -29,6 +31,7 @@ class Answer:
         subject: The file by digest, where evidence is written of it.
         enforced: Whether problems shut the gate, or are shown only.
         notes: What else should be said.
+        unit: What the answer is one of: an entry or a bundle of a policy; empty on its own.
         parent: The network that the matching record was made of, where that was asked and holds.
     """
 
@@ -36,10 +39,11 @@ class Answer:
     asked: str
     search: Search | None = None
     problems: tuple[Problem, ...] = ()
-    subject: Subject | None = None
+    subject: "Subject | None" = None
     enforced: bool = True
     notes: tuple[str, ...] = ()
-    parent: Signed | None = None
+    parent: "Signed | None" = None
+    unit: str = ""
 
     @property
     def found(self) -> int:
@@ -71,13 +75,13 @@ class Answer:
         return "; ".join(dict.fromkeys(problem.sentence for problem in self.problems))
 
 
-def could_not_look(path: Path, asked: str, error: CannotLook, subject: Subject | None = None) -> Answer:
+def could_not_look(path: Path, asked: str, error: CannotLook, subject: "Subject | None" = None) -> Answer:
     """The answer of a file, or of records, that cannot be examined."""
     rule = RULES["UnreadableRecord" if isinstance(error, UnreadableRecord) else "UnreadableNetwork"]
     return Answer(path, asked, None, (Problem(rule, _line(str(error))),), subject)
 
 
-def judge(path: Path, search: Search, require: str, min_explained: float, subject: Subject | None = None) -> Answer:
+def judge(path: Path, search: Search, require: str, min_explained: float, subject: "Subject | None" = None) -> Answer:
     """What a gate makes of verdicts: it opens for one of them; that none does is a no only where all were sure.
 
     Args:

@@ -1,16 +1,19 @@
 """What is asked of some files on the command line, and the answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from onnxnnw.errors import CannotLook, UsageError
 from onnxnnw.evidence.answer import Answer, could_not_look, judge
-from onnxnnw.evidence.statements import Lineage, lineage_of
-from onnxnnw.evidence.subject import Signed, Subject, subject_of
 from onnxnnw.statistics import refuse_impossible_rate
 from onnxnnw.verification.named_records import NamedRecord
 from onnxnnw.verification.verify import examine_records, load_named
+
+if TYPE_CHECKING:
+    from onnxnnw.evidence.rules import Problem
+    from onnxnnw.evidence.subject import Signed, Subject
 
 __all__ = ["Question", "ask"]
 
@@ -50,7 +53,7 @@ class Question:
 
 def ask(
     question: Question, candidates: Sequence[Path], by_digest: bool = False, canonical: bool = False
-) -> tuple[list[Answer], Lineage]:
+) -> tuple[list[Answer], Mapping[str, str]]:
     """One answer for each candidate, and which networks the records were made of.
 
     Args:
@@ -65,13 +68,14 @@ def ask(
         raise UsageError("no file to verify")
     refuse_impossible_rate(question.rate)
     records, unreadable = load_named(question.records, question.folder, question.commitment)
-    lineage = lineage_of([(named.commitment, named.record) for named in records])
+    lineage = {named.commitment: named.record.derived.get("digest", "") for named in records}
     answers = []
     for path in candidates:
         answers.append(_answer(question, path, records, unreadable, by_digest, canonical))
     if question.parent is not None:
         from onnxnnw.evidence.keys import load_public_key
         from onnxnnw.evidence.parent import signed_by
+        from onnxnnw.evidence.subject import subject_of
 
         keys = [load_public_key(key) for key in question.parent_keys]
         parent, problem = signed_by(subject_of(question.parent, canonical=True), keys)
@@ -90,7 +94,10 @@ def _answer(
     full = question.full or question.require == "identical"
     subject: Subject | None = None
     try:
-        subject = subject_of(path, canonical) if by_digest else None
+        if by_digest:
+            from onnxnnw.evidence.subject import subject_of
+
+            subject = subject_of(path, canonical)
         search = examine_records(path, records, unreadable, question.rate, full)
         if subject is not None:
             subject.check_unchanged()
@@ -99,13 +106,12 @@ def _answer(
     return judge(path, search, question.require, question.min_explained, subject)
 
 
-def _with_parent(answer: Answer, parent: Signed, problem: object, lineage: Lineage) -> Answer:
+def _with_parent(answer: Answer, parent: "Signed", problem: "Problem | None", lineage: Mapping[str, str]) -> Answer:
     from onnxnnw.evidence.parent import parent_problem
-    from onnxnnw.evidence.rules import Problem
 
     asked = f"{answer.asked}; enrolled from {parent.subject.model.name}, signed by a key that was named"
     verdicts = answer.search.verdicts if answer.search is not None else ()
     there = [lineage.get(v.evidence.commitment, "") for v in verdicts if v.decision in ("traced", "identical")]
-    wrong = [one for one in (problem, parent_problem(parent, there) if there else None) if isinstance(one, Problem)]
+    wrong = [one for one in (problem, parent_problem(parent, there) if there else None) if one is not None]
     known = parent if there and not wrong else None
     return replace(answer, asked=asked, problems=(*answer.problems, *wrong), parent=known)

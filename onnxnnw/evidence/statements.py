@@ -7,17 +7,16 @@ Source: in-toto attestation framework, Statement v1, predicates SVR v0.2 and tes
 import datetime
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from onnxnnw.evidence.answer import WORDS, Answer
 from onnxnnw.evidence.rules import YES
 from onnxnnw.evidence.subject import Subject
-from onnxnnw.records.record import Record
 from onnxnnw.verification.visible import visible
 
-__all__ = ["STATEMENT", "SVR", "TEST_RESULT", "VERDICT", "Lineage", "lineage_of", "now", "payload_of", "statements_of"]
+__all__ = ["STATEMENT", "SVR", "TEST_RESULT", "VERDICT", "Lineage", "now", "payload_of", "statements_of"]
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 SVR = "https://in-toto.io/attestation/svr/v0.2"
@@ -55,11 +54,6 @@ def statements_of(
 def payload_of(statement: Mapping[str, Any]) -> bytes:
     """The bytes of a statement that are signed."""
     return json.dumps(statement, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
-
-
-def lineage_of(records: Sequence[tuple[str, Record]]) -> dict[str, str]:
-    """Which networks some records were made of: commitment and record -> canonical digest as the network left."""
-    return {commitment: record.derived.get("digest", "") for commitment, record in records}
 
 
 def now() -> str:

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,10 @@ from onnxnnw import __version__
 from onnxnnw.errors import UsageError
 from onnxnnw.evidence.answer import Answer
 from onnxnnw.evidence.keys import Signer, load_signer
-from onnxnnw.evidence.rules import worst
 from onnxnnw.evidence.statements import Lineage, now
 from onnxnnw.network_file.writing import refuse_place, write_whole
 
-__all__ = ["Outputs", "write_evidence"]
+__all__ = ["Outputs", "Writer"]
 
 MAX_UP = 64
 
@@ -37,21 +36,6 @@ class Outputs:
     log: Path | None = None
     sign: Path | None = None
     merge: Path | None = None
-
-    @property
-    def any(self) -> bool:
-        """Whether anything is to be written."""
-        return any(getattr(self, field.name) is not None for field in fields(self))
-
-    @property
-    def needs_subject(self) -> bool:
-        """Whether files have to be named by digest."""
-        return any(place is not None for place in (self.sarif, self.attestation, self.sbom, self.html, self.log))
-
-    @property
-    def canonical(self) -> bool:
-        """Whether the canonical digest is asked for, by which one statement leads to the next."""
-        return self.attestation is not None
 
     def prepare(self, inputs: Sequence[Path] = ()) -> Signer | None:
         """Refuse what cannot be done, before anything is examined.
@@ -84,22 +68,37 @@ class Outputs:
         return load_signer(self.sign) if self.sign is not None else None
 
 
-def write_evidence(
+class Writer:
+    """Writes all that was asked for, once the answers are there.
+
+    Args:
+        outputs: Where to; what cannot be done is refused here, before anything is examined.
+        inputs: Files that no evidence may replace.
+        policy: File and SHA-256 of the policy.
+    """
+
+    def __init__(self, outputs: Outputs, inputs: Sequence[Path], policy: tuple[Path, str] | None = None) -> None:
+        self.outputs, self.policy = outputs, policy
+        self.signer = outputs.prepare(inputs)
+
+    def write(self, answers: Sequence[Answer], lineage: Lineage, command: Sequence[str]) -> None:
+        """Write it.
+
+        Args:
+            lineage: Commitment of each record -> digest of the network that it was made of.
+            command: What was typed.
+        """
+        _write(self.outputs, answers, self.signer, lineage, command, self.policy)
+
+
+def _write(
     outputs: Outputs,
     answers: Sequence[Answer],
     signer: Signer | None,
     lineage: Lineage,
     command: Sequence[str],
-    policy: tuple[Path, str] | None = None,
+    policy: tuple[Path, str] | None,
 ) -> None:
-    """Write all that was asked for.
-
-    Args:
-        signer: As ``prepare`` returned it.
-        lineage: Commitment of each record -> digest of the network that it was made of.
-        command: What was typed.
-        policy: File and SHA-256 of the policy.
-    """
     time = now()
     if outputs.sarif is not None:
         from onnxnnw.evidence.sarif import sarif_of
@@ -153,8 +152,3 @@ def repository() -> Path:
 
 def _json(path: Path, content: Any) -> None:
     write_whole(path, json.dumps(content, indent=2, ensure_ascii=True, allow_nan=False).encode() + b"\n")
-
-
-def exit_code(answers: Sequence[Answer]) -> int:
-    """3 wins over 1 wins over 0."""
-    return worst([answer.code for answer in answers])

@@ -22,4 +22,8 @@ def clean(finding: Finding) -> Finding:
         for name, evidence in finding.slots.items()
     }
     sentence = _CONTROL.sub(lambda m: f"\\x{ord(m.group()):02x}", finding.sentence)[:600]
-    return replace(finding, sentence=sentence, slots=slots)
+    told = {
+        k: _CONTROL.sub(lambda m: f"\\x{ord(m.group()):02x}", v) if isinstance(v, str) else v
+        for k, v in finding.evidence.items()
+    }
+    return replace(finding, sentence=sentence, slots=slots, evidence=told)
