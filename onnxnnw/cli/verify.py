@@ -1,14 +1,16 @@
-"""verify: what a record says of a file."""
+"""verify: what records say of files."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from onnxnnw.cli import show
-from onnxnnw.errors import TraceabilityError, UsageError
 
 if TYPE_CHECKING:
+    from onnxnnw.evidence.answer import Answer
+    from onnxnnw.evidence.writing import Writer
     from onnxnnw.methods.base import Decoded
     from onnxnnw.verification.verdict import Verdict
 
@@ -24,7 +26,7 @@ _COLOURS = {"identical": "green", "traced": "green", "not traced": "red", "incon
 
 
 def verify(
-    candidate: Path = typer.Argument(help="An ONNX file."),
+    candidates: list[Path] = typer.Argument(help="ONNX files.", metavar="CANDIDATE..."),
     record: list[Path] = typer.Option([], help="A record; repeatable."),
     records: Path | None = typer.Option(None, help="A folder of records to search."),
     reference: Path | None = typer.Option(
@@ -38,26 +40,69 @@ def verify(
         False, "--full", help="Also compare the canonical digest, which alone can say identical."
     ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+    parent: Path | None = typer.Option(None, help="Network that the record must have been made of."),
+    parent_key: list[Path] = typer.Option([], help="Public key that must have signed it (model_signing); repeatable."),
+    sarif: Path | None = typer.Option(None, help="Write SARIF 2.1.0 for code scanning."),
+    junit: Path | None = typer.Option(None, help="Write a JUnit test report."),
+    attestation: Path | None = typer.Option(None, help="Write in-toto statements, one a line."),
+    sign: Path | None = typer.Option(None, help="Private key (PEM) that signs the attestation."),
+    sbom: Path | None = typer.Option(None, help="Write a CycloneDX 1.6 bill of materials."),
+    merge: Path | None = typer.Option(None, help="Bill of materials that --sbom adds to."),
+    html: Path | None = typer.Option(None, help="Write a page for people."),
+    log: Path | None = typer.Option(None, help="Append a line to a log of verifications."),
 ) -> int:
-    """Say whether an ONNX file comes from a recorded network: exit 0 yes, 1 no, 3 could not tell.
+    """Say whether ONNX files come from a recorded network: exit 0 yes, 1 no, 3 could not tell.
 
     Example: onnxnnw verify suspect.onnx --record net.record
     """
-    from onnxnnw.verification.verify import examine
+    from onnxnnw.evidence.answer import document_of
+    from onnxnnw.evidence.question import Question, ask
 
-    if require not in ("traced", "identical"):
-        raise UsageError(f"--require is traced or identical, not {require!r}")
-    if not 0 <= min_explained <= 1:
-        raise UsageError(f"--min-explained lies between 0 and 1, not at {min_explained}")
-    full = full or require == "identical"
-    result = examine(candidate, record, records, false_positive_rate, full, commitment, reference)
-    if as_json:
-        show.document(result.to_json())
+    keys = tuple(parent_key)
+    question = Question(
+        tuple(record), records, commitment, false_positive_rate, require, min_explained, full, reference, parent, keys
+    )
+    places = (sarif, junit, attestation, sbom, html, log, sign, merge)
+    writer = _writer(places, [*candidates, *record, *keys]) if any(places) else None
+    answers, lineage = ask(question, candidates, writer is not None, attestation is not None)
+    if as_json and any(answer.search for answer in answers):
+        show.document(document_of(answers))
     else:
-        _show_search(result.verdicts, result.unreadable, result.seconds_per_record, candidate)
-    if result.meets(require, min_explained):
-        return 0
-    return TraceabilityError.exit_code if result.unsure else 1
+        _show_answers(answers, not as_json)
+    if writer is not None:
+        writer.write(answers, lineage, ["onnxnnw", *sys.argv[1:]])
+    return max(answer.code for answer in answers)
+
+
+def _writer(places: "tuple[Path | None, ...]", inputs: list[Path]) -> "Writer":
+    from onnxnnw.evidence.writing import Outputs, Writer
+
+    return Writer(Outputs(*places), inputs)
+
+
+def _show_answers(answers: "list[Answer]", on_stdout: bool) -> None:
+    for number, answer in enumerate(answers):
+        if on_stdout and number:
+            print()
+        if answer.search is None:
+            typer.secho(f"onnxnnw: {show.visible(answer.sentence)}", err=True)
+        elif on_stdout:
+            _show_search(
+                answer.search.verdicts, answer.search.unreadable, answer.search.seconds_per_record, answer.path
+            )
+            _show_parent(answer)
+    if on_stdout and len(answers) > 1:
+        from onnxnnw.evidence.answer import summary
+
+        print(f"\n{show.visible(summary(answers))}")
+
+
+def _show_parent(answer: "Answer") -> None:
+    if answer.parent is not None:
+        show.pairs([("parent", f"the record was made of {answer.parent.sentence}")])
+    for problem in answer.problems:
+        if problem.rule.name in ("OtherParent", "NotSigned", "AttestationUnusable"):
+            typer.secho(f"no: {show.visible(problem.sentence)}", fg="red", err=True)
 
 
 def _show_search(verdicts: "tuple[Verdict, ...]", unreadable: tuple[str, ...], seconds: float, candidate: Path) -> None:

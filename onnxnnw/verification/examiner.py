@@ -29,7 +29,7 @@ from onnxnnw.verification.evidence import evidence_of
 from onnxnnw.verification.named_records import NamedRecord
 from onnxnnw.verification.visible import clean, visible
 
-__all__ = ["ANSWER_LIMIT_S", "Examiner"]
+__all__ = ["ANSWER_LIMIT_S", "Examiner", "rank"]
 
 _MOST_COPIES = 8
 """How often one weight is looked for once more."""
@@ -41,7 +41,7 @@ ANSWER_LIMIT_S = 120.0
 _ORDER = ("identical", "traced", "inconclusive", "not traced")
 
 
-def _rank(verdict: Verdict) -> tuple[int, float, float]:
+def rank(verdict: Verdict) -> tuple[int, float, float]:
     """Best first. Among records that are all significant likeness decides, to a tenth: a p-value says how many were read."""
     likeness = round(verdict.effect, 1) if verdict.decision in ("identical", "traced") else 0.0
     return _ORDER.index(verdict.decision), -likeness, verdict.log10_p
@@ -68,7 +68,7 @@ class Examiner:
                 verdicts.append(self.verdict(named))
             except UnreadableRecord as error:
                 failed.append(f"{visible(named.name)}: {visible(str(error))}")
-        return sorted(verdicts, key=_rank), failed
+        return sorted(verdicts, key=rank), failed
 
     def verdict(self, named: NamedRecord) -> Verdict:
         record = named.record

@@ -224,13 +224,13 @@ class Search:
         return bool(self.unreadable) or any(verdict.decision == "inconclusive" for verdict in self.verdicts)
 
     def to_json(self) -> dict[str, Any]:
-        """The best verdict, with all of them beside it where there are several, see docs/reference/verdict-format.md."""
-        out = self.best.to_json()
-        if len(self.verdicts) > 1 or self.unreadable:
-            out["records"] = [verdict.to_json() for verdict in self.verdicts]
-            out["unreadable_records"] = list(self.unreadable)
-            out["seconds_per_record"] = round(self.seconds_per_record, 6)
-        return out
+        """The best verdict, with all of them beside it, be it one; see docs/reference/verdict-format.md."""
+        return {
+            **self.best.to_json(),
+            "records": [verdict.to_json() for verdict in self.verdicts],
+            "unreadable_records": list(self.unreadable),
+            "seconds_per_record": round(self.seconds_per_record, 6),
+        }
 
 
 def _numbers(evidence: Mapping[str, float | int | str]) -> dict[str, float | int | str]:

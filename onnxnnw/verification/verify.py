@@ -19,7 +19,7 @@ from onnxnnw.verification.named_records import NamedRecord, load_records, named_
 from onnxnnw.verification.verdict import Search, Verdict
 from onnxnnw.verification.visible import visible
 
-__all__ = ["DEFAULT_RATE", "examine", "search", "verify"]
+__all__ = ["DEFAULT_RATE", "examine", "examine_records", "load_named", "search", "verify"]
 
 DEFAULT_RATE = 1e-6
 
@@ -77,13 +77,26 @@ def examine(
         CannotLook: The candidate, all records or the folder cannot be examined.
         UsageError: Records and folder together, neither, or a commitment without exactly one record.
     """
+    refuse_impossible_rate(rate)
+    records, unreadable = load_named(record_paths, folder, commitment)
+    return examine_records(candidate, records, unreadable, rate, full, reference)
+
+
+def load_named(
+    record_paths: Sequence[Path | str] = (), folder: Path | str | None = None, commitment: str | None = None
+) -> tuple[list[NamedRecord], list[str]]:
+    """The records to hold candidates against, and those that cannot be read, with the reason; see ``examine``.
+
+    Raises:
+        UnreadableRecord: None can be read, or the one that was given.
+        UsageError: Records and folder together, neither, or a commitment without exactly one record.
+    """
     if bool(record_paths) == (folder is not None):
         raise UsageError("give records or a folder of records, one of the two")
     if commitment is not None and len(record_paths) != 1:
         raise UsageError("a commitment belongs to exactly one record")
     if folder is not None:
-        return search(candidate, folder, rate, full, reference)
-    refuse_impossible_rate(rate)
+        return load_records(folder)
     records, unreadable = [], []
     for path in record_paths:
         try:
@@ -94,7 +107,7 @@ def examine(
             unreadable.append(visible(str(error)))
     if not records:
         raise UnreadableRecord(unreadable[0])
-    return _search(candidate, records, unreadable, rate, full, reference)
+    return records, unreadable
 
 
 def search(
@@ -111,18 +124,25 @@ def search(
     """
     refuse_impossible_rate(rate)
     records, unreadable = load_records(folder)
-    return _search(candidate, records, unreadable, rate, full, reference)
+    return examine_records(candidate, records, unreadable, rate, full, reference)
 
 
-def _search(
+def examine_records(
     candidate: Path | str,
     records: Sequence[NamedRecord],
     unreadable: Sequence[str],
     rate: float,
     full: bool,
-    reference: Path | str | None,
+    reference: Path | str | None = None,
 ) -> Search:
-    """Hold a candidate against those of some records that can be examined."""
+    """Hold a candidate against those of some records that can be examined.
+
+    Args:
+        unreadable: What is said of those that could not be read.
+
+    Raises:
+        CannotLook: The candidate, or all records, cannot be examined.
+    """
     start = time.perf_counter()
     verdicts, failed = _verdicts(candidate, records, rate, full, reference)
     if not verdicts:

@@ -7,6 +7,7 @@ from onnxnnw.verification.findings.base import Examination, Finding
 __all__ = ["find"]
 
 _SHOWN = 8
+_LISTED = 64
 
 
 def find(examination: Examination) -> list[Finding]:
@@ -21,4 +22,6 @@ def find(examination: Examination) -> list[Finding]:
     if not came and not went:
         return []
     parts = [f"+ {', '.join(came[:_SHOWN])}"] * bool(came) + [f"- {', '.join(went[:_SHOWN])}"] * bool(went)
-    return [Finding("operators differ", f"operators differ: {' '.join(parts)}", {"came": len(came), "went": len(went)})]
+    evidence: dict[str, float | int | str] = {"came": len(came), "went": len(went)}
+    evidence |= {"added": ",".join(came[:_LISTED]), "removed": ",".join(went[:_LISTED])}
+    return [Finding("operators differ", f"operators differ: {' '.join(parts)}", evidence)]
