@@ -32,7 +32,7 @@ PACKAGES: dict[str, str] = {
     "candidate": "",
     "enrolment": "formulas origins measure_slots copies owner mark_grid own_weights refusals draft enrol price inspection",
     "verification": "units changes named_records explained findings visible verdict evidence examiner verify",
-    "evidence": "rules subject answer sarif junit keys envelope statements attested oms parent cyclonedx log page writing question",
+    "evidence": "rules subject answer sarif junit keys envelope statements oms attested parent cyclonedx log page writing question",
     "gate": "allowances requirements policy policy_file places chain examining judging checking",
     "tasks": "base",
     "training": "checkpoints hooks watch loop networks nct_insertion insertion",

@@ -5,14 +5,19 @@ from dataclasses import replace
 
 from onnxnnw.verification.findings.base import Finding
 
-__all__ = ["clean", "visible"]
+__all__ = ["clean", "spelled", "visible"]
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+
+def spelled(text: str) -> str:
+    """Text from a file with control characters and marks of direction made visible, in full."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
 
 
 def visible(text: str) -> str:
-    """Text from a file with control characters made visible."""
-    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)[:200]
+    """The same, at most 200 characters of it."""
+    return spelled(text)[:200]
 
 
 def clean(finding: Finding) -> Finding:
@@ -21,9 +26,5 @@ def clean(finding: Finding) -> Finding:
         visible(name): {key: visible(value) if isinstance(value, str) else value for key, value in evidence.items()}
         for name, evidence in finding.slots.items()
     }
-    sentence = _CONTROL.sub(lambda m: f"\\x{ord(m.group()):02x}", finding.sentence)[:600]
-    told = {
-        k: _CONTROL.sub(lambda m: f"\\x{ord(m.group()):02x}", v) if isinstance(v, str) else v
-        for k, v in finding.evidence.items()
-    }
-    return replace(finding, sentence=sentence, slots=slots, evidence=told)
+    told = {key: spelled(value) if isinstance(value, str) else value for key, value in finding.evidence.items()}
+    return replace(finding, sentence=spelled(finding.sentence)[:600], slots=slots, evidence=told)
