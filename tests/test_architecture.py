@@ -37,7 +37,7 @@ PACKAGES: dict[str, str] = {
     "enrolment": "formulas origins ancestry measure_slots copies owner mark_grid own_weights refusals draft enrol price inspection",
     "verification": "units changes named_records explained findings visible verdict evidence examiner reference aligned_fingerprint "
     "aligned_rtw with_reference verify",
-    "evidence": "rules subject answer sarif junit keys envelope statements attested oms parent cyclonedx log page writing question",
+    "evidence": "rules subject answer sarif junit keys envelope statements oms attested parent cyclonedx log page writing question",
     "gate": "allowances requirements policy policy_file places chain examining judging checking",
     "tasks": "base",
     "training": "checkpoints hooks watch loop networks nct_insertion insertion",

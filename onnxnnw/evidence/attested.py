@@ -7,13 +7,14 @@ from typing import Any
 
 from onnxnnw.errors import UnreadableData
 from onnxnnw.evidence.envelope import IN_TOTO, MAX_BYTES, Envelope, parse_json
-from onnxnnw.evidence.keys import PublicKey
+from onnxnnw.evidence.keys import PublicKey, load_public_key
+from onnxnnw.evidence.oms import is_bundle, read_bundle
 from onnxnnw.evidence.statements import STATEMENT, SVR, TEST_RESULT, VERDICT
-from onnxnnw.evidence.subject import FileDigest
+from onnxnnw.evidence.subject import FileDigest, digest_of
 from onnxnnw.files import read_regular
 from onnxnnw.verification.visible import visible
 
-__all__ = ["Attested", "Check", "check_statement", "read_statements"]
+__all__ = ["Attested", "Check", "check_file", "check_statement", "read_statements"]
 
 MAX_STATEMENTS = 10_000
 
@@ -90,6 +91,34 @@ def check_statement(found: Attested, keys: Sequence[PublicKey], files: Sequence[
     elif not found.positive:
         problem = f"says {found.says}"
     return Check(found.says, subjects, problem)
+
+
+def check_file(place: Path, files: Sequence[Path], keys: Sequence[Path]) -> list[Check]:
+    """Hold all statements of a file, or the one of a bundle of model_signing, against keys and files.
+
+    Raises:
+        CannotLook: The statements, a file or a key cannot be read.
+    """
+    known = [load_public_key(key) for key in keys]
+    content = read_regular(place, UnreadableData, MAX_BYTES)
+    if content.lstrip().startswith(b"{") and is_bundle(_first(content)):
+        bundle = read_bundle(place)
+        problem = bundle.problem([digest_of(file) for file in files], known) if files else bundle.unsigned(known)
+        return [Check(f"signed as {bundle.root[:16]}…", tuple(visible(name) for name in bundle.resources), problem)]
+    digests = [digest_of(file) for file in files]
+    found = read_statements(place)
+    about = [one for one in found if not digests or any(file.sha256 in one.subjects for file in digests)]
+    if not about:
+        names = ", ".join(file.name for file in digests)
+        return [Check("nothing", (), f"none of {len(found)} statements is about {names}")]
+    return [check_statement(statement, known, digests) for statement in about]
+
+
+def _first(content: bytes) -> Any:
+    try:
+        return parse_json(content)
+    except UnreadableData:  # more than one document
+        return None
 
 
 def read_statements(path: Path) -> list[Attested]:

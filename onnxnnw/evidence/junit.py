@@ -5,6 +5,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from onnxnnw.evidence.answer import Answer
 from onnxnnw.evidence.rules import NO, UNSURE
+from onnxnnw.texts import visible
 
 __all__ = ["junit_of"]
 
@@ -62,11 +63,6 @@ def _attribute(text: str) -> str:
 
 
 def _xml(text: str) -> str:
-    """Text with what XML 1.0 cannot hold made visible."""
-    allowed = (
-        c
-        if c in "\n\t" or (c >= " " and not 0xD800 <= ord(c) <= 0xDFFF and ord(c) & 0xFFFE != _BEYOND)
-        else f"\\x{ord(c):02x}"
-        for c in text
-    )
-    return "".join(allowed)[:MAX_TEXT]
+    """Text with what XML 1.0 cannot hold, or what would move it, made visible; lines stay lines."""
+    lines = [visible(line) for line in text.split("\n")]
+    return "".join(c if ord(c) & 0xFFFE != _BEYOND else f"\\x{ord(c):02x}" for c in "\n".join(lines))[:MAX_TEXT]

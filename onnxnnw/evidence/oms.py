@@ -21,7 +21,7 @@ from onnxnnw.evidence.subject import FileDigest, absolute, digest_of, subject_of
 from onnxnnw.files import read_regular
 from onnxnnw.verification.visible import visible
 
-__all__ = ["BUNDLE", "Bundle", "bundle_beside", "is_bundle", "read_bundle", "sign"]
+__all__ = ["BUNDLE", "IN_FOLDER", "Bundle", "bundle_beside", "is_bundle", "read_bundle", "signed_bundle"]
 
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PREDICATE = "https://model_signing/signature/v1.0"
@@ -48,6 +48,12 @@ class Bundle:
     resources: Mapping[str, str]
     root: str
 
+    def unsigned(self, keys: Sequence[PublicKey]) -> str:
+        """Why none of some keys signed it; empty where one did."""
+        if self.envelope.signer(keys) is None:
+            return f"{visible(self.path.name)}: is signed by none of the keys that were given, or was changed"
+        return ""
+
     def problem(self, files: Sequence[FileDigest], keys: Sequence[PublicKey]) -> str:
         """Why the signature says nothing of some files of a network; empty where it covers all of them.
 
@@ -55,8 +61,8 @@ class Bundle:
             files: The model file first; in a folder that was signed, by their names in it.
         """
         shown = visible(self.path.name)
-        if self.envelope.signer(keys) is None:
-            return f"{shown}: is signed by none of the keys that were given, or was changed"
+        if unsigned := self.unsigned(keys):
+            return unsigned
         if set(self.resources) == {"."}:
             if len(files) > 1:
                 return f"{shown}: covers the model file, not the {len(files) - 1} files with its weights"
@@ -122,7 +128,7 @@ def _bundle(document: Any, path: Path) -> Bundle:
     return Bundle(path, envelope, resources, total.hexdigest())
 
 
-def sign(place: Path, signer: Signer, out: Path) -> bytes:
+def signed_bundle(place: Path, signer: Signer, out: Path) -> bytes:
     """A bundle for a model file, or for all files of a folder, as model_signing verifies it.
 
     Args:

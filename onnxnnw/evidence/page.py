@@ -13,11 +13,11 @@ from onnxnnw.evidence.answer import Answer
 from onnxnnw.evidence.rules import NO, UNSURE, YES
 from onnxnnw.verification.findings.base import Finding
 from onnxnnw.verification.verdict import Verdict
-from onnxnnw.verification.visible import visible
+from onnxnnw.texts import visible
 
 __all__ = ["page_of"]
 
-MAX_ROWS, MAX_RECORDS = 200, 200
+MAX_ROWS, MAX_RECORDS, MAX_TEXT = 200, 200, 4_000
 _TITLES = {YES: "Yes", NO: "No", UNSURE: "Could not tell"}
 _CLASSES = {YES: "yes", NO: "no", UNSURE: "unsure"}
 _MEANING = {
@@ -251,9 +251,4 @@ def _value(value: float | int | str | None) -> str:
 
 def _t(text: str) -> str:
     """Text that may come from a file, as HTML: control characters and marks of direction visible, the rest escaped."""
-    return escape(
-        "".join(
-            visible(text[start : start + 200]) if start else visible(text[:200])
-            for start in range(0, min(len(text), 4000), 200)
-        )
-    )
+    return escape(visible(text)[:MAX_TEXT])

@@ -89,7 +89,9 @@ def _result(answer: Answer, problem: Problem, rule: int, place: int, root: Path)
     names = [visible(name) for name in problem.weights[:MAX_WEIGHTS]]
     if names:
         location["logicalLocations"] = [{"fullyQualifiedName": name, "kind": "resource"} for name in names]
-    fingerprint = hashlib.sha256("\0".join([problem.rule.id, uri, answer.asked]).encode()).hexdigest()
+    fingerprint = hashlib.sha256(
+        "\0".join([problem.rule.id, uri, answer.asked]).encode("utf-8", "backslashreplace")
+    ).hexdigest()
     best = answer.best
     properties: dict[str, Any] = {"wanted": visible(answer.asked), "exit_code": problem.rule.code}
     if best is not None:

@@ -117,4 +117,4 @@ def _parent(answer: Answer) -> dict[str, Any]:
 
 
 def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()

@@ -118,7 +118,7 @@ def _write(
     if outputs.html is not None:
         from onnxnnw.evidence.page import page_of
 
-        write_whole(outputs.html, page_of(answers, __version__, time, command).encode())
+        write_whole(outputs.html, page_of(answers, __version__, time, command).encode("utf-8", "backslashreplace"))
     if outputs.log is not None:
         from onnxnnw.evidence.log import append
 
