@@ -24,7 +24,7 @@ _COLOURS = {"identical": "green", "traced": "green", "not traced": "red", "incon
 
 
 def verify(
-    candidate: Path = typer.Argument(help="An ONNX file."),
+    candidate: str = typer.Argument(help="An ONNX file, its address, or a repository: hf://owner/name."),
     record: list[Path] = typer.Option([], help="A record; repeatable."),
     records: Path | None = typer.Option(None, help="A folder of records to search."),
     require: str = typer.Option("traced", help="What the gate wants: traced or identical."),
@@ -34,6 +34,8 @@ def verify(
     full: bool = typer.Option(
         False, "--full", help="Also compare the canonical digest, which alone can say identical."
     ),
+    file: str = typer.Option("", help="The file of a repository that is meant; by default all of its ONNX files."),
+    max_download: str = typer.Option("1GiB", help=show.DOWNLOAD_HELP),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> int:
     """Say whether an ONNX file comes from a recorded network: exit 0 yes, 1 no, 3 could not tell.
@@ -47,17 +49,37 @@ def verify(
     if not 0 <= min_explained <= 1:
         raise UsageError(f"--min-explained lies between 0 and 1, not at {min_explained}")
     full = full or require == "identical"
-    result = examine(candidate, record, records, false_positive_rate, full, commitment)
+    with show.downloads(max_download):
+        found = {
+            show.place(one): examine(one, record, records, false_positive_rate, full, commitment)
+            for one in _files_of(candidate, file)
+        }
     if as_json:
-        show.document(result.to_json())
+        documents = {name: result.to_json() for name, result in found.items()}
+        several = {"format": "onnxnnw/verdicts/1", "files": documents}
+        show.document(several if len(found) > 1 else next(iter(documents.values())))
     else:
-        _show_search(result.verdicts, result.unreadable, result.seconds_per_record, candidate)
-    if result.meets(require, min_explained):
+        for name, result in found.items():
+            _show_search(result.verdicts, result.unreadable, result.seconds_per_record, name)
+    if all(result.meets(require, min_explained) for result in found.values()):
         return 0
-    return TraceabilityError.exit_code if result.unsure else 1
+    return TraceabilityError.exit_code if any(result.unsure for result in found.values()) else 1
 
 
-def _show_search(verdicts: "tuple[Verdict, ...]", unreadable: tuple[str, ...], seconds: float, candidate: Path) -> None:
+def _files_of(candidate: str, file: str) -> list[str]:
+    """The candidate; of a repository, its networks."""
+    if "://" in candidate:
+        from onnxnnw.sources.addresses import is_repository
+        from onnxnnw.sources.hub import networks_of
+
+        if is_repository(candidate):
+            return networks_of(candidate, file)
+    if file:
+        raise UsageError("--file names a file of a repository, hf://owner/name; this candidate is none")
+    return [candidate]
+
+
+def _show_search(verdicts: "tuple[Verdict, ...]", unreadable: tuple[str, ...], seconds: float, candidate: str) -> None:
     _show_verdict(verdicts[0], candidate)
     if len(verdicts) > 1:
         print(f"\n{len(verdicts)} records, {seconds * 1e3:.0f} ms each; every p-value is multiplied by their number")
@@ -67,7 +89,7 @@ def _show_search(verdicts: "tuple[Verdict, ...]", unreadable: tuple[str, ...], s
         typer.secho(f"warning: not searched: {show.visible(reason)}", fg="yellow", err=True)
 
 
-def _show_verdict(verdict: "Verdict", candidate: Path) -> None:
+def _show_verdict(verdict: "Verdict", candidate: str) -> None:
     who = " ".join(part for part in (verdict.role, verdict.actor) if part)
     typer.secho(verdict.decision, fg=_COLOURS[verdict.decision], bold=True, nl=False)
     print(
