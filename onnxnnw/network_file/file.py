@@ -10,6 +10,7 @@ from onnx import TensorProto
 
 from onnxnnw.errors import CannotLook, FileChanged, UnreadableExternalData, UnreadableNetwork
 from onnxnnw.network_file import cutting
+from onnxnnw.network_file.containers import SUFFIXES, contained, is_container, open_beside
 from onnxnnw.network_file.foreign import named, what_it_is
 from onnxnnw.network_file.source import Source
 from onnxnnw.network_file.stored import MAX_DIMENSIONS, StoredTensor, byte_length, holds, inline_values, possible
@@ -34,12 +35,20 @@ class Network:
         path: The model file, or its address.
         model: The skeleton as a ModelProto: everything but large payloads.
         skeleton_size: Bytes outside large tensors.
+        has_graph: Whether the file says what its tensors are for.
     """
 
-    def __init__(self, path: "Path | Address", source: "Source | RemoteSource", skeleton: cutting.Skeleton) -> None:
+    def __init__(
+        self,
+        path: "Path | Address",
+        source: "Source | RemoteSource",
+        skeleton: cutting.Skeleton,
+        opened: "dict[str, Source | RemoteSource] | None" = None,
+    ) -> None:
         self.path = path
+        self.has_graph = opened is None
         self._source = source
-        self._external: dict[str, Source | RemoteSource] = {}
+        self._external: dict[str, Source | RemoteSource] = opened or {}
         self._cuts, self._key = skeleton.cuts, skeleton.key
         self.skeleton_size = len(skeleton.data)
         self.model = onnx.ModelProto()
@@ -195,45 +204,16 @@ class Network:
 
     def _open_external(self, location: str) -> "Source | RemoteSource":
         if location not in self._external:
-            self._refuse_place(location)
-            source: Source | RemoteSource
-            if isinstance(self._source, Source):
-                wanted, real = self._allowed(location)
-                source = Source(wanted, real, UnreadableExternalData, f"external data {location[:80]!r}")
-            else:
-                source = self._source.beside(location.replace("\\", "/"))
+            source = open_beside(self.path, self._source, location)
             if source.identity == self._source.identity:
                 source.close()
                 raise UnreadableExternalData("the model file itself is given as its external data")
             self._external[location] = source
         return self._external[location]
 
-    def _refuse_place(self, location: str) -> None:
-        """Refuse a location that is no relative path below the model's folder."""
-        if not isinstance(location, str):  # protobuf hands out bytes where a text is no UTF-8
-            raise UnreadableExternalData("an external location is no readable text")
-        shown = f"external location {location[:80]!r}"
-        parts = location.replace("\\", "/").split("/")
-        if not location or "\0" in location or ".." in parts or location.startswith(("/", "\\")) or ":" in parts[0]:
-            raise UnreadableExternalData(f"{shown} is not a relative path below the model's folder")
-
-    def _allowed(self, location: str) -> tuple[Path, Path]:
-        """The path of external data as the network has it, and where it really leads."""
-        shown = f"external location {location[:80]!r}"
-        path = Path(str(self.path))
-        wanted = path.parent / location
-        try:
-            real = wanted.resolve(strict=True)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise UnreadableExternalData(f"{shown} leads to nothing beside {path.name}") from error
-        folders = (path.parent.resolve(), path.resolve().parent)
-        if not any(real.is_relative_to(folder) for folder in folders):
-            raise UnreadableExternalData(f"{shown} leads outside the model's folder")
-        return wanted, real
-
 
 def open_network(path: "Path | str | Address", *, for_writing: bool = False) -> Network:
-    """Open an ONNX file without loading its weights.
+    """Open an ONNX file, or one with tensors alone such as safetensors, without loading its weights.
 
     Args:
         path: The model file, or its address; external data is looked for beside it.
@@ -244,11 +224,17 @@ def open_network(path: "Path | str | Address", *, for_writing: bool = False) -> 
     """
     place, source = open_source(path)
     try:
+        if str(place).endswith(SUFFIXES):
+            return _container(place, source)
         with source.opened() as descriptor:
             skeleton = cutting.cut(descriptor, source.size, 1 if for_writing else cutting.LARGE)
         return Network(place, source, skeleton)
     except BaseException as error:
-        known = _known(source) if isinstance(error, UnreadableNetwork) else ""
+        known = ""
+        if isinstance(error, UnreadableNetwork) and not str(place).endswith(SUFFIXES):
+            if is_container(source):
+                return _container(place, source)
+            known = _known(source)
         source.close()
         if known:
             raise UnreadableNetwork(f"{place}: is {known}") from None
@@ -278,6 +264,17 @@ def open_source(path: "Path | str | Address") -> "tuple[Path | Address, Source |
         if not known:
             raise
         raise UnreadableNetwork(f"{path}: is not a regular file but {known}") from None
+
+
+def _container(place: "Path | Address", source: "Source | RemoteSource") -> Network:
+    """A file that holds tensors and no graph, as a network."""
+    try:
+        return Network(place, source, *contained(place, source))
+    except BaseException as error:
+        source.close()
+        if isinstance(error, UnreadableNetwork) and not str(error).startswith(str(place)):
+            raise type(error)(f"{place}: {error}") from None
+        raise
 
 
 def _known(source: "Source | RemoteSource") -> str:

@@ -244,8 +244,7 @@ def test_a_file_that_changes_is_noticed(folder: Path, at: int) -> None:
     with RangeServer(folder, behave=behave) as server:
         reader = opened(server)
         with pytest.raises(FileChanged, match="changed while it was read"):
-            for n in range(9):
-                reader.read_many([(n, n + 2)])
+            [reader.read_many([(n, n + 2)]) for n in range(9)]
 
 
 def test_no_more_is_read_than_allowed(folder: Path) -> None:
@@ -263,10 +262,7 @@ def test_no_more_is_read_than_allowed(folder: Path) -> None:
 def test_a_remote_network_gets_the_verdict_of_its_copy_here(tmp_path: Path, external: bool) -> None:
     """Word for word, whether weights lie in the file or beside it; and most of the file is never read."""
     model = dense(4, 600)
-    if external:
-        path = beside(model, tmp_path)
-    else:
-        path = save(model, tmp_path / "m.onnx")
+    path = beside(model, tmp_path) if external else save(model, tmp_path / "m.onnx")
     fingerprint(path, tmp_path / "r.record", 64)
     record = load_record(tmp_path / "r.record")
     with RangeServer(tmp_path) as server, limited(Budget()) as budget:
@@ -290,6 +286,9 @@ def test_external_data_of_a_remote_network_lies_beside_it(tmp_path: Path) -> Non
 def test_writing_takes_a_file_on_this_disk(folder: Path, tmp_path: Path) -> None:
     """An address is only read."""
     save(dense(), folder / "n.onnx")
-    with RangeServer(folder) as server, open_network(f"{server.url}/n.onnx", for_writing=True) as network:
-        with pytest.raises(CannotLook, match="download it first"):
-            network.file  # noqa: B018
+    with (
+        RangeServer(folder) as server,
+        open_network(f"{server.url}/n.onnx", for_writing=True) as network,
+        pytest.raises(CannotLook, match="download it first"),
+    ):
+        network.file  # noqa: B018
