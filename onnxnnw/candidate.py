@@ -14,8 +14,9 @@ from onnxnnw.matching.anchor_agreement import Wanted, agreement, agreements
 from onnxnnw.matching.match import Match
 from onnxnnw.matching.row_scale import row_gains, row_magnitudes
 from onnxnnw.methods.base import Reads
-from onnxnnw.network_file.stored import Array
-from onnxnnw.records.positions import NO_PLAN, anchor_positions, plan_of, sample_positions
+from onnxnnw.network_file.ahead import fetch_together
+from onnxnnw.network_file.stored import Array, StoredTensor
+from onnxnnw.records.positions import NO_PLAN, anchor_positions, control_positions, plan_of, sample_positions
 from onnxnnw.records.record import Record
 from onnxnnw.records.row_factors import Folds, columns_of, folds_of, relative
 
@@ -266,6 +267,7 @@ def slots_as_enrolled(
         slot = slots.get(entry.name)
         if slot is None or slot.shape != entry.shape or slot.use != entry.use or slot.layout != entry.layout:
             return None
+    _fetch_ahead(record, anchors, slots)
     found: list[Match | None] = []
     reads: list[Floats] = []
     known: dict[int, ReadBefore] = {}
@@ -287,6 +289,25 @@ def slots_as_enrolled(
             return None
         found.append(match)
     return found, known
+
+
+def _fetch_ahead(record: Record, anchors: Anchors, slots: Mapping[str, Slot]) -> None:
+    """Ask a server for all that will be read, at once: slot after slot, each would be a round trip."""
+    sources = (slots[entry.name].tensor.source for entry in record.slots)
+    if not any(source is not None and source.is_remote for source in sources):
+        return
+    controls = control_positions(record, anchors.plan) if "controls" in record.arrays else None
+    wanted: list[tuple[StoredTensor, Positions]] = []
+    for number, entry in enumerate(record.slots):
+        sets = [anchors.everything(number)]
+        if controls is not None:
+            beside = controls[anchors.plan.slots == number]
+            sets.append(np.concatenate([anchors.plan.of(number), beside[beside >= 0]]))
+        for places in sets:
+            located = slots[entry.name].constant.locate(places)
+            if located is not None:
+                wanted.append(located)
+    fetch_together(wanted)
 
 
 def _touched(reads: Sequence[Floats], values: Sequence[Floats]) -> list[int]:

@@ -22,7 +22,9 @@ PACKAGES: dict[str, str] = {
     "runtime": "",
     "images": "",
     "recipes": "",
-    "network_file": "formats wire cutting relocation foreign source stored file writing patch",
+    "sources": "signing limits addresses answers protocol connections http_ranges remote hub",
+    "network_file": "formats wire cutting relocation foreign source stored ahead tensor_list safetensors containers file "
+    "writing patch",
     "flow": "nodes runtime_operators handing literals attribute_weights tracing unread",
     "constants": "arrays moved evaluated contraction decoding rulebook elementwise arithmetic_rules quantisation_rules "
     "structure_rules place_rules rules constants",

@@ -1,7 +1,8 @@
 """How results look: aligned text for people, JSON for programs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,35 @@ if TYPE_CHECKING:
     from onnxnnw.enrolment.enrol import Enrolment
     from onnxnnw.enrolment.price import Price
 
-__all__ = ["document", "enrolled", "number", "pairs", "table", "visible"]
+__all__ = ["DOWNLOAD_HELP", "document", "downloads", "enrolled", "number", "pairs", "place", "table", "visible"]
+
+DOWNLOAD_HELP = "How much may be read from a server, such as 500MB or 2GiB."
+
+
+def place(text: object) -> str:
+    """A path or an address as it may be shown: an address may hold credentials."""
+    if "://" not in str(text):
+        return str(text)
+    from onnxnnw.sources.addresses import shown_place
+
+    return shown_place(text)
+
+
+@contextmanager
+def downloads(most: str) -> Iterator[None]:
+    """What a block reads from servers is limited, and said at its end.
+
+    Args:
+        most: As the user gave it: ``500MB``.
+    """
+    from onnxnnw.sources.limits import Budget, bytes_of, limited
+
+    with limited(Budget(bytes_of(most))) as budget:
+        try:
+            yield
+        finally:
+            if budget.requests:
+                typer.echo(budget.sentence, err=True)
 
 
 def number(value: float) -> str:

@@ -26,7 +26,9 @@ _COLOURS = {"identical": "green", "traced": "green", "not traced": "red", "incon
 
 
 def verify(
-    candidates: list[Path] = typer.Argument(help="ONNX files.", metavar="CANDIDATE..."),
+    candidates: list[str] = typer.Argument(
+        help="ONNX files, their addresses, or a repository: hf://owner/name.", metavar="CANDIDATE..."
+    ),
     record: list[Path] = typer.Option([], help="A record; repeatable."),
     records: Path | None = typer.Option(None, help="A folder of records to search."),
     reference: Path | None = typer.Option(
@@ -39,6 +41,8 @@ def verify(
     full: bool = typer.Option(
         False, "--full", help="Also compare the canonical digest, which alone can say identical."
     ),
+    file: str = typer.Option("", help="The file of a repository that is meant; by default all of its ONNX files."),
+    max_download: str = typer.Option("1GiB", help=show.DOWNLOAD_HELP),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
     parent: Path | None = typer.Option(None, help="Network that the record must have been made of."),
     parent_key: list[Path] = typer.Option([], help="Public key that must have signed it (model_signing); repeatable."),
@@ -63,8 +67,11 @@ def verify(
         tuple(record), records, commitment, false_positive_rate, require, min_explained, full, reference, parent, keys
     )
     places = (sarif, junit, attestation, sbom, html, log, sign, merge)
-    writer = _writer(places, [*candidates, *record, *keys]) if any(places) else None
-    answers, lineage = ask(question, candidates, writer is not None, attestation is not None)
+    with show.downloads(max_download):
+        files = [one for candidate in candidates for one in _files_of(candidate, file)]
+        here = [Path(one) for one in files if "://" not in one]
+        writer = _writer(places, [*here, *record, *keys]) if any(places) else None
+        answers, lineage = ask(question, files, writer is not None, attestation is not None)
     if as_json and any(answer.search for answer in answers):
         show.document(document_of(answers))
     else:
@@ -88,7 +95,7 @@ def _show_answers(answers: "list[Answer]", on_stdout: bool) -> None:
             typer.secho(f"onnxnnw: {show.visible(answer.sentence)}", err=True)
         elif on_stdout:
             _show_search(
-                answer.search.verdicts, answer.search.unreadable, answer.search.seconds_per_record, answer.path
+                answer.search.verdicts, answer.search.unreadable, answer.search.seconds_per_record, answer.name
             )
             _show_parent(answer)
     if on_stdout and len(answers) > 1:
@@ -105,7 +112,20 @@ def _show_parent(answer: "Answer") -> None:
             typer.secho(f"no: {show.visible(problem.sentence)}", fg="red", err=True)
 
 
-def _show_search(verdicts: "tuple[Verdict, ...]", unreadable: tuple[str, ...], seconds: float, candidate: Path) -> None:
+def _files_of(candidate: str, file: str) -> list[str]:
+    """The candidate; of a repository, its networks."""
+    if "://" in candidate:
+        from onnxnnw.sources.addresses import is_repository
+        from onnxnnw.sources.hub import networks_of
+
+        if is_repository(candidate):
+            return networks_of(candidate, file)
+    if file:
+        raise UsageError("--file names a file of a repository, hf://owner/name; this candidate is none")
+    return [candidate]
+
+
+def _show_search(verdicts: "tuple[Verdict, ...]", unreadable: tuple[str, ...], seconds: float, candidate: str) -> None:
     _show_verdict(verdicts[0], candidate)
     if len(verdicts) > 1:
         print(f"\n{len(verdicts)} records, {seconds * 1e3:.0f} ms each; every p-value is multiplied by their number")
@@ -115,7 +135,7 @@ def _show_search(verdicts: "tuple[Verdict, ...]", unreadable: tuple[str, ...], s
         typer.secho(f"warning: not searched: {show.visible(reason)}", fg="yellow", err=True)
 
 
-def _show_verdict(verdict: "Verdict", candidate: Path) -> None:
+def _show_verdict(verdict: "Verdict", candidate: str) -> None:
     who = " ".join(part for part in (verdict.role, verdict.actor) if part)
     typer.secho(verdict.decision, fg=_COLOURS[verdict.decision], bold=True, nl=False)
     print(

@@ -24,7 +24,7 @@ class Answer:
     """What was asked of one file, and what came of it.
 
     Attributes:
-        path: The file, as it was given.
+        path: The file or its address, as it was given.
         asked: What the gate wanted, as a sentence that follows "wanted: ".
         search: Its verdicts, best first; None where it could not be examined, or was not held against records.
         problems: Why the gate stays shut; empty where it opens.
@@ -35,7 +35,7 @@ class Answer:
         parent: The network that the matching record was made of, where that was asked and holds.
     """
 
-    path: Path
+    path: Path | str
     asked: str
     search: Search | None = None
     problems: tuple[Problem, ...] = ()
@@ -63,7 +63,12 @@ class Answer:
     @property
     def name(self) -> str:
         """The file as it may be shown."""
-        return visible(str(self.path))
+        text = str(self.path)
+        if "://" in text:  # it may hold credentials
+            from onnxnnw.sources.addresses import shown_place
+
+            text = shown_place(text)
+        return visible(text)
 
     @property
     def sentence(self) -> str:
@@ -75,13 +80,15 @@ class Answer:
         return "; ".join(dict.fromkeys(problem.sentence for problem in self.problems))
 
 
-def could_not_look(path: Path, asked: str, error: CannotLook, subject: "Subject | None" = None) -> Answer:
+def could_not_look(path: Path | str, asked: str, error: CannotLook, subject: "Subject | None" = None) -> Answer:
     """The answer of a file, or of records, that cannot be examined."""
     rule = RULES["UnreadableRecord" if isinstance(error, UnreadableRecord) else "UnreadableNetwork"]
     return Answer(path, asked, None, (Problem(rule, _line(str(error))),), subject)
 
 
-def judge(path: Path, search: Search, require: str, min_explained: float, subject: "Subject | None" = None) -> Answer:
+def judge(
+    path: Path | str, search: Search, require: str, min_explained: float, subject: "Subject | None" = None
+) -> Answer:
     """What a gate makes of verdicts: it opens for one of them; that none does is a no only where all were sure.
 
     Args:

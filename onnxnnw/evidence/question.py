@@ -54,7 +54,7 @@ class Question:
 
 
 def ask(
-    question: Question, candidates: Sequence[Path], by_digest: bool = False, canonical: bool = False
+    question: Question, candidates: Sequence[Path | str], by_digest: bool = False, canonical: bool = False
 ) -> tuple[list[Answer], Mapping[str, str]]:
     """One answer for each candidate, and which networks the records were made of.
 
@@ -68,6 +68,9 @@ def ask(
     """
     if not candidates:
         raise UsageError("no file to verify")
+    addresses = [str(one) for one in candidates if "://" in str(one)]
+    if addresses and by_digest:
+        raise UsageError("evidence names a file by its SHA-256: download what lies behind an address, and verify that")
     refuse_impossible_rate(question.rate)
     records, unreadable = load_named(question.records, question.folder, question.commitment)
     lineage = {named.commitment: named.record.derived.get("digest", "") for named in records}
@@ -87,7 +90,7 @@ def ask(
 
 def _answer(
     question: Question,
-    path: Path,
+    path: Path | str,
     records: Sequence[NamedRecord],
     unreadable: Sequence[str],
     by_digest: bool,
@@ -99,7 +102,7 @@ def _answer(
         if by_digest:
             from onnxnnw.evidence.subject import subject_of
 
-            subject = subject_of(path, canonical)
+            subject = subject_of(Path(path), canonical)
         search = examine_records(path, records, unreadable, question.rate, full, question.reference)
         if subject is not None:
             subject.check_unchanged()

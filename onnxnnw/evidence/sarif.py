@@ -49,9 +49,9 @@ def sarif_of(answers: Sequence[Answer], version: str, root: Path) -> dict[str, A
     return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
 
 
-def uri_of(path: Path, root: Path) -> str:
+def uri_of(path: Path | str, root: Path) -> str:
     """A file's address: relative to the repository, with everything that is not plain percent-encoded."""
-    whole = absolute(path)
+    whole = absolute(Path(path))
     inside = os.path.relpath(whole, root)
     if inside == ".." or inside.startswith(f"..{os.sep}"):
         return "file://" + quote(os.fsencode(whole))

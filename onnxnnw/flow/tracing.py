@@ -36,7 +36,9 @@ def trace_flow(network: Network) -> Flow:
         UnreadableNetwork: A name is defined twice in one scope, functions call each other in a circle, or inlining explodes.
     """
     try:
-        return _Tracer(network).run()
+        flow = _Tracer(network).run()
+        flow.has_graph = network.has_graph
+        return flow
     except (TypeError, AttributeError, UnicodeError):  # protobuf hands out bytes where a text is no UTF-8
         raise UnreadableNetwork(f"{network.path}: a name in it is no readable text") from None
     except UnreadableNetwork as error:

@@ -64,7 +64,8 @@ def kept_parameters(
         described.append(
             {"name": parameter.name, "size": parameter.constant.size, "slot": owners.get(parameter.value, -1)}
         )
-    operators = Counter(_operator(node.domain, node.op) for node in view.possible)
+    nodes = view.possible if view.flow.has_graph else []
+    operators = Counter(_operator(node.domain, node.op) for node in nodes)
     kept = {"amounts": dict(account.amounts), "operators": dict(operators), "parameters": described}
     arrays = {
         "parameters": np.concatenate([*values, np.empty(0)]).astype("<f4"),

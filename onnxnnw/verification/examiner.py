@@ -114,7 +114,7 @@ class Examiner:
         if self.runtime is None:
             from onnxnnw.runtime import open_runtime
 
-            self.runtime = open_runtime(self.network.path, limit_s=ANSWER_LIMIT_S)
+            self.runtime = open_runtime(self.network.file, limit_s=ANSWER_LIMIT_S)
         return self.runtime.predict(inputs)
 
     def _decide(

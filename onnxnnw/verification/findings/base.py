@@ -106,6 +106,12 @@ class Examination:
     orders: "Mapping[int, MatrixAlignment]" = field(default_factory=dict)
 
     @property
+    def both_have_graphs(self) -> bool:
+        """Whether operators can be compared: a file with tensors alone has none, and neither has a record of one."""
+        kept = self.record.account
+        return self.view.flow.has_graph and (kept is None or bool(kept["operators"]))
+
+    @property
     def reads(self) -> Reads:
         """What was read at the mark's positions."""
         return self.judgement.reads

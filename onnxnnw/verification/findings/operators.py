@@ -13,7 +13,7 @@ _LISTED = 64
 def find(examination: Examination) -> list[Finding]:
     """One finding that names operators which came and went; of networks whose weights were recognised."""
     kept = examination.record.account
-    if kept is None or not examination.matched():
+    if kept is None or not examination.matched() or not examination.both_have_graphs:
         return []
     nodes = examination.view.possible
     now = Counter(f"{node.domain}.{node.op}".removeprefix(".")[:200] for node in nodes)
