@@ -25,7 +25,7 @@ PACKAGES: dict[str, str] = {
     "sources": "signing limits addresses answers protocol connections http_ranges remote hub",
     "network_file": "formats wire cutting relocation foreign source stored ahead tensor_list safetensors containers file "
     "writing patch",
-    "flow": "nodes runtime_operators handing literals attribute_weights tracing unread",
+    "flow": "names nodes runtime_operators handing literals attribute_weights tracing unread",
     "constants": "arrays moved evaluated contraction decoding rulebook elementwise arithmetic_rules quantisation_rules "
     "structure_rules place_rules rules constants",
     "graph": "live packed_operators uses out_rows downstream computed_tables slot slots linear_map linear doubts digest",
@@ -36,9 +36,10 @@ PACKAGES: dict[str, str] = {
     "alignment": "balance assignment signatures search scales weights grouped matrices likeness networks",
     "methods": "payload triggers base",
     "candidate": "",
-    "enrolment": "formulas origins ancestry measure_slots copies owner mark_grid own_weights refusals draft enrol price inspection",
-    "verification": "units changes named_records explained findings visible verdict evidence examiner reference aligned_fingerprint "
-    "aligned_rtw with_reference verify",
+    "enrolment": "formulas origins ancestry measure_slots copies owner mark_grid own_weights refusals draft enrol price "
+    "inspection",
+    "verification": "units changes named_records explained findings visible verdict evidence examiner reference "
+    "aligned_fingerprint aligned_rtw with_reference verify",
     "evidence": "rules subject answer sarif junit keys envelope statements oms attested parent cyclonedx log page writing question",
     "gate": "allowances requirements policy policy_file places chain examining judging checking",
     "tasks": "base",

@@ -95,8 +95,8 @@ def _progress(terminal: TextIO) -> Iterator[None]:
     try:
         with (
             listening(note),
-            contextlib.redirect_stdout(_First(sys.stdout, stop)),  # type: ignore[type-var]
-            contextlib.redirect_stderr(_First(sys.stderr, stop)),  # type: ignore[type-var]
+            contextlib.redirect_stdout(_First(sys.stdout, stop)),
+            contextlib.redirect_stderr(_First(sys.stderr, stop)),
         ):
             yield
     finally:

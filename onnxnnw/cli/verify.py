@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from onnxnnw.cli import show
+from onnxnnw.errors import UsageError
 
 if TYPE_CHECKING:
     from onnxnnw.evidence.answer import Answer

@@ -27,7 +27,6 @@ from onnxnnw.records.positions import (
     draw_positions,
     draws,
     places_of,
-    plan_of,
     refuse_no_room,
     sample_positions,
 )
@@ -44,7 +43,6 @@ __all__ = [
     "draft_fingerprint",
     "draft_watermark",
     "mark_edits",
-    "refuse_too_weak",
 ]
 
 DEFAULT_POSITIONS = 512
@@ -320,19 +318,6 @@ def _skips(record: Record, barred: "Callable[[Plan], NDArray[np.bool_]]") -> NDA
         if np.array_equal(found, skips):
             return skips.astype("<i8")
         skips = found
-
-
-def refuse_too_weak(record: Record) -> None:
-    """Refuse a mark that the network's number format rounds away: it cannot be found again.
-
-    Raises:
-        UsageError: Half of the values are zero, or what they were.
-    """
-    values = nct.mark_values(record, plan_of(record))
-    before = record.array("host").astype(np.float64) if "host" in record.arrays else np.zeros(values.size)
-    if np.count_nonzero(values != before) < values.size / 2:
-        what = "away" if nct.is_added(record) else "to zero"
-        raise UsageError(f"so weak a mark is rounded {what} where it is stored; take a larger strength")
 
 
 def mark_edits(record: Record, view: SlotView, copies: Sequence[Copy] = ()) -> list[Edit]:

@@ -23,11 +23,11 @@ from onnxnnw.enrolment.draft import (
     draft_fingerprint,
     draft_watermark,
     mark_edits,
-    refuse_too_weak,
 )
 from onnxnnw.enrolment.mark_grid import on_grid
 from onnxnnw.enrolment.origins import of_ancestors, of_strangers, without_hidden_units
 from onnxnnw.enrolment.owner import Owner
+from onnxnnw.enrolment.refusals import refuse_too_weak
 from onnxnnw.errors import UsageError
 from onnxnnw.graph import Digests, SlotView, find_slots, network_digest, network_digests
 from onnxnnw.graph.digest import DIGEST_FORMAT

@@ -11,9 +11,9 @@ from importlib import resources
 
 from onnxnnw.evidence.answer import Answer
 from onnxnnw.evidence.rules import NO, UNSURE, YES
+from onnxnnw.texts import visible
 from onnxnnw.verification.findings.base import Finding
 from onnxnnw.verification.verdict import Verdict
-from onnxnnw.texts import visible
 
 __all__ = ["page_of"]
 
@@ -38,7 +38,11 @@ def page_of(answers: Sequence[Answer], version: str, time: str, commands: Sequen
     """
     style = resources.files("onnxnnw.evidence").joinpath("page.css").read_text("utf-8")
     policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-    title = f"{_TITLES[max(a.code for a in answers)]}: {answers[0].name.rpartition('/')[2]}" if len(answers) == 1 else "Answers"
+    title = (
+        f"{_TITLES[max(a.code for a in answers)]}: {answers[0].name.rpartition('/')[2]}"
+        if len(answers) == 1
+        else "Answers"
+    )
     sections = "".join(_section(answer, number) for number, answer in enumerate(answers))
     several = _contents(answers) if len(answers) > 1 else ""
     return (

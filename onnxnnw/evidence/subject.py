@@ -127,7 +127,7 @@ def subject_of(path: Path, canonical: bool = False) -> Subject:
     with open_network(path) as network:
         view = find_slots(network)
         digest = network_digests(network, view).network if canonical else ""
-        places = [Path(source.path) for source in network.sources[1:]]
+        places = [source.path for source in network.sources[1:] if isinstance(source.path, Path)]
         network.check_unchanged()
     return Subject(model, tuple(digest_of(place) for place in places), digest)
 

@@ -24,6 +24,7 @@ from onnxnnw.statistics import (
     associate_added,
     associate_fingerprint,
     associate_watermark,
+    beside_ancestor,
     correlations,
     log10_of_either,
     required_reads,
@@ -41,7 +42,6 @@ LINEAR_EFFECT = 0.99
 ANCESTRY_EFFECT = 0.75
 """Of differences to a common ancestor: other data of the same task give .35 to .54, the same data .93 to .96."""
 
-_MIN_DIFFERENCES = 4
 _IDENTICAL, _IDENTICAL_READS = 0.98, 8
 _VIEWS = 2  # raw and gauge
 
@@ -73,9 +73,8 @@ def is_added(record: Record) -> bool:
 
 def _added(record: Record, plan: Plan) -> Floats:
     """Standard deviation of what is written at each position."""
-    deviations = record.array("deviations", len(record.slots)).astype(np.float64)
-    out: Floats = _positive(record.parameters["strength"]) * deviations[plan.slots]
-    return out
+    deviations: Floats = record.array("deviations", len(record.slots)).astype(np.float64)
+    return deviations[plan.slots] * _positive(record.parameters["strength"])
 
 
 def _positive(text: int | str) -> float:
@@ -249,28 +248,9 @@ def _pairs(record: Record, plan: Plan, weights: Weights) -> tuple[Floats, list[_
     if np.isfinite(gauged).any():
         out.append(_Pair(gauged, record.array("gauged", count).astype(np.float64)))
     if record.parameters.get("ancestors"):
-        before = [record.array(name, count).astype(np.float64) for name in ("ancestor", "ancestor_gauged")]
-        out = [_own_part(pair, ancestor, plan) for pair, ancestor in zip(out, before, strict=False)]
+        both = zip(out, [record.array(name, count) for name in ("ancestor", "ancestor_gauged")], strict=False)
+        out = [_Pair(*beside_ancestor(pair.found, pair.enrolled, b, plan.slots)) for pair, b in both]
     return raw, out
-
-
-def _own_part(pair: _Pair, ancestor: Floats, plan: Plan) -> _Pair:
-    """What either side has besides the ancestor: within each slot, the difference, and of that what does not go with the ancestor.
-
-    Trainings that only shrink the values of one ancestor would agree otherwise. A slot with few reads is left out.
-    """
-    found, enrolled = pair.found - ancestor, pair.enrolled - ancestor
-    for slot in plan.numbers:
-        chosen = (plan.slots == slot) & np.isfinite(found) & np.isfinite(enrolled)
-        if chosen.sum() < _MIN_DIFFERENCES:
-            found[plan.slots == slot] = np.nan
-            continue
-        direction = ancestor[chosen] - ancestor[chosen].mean()
-        power = float(direction @ direction)
-        if power > 0:
-            for side in (found, enrolled):
-                side[chosen] -= float(side[chosen] @ direction) / power * direction
-    return _Pair(found, enrolled)
 
 
 def _rows(record: Record, plan: Plan) -> Positions:

@@ -15,7 +15,17 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from onnxnnw.errors import UsageError
 from onnxnnw.sources.signing import aws_credentials, signed_headers
 
-__all__ = ["SCHEMES", "Address", "address_of", "hub_parts", "hub_token", "is_address", "is_repository", "origin", "shown_place"]
+__all__ = [
+    "SCHEMES",
+    "Address",
+    "address_of",
+    "hub_parts",
+    "hub_token",
+    "is_address",
+    "is_repository",
+    "origin",
+    "shown_place",
+]
 
 SCHEMES = ("https", "http", "s3", "gs", "az", "hf")
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")

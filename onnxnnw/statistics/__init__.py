@@ -10,6 +10,7 @@ from onnxnnw.statistics.association import (
     Correlations,
     associate_fingerprint,
     associate_watermark,
+    beside_ancestor,
     correlations,
     standardise,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "associate_added",
     "associate_fingerprint",
     "associate_watermark",
+    "beside_ancestor",
     "correlations",
     "least_reads",
     "log10_binomial_tail",

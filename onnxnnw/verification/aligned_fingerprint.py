@@ -76,7 +76,9 @@ def judge_fingerprint(record: Record, aligned: Aligned) -> Judgement:
     absent = sum(plan.of(number).size for number in plan.numbers if not aligned.weights.has(number))
     notes: tuple[str, ...] = ()
     if differences:
-        notes = ("the fingerprint is judged by differences to an ancestor, which are not compared in a reference's order",)
+        notes = (
+            "the fingerprint is judged by differences to an ancestor, which are not compared in a reference's order",
+        )
     elif not enough:
         notes = (
             f"{kernels} kernels in {slots} weights could be compared in the reference's order: "
