@@ -57,7 +57,8 @@ def assign(ours: Features, theirs: Features, either_sign: bool = False) -> Posit
 
 def assign_scores(scores: Features) -> Positions:
     """The same from a table of scores (n, m)."""
-    scores = np.nan_to_num(scores, nan=0.0, posinf=0.0, neginf=0.0)
+    if not np.isfinite(scores.sum(dtype=np.float64)):
+        scores = np.nan_to_num(scores, nan=0.0, posinf=0.0, neginf=0.0)
     n, m = scores.shape
     out = np.full(n, -1, np.int64)
     if not n or not m:

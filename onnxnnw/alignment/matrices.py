@@ -192,8 +192,7 @@ def _with_scales(whole: MatrixAlignment, reference: NDArray[Any], candidate: NDA
         some = np.arange(group * part, (group + 1) * part)
         known, there = some[whole.rows[some] >= 0], np.flatnonzero(order >= 0)
         if known.size and there.size:
-            found = candidate[whole.rows[known][:, None], order[there]]
-            down, across = scales_of(reference[known][:, there], found)
+            down, across = scales_of(reference, candidate, (known, there), (whole.rows[known], order[there]))
             rows[known] *= down
             channels[group, there] *= across
     return replace(whole, row_scales=rows, channel_scales=channels)

@@ -1,13 +1,15 @@
 """By what rows and channels of a candidate must be multiplied to stand in the reference's unit."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
-
-from onnxnnw.alignment.balance import Cube
 
 __all__ = ["scales_of"]
 
 Floats = NDArray[np.float64]
+Positions = NDArray[np.int64]
+Places = tuple[Positions, Positions]
 
 _SAMPLED = 64
 _ROUNDS = 4
@@ -15,20 +17,29 @@ _NOTHING = 1e-5
 """Scales that differ so little from 1 are 1: values that nobody multiplied stay what they are, bit for bit."""
 
 
-def scales_of(reference: Cube, candidate: Cube) -> tuple[Floats, Floats]:
-    """Factors of rows and channels: reference is about candidate x rows x channels, both in one order.
+def scales_of(
+    reference: NDArray[Any], candidate: NDArray[Any], places: Places, counterparts: Places
+) -> tuple[Floats, Floats]:
+    """Factors of rows and channels: reference is about candidate x rows x channels.
 
     Medians of ratios, in turn: single values that were replaced do not count. The middle of the channels' factors is 1.
 
     Args:
-        reference, candidate: (rows, channels, taps) of one shape; values that are 0 on either side are left out.
+        reference, candidate: (rows, channels, taps); values that are 0 on either side are left out.
+        places: Rows and channels of the reference.
+        counterparts: Those of the candidate, in their order.
     """
-    with np.errstate(all="ignore"):
-        ratio = np.log(np.abs(reference[:, _some(reference.shape[1])] / candidate[:, _some(reference.shape[1])]))
-        down = np.log(np.abs(reference[_some(reference.shape[0])] / candidate[_some(reference.shape[0])]))
-    rows, channels = np.zeros(reference.shape[0]), np.zeros(reference.shape[1])
-    across = _some(reference.shape[1])
-    along = _some(reference.shape[0])
+    (ours, our_channels), (theirs, their_channels) = places, counterparts
+    along, across = _some(len(ours)), _some(len(our_channels))
+
+    def ratios(rows: Positions, channels: Positions) -> Floats:
+        with np.errstate(all="ignore"):
+            mine = reference[ours[rows][:, None], our_channels[channels]].astype(np.float64)
+            return np.log(np.abs(mine / candidate[theirs[rows][:, None], their_channels[channels]]))
+
+    ratio = ratios(np.arange(len(ours)), across)
+    down = ratios(along, np.arange(len(our_channels)))
+    rows, channels = np.zeros(len(ours)), np.zeros(len(our_channels))
     for _ in range(_ROUNDS):
         rows = _middles((ratio - channels[across][None, :, None]).reshape(len(rows), -1))
         channels = _middles((down - rows[along][:, None, None]).transpose(1, 0, 2).reshape(len(channels), -1))

@@ -6,7 +6,7 @@ import numpy as np
 
 from tests.support.calibration_networks import Array, Weights
 
-__all__ = ["DISGUISES", "HIDDEN", "STREAMS", "dummies", "permuted", "rescaled"]
+__all__ = ["DISGUISES", "HIDDEN", "STREAMS", "dummies", "eight_bits", "permuted", "rescaled"]
 
 STREAMS = (
     (("stem", "block1.conv2"), ("block1.conv1", "block2.conv1", "block2.shortcut")),
