@@ -29,11 +29,11 @@ PACKAGES: dict[str, str] = {
     "accounting": "roles amounts given account classing",
     "records": "canonical_json key slot_table record record_file positions row_factors",
     "matching": "row_scale anchor_agreement readings assembly match parameter_reads",
-    "alignment": "balance assignment signatures search scales weights grouped matrices likeness networks",
+    "alignment": "balance assignment signatures search scales weights grouped matrices likeness networks sketch",
     "methods": "payload triggers base",
     "candidate": "",
     "enrolment": "formulas origins measure_slots copies owner mark_grid own_weights refusals draft enrol price inspection",
-    "verification": "units changes named_records explained findings visible verdict evidence examiner reference aligned_fingerprint "
+    "verification": "units changes disguised named_records explained findings visible verdict evidence examiner reference aligned_fingerprint "
     "aligned_rtw with_reference verify",
     "tasks": "base",
     "training": "checkpoints hooks watch loop networks nct_insertion insertion",
