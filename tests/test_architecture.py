@@ -32,9 +32,10 @@ PACKAGES: dict[str, str] = {
     "alignment": "balance assignment signatures search scales weights grouped matrices likeness networks sketch",
     "methods": "payload triggers base",
     "candidate": "",
-    "enrolment": "formulas origins measure_slots copies owner mark_grid own_weights refusals draft enrol price inspection",
+    "enrolment": "formulas sketched origins measure_slots copies owner mark_grid own_weights refusals draft enrol price inspection",
     "verification": "units changes disguised named_records explained findings visible verdict evidence examiner reference aligned_fingerprint "
     "aligned_rtw with_reference verify",
+    "comparison": "layers pairing orders compare page",
     "tasks": "base",
     "training": "checkpoints hooks watch loop networks nct_insertion insertion",
     "modifications": "base",

@@ -7,8 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.accounting.account import Account
-from onnxnnw.alignment.sketch import sketches_of
-from onnxnnw.alignment.weights import weights_of
 from onnxnnw.enrolment.copies import Copy, why_alone
 from onnxnnw.enrolment.measure_slots import MeasuredSlot, measure_slot
 from onnxnnw.enrolment.own_weights import OwnWeights
@@ -295,8 +293,6 @@ class _Draft:
         record, arrays = self.record, self.arrays
         if self.account is not None:
             account, sampled = kept_parameters(record.key, record.positions_context, self.view, self.account)
-            sketches = sketches_of(weights_of(self.view))
-            sampled |= {"sketch": sketches.values.reshape(-1).astype("<f4"), "sketch_slots": np.array(sketches.slots, "<i8")}
             record, arrays = replace(record, account=account), arrays | sampled
         arrays |= kept([one.fold for one in self.measured]) | kept_columns([one.columns for one in self.measured])
         for name, array in arrays.items():

@@ -54,10 +54,10 @@ def test_an_old_record_says_that_it_cannot_tell(enrolled, tmp_path):
 
 
 def test_a_record_of_few_weights_says_that_it_cannot_tell(tmp_path):
-    """Two layers of drawn numbers: their spectrum is that of any drawn numbers, so they have no sketch."""
+    """Two layers: where so few agree, it may be luck."""
     fingerprint(save(dense(seed=1), tmp_path / "a.onnx"), tmp_path / "a.record", 200)
     record = load_record(tmp_path / "a.record")
-    assert record.arrays["sketch_slots"].size == 0
+    assert record.arrays["sketch_slots"].size < 3
     decision, found = findings_of(save(dense(seed=2), tmp_path / "b.onnx"), record)
     assert decision == "not traced"
     assert "disguise not excluded" in found
