@@ -33,13 +33,14 @@ PACKAGES: dict[str, str] = {
     "accounting": "roles amounts given account classing",
     "records": "canonical_json key slot_table record record_file positions row_factors",
     "matching": "row_scale anchor_agreement readings assembly match parameter_reads",
-    "alignment": "balance assignment signatures search scales weights grouped matrices likeness networks",
+    "alignment": "balance assignment signatures search scales weights grouped matrices likeness networks sketch",
     "methods": "payload triggers base",
     "candidate": "",
-    "enrolment": "formulas origins ancestry measure_slots copies owner mark_grid own_weights refusals draft enrol price "
+    "enrolment": "formulas sketched origins ancestry measure_slots copies owner mark_grid own_weights refusals draft enrol price "
     "inspection",
-    "verification": "units changes named_records explained findings visible verdict evidence examiner reference "
+    "verification": "units changes disguised named_records explained findings visible verdict evidence examiner reference "
     "aligned_fingerprint aligned_rtw with_reference verify",
+    "comparison": "layers pairing orders compare page",
     "evidence": "rules subject answer sarif junit keys envelope statements oms attested parent cyclonedx log page writing question",
     "gate": "allowances requirements policy policy_file places chain examining judging checking",
     "tasks": "base",

@@ -125,7 +125,7 @@ def _padded(walk: Walk, node: Node) -> None:
     if pads is None or pads.size != 2 * tags.ndim or axes is not None:
         walk.give_up(node)
         return
-    widths: list[bool] = pads.reshape(2, -1).any(axis=0).tolist()
+    widths = (np.abs(pads.reshape(2, -1)).sum(axis=0) > 0).tolist()
     mode = node.attributes().get("mode")
     constant = mode is None or mode.s == b"constant"
     value = (

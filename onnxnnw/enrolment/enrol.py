@@ -28,6 +28,7 @@ from onnxnnw.enrolment.mark_grid import on_grid
 from onnxnnw.enrolment.origins import of_ancestors, of_strangers, without_hidden_units
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.enrolment.refusals import refuse_too_weak
+from onnxnnw.enrolment.sketched import with_sketches
 from onnxnnw.errors import UsageError
 from onnxnnw.graph import Digests, SlotView, find_slots, network_digest, network_digests
 from onnxnnw.graph.digest import DIGEST_FORMAT
@@ -109,7 +110,7 @@ def fingerprint(
             key = key or Key.generate()
             before = {place: one for place, one in forerunners_of(view, others).items() if place not in left_out}
             record = draft_fingerprint(own, key, positions, owner or Owner(), account, left_out, linear, before)
-            record = replace(record, enrolled_digest=digests.result().network)
+            record = replace(with_sketches(record, own), enrolled_digest=digests.result().network)
         network.check_unchanged()
     record = _with_digests(record, digests.result())
     commitment = save_record(record, record_path)
@@ -169,7 +170,7 @@ def embed(
             key = key or Key.generate()
             own, copies = without_copies(view)
             record = draft_watermark(own, key, positions, owner or Owner(), writing, keep, account, copies)
-            record = on_grid(replace(record, enrolled_digest=digest.result()), own)
+            record = on_grid(replace(with_sketches(record, own), enrolled_digest=digest.result()), own)
             refuse_too_weak(record)
             edits = mark_edits(record, own, copies)
             by_tensor = {id(edit.tensor): edit for edit in joined_edits(edits)}

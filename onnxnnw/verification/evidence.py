@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from onnxnnw.verification.disguised import Disguise
 from onnxnnw.verification.explained import Explained
 from onnxnnw.verification.findings.added import MIN_EXPLAINED
 from onnxnnw.verification.named_records import NamedRecord
@@ -29,8 +30,12 @@ def evidence_of(
     bound: bool,
     explained: Explained,
     reference: ReferenceUse | None = None,
+    disguise: Disguise | None = None,
 ) -> Evidence:
     kind = named.record.kind
+    if disguise is not None and disguise.likely:
+        sentence = "none without a reference: weights like these in another order of channels can be made by anybody"
+        return Evidence(kind, named.commitment, None, sentence)
     if decision not in ("traced", "identical"):
         return Evidence(kind, named.commitment, None, not_proven(decision, log10_p, rate))
     if kind == "fingerprint":

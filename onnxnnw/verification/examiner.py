@@ -25,6 +25,7 @@ from onnxnnw.verification.verdict import ReferenceUse, Verdict
 
 if TYPE_CHECKING:
     from onnxnnw.runtime import Runtime
+from onnxnnw.verification.disguised import disguise_of
 from onnxnnw.verification.evidence import evidence_of
 from onnxnnw.verification.named_records import NamedRecord
 from onnxnnw.verification.visible import clean, visible
@@ -148,6 +149,7 @@ class Examiner:
         copies = self._copies(anchors, matches)
         explained = self._explained(named, judgement, anchors, weights, path, doubtful, copies)
         read, absent = self._seen(judgement, record, matches)
+        disguise = None
         if identical:
             explained = replace(
                 explained, share=1.0, estimate=1.0, unexplained=0, parameters_changed=0.0
@@ -158,7 +160,8 @@ class Examiner:
         else:
             needed = judgement.required
             enough = read + absent >= (method.required(record, self.rate) if needed is None else needed)
-            decision = "not traced" if enough else "inconclusive"
+            disguise = disguise_of(record, self.view, matches) if method.reads_weights and reference is None else None
+            decision = "not traced" if enough and not (disguise and disguise.likely) else "inconclusive"
         examination = Examination(
             record=record,
             view=self.view,
@@ -174,6 +177,7 @@ class Examiner:
             anchors=lambda: anchors.further_reads(weights),
             folds=weights.folds or {},
             orders=weights.orders,
+            disguise=disguise,
         )
         findings = tuple(clean(finding) for finding in collect_findings(examination))
         return Verdict(
@@ -196,7 +200,7 @@ class Examiner:
             explained=explained.share,
             account=explained,
             standard=judgement.standard,
-            evidence=evidence_of(named, decision, log10_p, self.rate, bound, explained, reference),
+            evidence=evidence_of(named, decision, log10_p, self.rate, bound, explained, reference, disguise),
             findings=findings,
             path=path,
             payload=judgement.payload,

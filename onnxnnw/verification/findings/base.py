@@ -19,6 +19,7 @@ from onnxnnw.records.positions import ANCHORS
 from onnxnnw.records.record import Record
 from onnxnnw.records.row_factors import Folds
 from onnxnnw.verification.changes import SlotReads
+from onnxnnw.verification.disguised import Disguise
 from onnxnnw.verification.units import in_best_unit, leveled
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Examination:
         hidden: Bytes that could hold weights and were not read.
         anchors: Reads the anchors, where the mark itself may not say what changed.
         folds: What multiplied the rows of the record's slots downstream at enrolment.
+        disguise: What sketches say of a candidate in which no mark was found.
         orders: Where rows and channels stand, slot by slot, where a reference network says it.
     """
 
@@ -103,6 +105,7 @@ class Examination:
     hidden: int = 0
     anchors: Callable[[], Reads] | None = None
     folds: Folds = field(default_factory=dict)
+    disguise: Disguise | None = None
     orders: "Mapping[int, MatrixAlignment]" = field(default_factory=dict)
 
     @property
