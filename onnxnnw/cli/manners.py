@@ -35,6 +35,7 @@ def with_manners(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def mannered(quiet: bool = False, verbose: bool = False, **values: Any) -> Any:
         with contextlib.ExitStack() as stack:
+            stack.enter_context(listening(notes=lambda sentence: _line(f"note: {sentence}")))
             if quiet:
                 nowhere = stack.enter_context(open(os.devnull, "w"))  # noqa: PTH123 - no path but a device's name
                 stack.enter_context(contextlib.redirect_stderr(nowhere))
@@ -59,7 +60,7 @@ def with_manners(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _line(text: str) -> None:
     with contextlib.suppress(OSError):  # nobody reads; the work goes on
-        print(visible(text, 200), file=sys.stderr, flush=True)
+        print(visible(text, 400), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -95,8 +96,8 @@ def _progress(terminal: TextIO) -> Iterator[None]:
     try:
         with (
             listening(note),
-            contextlib.redirect_stdout(_First(sys.stdout, stop)),  # type: ignore[type-var]
-            contextlib.redirect_stderr(_First(sys.stderr, stop)),  # type: ignore[type-var]
+            contextlib.redirect_stdout(_First(sys.stdout, stop)),
+            contextlib.redirect_stderr(_First(sys.stderr, stop)),
         ):
             yield
     finally:

@@ -26,7 +26,9 @@ _COLOURS = {"identical": "green", "traced": "green", "not traced": "red", "incon
 def verify(
     candidate: Path = typer.Argument(help="An ONNX file."),
     record: list[Path] = typer.Option([], help="A record; repeatable."),
-    records: Path | None = typer.Option(None, help="A folder of records to search."),
+    records: Path | None = typer.Option(
+        None, help="A folder of records to search; FOLDER/** searches those inside too."
+    ),
     require: str = typer.Option("traced", help="What the gate wants: traced or identical."),
     min_explained: float = typer.Option(0.0, help="Share of the weights (0 to 1) that the record must explain."),
     false_positive_rate: float = typer.Option(1e-6, help="How often an unrelated network may be called traced."),
@@ -63,6 +65,7 @@ def _show_search(verdicts: "tuple[Verdict, ...]", unreadable: tuple[str, ...], s
         print(f"\n{len(verdicts)} records, {seconds * 1e3:.0f} ms each; every p-value is multiplied by their number")
         rows = [[v.decision, v.record, v.kind, show.number(v.log10_p), f"{v.effect:.3f}"] for v in verdicts[:20]]
         show.table(["decision", "record", "kind", "log10 p", "effect"], rows, right=(3, 4))
+        show.rest(len(verdicts) - len(rows), "records")
     for reason in unreadable:
         typer.secho(f"warning: not searched: {show.visible(reason)}", fg="yellow", err=True)
 
@@ -95,6 +98,7 @@ def _show_verdict(verdict: "Verdict", candidate: Path) -> None:
     )
     for problem in verdict.not_understood[:3]:
         typer.secho(f"warning: not covered: {show.visible(problem)}", fg="yellow", err=True)
+    show.rest(len(verdict.not_understood) - 3, "parts that are not covered; --json names them", err=True)
 
 
 def _explained(verdict: "Verdict") -> str:

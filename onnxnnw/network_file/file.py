@@ -13,6 +13,7 @@ from onnxnnw.network_file.foreign import named, what_it_is
 from onnxnnw.network_file.source import Source
 from onnxnnw.network_file.stored import MAX_DIMENSIONS, StoredTensor, byte_length, holds, inline_values, possible
 from onnxnnw.network_file.wire import INT32_DATA, encode_bytes_field, read_exactly
+from onnxnnw.notices import tell
 
 __all__ = ["Network", "open_network"]
 
@@ -207,6 +208,7 @@ def open_network(path: Path | str, *, for_writing: bool = False) -> Network:
         UnreadableNetwork: Not an ONNX file, damaged, or one of the refused constructions of docs/reference/security.md.
     """
     path = Path(path)
+    tell(f"reading {path.name}")
     try:
         source = Source(path, path, UnreadableNetwork, str(path))
     except UnreadableNetwork:
