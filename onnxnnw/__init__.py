@@ -2,7 +2,7 @@
 
 import onnxnnw
 onnxnnw.embed("net.onnx", "marked.onnx", "net.record")
-onnxnnw.verify("suspect.onnx", [onnxnnw.load_record("net.record")])[0].decision
+onnxnnw.verify("suspect.onnx", "net.record").best.decision
 """
 
 from importlib import import_module
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from onnxnnw.records.record import Record
     from onnxnnw.records.record_file import load_record
     from onnxnnw.verification.verdict import Verdict
+    from onnxnnw.verification.verdicts import Verdicts
     from onnxnnw.verification.verify import search, verify
 
 __version__ = "0.1.0"
@@ -29,6 +30,7 @@ __all__ = [
     "Record",
     "TraceabilityError",
     "Verdict",
+    "Verdicts",
     "__version__",
     "embed",
     "fingerprint",
@@ -51,6 +53,7 @@ _MODULES = {
     "Record": "records.record",
     "load_record": "records.record_file",
     "Verdict": "verification.verdict",
+    "Verdicts": "verification.verdicts",
     "search": "verification.verify",
     "verify": "verification.verify",
 }
@@ -61,3 +64,8 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return getattr(import_module(f"onnxnnw.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'onnxnnw' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names, so that a prompt completes them."""
+    return sorted(__all__)

@@ -1,4 +1,4 @@
-"""What long work is doing just now, told to whoever listens: the command line shows it where the work takes seconds.
+"""What long work is doing just now, and what a user should know beside the answer, told to whoever listens.
 
 It is not ``logging``, which takes as long to import as a small network takes to verify.
 """
@@ -6,22 +6,34 @@ It is not ``logging``, which takes as long to import as a small network takes to
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["listening", "tell"]
+__all__ = ["listening", "note", "tell"]
 
-_listeners: list[Callable[[str], None]] = []
+Listener = Callable[[str], None]
+
+_steps: list[Listener] = []
+_notes: list[Listener] = []
 
 
 def tell(step: str) -> None:
     """Say which step begins."""
-    for listener in _listeners:
+    for listener in _steps:
         listener(step)
 
 
+def note(sentence: str) -> None:
+    """Say something that changes no answer, and that whoever reads the answer should know."""
+    for listener in _notes:
+        listener(sentence)
+
+
 @contextmanager
-def listening(listener: Callable[[str], None]) -> Iterator[None]:
-    """Call ``listener`` with every step that begins inside the block."""
-    _listeners.append(listener)
+def listening(steps: Listener | None = None, notes: Listener | None = None) -> Iterator[None]:
+    """Call ``steps`` with every step that begins inside the block, and ``notes`` with every notice."""
+    added = [(kind, listener) for kind, listener in ((_steps, steps), (_notes, notes)) if listener is not None]
+    for kind, listener in added:
+        kind.append(listener)
     try:
         yield
     finally:
-        _listeners.remove(listener)
+        for kind, listener in added:
+            kind.remove(listener)

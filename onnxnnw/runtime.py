@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.errors import CannotLook, UnreadableNetwork, UsageError
+from onnxnnw.onnxruntime_package import import_onnxruntime
 
 __all__ = ["Port", "Runtime", "open_runtime", "optimise", "quantize_dynamically", "quantize_statically"]
 
@@ -90,9 +91,7 @@ class Runtime:
         """What makes a run give up when its time is over; onnxruntime looks at it between operators and iterations."""
         if self._limit_s is None:
             return None, None
-        import onnxruntime
-
-        options = onnxruntime.RunOptions()
+        options = import_onnxruntime().RunOptions()
         timer = threading.Timer(self._limit_s, lambda: setattr(options, "terminate", True))
         timer.daemon = True
         timer.start()
@@ -147,10 +146,7 @@ def open_runtime(path: Path | str, threads: int | None = None, limit_s: float | 
     path = Path(path)
     if not path.is_file():
         raise UnreadableNetwork(f"{path} is not a file")
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise CannotLook(f"onnxruntime is needed to run networks: {error}") from error
+    onnxruntime = import_onnxruntime()
     onnxruntime.set_default_logger_severity(4)  # only what ends the process; errors come as exceptions anyway
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -192,10 +188,11 @@ def quantize_dynamically(source: Path, out: Path) -> None:
     Args:
         source: In a folder of its own: the quantiser overwrites and deletes files beside it.
     """
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
+    tools = import_onnxruntime(quantization=True)
     with _quiet():
-        quantize_dynamic(source, out, weight_type=QuantType.QUInt8)  # no CPU kernel convolves with signed weights
+        tools.quantize_dynamic(
+            source, out, weight_type=tools.QuantType.QUInt8
+        )  # no CPU kernel convolves with signed weights
 
 
 def quantize_statically(source: Path, out: Path, batches: Iterable[Mapping[str, Array]]) -> None:
@@ -205,9 +202,9 @@ def quantize_statically(source: Path, out: Path, batches: Iterable[Mapping[str, 
         source: In a folder of its own: the quantiser overwrites and deletes files beside it.
         batches: Inputs from which the ranges of activations are measured.
     """
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    tools = import_onnxruntime(quantization=True)
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader(tools.CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             self.rest = iter(batches)
 
@@ -215,7 +212,8 @@ def quantize_statically(source: Path, out: Path, batches: Iterable[Mapping[str, 
             return next(self.rest, None)
 
     with _quiet():
-        quantize_static(source, out, Reader(), QuantFormat.QDQ, per_channel=True, weight_type=QuantType.QInt8)
+        form, weights = tools.QuantFormat.QDQ, tools.QuantType.QInt8
+        tools.quantize_static(source, out, Reader(), form, per_channel=True, weight_type=weights)
 
 
 def optimise(source: Path, out: Path) -> None:
@@ -224,8 +222,7 @@ def optimise(source: Path, out: Path) -> None:
     Args:
         out: Beside ``source``: what is external and does not change stays where it is.
     """
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     onnxruntime.set_default_logger_severity(4)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4

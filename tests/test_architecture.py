@@ -19,6 +19,7 @@ PACKAGES: dict[str, str] = {
     "statistics": "tails association added",
     "parameters": "",
     "array_files": "",
+    "onnxruntime_package": "",
     "runtime": "",
     "images": "",
     "recipes": "",
@@ -38,8 +39,8 @@ PACKAGES: dict[str, str] = {
     "candidate": "",
     "enrolment": "formulas sketched origins ancestry measure_slots copies owner mark_grid own_weights refusals draft enrol price "
     "inspection",
-    "verification": "units changes disguised named_records explained findings visible verdict evidence examiner reference "
-    "aligned_fingerprint aligned_rtw with_reference verify",
+    "verification": "units changes disguised named_records explained findings visible answer_text verdict verdicts "
+    "evidence examiner reference aligned_fingerprint aligned_rtw with_reference verify",
     "comparison": "layers pairing orders compare page",
     "evidence": "rules subject answer sarif junit keys envelope statements oms attested parent cyclonedx log page writing question",
     "gate": "allowances requirements policy policy_file places chain examining judging checking",

@@ -78,7 +78,7 @@ def build_app(only: str | None = None) -> typer.Typer:
 
 
 def _by_use(command: CommandInfo) -> tuple[int, str]:
-    name = str(command.name or getattr(command.callback, "__name__", ""))
+    name = command.name or str(getattr(command.callback, "__name__", ""))
     return BY_USE.index(name) if name in BY_USE else len(BY_USE), name
 
 

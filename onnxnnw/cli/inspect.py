@@ -47,6 +47,8 @@ def inspect(
             *(("not covered", _unread(entry)) for entry in found.account.unread()[:10]),
         ]
     )
+    left = sum(max(0, len(entries) - 10) for entries in (found.not_understood, found.account.unread()))
+    show.rest(left, "not covered; --json names them")
 
 
 def _unread(entry: "Entry") -> str:

@@ -35,6 +35,7 @@ def with_manners(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def mannered(quiet: bool = False, verbose: bool = False, **values: Any) -> Any:
         with contextlib.ExitStack() as stack:
+            stack.enter_context(listening(notes=lambda sentence: _line(f"note: {sentence}")))
             if quiet:
                 nowhere = stack.enter_context(open(os.devnull, "w"))  # noqa: PTH123 - no path but a device's name
                 stack.enter_context(contextlib.redirect_stderr(nowhere))
@@ -59,7 +60,7 @@ def with_manners(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _line(text: str) -> None:
     with contextlib.suppress(OSError):  # nobody reads; the work goes on
-        print(visible(text, 200), file=sys.stderr, flush=True)
+        print(visible(text, 400), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

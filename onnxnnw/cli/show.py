@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from onnxnnw.enrolment.enrol import Enrolment
     from onnxnnw.enrolment.price import Price
 
-__all__ = ["DOWNLOAD_HELP", "document", "downloads", "enrolled", "number", "pairs", "place", "table", "visible"]
+__all__ = ["DOWNLOAD_HELP", "document", "downloads", "enrolled", "number", "pairs", "place", "rest", "table", "visible"]
 
 DOWNLOAD_HELP = "How much may be read from a server, such as 500MB or 2GiB."
 
@@ -70,6 +70,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
         parts = [f"{c:>{w}}" if i in right else f"{c:<{w}}" for i, (c, w) in enumerate(zip(row, widths, strict=True))]
         line = "  ".join(parts).rstrip()
         typer.secho(line, bold=number == 0)
+
+
+def rest(count: int, of: str, err: bool = False) -> None:
+    """How many more there are than a list has shown; nothing where there are none."""
+    if count > 0:
+        typer.echo(f"  and {count:,} more {of}", err=err)
 
 
 def enrolled(

@@ -31,7 +31,9 @@ def verify(
         help="ONNX files, their addresses, or a repository: hf://owner/name.", metavar="CANDIDATE..."
     ),
     record: list[Path] = typer.Option([], help="A record; repeatable."),
-    records: Path | None = typer.Option(None, help="A folder of records to search."),
+    records: Path | None = typer.Option(
+        None, help="A folder of records to search; FOLDER/** searches those inside too."
+    ),
     reference: Path | None = typer.Option(
         None, help="Your own copy of the recorded network: sees through channels in another order."
     ),
@@ -132,6 +134,7 @@ def _show_search(verdicts: "tuple[Verdict, ...]", unreadable: tuple[str, ...], s
         print(f"\n{len(verdicts)} records, {seconds * 1e3:.0f} ms each; every p-value is multiplied by their number")
         rows = [[v.decision, v.record, v.kind, show.number(v.log10_p), f"{v.effect:.3f}"] for v in verdicts[:20]]
         show.table(["decision", "record", "kind", "log10 p", "effect"], rows, right=(3, 4))
+        show.rest(len(verdicts) - len(rows), "records")
     for reason in unreadable:
         typer.secho(f"warning: not searched: {show.visible(reason)}", fg="yellow", err=True)
 
@@ -165,6 +168,7 @@ def _show_verdict(verdict: "Verdict", candidate: str) -> None:
     )
     for problem in verdict.not_understood[:3]:
         typer.secho(f"warning: not covered: {show.visible(problem)}", fg="yellow", err=True)
+    show.rest(len(verdict.not_understood) - 3, "parts that are not covered; --json names them", err=True)
 
 
 def _log10_p(verdict: "Verdict") -> str:

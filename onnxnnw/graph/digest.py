@@ -24,6 +24,7 @@ from onnxnnw.flow.unread import contents_of_functions
 from onnxnnw.graph.slots import SlotView, find_slots
 from onnxnnw.network_file.file import Network
 from onnxnnw.network_file.stored import StoredTensor
+from onnxnnw.notices import tell
 
 if TYPE_CHECKING:
     from onnxnnw.network_file.patch import Edit
@@ -77,6 +78,7 @@ def network_digests(
         view: Its slots, where they are known already.
         edits: Changes by ``id`` of the stored tensor: the digests as if they had been written.
     """
+    tell(f"computing the digest of {network.path.name}")
     view = view if view is not None else find_slots(network)
     digest = _Digest(network, view, edits or {})
     whole = digest.hex()

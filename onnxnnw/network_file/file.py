@@ -15,6 +15,7 @@ from onnxnnw.network_file.foreign import named, what_it_is
 from onnxnnw.network_file.source import Source
 from onnxnnw.network_file.stored import MAX_DIMENSIONS, StoredTensor, byte_length, holds, inline_values, possible
 from onnxnnw.network_file.wire import INT32_DATA, encode_bytes_field, read_exactly
+from onnxnnw.notices import tell
 
 if TYPE_CHECKING:
     from onnxnnw.sources.addresses import Address
@@ -223,6 +224,7 @@ def open_network(path: "Path | str | Address", *, for_writing: bool = False) -> 
         UnreadableNetwork: Not an ONNX file, damaged, or one of the refused constructions of docs/reference/security.md.
     """
     place, source = open_source(path)
+    tell(f"reading {Path(str(place)).name}")
     try:
         if str(place).endswith(SUFFIXES):
             return _container(place, source)

@@ -22,6 +22,7 @@ from onnxnnw.network_file.relocation import relocate, with_raw_data
 from onnxnnw.network_file.source import Source, identity_of
 from onnxnnw.network_file.stored import Array, StoredTensor
 from onnxnnw.network_file.writing import COPIED_AT_ONCE, atomic_file, refuse_place, write_at
+from onnxnnw.notices import tell
 
 __all__ = [
     "Edit",
@@ -87,6 +88,7 @@ def write_patched(
     """
     out = Path(out)
     refuse_own_files(network, out)
+    tell(f"writing {out.name}")
     model, *external = _all_sources(network)
     with atomic_file(out) as target:
         if not external:

@@ -62,6 +62,7 @@ class Record:
         unbound: What was measured later and binds nothing.
         account: What was stored in the network at enrolment; None in older records. See docs/reference/record-format.md.
         format: ``onnxnnw/record/1``, or 2 where values were added to what the record keeps.
+        name: Of the file that it was read from; not part of the record.
     """
 
     method: str
@@ -79,6 +80,7 @@ class Record:
     unbound: Mapping[str, str] = field(default_factory=dict)
     account: Mapping[str, Any] | None = None
     format: str = FORMAT
+    name: str = field(default="", compare=False)
 
     @cached_property
     def positions_context(self) -> bytes:

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from dataclasses import replace
 from pathlib import Path
 
 from onnxnnw.errors import UnreadableRecord, UsageError
@@ -69,6 +70,6 @@ def load_record(path: Path | str, commitment: str | None = None) -> Record:
     if commitment is not None and commitment_of(content) != commitment.strip().lower():
         raise UnreadableRecord(f"{path}: is not the record that was committed to ({commitment[:16]}…)")
     try:
-        return Record.from_bytes(content)
+        return replace(Record.from_bytes(content), name=path.name)
     except UnreadableRecord as error:
         raise UnreadableRecord(f"{path}: {error}") from None

@@ -17,8 +17,10 @@ from onnxnnw.matching.match import Match, match_slots
 from onnxnnw.matching.parameter_reads import ParameterReads, read_parameters
 from onnxnnw.methods.base import Candidate, Judgement, Method, Reads, find_method
 from onnxnnw.network_file.file import Network
+from onnxnnw.notices import tell
 from onnxnnw.records.record import Record
 from onnxnnw.statistics import log10_of_either
+from onnxnnw.verification.answer_text import Decision
 from onnxnnw.verification.explained import Explained, agreeing, explain
 from onnxnnw.verification.findings.base import Examination, collect_findings
 from onnxnnw.verification.verdict import ReferenceUse, Verdict
@@ -53,6 +55,7 @@ class Examiner:
 
     def __init__(self, network: Network, records: Sequence[NamedRecord], rate: float, full: bool) -> None:
         self.network, self.records, self.rate = network, records, rate
+        tell("finding the weights, and what else is stored")
         self.view = find_slots(network)
         self.account = account_of(network, self.view)
         self.digests = network_digests(network, self.view) if full else None
@@ -64,7 +67,8 @@ class Examiner:
     def verdicts(self) -> tuple[list[Verdict], list[str]]:
         """The verdicts, best first; and the records that hold not what their method needs, with the reason."""
         verdicts, failed = [], []
-        for named in self.records:
+        for number, named in enumerate(self.records, 1):
+            tell(f"record {number:,} of {len(self.records):,}: {named.name}")
             try:
                 verdicts.append(self.verdict(named))
             except UnreadableRecord as error:
@@ -154,7 +158,7 @@ class Examiner:
             explained = replace(
                 explained, share=1.0, estimate=1.0, unexplained=0, parameters_changed=0.0
             )  # nothing is left out
-            decision = "identical"
+            decision: Decision = "identical"
         elif judgement.significant:
             decision = "traced"
         else:

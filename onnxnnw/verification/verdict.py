@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from onnxnnw.flow.runtime_operators import VERSIONS
 from onnxnnw.methods.base import Decoded, Standard
+from onnxnnw.verification.answer_text import Decision, Requirement, html_of, refuse_truth, sentence_of, short
 from onnxnnw.verification.explained import Explained
 from onnxnnw.verification.findings.base import Finding
 
@@ -94,7 +95,7 @@ class Verdict:
         reference: What the owner's own copy had to do with it; None where none was given.
     """
 
-    decision: str
+    decision: Decision
     record: str
     method: str
     kind: str
@@ -125,7 +126,19 @@ class Verdict:
         """Share of the mark that could be read."""
         return self.read / self.positions if self.positions else 0.0
 
-    def meets(self, require: str = "traced", min_explained: float = 0.0) -> bool:
+    def __bool__(self) -> NoReturn:
+        refuse_truth("a Verdict", "verdict")
+
+    def __repr__(self) -> str:
+        return short(self)
+
+    def __str__(self) -> str:
+        return sentence_of(self)
+
+    def _repr_html_(self) -> str:
+        return html_of(self)
+
+    def meets(self, require: Requirement | str = "traced", min_explained: float = 0.0) -> bool:
         """Whether a gate opens: the origin is proven (or the file is the very one), and enough of it is explained."""
         good = ("identical",) if require == "identical" else ("identical", "traced")
         return self.decision in good and self.explained >= min_explained
@@ -213,6 +226,12 @@ class Search:
     def best(self) -> Verdict:
         """The best match."""
         return self.verdicts[0]
+
+    def __bool__(self) -> NoReturn:
+        refuse_truth("a Search", "search.best")
+
+    def _repr_html_(self) -> str:
+        return html_of(self.best)
 
     def meets(self, require: str = "traced", min_explained: float = 0.0) -> bool:
         """Whether a gate opens for one of the records."""

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from onnxnnw.errors import UnreadableRecord, UsageError
 from onnxnnw.network_file.file import open_network
-from onnxnnw.records.record import Record
 from onnxnnw.statistics import refuse_impossible_rate
 from onnxnnw.verification.examiner import Examiner
-from onnxnnw.verification.named_records import NamedRecord, load_records, named_record
-from onnxnnw.verification.verdict import Search, Verdict
+from onnxnnw.verification.named_records import NamedRecord, RecordLike, as_named, load_records, named_record
+from onnxnnw.verification.verdict import Search
+from onnxnnw.verification.verdicts import Verdicts
 from onnxnnw.verification.visible import visible
 
 __all__ = ["DEFAULT_RATE", "examine", "examine_records", "load_named", "search", "verify"]
@@ -26,16 +26,16 @@ DEFAULT_RATE = 1e-6
 
 def verify(
     candidate: Path | str,
-    records: Sequence[NamedRecord | Record],
+    records: "RecordLike | Sequence[RecordLike]",
     rate: float = DEFAULT_RATE,
     full: bool = False,
     reference: Path | str | None = None,
-) -> list[Verdict]:
+) -> Verdicts:
     """Hold a candidate against records; one verdict each, best first.
 
     Args:
         candidate: An ONNX file. It is hostile input until proven otherwise.
-        records: R records; each p-value is multiplied by R.
+        records: A record or its path, or a sequence of R of them; each p-value is multiplied by R.
         rate: The false-positive rate of the decision, over all records together.
         full: Also compute the canonical digest, which alone can say ``identical``.
         reference: The owner's own copy of the recorded network, marked or not: with it, channels in another order are seen
@@ -45,14 +45,14 @@ def verify(
         CannotLook: The candidate, the reference or a record cannot be examined.
         UsageError: No record, or an impossible rate.
     """
+    records = as_named(records)
     if not records:
         raise UsageError("no record to verify against")
     refuse_impossible_rate(rate)  # before anything is read
-    named = [r if isinstance(r, NamedRecord) else NamedRecord(r, "record", r.commitment) for r in records]
-    verdicts, failed = _verdicts(candidate, named, rate, full, reference)
+    verdicts, failed = _verdicts(candidate, records, rate, full, reference)
     if failed:
         raise UnreadableRecord(failed[0])
-    return verdicts
+    return Verdicts(verdicts)
 
 
 def examine(
