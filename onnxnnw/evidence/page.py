@@ -49,7 +49,7 @@ def page_of(answers: Sequence[Answer], version: str, time: str, commands: Sequen
         f"<title>{_t(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
         f"{several}{sections}"
         f"<section>\n<h2>To do it again</h2>\n{_commands(commands)}"
-        "<p>The answer depends on the files, the records, the policy and the version only; runs of one version agree to the last digit.</p>\n"
+        "<p>The answer depends on files, records, policy and version only; runs of one version agree to the last digit.</p>\n"
         "</section>\n</main>\n"
         f"<footer><p>onnxnnw {_t(version)}, {_t(time)}</p></footer>\n</body>\n</html>\n"
     )

@@ -1,7 +1,6 @@
 """A folder with networks, records and a policy, as a repository has them."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import pytest
 from onnxnnw.enrolment.enrol import fingerprint
 from onnxnnw.gate.policy import Policy
 from onnxnnw.gate.policy_file import load_policy
-from onnxnnw.modifications import find_modification
 from tests.support.networks import dense, save
 
 

@@ -55,13 +55,17 @@ def test_what_nobody_names_is_not_allowed():
     every = [Finding(name, "x") for name in sorted(FINDINGS)]
     refused = not_allowed([new, *every], (), (), ())
     assert {finding.id for finding in refused} == {"eaten-by-a-dog", *(FINDINGS - ALWAYS)}
-    assert {"operators-differ", "local-functions", "decoys", "other-values", "added", "fine-tuned"} <= {f.id for f in refused}
+    assert {"operators-differ", "local-functions", "decoys", "other-values", "added", "fine-tuned"} <= {
+        f.id for f in refused
+    }
     assert not_allowed([new, *every], allowances_of(["any"]), (), ()) == [new]
     with pytest.raises(UnknownName, match="renamed"):
         allowances_of(["renamd"])
 
 
-@pytest.mark.parametrize(("name", "kind", "allowed"), [("int8", "int8", True), ("int8", "float16", False), ("float16", "float16", True)])
+@pytest.mark.parametrize(
+    ("name", "kind", "allowed"), [("int8", "int8", True), ("int8", "float16", False), ("float16", "float16", True)]
+)
 def test_a_conversion_allows_its_own_type_only(name, kind, allowed):
     """And the values that it moved."""
     findings = [
@@ -77,7 +81,9 @@ def test_values_that_no_conversion_explains_are_not_allowed():
     converted = Finding("type changed", "x", {"to": "int8"}, {"w": {"to": "int8"}})
 
     def changed(size: float, **slots: float) -> Finding:
-        return Finding("values changed", "x", {"relative_rms": size}, {n: {"relative_rms": s} for n, s in slots.items()})
+        return Finding(
+            "values changed", "x", {"relative_rms": size}, {n: {"relative_rms": s} for n, s in slots.items()}
+        )
 
     assert not_allowed([changed(0.01, w=0.01)], *how)
     assert not_allowed([converted, changed(0.01, w=0.01)], *how) == []
