@@ -46,8 +46,19 @@ def bom_of(answers: Sequence[Answer], version: str, attestation: Path | None = N
         "serialNumber": f"urn:uuid:{uuid.uuid4()}",
         "version": 1,
         "metadata": {"timestamp": time or now(), "tools": {"components": [_tool(version)]}},
-        "components": [_component(answer, attestation) for answer in answers if answer.subject is not None],
+        "components": [_component(answer, attestation) for answer in _once(answers)],
     }
+
+
+def _once(answers: Sequence[Answer]) -> list[Answer]:
+    """One answer for each file: of several units that a file is part of, the worst."""
+    worst: dict[str, Answer] = {}
+    for answer in answers:
+        if answer.subject is not None:
+            known = worst.setdefault(answer.subject.model.sha256, answer)
+            if answer.found > known.found:
+                worst[answer.subject.model.sha256] = answer
+    return list(worst.values())
 
 
 def merged(path: Path, bom: dict[str, Any]) -> dict[str, Any]:
@@ -90,7 +101,7 @@ def _component(answer: Answer, attestation: Path | None) -> dict[str, Any]:
     assert subject is not None
     model = subject.model
     component: dict[str, Any] = {
-        "type": "machine-learning-model",
+        "type": "machine-learning-model" if subject.network else "file",
         "bom-ref": f"{_PREFIX}{model.sha256}",
         "name": model.name,
         "hashes": [{"alg": "SHA-256", "content": model.sha256}],
@@ -121,6 +132,7 @@ def _parent(verdict: Verdict, answer: Answer) -> dict[str, Any]:
     properties = {"record": verdict.record, "commitment": commitment, "method": f"{verdict.method} {verdict.kind}"}
     if verdict.actor:
         properties["actor"] = f"{verdict.role} {verdict.actor}".strip()
+    sha256 = answer.subject.model.sha256 if answer.subject is not None else ""
     known: dict[str, Any] = {"name": verdict.record}
     if answer.parent is not None:
         model = answer.parent.subject.model
@@ -128,7 +140,7 @@ def _parent(verdict: Verdict, answer: Answer) -> dict[str, Any]:
         properties |= {"signed_by": answer.parent.signer, "signature_root": answer.parent.root}
     return {
         "type": "machine-learning-model",
-        "bom-ref": f"{_PREFIX}record:{commitment}",
+        "bom-ref": f"{_PREFIX}{sha256}:record:{commitment}",
         **known,
         "properties": [{"name": f"{_PREFIX}{name}", "value": value} for name, value in properties.items()],
     }

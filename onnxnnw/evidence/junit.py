@@ -31,7 +31,8 @@ def junit_of(answers: Sequence[Answer], suite: str = "onnxnnw") -> str:
 
 
 def _case(answer: Answer) -> list[str]:
-    begin = f'    <testcase name={_attribute(answer.name)} classname="onnxnnw" time="{_seconds(answer):.3f}"'
+    of = _attribute(answer.unit or "onnxnnw")
+    begin = f'    <testcase name={_attribute(answer.name)} classname={of} time="{_seconds(answer):.3f}"'
     lines = [f"{begin}>"]
     for code, element in ((UNSURE, "error"), (NO, "failure")):
         problems = [problem for problem in answer.problems if problem.rule.code == code]

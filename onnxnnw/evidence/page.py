@@ -53,7 +53,7 @@ def page_of(answers: Sequence[Answer], version: str, time: str, commands: Sequen
         f"<title>{_t(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
         f"{several}{sections}"
         f"<section>\n<h2>To do it again</h2>\n{_commands(commands)}"
-        "<p>The answer depends on the file, the records and the version only; runs of one version agree to the last digit.</p>\n"
+        "<p>The answer depends on files, records, policy and version only; runs of one version agree to the last digit.</p>\n"
         "</section>\n</main>\n"
         f"<footer><p>onnxnnw {_t(version)}, {_t(time)}</p></footer>\n</body>\n</html>\n"
     )
@@ -172,7 +172,7 @@ def _unread(verdict: Verdict) -> str:
             f"Of the mark {verdict.absent:,} {verdict.unit} have no counterpart, {verdict.unread:,} could not be read."
         )
     if not said and not verdict.not_understood:
-        said.append("Everything that is stored was read.")
+        said.append("Nothing: there is no weight of a kind that this version cannot read.")
     text = "".join(f"<p>{_t(sentence)}</p>\n" for sentence in said)
     return _block("What could not be read", text + _bullets(verdict.not_understood))
 
@@ -240,7 +240,7 @@ def _more(count: int) -> str:
 
 
 def _bar(share: float) -> str:
-    return f'<meter min="0" max="1" value="{max(0.0, min(1.0, share)):.4f}">{share:.0%}</meter> {share:.0%}'
+    return f'<meter min="0" max="1" value="{max(0.0, min(1.0, share)):.4f}">{share:.0%}</meter>'
 
 
 def _number(value: float) -> str:

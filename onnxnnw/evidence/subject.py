@@ -44,11 +44,13 @@ class Subject:
         model: The model file.
         external: The files that hold weights for it.
         digest: Canonical digest of the network; empty where it was not asked for.
+        network: Whether it is a network at all, and not a file that goes with one.
     """
 
     model: FileDigest
     external: tuple[FileDigest, ...] = ()
     digest: str = ""
+    network: bool = True
 
     @property
     def files(self) -> tuple[FileDigest, ...]:

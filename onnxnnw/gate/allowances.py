@@ -62,16 +62,18 @@ class Conversion:
         types: Element types that weights may have afterwards.
         relative_rms: By how much values may have moved, in units of their layer's deviation.
         bits: Least bits of a lattice that values may lie on, where the type is as before; 0 where they may lie on none.
+        relative: Whether rounding changes values by a share of themselves, which looks like factors that differ.
     """
 
     types: tuple[str, ...]
     relative_rms: float
     bits: int = 0
+    relative: bool = False
 
 
 CONVERSIONS: Mapping[str, Conversion] = {
-    "float16": Conversion(("float16",), 0.002),
-    "bfloat16": Conversion(("bfloat16",), 0.02),
+    "float16": Conversion(("float16",), 0.002, relative=True),
+    "bfloat16": Conversion(("bfloat16",), 0.02, relative=True),
     "int8": Conversion(("int8", "uint8"), 0.1, 7),
     "int4": Conversion(("int4", "uint4"), 0.5, 4),
 }
@@ -85,6 +87,7 @@ SETS: Mapping[str, tuple[Allowance, ...]] = {
         name: (
             Allowance("type-changed", {"to": how.types}),
             Allowance("rounded", {"to": how.types}),
+            *((Allowance("rescaled"),) if how.relative else ()),
             *((Allowance("lattice", at_least={"bits": how.bits}),) if how.bits else ()),
             *((Allowance("rounded", {"to": ("lattice",)}, at_least={"bits": how.bits}),) if how.bits else ()),
         )

@@ -220,7 +220,7 @@ def _cores() -> int:
 def _done(judge: Judge, job: Job) -> Answer:
     policy = judge.policy
     unit = f"bundle {job.bundle}" if job.bundle else ""
-    if job.missing:
+    if job.missing and job.mode != "off":
         asked = policy.entry(job.network).asked
         return judge.missing(job.path, asked, unit or f"network {job.network}", job.mode)
     if job.member is not None:

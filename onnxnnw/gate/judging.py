@@ -81,7 +81,7 @@ class Judge:
         problems: tuple[Problem, ...] = ()
         try:
             found = digest_of(path)
-            subject = Subject(found)
+            subject = Subject(found, network=False)
             if found.sha256 != member.sha256:
                 problems = (
                     Problem(

@@ -82,7 +82,7 @@ def test_the_bill_of_materials_is_valid(answers, fingerprinted, hostile, version
 
 def test_a_mark_points_back_and_a_fingerprint_does_not(answers, fingerprinted):
     """Pedigree: ancestors by a watermark that nobody could have forged, variants else, nothing where nothing was found."""
-    parts = bom_of([*answers, fingerprinted], __version__)["components"]
+    parts = [bom_of([one], __version__)["components"][0] for one in (*answers[:2], fingerprinted)]
     assert [sorted(part.get("pedigree", {})) for part in parts] == [["ancestors", "notes"], [], ["notes", "variants"]]
 
 
@@ -145,16 +145,13 @@ def test_statements_are_read_by_in_toto(answers, hostile):
     for answer, kind in ((answers[0], SVR), (answers[1], TEST_RESULT), (hostile, TEST_RESULT)):
         first, second = statements_of(answer, __version__, {})
         assert (first["predicateType"], second["predicateType"]) == (kind, VERDICT)
-        for one in (first, second):
-            parsed = (
-                json_format.Parse(payload_of(one).decode("ascii"), statement_pb2.Statement())
-                if answer is not hostile
-                else None
-            )
-            if parsed is not None:
-                in_toto.Statement.copy_from_pb(parsed).validate()
-                assert parsed.type == STATEMENT
-                assert parsed.subject[0].digest["sha256"] == answer.subject.model.sha256
+        for one in (
+            (first, second) if answer is not hostile else (first,)
+        ):  # its verdict skips what cleans texts of files
+            parsed = json_format.Parse(payload_of(one).decode("ascii"), statement_pb2.Statement())
+            in_toto.Statement.copy_from_pb(parsed).validate()
+            assert parsed.type == STATEMENT
+            assert parsed.subject[0].digest["sha256"] == answer.subject.model.sha256
 
 
 def test_predicates_have_what_their_specifications_ask(answers):
