@@ -13,6 +13,7 @@ from onnxnnw.statistics.association import (
     correlations,
     standardise,
 )
+from onnxnnw.statistics.sequential import SequentialTest
 from onnxnnw.statistics.tails import (
     least_reads,
     log10_binomial_tail,
@@ -27,6 +28,7 @@ __all__ = [
     "Association",
     "Correlations",
     "HostCancelled",
+    "SequentialTest",
     "associate_added",
     "associate_fingerprint",
     "associate_watermark",
