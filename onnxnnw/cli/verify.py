@@ -64,7 +64,7 @@ def verify(
         return _endpoint(candidate, record, records, false_positive_rate, commitment, asked, decoys, require, as_json)
     with show.downloads(max_download):
         found = {
-            show.place(one): examine(one, record, records, false_positive_rate, full, commitment)
+            show.place(one): examine(one, record, records, false_positive_rate, full, commitment, min_explained > 0)
             for one in _files_of(candidate, file)
         }
     if as_json:

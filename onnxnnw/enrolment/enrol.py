@@ -30,6 +30,7 @@ from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import UsageError
 from onnxnnw.graph import Digests, SlotView, find_slots, network_digest, network_digests
 from onnxnnw.graph.digest import DIGEST_FORMAT
+from onnxnnw.matching.known_skeleton import index_of
 from onnxnnw.methods import nct
 from onnxnnw.network_file.file import open_network
 from onnxnnw.network_file.patch import external_name, joined_edits, write_patched
@@ -106,7 +107,8 @@ def fingerprint(
             own, _ = without_copies(view)
             key = key or Key.generate()
             record = draft_fingerprint(own, key, positions, owner or Owner(), account, left_out, linear)
-            record = replace(record, enrolled_digest=digests.result().network)
+            skeleton = index_of(network, view, record.slots, account)
+            record = replace(record, enrolled_digest=digests.result().network, skeleton=skeleton)
         network.check_unchanged()
     record = _with_digests(record, digests.result())
     commitment = save_record(record, record_path)
@@ -166,7 +168,10 @@ def embed(
             key = key or Key.generate()
             own, copies = without_copies(view)
             record = draft_watermark(own, key, positions, owner or Owner(), writing, keep, account, copies)
-            record = on_grid(replace(record, enrolled_digest=digest.result()), own)
+            skeleton = None  # of a network that is written as it lies, slots apart
+            if len(network.sources) == 1 and not copies:
+                skeleton = index_of(network, view, record.slots, account)
+            record = on_grid(replace(record, enrolled_digest=digest.result(), skeleton=skeleton), own)
             refuse_too_weak(record)
             edits = mark_edits(record, own, copies)
             by_tensor = {id(edit.tensor): edit for edit in joined_edits(edits)}
