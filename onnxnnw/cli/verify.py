@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from onnxnnw.cli import show
-from onnxnnw.errors import UsageError
+from onnxnnw.errors import TraceabilityError, UsageError
 
 if TYPE_CHECKING:
     from onnxnnw.evidence.answer import Answer
     from onnxnnw.evidence.writing import Writer
     from onnxnnw.methods.base import Decoded
+    from onnxnnw.sources.inference import Questions
     from onnxnnw.verification.verdict import Verdict
 
 __all__ = ["register"]
@@ -46,6 +47,13 @@ def verify(
     ),
     file: str = typer.Option("", help="The file of a repository that is meant; by default all of its ONNX files."),
     max_download: str = typer.Option("1GiB", help=show.DOWNLOAD_HELP),
+    endpoint: bool = typer.Option(False, "--endpoint", help="The candidate is an inference server that is asked."),
+    queries: int = typer.Option(1000, help="How many requests an endpoint may be sent, decoys and retries among them."),
+    per_second: float = typer.Option(10.0, help="How many requests a second an endpoint is sent at most."),
+    decoys: float = typer.Option(1.0, help="Decoys for each trigger that is put to an endpoint (0 to 1)."),
+    input_name: str = typer.Option("", help="Input of an endpoint; by default the server is asked."),
+    layout: str = typer.Option("", help="How an endpoint's images lie: NCHW or NHWC; by default the server is asked."),
+    output_name: str = typer.Option("", help="Output of an endpoint; by default the one that fits."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
     parent: Path | None = typer.Option(None, help="Network that the record must have been made of."),
     parent_key: list[Path] = typer.Option([], help="Public key that must have signed it (model_signing); repeatable."),
@@ -70,6 +78,15 @@ def verify(
         tuple(record), records, commitment, false_positive_rate, require, min_explained, full, reference, parent, keys
     )
     places = (sarif, junit, attestation, sbom, html, log, sign, merge)
+    if endpoint:
+        from onnxnnw.sources.inference import Questions
+
+        if len(candidates) != 1 or any(places) or parent is not None or reference is not None:
+            raise UsageError("an endpoint is asked alone, without files of evidence, --parent and --reference")
+        asked = Questions(queries, per_second, input_name, layout, output_name)
+        return _endpoint(
+            candidates[0], record, records, false_positive_rate, commitment, asked, decoys, require, as_json
+        )
     with show.downloads(max_download):
         files = [one for candidate in candidates for one in _files_of(candidate, file)]
         here = [Path(one) for one in files if "://" not in one]
@@ -113,6 +130,35 @@ def _show_parent(answer: "Answer") -> None:
     for problem in answer.problems:
         if problem.rule.name in ("OtherParent", "NotSigned", "AttestationUnusable"):
             typer.secho(f"no: {show.visible(problem.sentence)}", fg="red", err=True)
+
+
+def _endpoint(
+    candidate: str,
+    record: list[Path],
+    records: Path | None,
+    rate: float,
+    commitment: str | None,
+    asked: "Questions",
+    decoys: float,
+    require: str,
+    as_json: bool,
+) -> int:
+    """Ask an endpoint instead of looking at a file."""
+    from onnxnnw.sources.inference import Endpoint
+    from onnxnnw.verification.endpoint import ask
+    from onnxnnw.verification.named_records import named_record
+
+    if len(record) != 1 or records is not None or not 0 <= decoys <= 1:
+        raise UsageError("an endpoint is held against exactly one --record, with --decoys between 0 and 1")
+    with Endpoint(candidate, asked) as endpoint:
+        result = ask(endpoint, named_record(record[0], commitment), rate, decoys)
+    if as_json:
+        show.document(result.to_json())
+    else:
+        _show_search(result.verdicts, result.unreadable, result.seconds_per_record, show.place(candidate))
+    if result.meets(require):
+        return 0
+    return TraceabilityError.exit_code if result.unsure else 1
 
 
 def _files_of(candidate: str, file: str) -> list[str]:
@@ -180,6 +226,8 @@ def _log10_p(verdict: "Verdict") -> str:
 
 def _explained(verdict: "Verdict") -> str:
     account = verdict.account
+    if verdict.path == "endpoint":
+        return "nothing: no weight was looked at"
     if verdict.decision == "identical":
         return "100 %: a digest leaves nothing out"
     share = f"{verdict.explained:.1%} of what is stored at least, {account.disagree:,} of {account.looked_at:,} numbers differ"

@@ -174,7 +174,11 @@ def aligned_layer(slot: Slot, other: Slot, matrix: MatrixAlignment, values: Floa
         done.append(f"{matrix.matched:.0%} of it found")
     deviation = float(values.std())
     with np.errstate(all="ignore"):
-        moved = float(np.sqrt(np.mean((values[there] - now[there]) ** 2))) / deviation if deviation > 0 and there.any() else 0.0
+        moved = (
+            float(np.sqrt(np.mean((values[there] - now[there]) ** 2))) / deviation
+            if deviation > 0 and there.any()
+            else 0.0
+        )
     return Layer(
         slot.name, slot.shape, slot.size, other.name, "other order", tuple(done), likeness, float(likeness < 0.9999), moved,
         covered=other.covered,

@@ -72,7 +72,11 @@ def orders_of(path: str, slots: list[Slot], alignment: NetworkAlignment) -> Orde
         with open_network(path, for_writing=True) as network:
             groups = find_groups(network, Change.ORDER)
             view = find_slots(network)
-            first = {slot.name for slot, node in zip(view.slots, view.nodes, strict=True) if {*node.inputs} & {*view.flow.inputs}}
+            first = {
+                slot.name
+                for slot, node in zip(view.slots, view.nodes, strict=True)
+                if {*node.inputs} & {*view.flow.inputs}
+            }
             own = {slot.tensor.name: slot for slot in view.slots}
     except CannotLook:
         return Orders()

@@ -32,6 +32,7 @@ from onnxnnw.enrolment.sketched import with_sketches
 from onnxnnw.errors import UsageError
 from onnxnnw.graph import Digests, SlotView, find_slots, network_digest, network_digests
 from onnxnnw.graph.digest import DIGEST_FORMAT
+from onnxnnw.matching.known_skeleton import index_of
 from onnxnnw.methods import nct
 from onnxnnw.network_file.file import open_network
 from onnxnnw.network_file.patch import external_name, joined_edits, write_patched
@@ -110,7 +111,9 @@ def fingerprint(
             key = key or Key.generate()
             before = {place: one for place, one in forerunners_of(view, others).items() if place not in left_out}
             record = draft_fingerprint(own, key, positions, owner or Owner(), account, left_out, linear, before)
-            record = replace(with_sketches(record, own), enrolled_digest=digests.result().network)
+            skeleton = index_of(network, view, record.slots, account)
+            record = with_sketches(replace(record, skeleton=skeleton), own)
+            record = replace(record, enrolled_digest=digests.result().network)
         network.check_unchanged()
     record = _with_digests(record, digests.result())
     commitment = save_record(record, record_path)
@@ -170,7 +173,11 @@ def embed(
             key = key or Key.generate()
             own, copies = without_copies(view)
             record = draft_watermark(own, key, positions, owner or Owner(), writing, keep, account, copies)
-            record = on_grid(replace(with_sketches(record, own), enrolled_digest=digest.result()), own)
+            skeleton = None  # of a network that is written as it lies, slots apart
+            if len(network.sources) == 1 and not copies:
+                skeleton = index_of(network, view, record.slots, account)
+            record = replace(with_sketches(record, own), enrolled_digest=digest.result(), skeleton=skeleton)
+            record = on_grid(record, own)
             refuse_too_weak(record)
             edits = mark_edits(record, own, copies)
             by_tensor = {id(edit.tensor): edit for edit in joined_edits(edits)}

@@ -103,7 +103,9 @@ def _answer(
             from onnxnnw.evidence.subject import subject_of
 
             subject = subject_of(Path(path), canonical)
-        search = examine_records(path, records, unreadable, question.rate, full, question.reference)
+        search = examine_records(
+            path, records, unreadable, question.rate, full, question.reference, question.min_explained > 0
+        )
         if subject is not None:
             subject.check_unchanged()
     except CannotLook as error:

@@ -20,7 +20,7 @@ from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record
 from onnxnnw.records.row_factors import folds_of, relative
 
-__all__ = ["ParameterReads", "kept_parameters", "read_parameters"]
+__all__ = ["ParameterReads", "kept_parameters", "read_parameters", "unchanged_parameters"]
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
@@ -104,6 +104,22 @@ class ParameterReads:
     found: Floats
     gone: frozenset[int]
     folded_away: int
+
+
+def unchanged_parameters(record: Record) -> ParameterReads:
+    """What would be found where a record looked, in a network of which all parameters are known to be what they were.
+
+    Raises:
+        UnreadableRecord: The record contradicts itself.
+    """
+    assert record.account is not None
+    described = record.account["parameters"]
+    counts = [
+        _places(record.key, record.positions_context, number, one["size"], len(described)).size
+        for number, one in enumerate(described)
+    ]
+    enrolled = record.array("parameters", sum(counts)).astype(np.float64)
+    return ParameterReads(np.repeat(np.arange(len(counts)), counts), enrolled, enrolled, frozenset(), 0)
 
 
 def read_parameters(

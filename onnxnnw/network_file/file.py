@@ -81,6 +81,11 @@ class Network:
         return [self._source, *self._external.values()]
 
     @property
+    def external(self) -> "dict[str, Source | RemoteSource]":
+        """The external files that were opened so far, by location."""
+        return dict(self._external)
+
+    @property
     def file(self) -> Path:
         """The model file on this disk, for what cannot do with parts of it.
 

@@ -27,6 +27,7 @@ from onnxnnw.records.canonical_json import (
     text,
 )
 from onnxnnw.records.key import SECRET_BYTES, Key
+from onnxnnw.records.skeleton import SkeletonIndex
 from onnxnnw.records.slot_table import SlotEntry
 from onnxnnw.standard.grids import ROLES
 
@@ -63,6 +64,7 @@ class Record:
         account: What was stored in the network at enrolment; None in older records. See docs/reference/record-format.md.
         format: ``onnxnnw/record/1``, or 2 where values were added to what the record keeps.
         name: Of the file that it was read from; not part of the record.
+        skeleton: Of the file around the slots; None in older records, and where it tells too little.
     """
 
     method: str
@@ -81,6 +83,7 @@ class Record:
     account: Mapping[str, Any] | None = None
     format: str = FORMAT
     name: str = field(default="", compare=False)
+    skeleton: SkeletonIndex | None = None
 
     @cached_property
     def positions_context(self) -> bytes:
@@ -169,6 +172,8 @@ class Record:
             "destination_id": self.destination_id,
             "enrolled_digest": self.enrolled_digest,
         }
+        if self.skeleton is not None:  # which older records do not have
+            others["skeleton"] = self.skeleton.to_json()
         parts = [b'{"actor":', canonical(self.actor), b',"arrays":{']  # the first two in the order of keys
         if self.account is not None:  # and one before them, which older records do not have
             parts[0] = b'{"account":' + canonical(dict(self.account)) + b',"actor":'
@@ -300,6 +305,7 @@ def _from_document(document: Any) -> Record:
         enrolled_digest=text(bound["enrolled_digest"]),
         account=_account(bound["account"]) if "account" in bound else None,
         format=bound["format"],
+        skeleton=SkeletonIndex.from_json(bound["skeleton"], slots) if "skeleton" in bound else None,
         derived={name: text(value) for name, value in document["derived"].items()},
         unbound={name: text(value) for name, value in document["unbound"].items()},
     )

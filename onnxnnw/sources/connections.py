@@ -54,8 +54,13 @@ class Connections:
                 job.cancel()
             raise
 
-    def get(self, url: str, headers: dict[str, str]) -> "urllib3.BaseHTTPResponse":
+    def get(self, url: str, headers: dict[str, str], body: bytes | None = None) -> "urllib3.BaseHTTPResponse":
         """A server's answer, its body not read yet; no redirect is followed, nothing is tried twice.
+
+        Args:
+            url: Where to.
+            headers: Of the request.
+            body: What is posted; None to get.
 
         Raises:
             Broken: There is none.
@@ -67,8 +72,9 @@ class Connections:
         path = parts.path or "/"
         try:
             return pool.urlopen(  # type: ignore[no-any-return]
-                "GET",
+                "GET" if body is None else "POST",
                 f"{path}?{parts.query}" if parts.query else path,
+                body=body,
                 headers=headers,
                 preload_content=False,
                 decode_content=False,

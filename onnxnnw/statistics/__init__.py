@@ -14,6 +14,7 @@ from onnxnnw.statistics.association import (
     correlations,
     standardise,
 )
+from onnxnnw.statistics.sequential import SequentialTest
 from onnxnnw.statistics.tails import (
     least_reads,
     log10_binomial_tail,
@@ -28,6 +29,7 @@ __all__ = [
     "Association",
     "Correlations",
     "HostCancelled",
+    "SequentialTest",
     "associate_added",
     "associate_fingerprint",
     "associate_watermark",

@@ -13,6 +13,7 @@ from onnxnnw.errors import UnknownName, UnreadableRecord
 from onnxnnw.graph import find_slots, network_digests
 from onnxnnw.graph.digest import DIGEST_FORMAT
 from onnxnnw.graph.slot import Slot
+from onnxnnw.matching.known_skeleton import refuse_other_index
 from onnxnnw.matching.match import Match, match_slots
 from onnxnnw.matching.parameter_reads import ParameterReads, read_parameters
 from onnxnnw.methods.base import Candidate, Judgement, Method, Reads, find_method
@@ -78,6 +79,8 @@ class Examiner:
     def verdict(self, named: NamedRecord) -> Verdict:
         record = named.record
         method = _method_of(named)
+        if self.digests is not None:
+            refuse_other_index(record, self.network, self.view, self.account)
         log10_rate = self.log10_rate - float(np.log10(self.alternatives))
         anchors = Anchors(record)
         as_enrolled = slots_as_enrolled(record, anchors, self.view)

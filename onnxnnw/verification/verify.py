@@ -15,7 +15,8 @@ from onnxnnw.network_file.file import open_network
 from onnxnnw.statistics import refuse_impossible_rate
 from onnxnnw.verification.examiner import Examiner
 from onnxnnw.verification.named_records import NamedRecord, RecordLike, as_named, load_records, named_record
-from onnxnnw.verification.verdict import Search
+from onnxnnw.verification.short_cut import short_cut
+from onnxnnw.verification.verdict import Search, Verdict
 from onnxnnw.verification.verdicts import Verdicts
 from onnxnnw.verification.visible import visible
 
@@ -30,6 +31,7 @@ def verify(
     rate: float = DEFAULT_RATE,
     full: bool = False,
     reference: Path | str | None = None,
+    thorough: bool = False,
 ) -> Verdicts:
     """Hold a candidate against records; one verdict each, best first.
 
@@ -40,6 +42,7 @@ def verify(
         full: Also compute the canonical digest, which alone can say ``identical``.
         reference: The owner's own copy of the recorded network, marked or not: with it, channels in another order are seen
             through; see docs/guide/reference.md. Each record is read twice then, and its p-value doubled.
+        thorough: Trace the candidate even where it is the enrolled network around its slots; see ``short_cut``.
 
     Raises:
         CannotLook: The candidate, the reference or a record cannot be examined.
@@ -49,7 +52,7 @@ def verify(
     if not records:
         raise UsageError("no record to verify against")
     refuse_impossible_rate(rate)  # before anything is read
-    verdicts, failed = _verdicts(candidate, records, rate, full, reference)
+    verdicts, failed = _verdicts(candidate, records, rate, full, reference, thorough)
     if failed:
         raise UnreadableRecord(failed[0])
     return Verdicts(verdicts)
@@ -63,6 +66,7 @@ def examine(
     full: bool = False,
     commitment: str | None = None,
     reference: Path | str | None = None,
+    thorough: bool = False,
 ) -> Search:
     """Hold a candidate against record files, or find the record of a folder that it comes from.
 
@@ -70,7 +74,7 @@ def examine(
         candidate: An ONNX file.
         record_paths: Records; not together with ``folder``. Of several, those that cannot be read are named in the result.
         folder: A folder of records.
-        rate, full, reference: See ``verify``.
+        rate, full, reference, thorough: See ``verify``.
         commitment: Published SHA-256 of the one record.
 
     Raises:
@@ -79,7 +83,7 @@ def examine(
     """
     refuse_impossible_rate(rate)
     records, unreadable = load_named(record_paths, folder, commitment)
-    return examine_records(candidate, records, unreadable, rate, full, reference)
+    return examine_records(candidate, records, unreadable, rate, full, reference, thorough)
 
 
 def load_named(
@@ -116,6 +120,7 @@ def search(
     rate: float = DEFAULT_RATE,
     full: bool = False,
     reference: Path | str | None = None,
+    thorough: bool = False,
 ) -> Search:
     """Find the record of a folder that a candidate comes from [Matching, NNW-TEC 3 and 5.3.1].
 
@@ -124,7 +129,7 @@ def search(
     """
     refuse_impossible_rate(rate)
     records, unreadable = load_records(folder)
-    return examine_records(candidate, records, unreadable, rate, full, reference)
+    return examine_records(candidate, records, unreadable, rate, full, reference, thorough)
 
 
 def examine_records(
@@ -134,6 +139,7 @@ def examine_records(
     rate: float,
     full: bool,
     reference: Path | str | None = None,
+    thorough: bool = False,
 ) -> Search:
     """Hold a candidate against those of some records that can be examined.
 
@@ -144,20 +150,29 @@ def examine_records(
         CannotLook: The candidate, or all records, cannot be examined.
     """
     start = time.perf_counter()
-    verdicts, failed = _verdicts(candidate, records, rate, full, reference)
+    verdicts, failed = _verdicts(candidate, records, rate, full, reference, thorough)
     if not verdicts:
         raise UnreadableRecord(f"no record that can be examined: {failed[0]}")
     return Search(tuple(verdicts), (*unreadable, *failed), (time.perf_counter() - start) / len(records))
 
 
 def _verdicts(
-    candidate: Path | str, records: Sequence[NamedRecord], rate: float, full: bool, reference: Path | str | None
+    candidate: Path | str,
+    records: Sequence[NamedRecord],
+    rate: float,
+    full: bool,
+    reference: Path | str | None,
+    thorough: bool,
 ) -> tuple[list[Verdict], list[str]]:
     """The verdicts, best first; and the records that cannot be examined, with the reason."""
+    if len(records) == 1 and reference is None and not (full or thorough):
+        known = short_cut(candidate, records[0], rate)
+        if known is not None:
+            return [known], []
     with open_network(candidate) as network, ExitStack() as opened:
         examiner = Examiner(network, records, rate, full)
         if reference is not None:
-            from onnxnnw.verification.with_reference import ExaminerWithReference
+            from onnxnnw.verification.ordered.examiner import ExaminerWithReference
 
             own = opened.enter_context(open_network(reference))
             examiner = ExaminerWithReference(network, records, rate, full, own)

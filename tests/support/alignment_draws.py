@@ -20,7 +20,7 @@ from onnxnnw.methods import nct
 from onnxnnw.methods.base import Candidate, Judgement
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.record import Record
-from onnxnnw.verification import reference as own_copy
+from onnxnnw.verification.ordered import reference as own_copy
 from tests.support import calibration_networks as networks
 from tests.support.disguises import eight_bits
 

@@ -13,11 +13,11 @@ from onnxnnw.methods.base import Candidate, Judgement, find_method
 from onnxnnw.network_file.file import Network
 from onnxnnw.records.record import Record
 from onnxnnw.statistics import Association
-from onnxnnw.verification.aligned_fingerprint import judge_fingerprint
-from onnxnnw.verification.aligned_rtw import without_own_order
 from onnxnnw.verification.examiner import Examiner
 from onnxnnw.verification.named_records import NamedRecord
-from onnxnnw.verification.reference import BOUND, NOMINAL, Aligned, Reference
+from onnxnnw.verification.ordered.fingerprint import judge_fingerprint
+from onnxnnw.verification.ordered.reference import BOUND, NOMINAL, Aligned, Reference
+from onnxnnw.verification.ordered.rtw import without_own_order
 from onnxnnw.verification.verdict import ReferenceUse, Verdict
 
 __all__ = ["ExaminerWithReference"]

@@ -15,7 +15,7 @@ from onnxnnw.candidate import Anchors
 from onnxnnw.matching.anchor_agreement import agreement
 from onnxnnw.methods.rtw import mark_of
 from onnxnnw.records.record import Record
-from onnxnnw.verification.reference import Aligned, AlignedWeights
+from onnxnnw.verification.ordered.reference import Aligned, AlignedWeights
 
 __all__ = ["without_own_order"]
 

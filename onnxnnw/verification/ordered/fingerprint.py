@@ -18,7 +18,7 @@ from onnxnnw.records.positions import Plan, plan_of
 from onnxnnw.records.record import Record
 from onnxnnw.standard.grids import SIGNIFICANCE
 from onnxnnw.statistics import Association, correlations, standardise
-from onnxnnw.verification.reference import Aligned
+from onnxnnw.verification.ordered.reference import Aligned
 
 __all__ = ["MIN_EFFECT", "MIN_KERNELS", "MIN_SIDE", "MIN_SLOTS", "judge_fingerprint"]
 
