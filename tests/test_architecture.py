@@ -32,6 +32,7 @@ PACKAGES: dict[str, str] = {
     "candidate": "",
     "enrolment": "formulas origins measure_slots copies owner mark_grid own_weights refusals draft enrol price inspection",
     "verification": "units changes named_records explained findings visible verdict evidence examiner verify",
+    "registry": "schema database vault entry scan_data pages store",
     "tasks": "base",
     "training": "checkpoints hooks watch loop networks nct_insertion insertion",
     "modifications": "base",
@@ -46,7 +47,7 @@ PLUG_INS = ("methods", "verification.findings", "tasks", "modifications", "cli")
 """Folders in which a new file is found unaided: it imports what the folder's modules share, never a sibling."""
 TORCH_PACKAGES = ("training",)
 MAX_FILES, MAX_LINES = 16, 350
-HEAVY = ("torch", "torchvision", "onnxruntime", "skimage", "matplotlib", "jinja2", "scipy", "PIL")
+HEAVY = ("torch", "torchvision", "sqlalchemy", "psycopg", "onnxruntime", "skimage", "matplotlib", "jinja2", "scipy", "PIL")
 
 FILES = sorted((ROOT / "onnxnnw").rglob("*.py"))
 EXPORTERS = sorted((ROOT / "exporters").glob("*.py"))
