@@ -33,6 +33,7 @@ PACKAGES: dict[str, str] = {
     "enrolment": "formulas origins measure_slots copies owner how_many mark_grid own_weights refusals draft enrol price inspection "
     "recipient_list owner_secret recipients",
     "verification": "units changes named_records explained findings visible verdict evidence examiner verify",
+    "registry": "schema database vault encryption entry scan_data pages store log",
     "tasks": "base",
     "training": "checkpoints hooks watch loop networks nct_insertion insertion",
     "modifications": "base",
@@ -47,7 +48,7 @@ PLUG_INS = ("methods", "verification.findings", "tasks", "modifications", "cli")
 """Folders in which a new file is found unaided: it imports what the folder's modules share, never a sibling."""
 TORCH_PACKAGES = ("training",)
 MAX_FILES, MAX_LINES = 16, 350
-HEAVY = ("torch", "torchvision", "onnxruntime", "skimage", "matplotlib", "jinja2", "scipy", "PIL")
+HEAVY = ("torch", "torchvision", "sqlalchemy", "psycopg", "cryptography", "rfc3161_client", "onnxruntime", "skimage", "matplotlib", "jinja2", "scipy", "PIL")
 
 FILES = sorted((ROOT / "onnxnnw").rglob("*.py"))
 EXPORTERS = sorted((ROOT / "exporters").glob("*.py"))

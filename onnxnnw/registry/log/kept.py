@@ -13,13 +13,14 @@ from onnxnnw.registry.log.merkle import consistency_proof, head, inclusion_proof
 from onnxnnw.registry.log.proofs import consistency_file, entry_of, inclusion_file
 from onnxnnw.registry.log.timestamps import Stamp, check_stamp
 from onnxnnw.registry.schema import sql, tables
-from onnxnnw.registry.store import Vault
+from onnxnnw.registry.vault import Vault
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 __all__ = ["KeptLog", "KeptStamp", "Proof", "append"]
 
+_AT_ONCE = 4096
 DEFAULT_NAME = "onnxnnw.invalid/registry"
 _NAME, _SEED, _STAMP = "log/name", "log/seed", "stamp/"
 _SEED_PLACE = "log key"
@@ -233,31 +234,37 @@ class KeptLog:
 
     def problems(self) -> list[str]:
         """What is wrong with the log: entries and hashes made anew, records without entry, entries without record, timestamps."""
-        log, out = tables(), []
         with self.database.reading() as connection:
-            size = _size(connection)
-            made: dict[tuple[int, int], bytes] = {}
-            rows = connection.execute(sql().select(log.log_entries).order_by(log.log_entries.c.place))
-            for number, row in enumerate(rows):
-                if row.place != number:
-                    out.append(f"log entry {number:,} is missing")
-                    return out
-                try:
-                    leaf = leaf_hash(entry_of(row.commitment))
-                except UsageError:
-                    out.append(f"log entry {number:,} holds no commitment")
-                    return out
-                made |= {(a, b): h for a, b, h in nodes_of(number, [leaf], lambda level, place: made[level, place])}
-            stored = {(r.level, r.place): bytes(r.hash) for r in connection.execute(sql().select(log.log_nodes))}
-            wrong = sorted(place for place in made.keys() | stored.keys() if made.get(place) != stored.get(place))
-            out += [f"log hash {place:,} of level {level} is not that of its entries" for level, place in wrong[:20]]
-            out += self._strangers(connection)
-            stamps = list(self._stamp_rows(connection))
-            nodes = made if not wrong else {}
-            if nodes and stamps:
-                roots = {cut: head(cut, lambda level, place: made[level, place]) for cut in self._sizes(stamps, size)}
-                out += self._wrong_stamps(stamps, roots)
-        return out
+            out = [*self._wrong_nodes(connection), *self._strangers(connection)]
+            return [*out, *([] if out else self._wrong_stamps(connection))]
+
+    def _wrong_nodes(self, connection: "Connection") -> list[str]:
+        """Entries and hashes that do not follow from each other; of the tree only its right edge is in memory at a time."""
+        log, sa = tables(), sql()
+        made: dict[tuple[int, int], bytes] = {}
+        count, size = 0, _size(connection)
+        for start in range(0, size, _AT_ONCE):
+            of_chunk = (log.log_entries.c.place >= start) & (log.log_entries.c.place < start + _AT_ONCE)
+            rows = connection.execute(sa.select(log.log_entries).where(of_chunk).order_by(log.log_entries.c.place)).all()
+            places = [row.place for row in rows]
+            if places != [*range(start, min(size, start + _AT_ONCE))]:
+                return [f"log entries are missing among {start:,} to {start + _AT_ONCE:,}"]
+            try:
+                leaves = [leaf_hash(entry_of(row.commitment)) for row in rows]
+            except UsageError:
+                return [f"log entries among {start:,} to {start + _AT_ONCE:,} hold no commitment"]
+            new = {(a, b): found for a, b, found in nodes_of(start, leaves, lambda level, place: made[level, place])}
+            for level in {level for level, _ in new}:
+                at = [place for one, place in new if one == level]
+                wanted = (log.log_nodes.c.level == level) & log.log_nodes.c.place.between(min(at), max(at))
+                for row in connection.execute(sa.select(log.log_nodes).where(wanted)):
+                    if new.get((level, row.place)) != bytes(row.hash):
+                        return [f"log hash {row.place:,} of level {level} is not that of its entries"]
+            count += len(new)
+            edge = {(level, place) for level, place in {**made, **new} if place == ((start + len(rows)) >> level) - 1}
+            made = {place: found for place, found in {**made, **new}.items() if place in edge}
+        there = connection.execute(sa.select(sa.func.count()).select_from(log.log_nodes)).scalar()
+        return [] if there == count else [f"the log has {there:,} hashes, where its entries make {count:,}"]
 
     def _strangers(self, connection: "Connection") -> list[str]:
         log, sa = tables(), sql()
@@ -269,23 +276,15 @@ class KeptLog:
             *(f"log entry {commitment[:16]}… has no record" for commitment in extra),
         ]
 
-    def _sizes(self, stamps: Sequence[tuple[str, str]], size: int) -> set[int]:
-        sizes = set()
-        for _, value in stamps:
-            try:
-                lines = base64.b64decode(value.partition(" ")[0], validate=True).decode().split("\n")
-                sizes.add(int(lines[1]))
-            except (ValueError, IndexError, binascii.Error):
-                continue
-        return {cut for cut in sizes if 0 <= cut <= size}
-
-    def _wrong_stamps(self, stamps: Sequence[tuple[str, str]], roots: dict[int, bytes]) -> list[str]:
+    def _wrong_stamps(self, connection: "Connection") -> list[str]:
+        """Timestamps of checkpoints that the log does not begin with; its hashes were checked before."""
+        key, size, out = self._signing(), _size(connection), []
         try:
             kept = self.stamps()
         except UnreadableRegistry as error:
             return [str(error)]
-        return [
-            f"the log does not begin with the {each.size:,} entries that were timestamped"
-            for each in kept
-            if roots.get(each.size) != parse_checkpoint(each.note, self._signing().verifier).root
-        ]
+        for each in kept:
+            claimed = parse_checkpoint(each.note, key.verifier)
+            if each.size > size or self._checkpoint(connection, key, each.size).root != claimed.root:
+                out.append(f"the log does not begin with the {each.size:,} entries that were timestamped")
+        return out
