@@ -32,15 +32,16 @@ PACKAGES: dict[str, str] = {
     "graph": "live packed_operators uses out_rows downstream computed_tables slot slots linear_map linear doubts digest",
     "channels": "shapes tags walk products passing moving groups changing growing",
     "accounting": "roles amounts given account classing",
-    "records": "canonical_json key slot_table skeleton record record_file positions row_factors",
+    "records": "canonical_json key slot_table skeleton fields record record_file positions row_factors",
     "matching": "row_scale anchor_agreement readings assembly match parameter_reads known_skeleton",
     "alignment": "balance assignment signatures search scales weights grouped matrices likeness networks sketch",
     "methods": "payload triggers base",
     "candidate": "",
-    "enrolment": "formulas sketched origins ancestry measure_slots copies owner mark_grid own_weights refusals draft enrol price "
-    "inspection",
+    "enrolment": "formulas sketched origins ancestry measure_slots copies owner how_many mark_grid own_weights refusals draft enrol "
+    "price inspection recipients",
     "verification": "units changes disguised named_records explained findings visible answer_text verdict verdicts "
     "evidence examiner ordered short_cut endpoint verify",
+    "registry": "schema database vault encryption entry scan_data pages store log",
     "comparison": "layers pairing orders compare page",
     "evidence": "rules subject answer sarif junit keys envelope statements oms attested parent cyclonedx log page writing question",
     "gate": "allowances requirements policy policy_file places chain examining judging checking",
@@ -58,7 +59,20 @@ PLUG_INS = ("methods", "verification.findings", "tasks", "modifications", "cli")
 """Folders in which a new file is found unaided: it imports what the folder's modules share, never a sibling."""
 TORCH_PACKAGES = ("training",)
 MAX_FILES, MAX_LINES = 16, 350
-HEAVY = ("torch", "torchvision", "onnxruntime", "skimage", "matplotlib", "jinja2", "scipy", "PIL")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "sqlalchemy",
+    "psycopg",
+    "cryptography",
+    "rfc3161_client",
+    "onnxruntime",
+    "skimage",
+    "matplotlib",
+    "jinja2",
+    "scipy",
+    "PIL",
+)
 
 FILES = sorted((ROOT / "onnxnnw").rglob("*.py"))
 EXPORTERS = sorted((ROOT / "exporters").glob("*.py"))

@@ -121,6 +121,8 @@ def _shared(examination: Examination) -> list[Finding]:
     if not examination.significant:  # whose mark is not there shares no position of this network
         return []
     others = [other for other in examination.others if other.method == NCT.name and other is not record]
+    if record.is_for_recipient:  # those of other recipients lie at the same positions, all of them, as they should
+        others = [other for other in others if other.positions_key != record.positions_key]
     if record.method != NCT.name or not others:
         return []
     own = _places(record)
