@@ -32,7 +32,7 @@ PACKAGES: dict[str, str] = {
     "candidate": "",
     "enrolment": "formulas origins measure_slots copies owner mark_grid own_weights refusals draft enrol price inspection",
     "verification": "units changes named_records explained findings visible verdict evidence examiner verify",
-    "tasks": "base",
+    "tasks": "base own_samples own_metrics own_evaluation",
     "training": "checkpoints hooks watch loop networks nct_insertion insertion",
     "modifications": "base",
     "campaign": "settings campaign_file step environment cache workers progress steps trial plan estimate results running",

@@ -53,11 +53,16 @@ class Mark:
 
 @dataclass(frozen=True)
 class Modified:
-    """A modification with the value of its parameter; both None of the latter where it has none."""
+    """A modification with the value of its parameter; both None of the latter where it has none.
+
+    Attributes:
+        settings: Further parameters that are not as usual; the standard's tables are about usual ones.
+    """
 
     name: str
     parameter: str | None
     value: float | None
+    settings: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -217,7 +222,8 @@ def _modified(fields: Fields) -> Modified | None:
     if not fields.has("modification"):
         return None
     inner = fields.inner("modification")
-    return Modified(inner.text("name"), inner.text("parameter", "") or None, inner.maybe("value"))
+    settings = tuple(sorted(inner.numbers("settings").items()))
+    return Modified(inner.text("name"), inner.text("parameter", "") or None, inner.maybe("value"), settings)
 
 
 def _verdict(fields: Fields) -> Verdict:

@@ -102,7 +102,11 @@ def _robustness_panels(
     found: list[Panel] = []
     for network, inner in groupby(settings, key=lambda item: (item[0].network, item[0].size)):
         own = {
-            setting: [t for t in trials if t.modification is not None and t.modification.name == modification]
+            setting: [
+                t
+                for t in trials
+                if t.modification and (t.modification.name, t.modification.settings) == (modification, ())
+            ]
             for setting, trials in inner
         }
         own = {setting: trials for setting, trials in own.items() if trials}

@@ -30,7 +30,7 @@ from onnxnnw.report.tables.measures import (
 )
 from onnxnnw.report.tables.standard_tables import RETRIEVED
 from onnxnnw.report.tables.table import Column, Entry, Group, Sheet, averaged, counted, fixed, label, missing, note
-from onnxnnw.report.trials import Detection
+from onnxnnw.report.trials import Detection, Modified
 from onnxnnw.standard.tables import TABLES
 
 __all__ = ["count_sheets", "other_imperceptibility", "other_robustness"]
@@ -98,7 +98,7 @@ def _robustness(method: str, kind: str, name: str, trials: Sequence[Detection]) 
     for setting, own in by_setting(trials).items():
         rows = [
             (
-                label("–" if at is None or at.value is None else number(at.value)),
+                label(_strength(at)),
                 *(value_entry(chosen, value) for value in values),
                 *((_ser(chosen),) if decoder else ()),
                 *(_or_nothing(error_entry(chosen, metric), chosen, metric) for metric in metrics),
@@ -120,6 +120,14 @@ def _robustness(method: str, kind: str, name: str, trials: Sequence[Detection]) 
     title = f"Robustness of {method_name(method, kind)} against {running(name)}{', other settings' if printed else ''}"
     sheet_id = f"robustness-{_slug(method)}-{_slug(kind)}-{_slug(name)}"
     return Sheet(sheet_id, f"{method} {kind}", title, columns, tuple(groups), short, name)
+
+
+def _strength(at: Modified | None) -> str:
+    """The value of a modification's parameter, and of further ones that are not as usual."""
+    if at is None:
+        return "–"
+    further = (f"{key.replace('_', ' ')} {number(value)}" for key, value in at.settings)
+    return ", ".join(("–" if at.value is None else number(at.value), *further))
 
 
 def _or_nothing(entry: Entry, trials: Sequence[Detection], metric: str) -> Entry:

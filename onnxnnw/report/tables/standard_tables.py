@@ -133,7 +133,9 @@ def _printed(cells: Iterable[Cell], case: _Case, quantity: str, value: float | N
 
 def _is_value(trial: Detection, modification: str, value: float) -> bool:
     at = trial.modification
-    return at is not None and at.name == modification and at.value is not None and abs(at.value - value) < 1e-9
+    if at is None or at.value is None or at.settings:
+        return False
+    return at.name == modification and abs(at.value - value) < 1e-9
 
 
 def _mark_columns(quantity: str) -> tuple[Column, ...]:
