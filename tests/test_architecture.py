@@ -36,7 +36,7 @@ PACKAGES: dict[str, str] = {
     "training": "checkpoints hooks watch loop networks nct_insertion insertion",
     "modifications": "base",
     "campaign": "settings campaign_file step environment cache workers progress steps trial plan estimate results running",
-    "report": "fields trials settings results counts tables figures page writing",
+    "report": "fields trials units settings results parts counts tables certificate figures page writing",
     "demo": "",
     "cli": "show",
 }

@@ -138,7 +138,7 @@ def _or_nothing(entry: Entry, trials: Sequence[Detection], metric: str) -> Entry
 
 def _ser(trials: Sequence[Detection]) -> Entry:
     kept = [trial for trial in trials if counts.symbol_error_rate(trial) is not None]
-    return averaged(counts.mean(counts.symbol_error_rate(t) for t in kept), form_of("ser"), kept) if kept else missing()
+    return averaged(counts.mean(kept, counts.symbol_error_rate), form_of("ser"), kept) if kept else missing()
 
 
 def count_sheets(results: Results) -> tuple[Sheet, ...]:
