@@ -45,11 +45,11 @@ PACKAGES: dict[str, str] = {
     "comparison": "layers pairing orders compare page",
     "evidence": "rules subject answer sarif junit keys envelope statements oms attested parent cyclonedx log page writing question",
     "gate": "allowances requirements policy policy_file places chain examining judging checking",
-    "tasks": "base",
+    "tasks": "base own_samples own_metrics own_evaluation",
     "training": "checkpoints hooks watch loop networks nct_insertion insertion",
     "modifications": "base",
     "campaign": "settings campaign_file step environment cache workers progress steps trial plan estimate results running",
-    "report": "fields trials settings results counts tables figures page writing",
+    "report": "fields trials units settings results parts counts tables certificate figures page writing",
     "demo": "",
     "cli": "options show",
 }
