@@ -2,9 +2,9 @@
 
     python -m benchmarks alignment calibration [--keys 2000] [--workers 2] [--output FILE]
 
-``calibration`` draws wrong keys, brings candidates into the reference's order anew for each, and counts how often the strict test is
-small. Candidates are related (made from the unmarked original or from another key's copy) and unrelated. Its last rows leave the
-wrong key's mark in the reference, which is what must not be done.
+``calibration`` draws wrong keys, brings candidates into the reference's order, and counts how often the strict test is small.
+Candidates are related (made from the unmarked original or from another key's copy) and unrelated. Its last rows leave the wrong
+key's mark in the reference, which is what must not be done.
 """
 
 import argparse
@@ -22,7 +22,8 @@ from tests.support.null_draws import LEVELS, limits, share
 
 __all__ = ["main"]
 
-_CHUNK = 100
+_CHUNK, _VALUES = 10, 50
+"""Keys that draw positions in one task, and keys that draw values for each of them."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     parts = parser.add_subparsers(dest="part", required=True)
     calibration = parts.add_parser("calibration", help="wrong keys after alignment")
     calibration.add_argument("--keys", type=int, default=2000)
+    calibration.add_argument("--control", type=int, default=200, help="wrong keys whose mark is left in the reference")
     calibration.add_argument("--workers", type=int, default=2)
     for part in (calibration,):
         part.add_argument("--output", type=Path, help="a page that gets the report")
@@ -45,24 +47,30 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _calibration(report: Report, options: argparse.Namespace) -> None:
-    tasks = [
-        (way, name, first)
+    counts = {
+        (way, name): (options.keys // _VALUES if way != WAYS[2] else options.control)
         for way in WAYS
         for name in CANDIDATES
         if way != WAYS[2] or "stranger" in name
-        for first in range(0, options.keys, _CHUNK)
+    }
+    tasks = [
+        (way, name, first, min(_CHUNK, count - first), _VALUES if way != WAYS[2] else 1)
+        for (way, name), count in counts.items()
+        for first in range(0, count, _CHUNK)
     ]
     found: dict[tuple[str, str], list[Draws]] = {}
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
-        for (way, name, _), draws in zip(tasks, pool.map(_some, tasks), strict=True):
+        for (way, name, *_), draws in zip(tasks, pool.map(_some, tasks), strict=True):
             found.setdefault((way, name), []).append(draws)
             progress(f"{way}, {name}: {sum(d.log10_p.size for d in found[way, name])} keys")
     bounds = [limits(options.keys, level) for level in LEVELS]
+    within = (f"{low:.2%} … {high:.2%} (p ≤ {a:g})" for a, (low, high) in zip(LEVELS, bounds, strict=True))
     report.say(
-        f"{options.keys:,} wrong keys each; an exact test stays within "
-        + ", ".join(f"{low:.2%} … {high:.2%} (p ≤ {a:g})" for a, (low, high) in zip(LEVELS, bounds, strict=True))
-        + " with probability .999. *Raw* is the test of values alone; *printed* pays for both views and is what a verdict has before it "
-        "is multiplied by two readings and the number of records. A candidate that differs from the host by rounding alone has p = 1."
+        f"{options.keys:,} wrong keys each: {_VALUES} that draw values for each of {options.keys // _VALUES} that draw "
+        f"positions, and for each of these the candidate is aligned anew; {options.control} in the last rows. An exact test "
+        f"stays within {', '.join(within)} with probability .999. *Raw* is the test of values alone; *printed* pays for both views "
+        "and is what a verdict has before it is multiplied by two readings and the number of records. A candidate that differs "
+        "from the host by rounding alone has p = 1."
     )
     rows = []
     for (way, name), several in found.items():
@@ -83,8 +91,8 @@ def _calibration(report: Report, options: argparse.Namespace) -> None:
     report.table("Wrong keys after alignment", headers, rows)
 
 
-def _some(task: tuple[str, str, int]) -> Draws:
-    way, name, first = task
+def _some(task: tuple[str, str, int, int, int]) -> Draws:
+    way, name, first, keys, values = task
     with tempfile.TemporaryDirectory() as folder:
-        (draws,) = wrong_keys(Path(folder), way, [name], _CHUNK, 10_000 + first)
+        (draws,) = wrong_keys(Path(folder), way, [name], keys, values, 10_000 + first)
     return draws

@@ -1,7 +1,7 @@
 """How often p-values are small under wrong keys after a candidate was brought into a reference's order."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,10 +15,12 @@ from onnx import helper, numpy_helper
 from onnxnnw.candidate import Anchors
 from onnxnnw.enrolment.draft import Writing, draft_watermark
 from onnxnnw.enrolment.owner import Owner
-from onnxnnw.graph import SlotView, find_slots
+from onnxnnw.graph import find_slots
 from onnxnnw.methods import nct
 from onnxnnw.methods.base import Candidate, Judgement
 from onnxnnw.network_file.file import open_network
+from onnxnnw.records.key import Key
+from onnxnnw.records.positions import Plan
 from onnxnnw.records.record import Record
 from onnxnnw.verification.ordered import reference as own_copy
 from tests.support import calibration_networks as networks
@@ -144,14 +146,20 @@ class Draws:
     traced: int
 
 
-def wrong_keys(folder: Path, way: str, names: list[str], keys: int, first: int = 10_000) -> Iterator[Draws]:
-    """Candidates under so many wrong keys, through the code that verification runs.
+def wrong_keys(
+    folder: Path, way: str, names: list[str], keys: int, values: int = 1, first: int = 10_000
+) -> Iterator[Draws]:
+    """Candidates under wrong keys, through the code that verification runs.
+
+    What aligned may depend on a key's positions and on nothing else of it; so for each key that draws positions the candidate is
+    aligned once, and then judged under so many keys that draw values.
 
     Args:
         folder: Where networks are written.
-        way: One of ``WAYS``.
+        way: One of ``WAYS``; in the last, what aligned holds the values, so each is aligned anew.
         names: Of ``CANDIDATES``.
-        keys: How many wrong keys.
+        keys: How many keys draw positions.
+        values: How many keys draw values, for each of these.
         first: The first of them.
     """
     original = networks.trained_weights(0, SHAPES)
@@ -165,24 +173,35 @@ def wrong_keys(folder: Path, way: str, names: list[str], keys: int, first: int =
                 opened.enter_context(mock.patch.object(own_copy, "without_mark", _mark_left_in))
             # nothing is hashed anew for each key
             opened.enter_context(mock.patch.object(reference, "basis", return_value=own_copy.BOUND))
-            log10_p, raw, traced = np.empty(keys), np.empty(keys), 0
+            log10_p, raw, traced = np.empty((keys, values)), np.empty((keys, values)), 0
             for number in range(keys):
                 writing = Writing("added" if way == "added" else "replaced")
                 record = draft_watermark(reference.view, networks.key(first + number), POSITIONS, Owner(), writing)
-                weights, judgement = _judged(record, reference, view)
-                raw[number] = nct.views(record, weights)[0].log10_p
-                log10_p[number] = judgement.association.log10_p
-                traced += judgement.significant
-        yield Draws(way, name, log10_p, raw, traced)
+                anchors = Anchors(record)
+                aligned = reference.aligned(record, anchors, view, 1)
+                assert aligned is not None
+                for again in range(values):
+                    with _values_of(networks.key(10**6 * again + first + number)) if values > 1 else nullcontext():
+                        judgement = _judged(record, anchors, aligned)
+                        raw[number, again] = nct.views(record, aligned.weights)[0].log10_p
+                    log10_p[number, again] = judgement.association.log10_p
+                    traced += judgement.significant
+        yield Draws(way, name, log10_p.reshape(-1), raw.reshape(-1), traced)
 
 
-def _judged(record: Record, reference: own_copy.Reference, view: SlotView) -> tuple[own_copy.AlignedWeights, Judgement]:
-    """A candidate in the reference's order, and what the method says of it."""
-    anchors = Anchors(record)
-    aligned = reference.aligned(record, anchors, view, 1)
-    assert aligned is not None
+def _values_of(key: Key) -> AbstractContextManager[object]:
+    """Marks take their values from another key."""
+
+    def normals(record: Record, plan: Plan) -> NDArray[np.float64]:
+        return key.stream("nct/values", record.values_context).normals(plan.positions.size)
+
+    return mock.patch.object(nct, "_normals", normals)
+
+
+def _judged(record: Record, anchors: Anchors, aligned: own_copy.Aligned) -> Judgement:
+    """What the method says of a candidate in the reference's order."""
     candidate = Candidate(aligned.weights, lambda: anchors.reads(aligned.weights), _nothing)
-    return aligned.weights, nct.NCT().judge(record, candidate, -6.0)
+    return nct.NCT().judge(record, candidate, -6.0)
 
 
 def _nothing(inputs: NDArray[np.float64]) -> NDArray[np.float64]:
