@@ -33,8 +33,8 @@ PACKAGES: dict[str, str] = {
     "methods": "payload triggers base",
     "candidate": "",
     "enrolment": "formulas sketched origins measure_slots copies owner mark_grid own_weights refusals draft enrol price inspection",
-    "verification": "units changes disguised named_records explained findings visible verdict evidence examiner reference aligned_fingerprint "
-    "aligned_rtw with_reference verify",
+    "verification": "units changes disguised named_records explained findings visible verdict evidence examiner reference "
+    "aligned_fingerprint aligned_rtw with_reference verify",
     "comparison": "layers pairing orders compare page",
     "tasks": "base",
     "training": "checkpoints hooks watch loop networks nct_insertion insertion",

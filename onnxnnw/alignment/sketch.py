@@ -96,7 +96,9 @@ def sketches_of(weights: Sequence[Weight]) -> Sketches:
             slots.append(number)
             values.append(own)
     order = np.argsort(slots)
-    return Sketches(tuple(slots[n] for n in order), np.array([values[n] for n in order], np.float32).reshape(-1, LEVELS))
+    return Sketches(
+        tuple(slots[n] for n in order), np.array([values[n] for n in order], np.float32).reshape(-1, LEVELS)
+    )
 
 
 def _effort(weight: Weight) -> float:

@@ -76,6 +76,8 @@ def _show(result: "Comparison") -> None:
     extra = sum(one.elements for one in result.extras)
     if result.extras and result.relation != "unrelated":
         names = ", ".join(one.name[-40:] for one in result.extras[:4])
-        print(f"\nthe candidate has {len(result.extras)} weights of {extra:,} elements besides, such as {show.visible(names)}")
+        print(
+            f"\nthe candidate has {len(result.extras)} weights of {extra:,} elements besides, such as {show.visible(names)}"
+        )
     for problem in result.unread[:4]:
         typer.secho(f"warning: not read: {show.visible(problem)}", fg="yellow", err=True)

@@ -97,8 +97,7 @@ class Comparison:
             "found": round(self.found, 6),
             "covered": round(self.covered, 6),
             "effect": None if self.effect is None else round(self.effect, 6),
-            "log10_p": None if self.log10_p is None else max(-9999.0, round(self.log10_p, 3)),
-            "nominal": True,
+            "nominal_log10_p": None if self.log10_p is None else max(-9999.0, round(self.log10_p, 3)),
             "layers": [layer.to_json() for layer in self.layers],
             "extras": [extra.to_json() for extra in self.extras],
             "findings": list(self.findings),
@@ -150,7 +149,8 @@ class _Made:
         known = {id(t) for slot in self.examiner.view.slots for t in slot.constant.stored() if id(t) in used}
         extras = [slot for slot in self.examiner.view.slots if not any(id(t) in known for t in slot.constant.stored())]
         everything = max(1, self.examiner.live)
-        covered = max(0.0, 1 - sum(slot.covered for slot in extras) / everything)
+        more = sum(slot.covered for slot in extras) + sum(layer.more for layer in layers)
+        covered = max(0.0, 1 - more / everything)
         share = found / max(1, sum(layer.elements for layer in layers))
         relation, sentence = self._relation(layers, share, covered, traced, orders)
         verdict = pairing.verdict
@@ -166,8 +166,12 @@ class _Made:
             extras=tuple(Extra(visible(slot.name), slot.shape, slot.covered) for slot in extras),
             findings=tuple(_of_files(f.sentence) for f in findings if f.id not in _OF_ANOTHER),
             unread=self._unread(),
-            effect=None if verdict is None else verdict.effect,
-            log10_p=None if verdict is None else verdict.log10_p,
+            effect=_likeness(layers)
+            if orders is not None and orders.related
+            else None
+            if verdict is None
+            else verdict.effect,
+            log10_p=None if verdict is None or (orders is not None and orders.related) else verdict.log10_p,
             orders=orders,
         )
 
@@ -227,6 +231,12 @@ class _Made:
                 for entry in account.unread()[:10]
             ]
         return tuple(out)
+
+
+def _likeness(layers: list[Layer]) -> float:
+    """Of layers that were found, in the order in which they were found, by their elements."""
+    found = [(layer.correlation, layer.elements) for layer in layers if layer.correlation is not None]
+    return sum(likeness * n for likeness, n in found) / max(1, sum(n for _, n in found))
 
 
 def _aligned(slot: Slot, other: Slot, alignment: NetworkAlignment, number: int) -> Layer:

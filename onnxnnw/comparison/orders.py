@@ -24,7 +24,7 @@ Numbers = NDArray[np.int64]
 
 _LEAST_CHANNELS = 8
 SHARE, LEAST, STRANGERS = 0.5, 12, 3.0
-"""Share of channels, and their number, from which on two networks are called related; agreements in a width of strangers, at most on average."""
+"""Share and number of channels from which on two networks are related; agreements in a width of strangers, at most on average."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,11 @@ def orders_of(path: str, slots: list[Slot], alignment: NetworkAlignment) -> Orde
         with open_network(path, for_writing=True) as network:
             groups = find_groups(network, Change.ORDER)
             view = find_slots(network)
-            first = {slot.name for slot, node in zip(view.slots, view.nodes, strict=True) if {*node.inputs} & {*view.flow.inputs}}
+            first = {
+                slot.name
+                for slot, node in zip(view.slots, view.nodes, strict=True)
+                if {*node.inputs} & {*view.flow.inputs}
+            }
             own = {slot.tensor.name: slot for slot in view.slots}
     except CannotLook:
         return Orders()

@@ -51,7 +51,11 @@ def sketches_in(record: Record) -> Sketches | None:
         return None
     slots = record.array("sketch_slots")
     values = record.array("sketch", slots.size * LEVELS)
-    if slots.dtype.kind != "i" or ((slots < 0) | (slots >= len(record.slots))).any() or np.unique(slots).size < slots.size:
+    if (
+        slots.dtype.kind != "i"
+        or ((slots < 0) | (slots >= len(record.slots))).any()
+        or np.unique(slots).size < slots.size
+    ):
         raise UnreadableRecord("the record's sketches belong to slots that it does not have")
     return Sketches(tuple(slots.tolist()), values.astype(np.float32).reshape(-1, LEVELS))
 

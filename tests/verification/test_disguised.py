@@ -25,7 +25,9 @@ def findings_of(candidate, record: Record) -> tuple[str, set[str]]:
 
 def without_sketch(record: Record) -> Record:
     """The same as a version before this one would have kept it."""
-    return replace(record, arrays={name: array for name, array in record.arrays.items() if not name.startswith("sketch")})
+    return replace(
+        record, arrays={name: array for name, array in record.arrays.items() if not name.startswith("sketch")}
+    )
 
 
 @pytest.mark.parametrize("steps", [("channel-permutation",), ("channel-permutation", "channel-rescaling", "sign-flip")])
@@ -83,7 +85,9 @@ def test_no_order_no_scale_and_no_sign_changes_a_sketch(shape):
     assert distance(sketch_of(weight, 1), sketch_of(rng.permutation(weight.reshape(-1)).reshape(shape), 1)) > TOLERANCE
 
 
-@pytest.mark.parametrize("values", [np.zeros((16, 40)), np.full((16, 40), np.nan), np.full((16, 40), np.inf), np.eye(16, 40) * 1e300])
+@pytest.mark.parametrize(
+    "values", [np.zeros((16, 40)), np.full((16, 40), np.nan), np.full((16, 40), np.inf), np.eye(16, 40) * 1e300]
+)
 def test_whatever_a_weight_holds_it_has_a_finite_sketch(values):
     """Input is hostile."""
     assert np.isfinite(sketch_of(values, 1)).all()

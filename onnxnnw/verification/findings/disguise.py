@@ -20,6 +20,10 @@ def find(examination: Examination) -> list[Finding]:
                 {"sketches": disguise.kept, "agreeing": disguise.agreeing},
             )
         ]
-    reason = "the record keeps no sketch of its weights" if disguise.kept is None else "too few weights have a sketch that says anything"
+    reason = (
+        "the record keeps no sketch of its weights"
+        if disguise.kept is None
+        else "too few weights have a sketch that says anything"
+    )
     kept = {} if disguise.kept is None else {"sketches": disguise.kept}
     return [Finding("disguise not excluded", f"a disguise by channel order was not excluded: {reason}", kept)]
