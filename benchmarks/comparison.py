@@ -24,10 +24,11 @@ import onnx
 from onnx import helper, numpy_helper
 
 from benchmarks.tables import progress
-from onnxnnw.alignment import align_networks, weights_of
+from onnxnnw.alignment import weights_of
 from onnxnnw.alignment.sketch import agreeing_sketches, sketches_of
 from onnxnnw.comparison import compare
-from onnxnnw.comparison.orders import orders_of
+from onnxnnw.comparison.compare import aligned_weights
+from onnxnnw.comparison.orders import orders_in, widths_of
 from onnxnnw.enrolment.copies import without_copies
 from onnxnnw.errors import CannotLook
 from onnxnnw.graph import find_slots
@@ -73,7 +74,8 @@ def _strangers(pairs: list[tuple[Path, Path]]) -> tuple[list[str], int]:
         with open_network(ours) as one, open_network(theirs) as other:
             own = without_copies(find_slots(one))[0]
             weights, candidates = weights_of(own), weights_of(find_slots(other))
-            orders = orders_of(str(ours), own.slots, align_networks(weights, candidates))
+            widths = widths_of(str(ours), own.slots, weights)
+            orders = orders_in(widths, aligned_weights(widths, weights, candidates))
             kept = sketches_of(weights)
             shapes = [(weights[slot].rows, weights[slot].row_size) for slot in kept.slots]
             agreeing = agreeing_sketches(kept, shapes, candidates)

@@ -1,5 +1,6 @@
 """Reference and candidate -> what they share: one line first, then layer by layer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ import numpy as np
 
 from onnxnnw.accounting.account import Account
 from onnxnnw.accounting.classing import account_of
+from onnxnnw.alignment.matrices import MatrixAlignment
 from onnxnnw.alignment.networks import NetworkAlignment, align_networks
-from onnxnnw.alignment.weights import weights_of
+from onnxnnw.alignment.weights import Weight, weights_of
 from onnxnnw.comparison.layers import Layer, aligned_layer, places_in
-from onnxnnw.comparison.orders import Orders, orders_of
+from onnxnnw.comparison.orders import Orders, Width, orders_in, some_of, widths_of
 from onnxnnw.comparison.pairing import RATE, Pairing, pair
 from onnxnnw.enrolment.copies import without_copies
 from onnxnnw.graph import SlotView, find_slots, network_digests
@@ -20,7 +22,7 @@ from onnxnnw.network_file.file import open_network
 from onnxnnw.verification.examiner import Examiner
 from onnxnnw.verification.visible import visible
 
-__all__ = ["FORMAT", "RELATIONS", "Comparison", "Extra", "compare"]
+__all__ = ["FORMAT", "RELATIONS", "Comparison", "Extra", "aligned_weights", "compare"]
 
 FORMAT = "onnxnnw/comparison/1"
 
@@ -205,8 +207,14 @@ class _Made:
         theirs = self.examiner.view
         if max(sum(slot.size for slot in view.slots) for view in (own, theirs)) > _LARGEST_ALIGNED:
             return layers, used, None
-        alignment = align_networks(weights_of(own), weights_of(theirs))
-        orders = orders_of(self.reference, own.slots, alignment)
+        weights, others = weights_of(own), weights_of(theirs)
+        widths = widths_of(self.reference, own.slots, weights)
+        few = some_of(widths)
+        orders = orders_in(few, aligned_weights(few, weights, others))
+        if not few or not orders.possible:
+            return layers, used, orders
+        alignment = align_networks(weights, others)
+        orders = orders_in(widths, {n: one.matrix for n, one in enumerate(alignment.slots) if one is not None})
         if not (orders.related or (traced and orders.share >= _HALF)):
             return layers, used, orders
         out, taken = list(layers), set(used)
@@ -231,6 +239,15 @@ class _Made:
                 for entry in account.unread()[:10]
             ]
         return tuple(out)
+
+
+def aligned_weights(
+    widths: Sequence[Width], weights: Sequence[Weight], others: Sequence[Weight]
+) -> dict[int, MatrixAlignment]:
+    """Alignments of the weights around some widths."""
+    numbers = sorted({number for width in widths for number in (width.maker, width.reader)})
+    found = align_networks([weights[number] for number in numbers], others)
+    return {number: one.matrix for number, one in zip(numbers, found.slots, strict=True) if one is not None}
 
 
 def _likeness(layers: list[Layer]) -> float:
