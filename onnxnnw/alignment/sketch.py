@@ -79,7 +79,9 @@ def can_be_sketched(weight: Weight) -> bool:
 def sketches_of(weights: Sequence[Weight]) -> Sketches:
     """Sketches of the weights whose own entries, shuffled, have another one: few, and in bounded time."""
     rng = np.random.default_rng(0)  # no secret: it only decides whether a sketch says anything
-    slots, values, left = [], [], _EFFORT
+    slots: list[int] = []
+    values: list[Floats] = []
+    left = _EFFORT
     usable = [number for number, weight in enumerate(weights) if can_be_sketched(weight)]
     for number in sorted(usable, key=lambda number: (_effort(weights[number]), number)):
         weight = weights[number]

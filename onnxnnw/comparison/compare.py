@@ -1,5 +1,6 @@
 """Reference and candidate -> what they share: one line first, then layer by layer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ import numpy as np
 
 from onnxnnw.accounting.account import Account
 from onnxnnw.accounting.classing import account_of
+from onnxnnw.alignment.matrices import MatrixAlignment
 from onnxnnw.alignment.networks import NetworkAlignment, align_networks
-from onnxnnw.alignment.weights import weights_of
+from onnxnnw.alignment.weights import Weight, weights_of
 from onnxnnw.comparison.layers import Layer, aligned_layer, places_in
-from onnxnnw.comparison.orders import Orders, orders_of
+from onnxnnw.comparison.orders import Orders, Width, orders_in, some_of, widths_of
 from onnxnnw.comparison.pairing import RATE, Pairing, pair
 from onnxnnw.enrolment.copies import without_copies
 from onnxnnw.graph import SlotView, find_slots, network_digests
@@ -20,7 +22,7 @@ from onnxnnw.network_file.file import open_network
 from onnxnnw.verification.examiner import Examiner
 from onnxnnw.verification.visible import visible
 
-__all__ = ["FORMAT", "RELATIONS", "Comparison", "Extra", "compare"]
+__all__ = ["FORMAT", "RELATIONS", "Comparison", "Extra", "aligned_weights", "compare"]
 
 FORMAT = "onnxnnw/comparison/1"
 
@@ -97,8 +99,7 @@ class Comparison:
             "found": round(self.found, 6),
             "covered": round(self.covered, 6),
             "effect": None if self.effect is None else round(self.effect, 6),
-            "log10_p": None if self.log10_p is None else max(-9999.0, round(self.log10_p, 3)),
-            "nominal": True,
+            "nominal_log10_p": None if self.log10_p is None else max(-9999.0, round(self.log10_p, 3)),
             "layers": [layer.to_json() for layer in self.layers],
             "extras": [extra.to_json() for extra in self.extras],
             "findings": list(self.findings),
@@ -150,7 +151,8 @@ class _Made:
         known = {id(t) for slot in self.examiner.view.slots for t in slot.constant.stored() if id(t) in used}
         extras = [slot for slot in self.examiner.view.slots if not any(id(t) in known for t in slot.constant.stored())]
         everything = max(1, self.examiner.live)
-        covered = max(0.0, 1 - sum(slot.covered for slot in extras) / everything)
+        more = sum(slot.covered for slot in extras) + sum(layer.more for layer in layers)
+        covered = max(0.0, 1 - more / everything)
         share = found / max(1, sum(layer.elements for layer in layers))
         relation, sentence = self._relation(layers, share, covered, traced, orders)
         verdict = pairing.verdict
@@ -166,8 +168,12 @@ class _Made:
             extras=tuple(Extra(visible(slot.name), slot.shape, slot.covered) for slot in extras),
             findings=tuple(_of_files(f.sentence) for f in findings if f.id not in _OF_ANOTHER),
             unread=self._unread(),
-            effect=None if verdict is None else verdict.effect,
-            log10_p=None if verdict is None else verdict.log10_p,
+            effect=_likeness(layers)
+            if orders is not None and orders.related
+            else None
+            if verdict is None
+            else verdict.effect,
+            log10_p=None if verdict is None or (orders is not None and orders.related) else verdict.log10_p,
             orders=orders,
         )
 
@@ -201,8 +207,14 @@ class _Made:
         theirs = self.examiner.view
         if max(sum(slot.size for slot in view.slots) for view in (own, theirs)) > _LARGEST_ALIGNED:
             return layers, used, None
-        alignment = align_networks(weights_of(own), weights_of(theirs))
-        orders = orders_of(self.reference, own.slots, alignment)
+        weights, others = weights_of(own), weights_of(theirs)
+        widths = widths_of(self.reference, own.slots, weights)
+        few = some_of(widths)
+        orders = orders_in(few, aligned_weights(few, weights, others))
+        if not few or not orders.possible:
+            return layers, used, orders
+        alignment = align_networks(weights, others)
+        orders = orders_in(widths, {n: one.matrix for n, one in enumerate(alignment.slots) if one is not None})
         if not (orders.related or (traced and orders.share >= _HALF)):
             return layers, used, orders
         out, taken = list(layers), set(used)
@@ -227,6 +239,21 @@ class _Made:
                 for entry in account.unread()[:10]
             ]
         return tuple(out)
+
+
+def aligned_weights(
+    widths: Sequence[Width], weights: Sequence[Weight], others: Sequence[Weight]
+) -> dict[int, MatrixAlignment]:
+    """Alignments of the weights around some widths."""
+    numbers = sorted({number for width in widths for number in (width.maker, width.reader)})
+    found = align_networks([weights[number] for number in numbers], others)
+    return {number: one.matrix for number, one in zip(numbers, found.slots, strict=True) if one is not None}
+
+
+def _likeness(layers: list[Layer]) -> float:
+    """Of layers that were found, in the order in which they were found, by their elements."""
+    found = [(layer.correlation, layer.elements) for layer in layers if layer.correlation is not None]
+    return sum(likeness * n for likeness, n in found) / max(1, sum(n for _, n in found))
 
 
 def _aligned(slot: Slot, other: Slot, alignment: NetworkAlignment, number: int) -> Layer:

@@ -22,6 +22,7 @@ KINDS = ("same", "other form", "changed", "other order", "not found")
 READS = 4096
 """Values of a layer that are looked at."""
 
+_SAME = 1e-4
 _ROUNDED = 0.9995
 """Correlation from which on a layer in a narrow type, or on a lattice, is the same one rounded."""
 
@@ -40,7 +41,7 @@ class Layer:
         moved: By how much those are others, root mean square in units of the layer's deviation.
         zeroed: Share of the values that became zero.
         bits: Of the lattice on which its values lie now; 0 for none.
-        covered: Elements of the candidate that it stands for.
+        more: Elements of its counterpart that are none of it: rows and columns that were added.
     """
 
     name: str
@@ -54,7 +55,7 @@ class Layer:
     moved: float = 0.0
     zeroed: float = 0.0
     bits: int = 0
-    covered: int = 0
+    more: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As documented."""
@@ -70,6 +71,7 @@ class Layer:
             "moved": float(f"{min(self.moved, 1e300):.4g}"),
             "zeroed": round(self.zeroed, 6),
             "bits": self.bits or None,
+            "more": self.more,
         }
 
 
@@ -106,8 +108,7 @@ def found_layer(slot: Slot, reads: SlotReads) -> Layer:
         kind = "other form" if form or not same or reads.factor != 1 else "same"
     done = [*form, *_values(reads, same, zeroed, bits, changed, moved)]
     return Layer(
-        slot.name, slot.shape, slot.size, match.slot.name, kind, tuple(done), likeness, changed, moved, zeroed, bits,
-        match.slot.covered,
+        slot.name, slot.shape, slot.size, match.slot.name, kind, tuple(done), likeness, changed, moved, zeroed, bits
     )  # fmt: skip
 
 
@@ -179,10 +180,18 @@ def aligned_layer(slot: Slot, other: Slot, matrix: MatrixAlignment, values: Floa
             if deviation > 0 and there.any()
             else 0.0
         )
+    changed = _others(values[there], now[there])
     return Layer(
-        slot.name, slot.shape, slot.size, other.name, "other order", tuple(done), likeness, float(likeness < 0.9999), moved,
-        covered=other.covered,
+        slot.name, slot.shape, slot.size, other.name, "other order", tuple(done), likeness, changed, moved,
+        more=max(0, other.size - round(matrix.matched * slot.size)),
     )  # fmt: skip
+
+
+def _others(values: Floats, now: Floats) -> float:
+    """Share of values that are others, rounding of scales left out."""
+    if not values.size:
+        return 1.0
+    return float((np.abs(values - now) > _SAME * (np.abs(values) + values.std())).mean())
 
 
 def _correlation(one: Floats, other: Floats) -> float:
