@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from onnxnnw.verification.verdicts import Verdicts
     from onnxnnw.verification.verify import search, verify
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Enrolment",
