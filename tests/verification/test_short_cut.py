@@ -19,9 +19,10 @@ from onnxnnw.verification.named_records import NamedRecord
 from onnxnnw.verification.short_cut import short_cut
 from onnxnnw.verification.verdict import Verdict
 from onnxnnw.verification.verify import verify
-from tests.support.networks import convolutional, dense, externalise, model_of, save, tensor, weight
+from tests.support.networks import dense, externalise, model_of, save, tensor, weight
 from tests.support.range_server import RangeServer
 
+RESNET8 = Path(__file__).parent.parent.parent / "models" / "resnet8.onnx"
 Written = Callable[[Path], Path]
 
 
@@ -38,7 +39,7 @@ def thorough(candidate: Path, record: Record) -> Verdict:
 NETWORKS: dict[str, Written] = {
     "embedded": lambda folder: save(dense(3, 64), folder / "m.onnx"),
     "float16": lambda folder: save(dense(3, 64, dtype="float16"), folder / "m.onnx"),
-    "convolutions": lambda folder: save(convolutional(), folder / "m.onnx"),
+    "convolutions": lambda folder: Path(shutil.copy(RESNET8, folder / "m.onnx")),
     "external": lambda folder: externalise(dense(3, 64), folder, "m.onnx", lambda name: "m.data"),
     "two files": lambda folder: externalise(
         dense(3, 64), folder, "m.onnx", lambda name: {"w0": "a.data", "w1": "deep/b.data"}.get(name)
@@ -150,7 +151,11 @@ def linked(nodes: list, initializers: list) -> ModelProto:
 
 UNKNOWN: dict[str, Callable[[], ModelProto]] = {
     "a weight stored twice": lambda: linked(
-        [helper.make_node("MatMul", ["x", "a"], ["h"]), helper.make_node("Relu", ["h"], ["r"]), helper.make_node("MatMul", ["r", "b"], ["y"])],
+        [
+            helper.make_node("MatMul", ["x", "a"], ["h"]),
+            helper.make_node("Relu", ["h"], ["r"]),
+            helper.make_node("MatMul", ["r", "b"], ["y"]),
+        ],
         [weight("a", 64, 64), weight("b", 64, 64)],
     ),
     "a dead weight": lambda: linked(
