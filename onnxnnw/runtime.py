@@ -204,7 +204,7 @@ def quantize_statically(source: Path, out: Path, batches: Iterable[Mapping[str, 
     """
     tools = import_onnxruntime(quantization=True)
 
-    class Reader(tools.CalibrationDataReader):  # type: ignore[misc]
+    class Reader(tools.CalibrationDataReader):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             self.rest = iter(batches)
 

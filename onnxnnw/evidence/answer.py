@@ -143,7 +143,8 @@ def document_of(answers: Sequence[Answer]) -> dict[str, Any]:
     The best verdict of the candidate that decides stands at the top, all verdicts in ``records``, each with its candidate.
     """
     code = worst([answer.code for answer in answers])
-    examined = [answer for answer in answers if answer.search is not None]
+    searched = [(answer, answer.search) for answer in answers if answer.search is not None]
+    examined = [answer for answer, _ in searched]
     deciding = next((answer for answer in examined if answer.code == code), examined[0] if examined else None)
     top = _verdict(deciding, deciding.search.best) if deciding is not None and deciding.search is not None else {}
     return {
@@ -151,9 +152,9 @@ def document_of(answers: Sequence[Answer]) -> dict[str, Any]:
         "answer": WORDS[code],
         "exit_code": code,
         **top,
-        "records": [_verdict(a, verdict) for a in examined for verdict in (a.search.verdicts if a.search else ())],
-        "unreadable_records": list(dict.fromkeys(why for a in examined if a.search for why in a.search.unreadable)),
-        "seconds_per_record": round(max((a.search.seconds_per_record for a in examined if a.search), default=0.0), 6),
+        "records": [_verdict(answer, verdict) for answer, search in searched for verdict in search.verdicts],
+        "unreadable_records": list(dict.fromkeys(why for _, search in searched for why in search.unreadable)),
+        "seconds_per_record": round(max((search.seconds_per_record for _, search in searched), default=0.0), 6),
         "candidates": [_candidate(answer) for answer in answers],
     }
 

@@ -17,7 +17,7 @@ from onnxnnw.verification.evidence import evidence_of
 from onnxnnw.verification.explained import Explained
 from onnxnnw.verification.findings.base import Finding
 from onnxnnw.verification.named_records import NamedRecord
-from onnxnnw.verification.verdict import Search, Verdict
+from onnxnnw.verification.verdict import Decision, Search, Verdict
 from onnxnnw.verification.visible import clean, visible
 
 __all__ = ["ask"]
@@ -125,7 +125,7 @@ def _answer(endpoint: Endpoint, image: NDArray[np.float32], classes: int) -> int
 
 def _verdict(named: NamedRecord, triggers: Triggers, asked: _Asked, rate: float, endpoint: Endpoint) -> Verdict:
     record, test = named.record, asked.test
-    decision = "traced" if test.found else "not traced" if test.absent else "inconclusive"
+    decision: Decision = "traced" if test.found else "not traced" if test.absent else "inconclusive"
     percent = 100 * test.right / test.asked
     retrieved = percent > TRIGGERS_RETRIEVED_ABOVE
     words = (
