@@ -1,0 +1,131 @@
+"""Disguises of any ONNX file, weight by weight: each has rows and channels of its own order, which is harder than a consistent one.
+
+They keep no function: what is measured is whether the weights are seen through, and here every weight stands alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+__all__ = ["KINDS", "Disguise", "Truth", "disguised"]
+
+Positions = NDArray[np.int64]
+Truth = Mapping[str, tuple[Positions, Positions]]
+"""Name of a weight -> where its rows and its channels are now."""
+
+
+@dataclass(frozen=True)
+class Disguise:
+    """What is done to every weight; see ``KINDS``."""
+
+    scales: float = 0.0
+    signs: bool = False
+    dummies: float = 0.0
+    clones: float = 0.0
+    bits: bool = False
+    pruned: float = 0.0
+    removed: float = 0.0
+
+
+KINDS: Mapping[str, Disguise] = {
+    "permuted": Disguise(),
+    "+ scales": Disguise(scales=0.8),
+    "+ signs": Disguise(scales=0.8, signs=True),
+    "+ 6 % dummies": Disguise(scales=0.8, dummies=0.06),
+    "+ 20 % dummies": Disguise(scales=0.8, dummies=0.2),
+    "+ 50 % dummies": Disguise(scales=0.8, dummies=0.5),
+    "+ 10 % clones": Disguise(clones=0.1),
+    "permuted, 8 bits": Disguise(bits=True),
+    "permuted, 30 % pruned": Disguise(pruned=0.3),
+    "permuted, 30 % of the channels removed": Disguise(removed=0.3),
+    "all composed": Disguise(scales=0.5, signs=True, dummies=0.2, bits=True, pruned=0.3),
+}
+"""Orders always; scales are e to the power of so many normal numbers, of rows and channels; the rest are shares."""
+
+
+def disguised(source: Path, target: Path, how: Disguise, rng: np.random.Generator) -> Truth:
+    """Write a network whose weights are disguised one by one."""
+    model = onnx.load(source)
+    axes = _axes(model.graph)
+    truth: dict[str, tuple[Positions, Positions]] = {}
+    for tensor in model.graph.initializer:
+        if tensor.name in axes and tensor.data_type in (1, 10) and min(tensor.dims[:2]) >= 1:
+            rows, channels = axes[tensor.name]
+            array = np.moveaxis(numpy_helper.to_array(tensor).astype(np.float32), (rows, channels), (0, 1))
+            moved, *where = _changed(array, how, rng)
+            truth[tensor.name] = (where[0], where[1])
+            back = np.ascontiguousarray(np.moveaxis(moved, (0, 1), (rows, channels)))
+            tensor.CopyFrom(numpy_helper.from_array(back.astype(numpy_helper.to_array(tensor).dtype), tensor.name))
+    del model.graph.value_info[:]
+    onnx.save(model, target)
+    return truth
+
+
+def _axes(graph: onnx.GraphProto) -> dict[str, tuple[int, int]]:
+    """Weights that one node alone uses, with the axes of their rows and channels; no grouped convolutions but depthwise ones."""
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    uses: dict[str, int] = {}
+    out: dict[str, tuple[int, int]] = {}
+    for node in graph.node:
+        for name in node.input:
+            uses[name] = uses.get(name, 0) + 1
+        if len(node.input) < 2 or node.input[1] not in shapes or len(shapes[node.input[1]]) < 2:
+            continue
+        name, shape = node.input[1], shapes[node.input[1]]
+        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        if node.op_type == "Conv" and (attributes.get("group", 1) == 1 or shape[1] == 1):
+            out[name] = 0, 1
+        elif node.op_type == "ConvTranspose" and attributes.get("group", 1) == 1:
+            out[name] = 1, 0
+        elif node.op_type == "Gemm":
+            out[name] = (0, 1) if attributes.get("transB", 0) else (1, 0)
+        elif node.op_type == "MatMul" and len(shape) == 2:
+            out[name] = 1, 0
+    return {name: both for name, both in out.items() if uses[name] == 1}
+
+
+def _changed(
+    array: NDArray[np.float32], how: Disguise, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], Positions, Positions]:
+    """The weight, and where its rows and channels went; -1 for what was removed."""
+    counts = array.shape[0], array.shape[1]
+    spread = float(array.std())
+    out = array.copy()
+    if how.pruned:
+        out[np.abs(out) < np.quantile(np.abs(out), how.pruned)] = 0
+    places = [np.arange(count) for count in counts]
+    for axis, count in enumerate(counts):
+        if how.removed and count >= 4:
+            kept = np.sort(rng.permutation(count)[: count - round(how.removed * count)])
+            out = np.take(out, kept, axis)
+            places[axis] = np.full(count, -1)
+            places[axis][kept] = np.arange(kept.size)
+        more = round(how.dummies * count) if count >= 4 else 0
+        again = round(how.clones * count) if count >= 4 else 0
+        if more:
+            shape = [*out.shape]
+            shape[axis] = more
+            out = np.concatenate([out, spread * rng.standard_normal(shape)], axis)
+        if again:
+            out = np.concatenate([out, np.take(out, rng.permutation(count)[:again], axis)], axis)
+    for axis in range(2):
+        lines = out.shape[axis]
+        shape = [1] * out.ndim
+        shape[axis] = lines
+        if how.scales:
+            out = out * np.exp(how.scales * rng.standard_normal(lines)).reshape(shape)
+        if how.signs:
+            out = out * rng.choice([-1.0, 1.0], lines).reshape(shape)
+        order = rng.permutation(lines)
+        out = np.take(out, order, axis)
+        where = np.argsort(order)
+        places[axis] = np.where(places[axis] >= 0, where[np.maximum(places[axis], 0)], -1)
+    if how.bits:
+        step = np.maximum(np.abs(out).reshape(len(out), -1).max(1), 1e-30).reshape(-1, *[1] * (out.ndim - 1)) / 127
+        out = np.round(out / step) * step
+    return out.astype(np.float32), places[0], places[1]
