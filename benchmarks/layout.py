@@ -19,7 +19,7 @@ COLUMNS = (
     ("constants",),
     ("graph",),
     ("accounting", "records"),
-    ("matching", "methods"),
+    ("matching", "alignment", "methods"),
     ("candidate",),
     ("enrolment", "verification"),
     ("tasks", "training", "modifications"),

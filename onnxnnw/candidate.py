@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,14 @@ from onnxnnw.matching.anchor_agreement import Wanted, agreement, agreements
 from onnxnnw.matching.match import Match
 from onnxnnw.matching.row_scale import row_gains, row_magnitudes
 from onnxnnw.methods.base import Reads
-from onnxnnw.network_file.stored import Array
-from onnxnnw.records.positions import NO_PLAN, anchor_positions, plan_of, sample_positions
+from onnxnnw.network_file.ahead import fetch_together
+from onnxnnw.network_file.stored import Array, StoredTensor
+from onnxnnw.records.positions import NO_PLAN, anchor_positions, control_positions, plan_of, sample_positions
 from onnxnnw.records.record import Record
 from onnxnnw.records.row_factors import Folds, columns_of, folds_of, relative
+
+if TYPE_CHECKING:
+    from onnxnnw.alignment import MatrixAlignment
 
 __all__ = ["Anchors", "CanonicalWeights", "StoredWeights", "slots_as_enrolled"]
 
@@ -171,6 +176,13 @@ class StoredWeights:
     live: int
     folds: Folds | None = None
     known: "Mapping[int, ReadBefore]" = field(default_factory=dict, repr=False)
+    orders: "Mapping[int, MatrixAlignment]" = field(default_factory=dict, repr=False)
+    """Where rows and channels of each slot stand, where a reference network says it."""
+
+    @property
+    def row_orders(self) -> dict[int, Positions]:
+        """The candidate's row of each row of a slot, where it is another."""
+        return {number: order.rows for number, order in self.orders.items()}
 
     def has(self, slot: int) -> bool:
         return self.matches[slot] is not None
@@ -255,6 +267,7 @@ def slots_as_enrolled(
         slot = slots.get(entry.name)
         if slot is None or slot.shape != entry.shape or slot.use != entry.use or slot.layout != entry.layout:
             return None
+    _fetch_ahead(record, anchors, slots)
     found: list[Match | None] = []
     reads: list[Floats] = []
     known: dict[int, ReadBefore] = {}
@@ -276,6 +289,25 @@ def slots_as_enrolled(
             return None
         found.append(match)
     return found, known
+
+
+def _fetch_ahead(record: Record, anchors: Anchors, slots: Mapping[str, Slot]) -> None:
+    """Ask a server for all that will be read, at once: slot after slot, each would be a round trip."""
+    sources = (slots[entry.name].tensor.source for entry in record.slots)
+    if not any(source is not None and source.is_remote for source in sources):
+        return
+    controls = control_positions(record, anchors.plan) if "controls" in record.arrays else None
+    wanted: list[tuple[StoredTensor, Positions]] = []
+    for number, entry in enumerate(record.slots):
+        sets = [anchors.everything(number)]
+        if controls is not None:
+            beside = controls[anchors.plan.slots == number]
+            sets.append(np.concatenate([anchors.plan.of(number), beside[beside >= 0]]))
+        for places in sets:
+            located = slots[entry.name].constant.locate(places)
+            if located is not None:
+                wanted.append(located)
+    fetch_together(wanted)
 
 
 def _touched(reads: Sequence[Floats], values: Sequence[Floats]) -> list[int]:

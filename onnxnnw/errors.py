@@ -10,6 +10,7 @@
         ├── UnsupportedNetwork  sound, but not something this version can do
         │   └── CapacityError   too few eligible weights for the mark
         ├── UnreadableRecord    not a record, damaged, or not the one announced
+        ├── UnreadableRegistry  no registry, of another version, damaged, or not to be reached
         ├── UnreadableData      a data set, checkpoint or results file is unusable
         │   └── MissingData     nothing found at the places that were searched
         └── MissingExtra        an optional dependency is not installed
@@ -33,6 +34,7 @@ __all__ = [
     "UnreadableExternalData",
     "UnreadableNetwork",
     "UnreadableRecord",
+    "UnreadableRegistry",
     "UnsupportedNetwork",
     "UsageError",
     "meant",
@@ -107,6 +109,10 @@ class CapacityError(UnsupportedNetwork):
 
 class UnreadableRecord(CannotLook):
     """Not a record, damaged, of a format this version does not know, or not the one whose commitment was announced."""
+
+
+class UnreadableRegistry(CannotLook):
+    """No registry, one of another version, damaged or open to others, or a server that does not answer."""
 
 
 class UnreadableData(CannotLook):

@@ -16,30 +16,40 @@ PACKAGES: dict[str, str] = {
     "notices": "",
     "files": "",
     "standard": "cells grids contradictions imperceptibility robustness usability tables",
-    "statistics": "tails association added",
+    "statistics": "tails sequential association added",
     "parameters": "",
     "array_files": "",
     "onnxruntime_package": "",
     "runtime": "",
     "images": "",
     "recipes": "",
-    "network_file": "formats wire cutting relocation foreign source stored file writing patch",
-    "flow": "nodes runtime_operators handing literals attribute_weights tracing unread",
+    "sources": "signing limits addresses answers protocol connections http_ranges remote hub inference",
+    "network_file": "formats wire cutting relocation foreign source stored ahead tensor_list safetensors containers file "
+    "writing patch",
+    "flow": "names nodes runtime_operators handing literals attribute_weights tracing unread",
     "constants": "arrays moved evaluated contraction decoding rulebook elementwise arithmetic_rules quantisation_rules "
     "structure_rules place_rules rules constants",
     "graph": "live packed_operators uses out_rows downstream computed_tables slot slots linear_map linear doubts digest",
+    "channels": "shapes tags walk products passing moving groups changing growing",
     "accounting": "roles amounts given account classing",
-    "records": "canonical_json key slot_table record record_file positions row_factors",
-    "matching": "row_scale anchor_agreement readings assembly match parameter_reads",
+    "records": "canonical_json key slot_table skeleton fields record record_file positions row_factors",
+    "matching": "row_scale anchor_agreement readings assembly match parameter_reads known_skeleton",
+    "alignment": "balance assignment signatures search scales weights grouped matrices likeness networks sketch",
     "methods": "payload triggers base",
     "candidate": "",
-    "enrolment": "formulas origins measure_slots copies owner mark_grid own_weights refusals draft enrol price inspection",
-    "verification": "units changes named_records explained findings visible answer_text verdict verdicts evidence examiner verify",
-    "tasks": "base",
+    "enrolment": "formulas sketched origins ancestry measure_slots copies owner how_many mark_grid own_weights refusals draft enrol "
+    "price inspection recipients",
+    "verification": "units changes disguised named_records explained findings visible answer_text verdict verdicts "
+    "evidence examiner ordered short_cut endpoint verify",
+    "registry": "schema database vault encryption entry scan_data pages store log",
+    "comparison": "layers pairing orders compare page",
+    "evidence": "rules subject answer sarif junit keys envelope statements oms attested parent cyclonedx log page writing question",
+    "gate": "allowances requirements policy policy_file places chain examining judging checking",
+    "tasks": "base own_samples own_metrics own_evaluation",
     "training": "checkpoints hooks watch loop networks nct_insertion insertion",
     "modifications": "base",
     "campaign": "settings campaign_file step environment cache workers progress steps trial plan estimate results running",
-    "report": "fields trials settings results counts tables figures page writing",
+    "report": "fields trials units settings results parts counts tables certificate figures page writing",
     "demo": "",
     "cli": "options show",
 }
@@ -49,7 +59,20 @@ PLUG_INS = ("methods", "verification.findings", "tasks", "modifications", "cli")
 """Folders in which a new file is found unaided: it imports what the folder's modules share, never a sibling."""
 TORCH_PACKAGES = ("training",)
 MAX_FILES, MAX_LINES = 16, 350
-HEAVY = ("torch", "torchvision", "onnxruntime", "skimage", "matplotlib", "jinja2", "scipy", "PIL")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "sqlalchemy",
+    "psycopg",
+    "cryptography",
+    "rfc3161_client",
+    "onnxruntime",
+    "skimage",
+    "matplotlib",
+    "jinja2",
+    "scipy",
+    "PIL",
+)
 
 FILES = sorted((ROOT / "onnxnnw").rglob("*.py"))
 EXPORTERS = sorted((ROOT / "exporters").glob("*.py"))

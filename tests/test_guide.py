@@ -75,6 +75,8 @@ def test_notebooks_run_from_top_to_bottom(notebook, tmp_path):
     nbformat.validate(content)
     cells = [cell for cell in content.cells if cell.cell_type == "code"]
     assert all(not cell.outputs and cell.execution_count is None for cell in cells)
-    nbclient.NotebookClient(content, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    nbclient.NotebookClient(
+        content, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+    ).execute()
     shown = [output.data for cell in cells for output in cell.outputs if "data" in output]
     assert any("<table>" in data.get("text/html", "") for data in shown)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from onnx import AttributeProto, SparseTensorProto, TensorProto
@@ -49,6 +50,8 @@ def elements_of(tensor_type: Any) -> int:
 
 def beside(network: Network, location: bytes) -> int:
     """Bytes of a compiled file that stands beside the network; without bounds where it is not there."""
+    if not isinstance(network.path, Path):
+        return UNKNOWN  # behind an address: nothing is asked for that is not read
     try:
         return (network.path.parent / os.fsdecode(location)).stat().st_size
     except (OSError, ValueError):

@@ -9,8 +9,8 @@ from onnxnnw.accounting.roles import MAX_STRUCTURAL, MAX_TEXT, VOCABULARIES, Rol
 from onnxnnw.constants.constants import Constant, Stored
 from onnxnnw.constants.moved import Gathered, Sliced, slices_of
 from onnxnnw.flow.attribute_weights import read_attributes
+from onnxnnw.flow.names import key_of
 from onnxnnw.flow.nodes import ABSENT, Node
-from onnxnnw.flow.tracing import key_of
 from onnxnnw.flow.unread import stored_in_functions
 from onnxnnw.graph.computed_tables import is_computed
 from onnxnnw.graph.slot import Slot

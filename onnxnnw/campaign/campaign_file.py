@@ -2,7 +2,7 @@
 
 import math
 import tomllib
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from onnxnnw.campaign.settings import (
     CAMPAIGN_FORMAT,
     MAX_NAME,
+    SHIPPED,
     Campaign,
     Costs,
     Cut,
@@ -64,7 +65,14 @@ def load_campaign(path: Path) -> Campaign:
         content = tomllib.loads(read_regular(path, UsageError, MAX_BYTES).decode("utf-8"))
     except (ValueError, RecursionError) as error:  # tomllib lets int() complain itself about too many digits
         raise UsageError(f"{path} is not TOML: {error}") from None
-    return _campaign(content, path.stem)
+    campaign = _campaign(content, path.stem)
+    return replace(campaign, networks=tuple(_beside(network, path.parent) for network in campaign.networks))
+
+
+def _beside(network: Evaluated, folder: Path) -> Evaluated:
+    """Files that a campaign names lie where it lies."""
+    files = tuple(name if name == SHIPPED else str(folder / name) for name in network.file)
+    return replace(network, file=files, samples=str(folder / network.samples) if network.samples else "")
 
 
 def _campaign(content: dict[str, Any], name: str) -> Campaign:
@@ -80,6 +88,8 @@ def _campaign(content: dict[str, Any], name: str) -> Campaign:
             if not isinstance(entries, list):
                 raise UsageError(f"campaign: {key} is a list of tables, [[{key}]]")
             content[key] = tuple(_built(kind, entry, f"{key} {number}") for number, entry in enumerate(entries, 1))
+    if "networks" in content:
+        content["networks"] = tuple(_named(network) for network in content["networks"])
     for key, kind in singles.items():
         if key in content:
             content[key] = _built(kind, content[key], key)
@@ -92,8 +102,15 @@ def _campaign(content: dict[str, Any], name: str) -> Campaign:
     return campaign
 
 
+def _named(network: Evaluated) -> Evaluated:
+    """By its file where it has no name."""
+    return network if network.name or not network.file else replace(network, name=Path(network.file[0]).stem[:MAX_NAME])
+
+
 def _check(campaign: Campaign) -> None:
     known = [network.name for network in campaign.networks]
+    if not all(known):
+        raise UsageError("a network has a name, or a file whose name it takes")
     if not known or len(set(known)) < len(known):
         raise UsageError("a campaign has [[networks]], each once")
     if len(campaign.name) > MAX_NAME:
@@ -111,8 +128,16 @@ def _check(campaign: Campaign) -> None:
     find_precision(campaign.precision)
     _check_amounts(campaign)
     for network in campaign.networks:
-        if network.epochs < 1 or network.published_epochs < 1 or network.training < 0:
+        if network.epochs < (not network.file) or network.published_epochs < 1 or network.training < 0:
             raise UsageError(f"{network.name}: epochs are at least 1, training samples at least 0")
+        if network.file and network.epochs:
+            raise UsageError(
+                f"{network.name}: is finished (file), so it has no epochs of its own; a block of marks may have"
+            )
+        if network.own and not (network.file and network.samples and network.metric):
+            raise UsageError(f"{network.name}: an own network has file, samples and metric, all three")
+        if network.own and SHIPPED in network.file:
+            raise UsageError(f"{network.name}: a shipped network is measured by its task; leave out samples and metric")
         if network.rate < 0:
             raise UsageError(f"{network.name}: a rate is above 0, or 0 for the network's own")
         if network.schedule and network.schedule not in SCHEDULES:
@@ -131,8 +156,8 @@ def _check(campaign: Campaign) -> None:
             if name not in block.modifications:
                 raise UsageError(f"{block.title}: values of {name}, which is not among its modifications")
     for name, values in campaign.modifications.items():
-        if len(values) != 1:
-            raise UsageError(f"modification {name}: one parameter with its values, not {len(values)}")
+        if not values:
+            raise UsageError(f"modification {name}: a parameter with its values is wanted")
     for marks in campaign.marks:
         for parameter in marks.published:
             if parameter not in marks.parameters:

@@ -15,7 +15,7 @@ from onnxnnw.campaign.steps.subjects import Mark, Point, Subjects
 from onnxnnw.campaign.steps.trajectories import Schedule
 from onnxnnw.campaign.trial import Found, Plan, Trial
 from onnxnnw.errors import UsageError
-from onnxnnw.recipes import find_precision, usual_precision
+from onnxnnw.recipes import Precision, find_precision, usual_precision
 from onnxnnw.standard.grids import ROLES
 from onnxnnw.training.networks import find_network
 
@@ -37,8 +37,10 @@ def planned(campaign: Campaign, data: str = "") -> Plan:
         MissingExtra: torch is not installed.
     """
     for network in campaign.networks:
-        find_network(network.name, network.size)
-    precision = find_precision(campaign.precision) or usual_precision()
+        if not network.own:
+            find_network(network.name, network.size)
+    trained = any(not network.own for network in campaign.networks)
+    precision = find_precision(campaign.precision) or (usual_precision() if trained else Precision.FLOAT32)
     planner = _Planner(campaign, Subjects(campaign, data, precision))
     trials: dict[str, Trial] = {}
     for trial in planner.trials():
@@ -194,8 +196,8 @@ class _Planner:
         blocks: list[Marks | Fingerprints] = [*self.campaign.marks, *self.campaign.fingerprints]
         trained = max((block.networks for block in blocks), default=0)
         models: list[Step] = []
-        for model in range(wanted.networks):
-            if model < trained or not wanted.epochs:
+        for model in range(min(wanted.networks, len(network.file)) if network.file else wanted.networks):
+            if network.file or model < trained or not wanted.epochs:
                 models.append(self.subjects.base(network, model))
             else:
                 schedule = Schedule(wanted.epochs, rate=network.rate, shape=network.schedule)

@@ -11,6 +11,8 @@ from typing import Any
 from onnxnnw.campaign.cache import Entry
 from onnxnnw.campaign.environment import environment
 from onnxnnw.campaign.settings import Campaign
+from onnxnnw.campaign.steps.evaluated_network import Bench
+from onnxnnw.campaign.steps.given_network import GivenNetwork
 from onnxnnw.campaign.trial import Plan
 from onnxnnw.errors import CannotLook, UsageError
 from onnxnnw.files import read_regular
@@ -130,6 +132,7 @@ def write_results(plan: Plan, entries: Mapping[str, Entry], ran: Ran, out: Path)
         "campaign": _said(campaign),
         "cuts": [asdict(cut) for cut in campaign.cuts],
         "environment": {**environment(), "precision": plan.precision.value},
+        "inputs": _inputs(plan),
         "date": time.strftime("%Y-%m-%d"),
         "steps": {
             "count": ran.steps,
@@ -147,6 +150,22 @@ def write_results(plan: Plan, entries: Mapping[str, Entry], ran: Ran, out: Path)
     except OSError as error:
         raise CannotLook(f"{out}: results cannot be written: {error.strerror}") from error
     return replace(ran, trials=len(lines))
+
+
+def _inputs(plan: Plan) -> dict[str, str]:
+    """What the trials were made from, by content: data, samples, finished networks, the seed."""
+    found = {"seed": str(plan.campaign.seed)}
+    for step in plan.steps:
+        if isinstance(step, GivenNetwork):
+            found[f"network {step.sha256[:12]}"] = step.sha256
+        bench = getattr(step, "bench", None)
+        if isinstance(bench, Bench):
+            name = f"data of {bench.network}"
+            if bench.own is not None:
+                found[name] = bench.own.samples
+            elif isinstance(bench.data, str):
+                found[name] = bench.data
+    return found
 
 
 def compress_trials(out: Path) -> Path:

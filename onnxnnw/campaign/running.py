@@ -58,7 +58,7 @@ def evaluate(
     """
     refuse_foreign(out, campaign)
     campaign = continued(out, campaign)
-    if data is None and campaign.generated is None:
+    if data is None and campaign.generated is None and not all(network.own for network in campaign.networks):
         raise MissingData(f"the campaign {campaign.name} needs data: give its directory with --data")
     plan = planned(campaign, "" if data is None else identity_of(data))
     store = Cache(cache)

@@ -6,6 +6,7 @@ from typing import Any
 
 __all__ = [
     "CAMPAIGN_FORMAT",
+    "SHIPPED",
     "Campaign",
     "Costs",
     "Cut",
@@ -20,6 +21,8 @@ __all__ = [
 
 CAMPAIGN_FORMAT = "onnxnnw/campaign/1"
 MAX_NAME = 200
+SHIPPED = "shipped"
+"""As a network's file: the one that comes with the package."""
 Value = int | float | str
 
 
@@ -28,19 +31,37 @@ class Evaluated:
     """A network under evaluation.
 
     Attributes:
-        epochs: Of its training.
+        name: A reference network's, or what tables call an own one.
+        epochs: Of its training; 0 where there are files.
         published_epochs: Of the training that the standard's α counts; α is scaled by the ratio.
         rate, schedule: See ``onnxnnw train``; the network's own by default.
         training: At most so many training samples, evenly spread; 0 takes all.
+        file: Finished networks, one file per model (M of them), that are not trained first; ``shipped`` is the file that comes
+            with the package.
+        samples: For an own network: an ``.npz`` or a folder, see ``tasks.own_evaluation.own_data``.
+        metric: For an own network: names that ``tasks.own_metrics.find_own_metric`` knows; the first is the one that is quoted.
+        output: Of an own network; the first by default.
+        low, high: What stands for black and white in an own network's images.
     """
 
-    name: str
-    epochs: int
+    name: str = ""
+    epochs: int = 0
     size: str = "reference"
     published_epochs: int = 100
     rate: float = 0.0
     schedule: str = ""
     training: int = 0
+    file: tuple[str, ...] = ()
+    samples: str = ""
+    metric: tuple[str, ...] = ()
+    output: str = ""
+    low: float = 0.0
+    high: float = 1.0
+
+    @property
+    def own(self) -> bool:
+        """Whether it is a network of the user's, which nothing here can train."""
+        return bool(self.samples or self.metric)
 
 
 @dataclass(frozen=True)
@@ -156,7 +177,8 @@ class Campaign:
         seed: Of everything random; keys follow from it too, so no real mark should be made by a campaign.
         rate: False-positive rate of the strict decision.
         precision: What its trainings compute in; empty leaves it to the processor of whoever plans it.
-        modifications: Name -> parameter -> values [NNW-NNT].
+        modifications: Name -> parameter -> values [NNW-NNT]. The first parameter is the one that tables are made by; each
+            combination of values of further ones is a setting of its own.
     """
 
     name: str

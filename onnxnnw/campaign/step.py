@@ -14,7 +14,7 @@ from onnxnnw.records.key import Key
 if TYPE_CHECKING:
     from onnxnnw.campaign.cache import Cache
 
-__all__ = ["LATER", "NETWORK", "RECORD", "Outcome", "Place", "Step", "Work", "key_of"]
+__all__ = ["ELSEWHERE", "LATER", "NETWORK", "RECORD", "Outcome", "Place", "Step", "Work", "key_of"]
 
 NETWORK = "network.onnx"
 RECORD = "mark.record"
@@ -22,6 +22,10 @@ RECORD = "mark.record"
 LATER: Mapping[str, Any] = {"later": True}
 """Metadata of a dataclass field that steps did not always have, and whose default is what held before: it stands in the
 address where it is something else, so that what was done before is found by those who ask for just that."""
+
+ELSEWHERE: Mapping[str, Any] = {"elsewhere": True}
+"""Metadata of a dataclass field that says where something lies whose content another field is the digest of: no part of the
+address, so that a file that was moved is the same."""
 
 
 @dataclass(frozen=True)
@@ -150,5 +154,5 @@ def _plain(value: Any) -> Any:
 
 
 def _plain_fields(value: Any) -> dict[str, Any]:
-    found = ((f, getattr(value, f.name)) for f in fields(value))
+    found = ((f, getattr(value, f.name)) for f in fields(value) if not f.metadata.get("elsewhere"))
     return {f.name: _plain(one) for f, one in found if not (f.metadata.get("later") and one == f.default)}

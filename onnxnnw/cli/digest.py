@@ -1,7 +1,5 @@
 """digest: the canonical digest of a file."""
 
-from pathlib import Path
-
 import typer
 
 from onnxnnw.cli import show
@@ -15,7 +13,8 @@ def register(app: typer.Typer) -> None:
 
 
 def digest(
-    model: Path = typer.Argument(help="An ONNX file."),
+    model: str = typer.Argument(help="An ONNX file, or its address."),
+    max_download: str = typer.Option("1GiB", help=show.DOWNLOAD_HELP),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Print the canonical digest: the same for the same network however it is stored.
@@ -26,7 +25,7 @@ def digest(
     from onnxnnw.graph.digest import DIGEST_FORMAT
     from onnxnnw.network_file.file import open_network
 
-    with open_network(model) as network:
+    with show.downloads(max_download), open_network(model) as network:
         found = network_digests(network)
         network.check_unchanged()
     if as_json:
@@ -36,7 +35,7 @@ def digest(
             "metadata": found.metadata,
             "doubts": list(found.doubts),
         }
-        show.document({"format": DIGEST_FORMAT, "model": str(model), **parts})
+        show.document({"format": DIGEST_FORMAT, "model": show.place(model), **parts})
         return
-    print(f"{found.network}  {show.visible(str(model))}")
+    print(f"{found.network}  {show.visible(show.place(model))}")
     show.pairs([("metadata", found.metadata), *(("vouches not", doubt) for doubt in found.doubts)])

@@ -70,7 +70,8 @@ def build_app(only: str | None = None) -> typer.Typer:
             register(app)
     wanted = [c for c in app.registered_commands if c.callback is not None and (c.name or c.callback.__name__) == only]
     app.registered_commands = sorted(wanted or app.registered_commands, key=_by_use)
-    for command in app.registered_commands:
+    groups = [group.typer_instance for group in app.registered_groups if group.typer_instance is not None]
+    for command in [*app.registered_commands, *(command for group in groups for command in group.registered_commands)]:
         _leave_reading_to_the_library(command.callback)
         command.callback = with_manners(command.callback) if command.callback is not None else None
     return app

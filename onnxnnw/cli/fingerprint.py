@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def fingerprint(
-    model: Path = typer.Argument(help="An ONNX file; it is only read."),
+    model: str = typer.Argument(help="An ONNX file, or its address; it is only read."),
     record: Path = typer.Option(..., "--output", "-o", help="Where to write the record. Keep it secret."),
     positions: int = typer.Option(512, help="N: number of secret positions."),
     actor: str = typer.Option("", help="Who fingerprints."),
@@ -30,6 +30,7 @@ def fingerprint(
         [],
         help="Record of an unrelated network: weights that stand there too are tables and carry nothing; repeatable.",
     ),
+    max_download: str = typer.Option("1GiB", help=show.DOWNLOAD_HELP),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Fingerprint a network without changing it.
@@ -42,5 +43,6 @@ def fingerprint(
 
     owner = Owner(actor, role, source_id, destination_id)
     others = [load_record(path) for path in unrelated]
-    enrolment = library(model, record, positions, owner, ancestors=ancestor, unrelated=others)
+    with show.downloads(max_download):
+        enrolment = library(model, record, positions, owner, ancestors=ancestor, unrelated=others)
     show.enrolled(enrolment, record, None, as_json)

@@ -1,6 +1,5 @@
 """inspect: the weights of a file, and everything else that is stored in it."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -19,7 +18,8 @@ def register(app: typer.Typer) -> None:
 
 
 def inspect(
-    model: Path = typer.Argument(help="An ONNX file."),
+    model: str = typer.Argument(help="An ONNX file, or its address."),
+    max_download: str = typer.Option("1GiB", help=show.DOWNLOAD_HELP),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """List the weights of a network that an output depends on, and whether they can carry a mark.
@@ -28,7 +28,8 @@ def inspect(
     """
     from onnxnnw.enrolment.inspection import inspect as library
 
-    found = library(model)
+    with show.downloads(max_download):
+        found = library(model)
     if as_json:
         show.document(found.to_json())
         return

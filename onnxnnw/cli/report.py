@@ -1,10 +1,14 @@
-"""report: a campaign's results as one page, and as files of tables and figures."""
+"""report: campaigns' results as one page, and as files of tables and figures; how much was measured; whether a page is right."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from onnxnnw.cli import show
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["register"]
 
@@ -15,19 +19,57 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    results: Path = typer.Argument(help="The folder that evaluate wrote."),
-    out: Path = typer.Option(..., "--output", "-o", help="Where the page goes."),
-    tables: Path | None = typer.Option(None, "--tables", help="Folder for every table as Markdown, CSV and LaTeX."),
-    figures: Path | None = typer.Option(None, "--figures", help="Folder for every figure as SVG and PNG."),
+    results: Annotated[list[Path], typer.Argument(help="Folders that evaluate wrote; several make one page.")],
+    out: Annotated[Path | None, typer.Option("--output", "-o", help="Where the page goes.")] = None,
+    tables: Annotated[
+        Path | None, typer.Option("--tables", help="Folder for every table as Markdown, CSV and LaTeX.")
+    ] = None,
+    figures: Annotated[Path | None, typer.Option("--figures", help="Folder for every figure as SVG and PNG.")] = None,
+    count: Annotated[bool, typer.Option("--count", help="Count the standard's cells that were measured.")] = False,
+    check: Annotated[
+        Path | None, typer.Option("--check", help="Compute every number of this page again from the trials.")
+    ] = None,
 ) -> None:
-    """Set what a campaign measured beside what the standard publishes, on one page that needs nothing else.
+    """Set what campaigns measured beside what the standard publishes, on one page that needs nothing else.
 
     Example: onnxnnw report results/ -o report.html --tables tables/
     """
+    from onnxnnw.errors import UsageError
     from onnxnnw.report.writing import write_report
 
-    done = write_report(results, out, tables, figures)
-    print(show.visible(str(done.page)))
-    show.pairs([("trials", f"{done.trials:,}"), ("tables", str(done.sheets)), ("figures", str(done.figures))])
-    for sentence in (done.summary.subject, *done.summary.sentences):
+    if out is None and not count and check is None:
+        raise UsageError("give the page a place with -o, or ask for --count or --check")
+    if out is not None:
+        done = write_report(results, out, tables, figures)
+        print(show.visible(str(done.page)))
+        show.pairs([("trials", f"{done.trials:,}"), ("tables", str(done.sheets)), ("figures", str(done.figures))])
+        for sentence in (done.summary.subject, *done.summary.sentences):
+            print(show.visible(sentence))
+    if count:
+        _count(results)
+    if check is not None and not _check(results, check):
+        raise typer.Exit(1)
+
+
+def _count(folders: "Sequence[Path]") -> None:
+    from onnxnnw.report.tables.cells_measured import cells_measured
+    from onnxnnw.report.tables.standard_tables import standard_sheets
+    from onnxnnw.report.writing import read_parts
+
+    cells = cells_measured(standard_sheets(read_parts(folders)))
+    show.pairs([(f"Table {c.number}", f"{c.measured:>3} of {c.published:>3}, {c.single} at M = D = 1") for c in cells])
+    measured, single = sum(c.measured for c in cells), sum(c.single for c in cells)
+    print(f"{measured} of {sum(c.published for c in cells)} cells measured, {single} of them at M = D = 1")
+
+
+def _check(folders: "Sequence[Path]", page: Path) -> bool:
+    from onnxnnw.report.certificate import check_page
+    from onnxnnw.report.writing import all_sheets, read_parts
+
+    results = read_parts(folders)
+    found = check_page(page, results, all_sheets(results))
+    for sentence in found.sentences:
         print(show.visible(sentence))
+    if found.same:
+        print(f"the page is what follows from these trials: {found.numbers:,} numbers computed again")
+    return found.same

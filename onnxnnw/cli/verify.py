@@ -1,5 +1,6 @@
-"""verify: what a record says of a file."""
+"""verify: what records say of files."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,10 @@ from onnxnnw.cli import show
 from onnxnnw.errors import TraceabilityError, UsageError
 
 if TYPE_CHECKING:
+    from onnxnnw.evidence.answer import Answer
+    from onnxnnw.evidence.writing import Writer
     from onnxnnw.methods.base import Decoded
+    from onnxnnw.sources.inference import Questions
     from onnxnnw.verification.verdict import Verdict
 
 __all__ = ["register"]
@@ -24,10 +28,15 @@ _COLOURS = {"identical": "green", "traced": "green", "not traced": "red", "incon
 
 
 def verify(
-    candidate: Path = typer.Argument(help="An ONNX file."),
+    candidates: list[str] = typer.Argument(
+        help="ONNX files, their addresses, or a repository: hf://owner/name.", metavar="CANDIDATE..."
+    ),
     record: list[Path] = typer.Option([], help="A record; repeatable."),
     records: Path | None = typer.Option(
         None, help="A folder of records to search; FOLDER/** searches those inside too."
+    ),
+    reference: Path | None = typer.Option(
+        None, help="Your own copy of the recorded network: sees through channels in another order."
     ),
     require: str = typer.Option("traced", help="What the gate wants: traced or identical."),
     min_explained: float = typer.Option(0.0, help="Share of the weights (0 to 1) that the record must explain."),
@@ -36,30 +45,136 @@ def verify(
     full: bool = typer.Option(
         False, "--full", help="Also compare the canonical digest, which alone can say identical."
     ),
+    file: str = typer.Option("", help="The file of a repository that is meant; by default all of its ONNX files."),
+    max_download: str = typer.Option("1GiB", help=show.DOWNLOAD_HELP),
+    endpoint: bool = typer.Option(False, "--endpoint", help="The candidate is an inference server that is asked."),
+    queries: int = typer.Option(1000, help="How many requests an endpoint may be sent, decoys and retries among them."),
+    per_second: float = typer.Option(10.0, help="How many requests a second an endpoint is sent at most."),
+    decoys: float = typer.Option(1.0, help="Decoys for each trigger that is put to an endpoint (0 to 1)."),
+    input_name: str = typer.Option("", help="Input of an endpoint; by default the server is asked."),
+    layout: str = typer.Option("", help="How an endpoint's images lie: NCHW or NHWC; by default the server is asked."),
+    output_name: str = typer.Option("", help="Output of an endpoint; by default the one that fits."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+    parent: Path | None = typer.Option(None, help="Network that the record must have been made of."),
+    parent_key: list[Path] = typer.Option([], help="Public key that must have signed it (model_signing); repeatable."),
+    sarif: Path | None = typer.Option(None, help="Write SARIF 2.1.0 for code scanning."),
+    junit: Path | None = typer.Option(None, help="Write a JUnit test report."),
+    attestation: Path | None = typer.Option(None, help="Write in-toto statements, one a line."),
+    sign: Path | None = typer.Option(None, help="Private key (PEM) that signs the attestation."),
+    sbom: Path | None = typer.Option(None, help="Write a CycloneDX 1.6 bill of materials."),
+    merge: Path | None = typer.Option(None, help="Bill of materials that --sbom adds to."),
+    html: Path | None = typer.Option(None, help="Write a page for people."),
+    log: Path | None = typer.Option(None, help="Append a line to a log of verifications."),
 ) -> int:
-    """Say whether an ONNX file comes from a recorded network: exit 0 yes, 1 no, 3 could not tell.
+    """Say whether ONNX files come from a recorded network: exit 0 yes, 1 no, 3 could not tell.
 
     Example: onnxnnw verify suspect.onnx --record net.record
     """
-    from onnxnnw.verification.verify import examine
+    from onnxnnw.evidence.answer import document_of
+    from onnxnnw.evidence.question import Question, ask
 
-    if require not in ("traced", "identical"):
-        raise UsageError(f"--require is traced or identical, not {require!r}")
-    if not 0 <= min_explained <= 1:
-        raise UsageError(f"--min-explained lies between 0 and 1, not at {min_explained}")
-    full = full or require == "identical"
-    result = examine(candidate, record, records, false_positive_rate, full, commitment)
+    keys = tuple(parent_key)
+    question = Question(
+        tuple(record), records, commitment, false_positive_rate, require, min_explained, full, reference, parent, keys
+    )
+    places = (sarif, junit, attestation, sbom, html, log, sign, merge)
+    if endpoint:
+        from onnxnnw.sources.inference import Questions
+
+        if len(candidates) != 1 or any(places) or parent is not None or reference is not None:
+            raise UsageError("an endpoint is asked alone, without files of evidence, --parent and --reference")
+        asked = Questions(queries, per_second, input_name, layout, output_name)
+        return _endpoint(
+            candidates[0], record, records, false_positive_rate, commitment, asked, decoys, require, as_json
+        )
+    with show.downloads(max_download):
+        files = [one for candidate in candidates for one in _files_of(candidate, file)]
+        here = [Path(one) for one in files if "://" not in one]
+        writer = _writer(places, [*here, *record, *keys]) if any(places) else None
+        answers, lineage = ask(question, files, writer is not None, attestation is not None)
+    if as_json and any(answer.search for answer in answers):
+        show.document(document_of(answers))
+    else:
+        _show_answers(answers, not as_json)
+    if writer is not None:
+        writer.write(answers, lineage, ["onnxnnw", *sys.argv[1:]])
+    return max(answer.code for answer in answers)
+
+
+def _writer(places: "tuple[Path | None, ...]", inputs: list[Path]) -> "Writer":
+    from onnxnnw.evidence.writing import Outputs, Writer
+
+    return Writer(Outputs(*places), inputs)
+
+
+def _show_answers(answers: "list[Answer]", on_stdout: bool) -> None:
+    for number, answer in enumerate(answers):
+        if on_stdout and number:
+            print()
+        if answer.search is None:
+            typer.secho(f"onnxnnw: {show.visible(answer.sentence)}", err=True)
+        elif on_stdout:
+            _show_search(
+                answer.search.verdicts, answer.search.unreadable, answer.search.seconds_per_record, answer.name
+            )
+            _show_parent(answer)
+    if on_stdout and len(answers) > 1:
+        from onnxnnw.evidence.answer import summary
+
+        print(f"\n{show.visible(summary(answers))}")
+
+
+def _show_parent(answer: "Answer") -> None:
+    if answer.parent is not None:
+        show.pairs([("parent", f"the record was made of {answer.parent.sentence}")])
+    for problem in answer.problems:
+        if problem.rule.name in ("OtherParent", "NotSigned", "AttestationUnusable"):
+            typer.secho(f"no: {show.visible(problem.sentence)}", fg="red", err=True)
+
+
+def _endpoint(
+    candidate: str,
+    record: list[Path],
+    records: Path | None,
+    rate: float,
+    commitment: str | None,
+    asked: "Questions",
+    decoys: float,
+    require: str,
+    as_json: bool,
+) -> int:
+    """Ask an endpoint instead of looking at a file."""
+    from onnxnnw.sources.inference import Endpoint
+    from onnxnnw.verification.endpoint import ask
+    from onnxnnw.verification.named_records import named_record
+
+    if len(record) != 1 or records is not None or not 0 <= decoys <= 1:
+        raise UsageError("an endpoint is held against exactly one --record, with --decoys between 0 and 1")
+    with Endpoint(candidate, asked) as endpoint:
+        result = ask(endpoint, named_record(record[0], commitment), rate, decoys)
     if as_json:
         show.document(result.to_json())
     else:
-        _show_search(result.verdicts, result.unreadable, result.seconds_per_record, candidate)
-    if result.meets(require, min_explained):
+        _show_search(result.verdicts, result.unreadable, result.seconds_per_record, show.place(candidate))
+    if result.meets(require):
         return 0
     return TraceabilityError.exit_code if result.unsure else 1
 
 
-def _show_search(verdicts: "tuple[Verdict, ...]", unreadable: tuple[str, ...], seconds: float, candidate: Path) -> None:
+def _files_of(candidate: str, file: str) -> list[str]:
+    """The candidate; of a repository, its networks."""
+    if "://" in candidate:
+        from onnxnnw.sources.addresses import is_repository
+        from onnxnnw.sources.hub import networks_of
+
+        if is_repository(candidate):
+            return networks_of(candidate, file)
+    if file:
+        raise UsageError("--file names a file of a repository, hf://owner/name; this candidate is none")
+    return [candidate]
+
+
+def _show_search(verdicts: "tuple[Verdict, ...]", unreadable: tuple[str, ...], seconds: float, candidate: str) -> None:
     _show_verdict(verdicts[0], candidate)
     if len(verdicts) > 1:
         print(f"\n{len(verdicts)} records, {seconds * 1e3:.0f} ms each; every p-value is multiplied by their number")
@@ -70,7 +185,7 @@ def _show_search(verdicts: "tuple[Verdict, ...]", unreadable: tuple[str, ...], s
         typer.secho(f"warning: not searched: {show.visible(reason)}", fg="yellow", err=True)
 
 
-def _show_verdict(verdict: "Verdict", candidate: Path) -> None:
+def _show_verdict(verdict: "Verdict", candidate: str) -> None:
     who = " ".join(part for part in (verdict.role, verdict.actor) if part)
     typer.secho(verdict.decision, fg=_COLOURS[verdict.decision], bold=True, nl=False)
     print(
@@ -81,7 +196,7 @@ def _show_verdict(verdict: "Verdict", candidate: Path) -> None:
     missing = f" ({verdict.absent:,} absent, {verdict.unread:,} unread)" if verdict.read < verdict.positions else ""
     show.pairs(
         [
-            ("log10 p", f"{show.number(verdict.log10_p)}   (false-positive rate {verdict.rate:g})"),
+            ("log10 p", _log10_p(verdict)),
             ("effect", f"{verdict.effect:.3f}"),
             ("coverage", f"{verdict.coverage:.0%} of {verdict.positions:,} {verdict.unit}{missing}"),
             *(
@@ -93,6 +208,7 @@ def _show_verdict(verdict: "Verdict", candidate: Path) -> None:
             ("explained", _explained(verdict)),
             ("standard", f"{verdict.standard.sentence}, nominal"),
             ("evidence", verdict.evidence.sentence),
+            *([("reference", verdict.reference.sentence)] if verdict.reference is not None else []),
             *(("finding" if not n else "", f.sentence) for n, f in enumerate(verdict.findings)),
         ]
     )
@@ -101,8 +217,17 @@ def _show_verdict(verdict: "Verdict", candidate: Path) -> None:
     show.rest(len(verdict.not_understood) - 3, "parts that are not covered; --json names them", err=True)
 
 
+def _log10_p(verdict: "Verdict") -> str:
+    rate = f"(false-positive rate {verdict.rate:g})"
+    if verdict.reference is not None and verdict.reference.used and verdict.log10_p == 0 and verdict.effect > 0.1:
+        return f"none is claimed in an order that was fitted   {rate}"
+    return f"{show.number(verdict.log10_p)}   {rate}"
+
+
 def _explained(verdict: "Verdict") -> str:
     account = verdict.account
+    if verdict.path == "endpoint":
+        return "nothing: no weight was looked at"
     if verdict.decision == "identical":
         return "100 %: a digest leaves nothing out"
     share = f"{verdict.explained:.1%} of what is stored at least, {account.disagree:,} of {account.looked_at:,} numbers differ"

@@ -1,13 +1,15 @@
 """The record of a network that is at hand: what is measured of its slots, where the mark lies, what its host was."""
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.accounting.account import Account
+from onnxnnw.enrolment.ancestry import AncestorWeights, Forerunner
 from onnxnnw.enrolment.copies import Copy, why_alone
+from onnxnnw.enrolment.how_many import default_positions, default_shared_positions
 from onnxnnw.enrolment.measure_slots import MeasuredSlot, measure_slot
 from onnxnnw.enrolment.own_weights import OwnWeights
 from onnxnnw.enrolment.owner import Owner
@@ -26,35 +28,26 @@ from onnxnnw.records.positions import (
     draw_positions,
     draws,
     places_of,
-    plan_of,
     refuse_no_room,
     sample_positions,
 )
 from onnxnnw.records.record import FORMAT, FORMAT_WITH_HOST, MAX_POSITIONS, Record
 from onnxnnw.records.row_factors import kept, kept_columns
-from onnxnnw.statistics import required_reads
 
 __all__ = [
     "DEFAULT_ADDED",
-    "DEFAULT_POSITIONS",
     "DEFAULT_STRENGTH",
     "Writing",
-    "default_positions",
     "draft_fingerprint",
     "draft_watermark",
     "mark_edits",
-    "refuse_too_weak",
 ]
 
-DEFAULT_POSITIONS = 512
 DEFAULT_STRENGTH = 1.0
 """Of replaced values."""
 
 DEFAULT_ADDED = 0.4
 """Of added values: no network that was measured felt it, and nearly all evidence is left."""
-
-MAX_SHARE = 0.01
-"""Share of the eligible weights that a mark takes by default, unless that is too few to be sure of its absence."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +90,6 @@ class Writing:
         return {"strength": repr(float(DEFAULT_STRENGTH if self.strength is None else self.strength))}
 
 
-def default_positions(eligible: int) -> int:
-    """N where nobody says it: 512, but at most 1 % of the eligible weights, and never too few to be sure of an absence."""
-    return min(DEFAULT_POSITIONS, max(required_reads(1e-6), int(eligible * MAX_SHARE)))
-
-
 def draft_fingerprint(
     view: SlotView,
     key: Key,
@@ -110,6 +98,7 @@ def draft_fingerprint(
     account: Account | None = None,
     left_out: Set[int] = frozenset(),
     linear: Set[int] = frozenset(),
+    forerunners: Mapping[int, Forerunner] | None = None,
 ) -> Record:
     """The record of a fingerprint, without the network's digests.
 
@@ -122,6 +111,7 @@ def draft_fingerprint(
         left_out: Ids of slots that carry nothing.
         linear: Ids of slots without hidden units around them. They carry nothing either, unless there are no others: then the
             record says so, and only near copies count.
+        forerunners: What slots were trained on from: then differences are judged, not values.
 
     Raises:
         UsageError: An impossible number.
@@ -133,8 +123,11 @@ def draft_fingerprint(
     measured = measured if only_linear else hidden
     if not _any_eligible(measured):
         raise CapacityError(why_nothing(view, False, left_out))
-    record = _begun(measured, key, positions, owner, "fingerprint", {"linear": 1} if only_linear else {})
-    return _Draft(view, measured, record, account).fingerprint()
+    parameters: dict[str, int | str] = {"linear": 1} if only_linear else {}
+    if forerunners:
+        parameters["ancestors"] = 1
+    record = _begun(measured, key, positions, owner, "fingerprint", parameters)
+    return _Draft(view, measured, record, account).fingerprint(forerunners)
 
 
 def draft_watermark(
@@ -146,18 +139,20 @@ def draft_watermark(
     keep: Sequence[Record] = (),
     account: Account | None = None,
     copies: Sequence[Copy] = (),
+    positions_key: Key | None = None,
 ) -> Record:
     """The record of a watermark that will be written, without the network's digests.
 
     Args:
         view: The network's slots, opened for writing.
         key: The secret.
-        positions: N; None for ``default_positions``.
+        positions: N; None for ``default_positions``, or ``default_shared_positions`` where many copies share them.
         owner: Who does it.
         writing: How values are written; replaced by default.
         keep: Records whose positions are left alone.
         account: What is stored in the network.
         copies: Weights of the network that are no slots of their own, since they are copies of others.
+        positions_key: The secret of positions that the copies for many recipients share.
 
     Raises:
         UsageError: An impossible number, or a record to keep of another network.
@@ -167,9 +162,11 @@ def draft_watermark(
     if not _any_eligible(measured):
         raise CapacityError(why_nothing(view, True, frozenset()))
     if positions is None:
-        positions = default_positions(sum(one.entry.capacity for one in measured))
+        default = default_positions if positions_key is None else default_shared_positions
+        positions = default(sum(one.entry.capacity for one in measured))
     writing = writing or Writing()
     record = _begun(measured, key, positions, owner, "watermark", writing.parameters)
+    record = replace(record, positions_key=positions_key)
     refuse_strange(keep, record.slots, copies)
     return _Draft(view, measured, record, account).watermark(keep)
 
@@ -227,7 +224,7 @@ class _Draft:
             "deviations": np.array([one.deviation for one in measured], "<f8")
         }
 
-    def fingerprint(self) -> Record:
+    def fingerprint(self, forerunners: Mapping[int, Forerunner] | None) -> Record:
         plan = self._plan(())
         own = OwnWeights(self.view.slots, [one.gains for one in self.measured])
         raw, corrected, gauged = nct.read_with_controls(self.record, plan, own)
@@ -236,6 +233,10 @@ class _Draft:
             "controls": (raw - corrected).astype("<f8"),
             "gauged": gauged.astype("<f8"),
         }
+        if forerunners:
+            before = AncestorWeights(self.view.slots, own.rows, forerunners)
+            _, corrected, gauged = nct.read_with_controls(self.record, plan, before)
+            self.arrays |= {"ancestor": corrected.astype("<f8"), "ancestor_gauged": gauged.astype("<f8")}
         return self._finished(plan)
 
     def watermark(self, keep: Sequence[Record]) -> Record:
@@ -279,7 +280,9 @@ class _Draft:
     def _plan(self, skipped: Sequence[int]) -> Plan:
         """Positions; and beside them anchors, samples and parameters."""
         record = self.record = replace(self.record, arrays=self.arrays)
-        plan = draw_positions(record.key, record.positions_context, record.slots, record.number_of_positions, skipped)
+        plan = draw_positions(
+            record.placement_key, record.positions_context, record.slots, record.number_of_positions, skipped
+        )
         anchors = anchor_positions(record, plan)
         samples = sample_positions(record, plan, anchors)
         for name, places in (("anchor", anchors), ("sample", samples)):
@@ -292,7 +295,7 @@ class _Draft:
     def _finished(self, plan: Plan) -> Record:
         record, arrays = self.record, self.arrays
         if self.account is not None:
-            account, sampled = kept_parameters(record.key, record.positions_context, self.view, self.account)
+            account, sampled = kept_parameters(record.placement_key, record.positions_context, self.view, self.account)
             record, arrays = replace(record, account=account), arrays | sampled
         arrays |= kept([one.fold for one in self.measured]) | kept_columns([one.columns for one in self.measured])
         for name, array in arrays.items():
@@ -306,23 +309,10 @@ def _skips(record: Record, barred: "Callable[[Plan], NDArray[np.bool_]]") -> NDA
     skips = np.empty(0, np.int64)
     while True:
         count = record.number_of_positions + skips.size
-        found = np.flatnonzero(barred(draws(record.key, record.positions_context, record.slots, count)))
+        found = np.flatnonzero(barred(draws(record.placement_key, record.positions_context, record.slots, count)))
         if np.array_equal(found, skips):
             return skips.astype("<i8")
         skips = found
-
-
-def refuse_too_weak(record: Record) -> None:
-    """Refuse a mark that the network's number format rounds away: it cannot be found again.
-
-    Raises:
-        UsageError: Half of the values are zero, or what they were.
-    """
-    values = nct.mark_values(record, plan_of(record))
-    before = record.array("host").astype(np.float64) if "host" in record.arrays else np.zeros(values.size)
-    if np.count_nonzero(values != before) < values.size / 2:
-        what = "away" if nct.is_added(record) else "to zero"
-        raise UsageError(f"so weak a mark is rounded {what} where it is stored; take a larger strength")
 
 
 def mark_edits(record: Record, view: SlotView, copies: Sequence[Copy] = ()) -> list[Edit]:

@@ -14,22 +14,24 @@ import numpy as np
 
 from onnxnnw.accounting.account import Account
 from onnxnnw.accounting.classing import account_of
+from onnxnnw.enrolment.ancestry import forerunners_of
 from onnxnnw.enrolment.copies import said_of, without_copies
 from onnxnnw.enrolment.draft import (
-    DEFAULT_POSITIONS,
-    MAX_SHARE,
     Writing,
     draft_fingerprint,
     draft_watermark,
     mark_edits,
-    refuse_too_weak,
 )
+from onnxnnw.enrolment.how_many import DEFAULT_POSITIONS, MAX_SHARE
 from onnxnnw.enrolment.mark_grid import on_grid
 from onnxnnw.enrolment.origins import of_ancestors, of_strangers, without_hidden_units
 from onnxnnw.enrolment.owner import Owner
+from onnxnnw.enrolment.refusals import refuse_too_weak
+from onnxnnw.enrolment.sketched import with_sketches
 from onnxnnw.errors import UsageError
 from onnxnnw.graph import Digests, SlotView, find_slots, network_digest, network_digests
 from onnxnnw.graph.digest import DIGEST_FORMAT
+from onnxnnw.matching.known_skeleton import index_of
 from onnxnnw.methods import nct
 from onnxnnw.network_file.file import open_network
 from onnxnnw.network_file.patch import external_name, joined_edits, write_patched
@@ -40,7 +42,7 @@ from onnxnnw.records.record import Record
 from onnxnnw.records.record_file import save_record
 from onnxnnw.statistics import least_reads, required_reads
 
-__all__ = ["Enrolment", "embed", "fingerprint", "refuse_existing"]
+__all__ = ["Enrolment", "embed", "fingerprint", "refuse_existing", "warnings_of", "with_digests"]
 
 _LINEAR = "they stand between input and output without hidden units, as in linear models"
 
@@ -84,7 +86,8 @@ def fingerprint(
         positions: N.
         owner: Who does it.
         key: The secret; a new one by default.
-        ancestors: Networks that this one has values of, a public backbone as a rule: slots that agree with them carry nothing.
+        ancestors: Networks that this one has values of, a public backbone as a rule: slots that agree with them carry nothing, and
+            of those that were trained on from them the differences are judged.
         unrelated: Records of networks that have nothing to do with this one: what stands there too carries nothing.
 
     Raises:
@@ -105,16 +108,19 @@ def fingerprint(
             account = account_of(network, view)
             own, _ = without_copies(view)
             key = key or Key.generate()
-            record = draft_fingerprint(own, key, positions, owner or Owner(), account, left_out, linear)
+            before = {place: one for place, one in forerunners_of(view, others).items() if place not in left_out}
+            record = draft_fingerprint(own, key, positions, owner or Owner(), account, left_out, linear, before)
+            skeleton = index_of(network, view, record.slots, account)
+            record = with_sketches(replace(record, skeleton=skeleton), own)
             record = replace(record, enrolled_digest=digests.result().network)
         network.check_unchanged()
-    record = _with_digests(record, digests.result())
+    record = with_digests(record, digests.result())
     commitment = save_record(record, record_path)
     if record.parameters.get("linear"):
         said = ["no hidden units: the same data give nearly the same weights, so only near copies are traced"]
     else:
         said = _left_out(view, {_LINEAR: linear})
-    warnings = (*_warnings(record, view, account), *_left_out(view, excluded), *said)
+    warnings = (*warnings_of(record, view, account), *_left_out(view, excluded), *said)
     return Enrolment(record, commitment, capacity(record.slots), warnings)
 
 
@@ -166,7 +172,11 @@ def embed(
             key = key or Key.generate()
             own, copies = without_copies(view)
             record = draft_watermark(own, key, positions, owner or Owner(), writing, keep, account, copies)
-            record = on_grid(replace(record, enrolled_digest=digest.result()), own)
+            skeleton = None  # of a network that is written as it lies, slots apart
+            if len(network.sources) == 1 and not copies:
+                skeleton = index_of(network, view, record.slots, account)
+            record = replace(with_sketches(record, own), enrolled_digest=digest.result(), skeleton=skeleton)
+            record = on_grid(record, own)
             refuse_too_weak(record)
             edits = mark_edits(record, own, copies)
             by_tensor = {id(edit.tensor): edit for edit in joined_edits(edits)}
@@ -174,7 +184,7 @@ def embed(
 
             def keep_record() -> None:
                 nonlocal record, commitment
-                record = _with_digests(record, marked.result())
+                record = with_digests(record, marked.result())
                 commitment = save_record(record, record_path)
 
             try:
@@ -184,11 +194,12 @@ def embed(
                     Path(record_path).unlink(missing_ok=True)
                 raise
     shared = _shared_positions(record, keep)
-    warnings = (*_warnings(record, view, account), *said_of(copies, record))
+    warnings = (*warnings_of(record, view, account), *said_of(copies, record))
     return Enrolment(record, commitment, capacity(record.slots), warnings, shared)
 
 
-def _with_digests(record: Record, digests: Digests) -> Record:
+def with_digests(record: Record, digests: Digests) -> Record:
+    """The record with the digests of the network as it leaves."""
     return record.with_digests(digests.network, digests.tensors, DIGEST_FORMAT, digests.graph)
 
 
@@ -208,7 +219,8 @@ def refuse_existing(record_path: Path | str) -> None:
         raise UsageError(f"{record_path} exists; a record holds the only copy of a secret and is never overwritten")
 
 
-def _warnings(record: Record, view: SlotView, account: Account) -> tuple[str, ...]:
+def warnings_of(record: Record, view: SlotView, account: Account) -> tuple[str, ...]:
+    """What the tracker should know of a mark or fingerprint, and of the network that it is in."""
     out = []
     if account.not_understood:
         operators = sorted({entry.operator for entry in account.entries if entry.kind == "not understood"})

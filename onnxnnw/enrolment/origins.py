@@ -47,6 +47,8 @@ def without_hidden_units(view: SlotView) -> set[int]:
     A hidden unit is something that is not linear with weights before and behind it. Whatever is not known to be linear counts, and
     so do loops and branches: of those nothing is said.
     """
+    if not view.flow.has_graph and len(view.slots) > 1:  # nobody knows what stands between them
+        return set()
     nodes = view.possible
     weighted: dict[int, list[Node]] = defaultdict(list)
     has_weight: set[int] = set()

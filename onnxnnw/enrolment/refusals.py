@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence, Set
 
+import numpy as np
+
 from onnxnnw.enrolment.copies import Copy
 from onnxnnw.errors import UsageError
 from onnxnnw.graph import SlotView
 from onnxnnw.methods import nct
+from onnxnnw.records.positions import plan_of
 from onnxnnw.records.record import Record
 from onnxnnw.records.slot_table import SlotEntry
 
-__all__ = ["refuse_strange", "why_nothing"]
+__all__ = ["refuse_strange", "refuse_too_weak", "why_nothing"]
 
 
 def refuse_strange(keep: Sequence[Record], entries: Sequence[SlotEntry], copies: Sequence[Copy]) -> None:
@@ -41,3 +44,16 @@ def why_nothing(view: SlotView, watermark: bool, left_out: Set[int]) -> str:
     if view.not_understood:
         return "no eligible weights: " + "; ".join(view.not_understood[:3])
     return "the network has no eligible weights (2 or more dimensions, at least 64 elements, reached by an output)"
+
+
+def refuse_too_weak(record: Record) -> None:
+    """Refuse a mark that the network's number format rounds away: it cannot be found again.
+
+    Raises:
+        UsageError: Half of the values are zero, or what they were.
+    """
+    values = nct.mark_values(record, plan_of(record))
+    before = record.array("host").astype(np.float64) if "host" in record.arrays else np.zeros(values.size)
+    if np.count_nonzero(values != before) < values.size / 2:
+        what = "away" if nct.is_added(record) else "to zero"
+        raise UsageError(f"so weak a mark is rounded {what} where it is stored; take a larger strength")

@@ -117,6 +117,7 @@ class Flow:
         handed: Values that are another value for sure: state that a loop hands on unchanged, what both branches hand on.
         slices: Inputs of a Scan's body that are one slice of a stack after the other: the stack, and its axis.
         passing: Inputs of nodes that only lead into a body in these ways: id of the node, number of the input.
+        has_graph: Whether the file has a graph; else it holds tensors alone, and what reads them stands for nothing.
     """
 
     names: list[str] = field(default_factory=list)
@@ -134,6 +135,7 @@ class Flow:
     handed: dict[int, int] = field(default_factory=dict)
     slices: dict[int, tuple[int, int]] = field(default_factory=dict)
     passing: set[tuple[int, int]] = field(default_factory=set)
+    has_graph: bool = True
 
     def value(self, name: str) -> int:
         """A new value."""

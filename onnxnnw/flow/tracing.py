@@ -5,27 +5,25 @@ is as visible as any other: all but those whose name a runtime knows as an opera
 What a body receives from outside an iteration stays unknown (dynamic), unless it is handed on unchanged; see ``handing``.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import onnx
 from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, SparseTensorProto, TensorProto
 
 from onnxnnw.errors import UnreadableNetwork
 from onnxnnw.flow.attribute_weights import ATTRIBUTE_WEIGHTS, attribute_weights
 from onnxnnw.flow.handing import hand_on
 from onnxnnw.flow.literals import ATTRIBUTE_TYPES, LITERALS
+from onnxnnw.flow.names import inside, key_of, versions_of
 from onnxnnw.flow.nodes import ABSENT, UNREAD, Body, Flow, Node
 from onnxnnw.network_file.file import Network
 from onnxnnw.network_file.stored import StoredTensor
 
-__all__ = ["key_of", "trace_flow"]
+__all__ = ["trace_flow"]
 
 MAX_DEPTH = 60
 MAX_NODES, _BYTES_PER_NODE = 100_000, 33  # a node costs 1,300 bytes of memory: 100,000 always, more in larger models
 _SPARE, _TENSOR = 300_000, 5  # values that function calls may copy; a tensor costs as much memory as five
-_LONG = 300
 _GIVING = ("Loop", "Scan")  # they give their bodies inputs; old files list initializers among those beside them
 
 
@@ -36,7 +34,9 @@ def trace_flow(network: Network) -> Flow:
         UnreadableNetwork: A name is defined twice in one scope, functions call each other in a circle, or inlining explodes.
     """
     try:
-        return _Tracer(network).run()
+        flow = _Tracer(network).run()
+        flow.has_graph = network.has_graph
+        return flow
     except (TypeError, AttributeError, UnicodeError):  # protobuf hands out bytes where a text is no UTF-8
         raise UnreadableNetwork(f"{network.path}: a name in it is no readable text") from None
     except UnreadableNetwork as error:
@@ -98,7 +98,7 @@ class _Tracer:
 
     def run(self) -> Flow:
         model = self.network.model
-        scope = _Scope("", None, _versions(model.opset_import), 0, None)
+        scope = _Scope("", None, versions_of(model.opset_import), 0, None)
         inputs, self.flow.outputs = self.graph(model.graph, scope, 0)
         self.flow.ports = inputs
         self.flow.replaceable = {value for value in inputs if value in self.flow.tensors or value in self.flow.opaque}
@@ -245,7 +245,7 @@ class _Tracer:
 
     def body(self, node: Node, attribute: str, graph: GraphProto, scope: _Scope, depth: int, given: bool) -> Body:
         inner = _Scope(
-            _inside(scope.prefix, f"{node.proto.name or node.op}.{attribute}"),
+            inside(scope.prefix, f"{node.proto.name or node.op}.{attribute}"),
             None if given else scope,
             scope.versions,
             scope.level + 1,
@@ -277,8 +277,8 @@ class _Tracer:
         self.unfold(sum(map(len, (function.input, function.output, function.attribute_proto, function.opset_import))))
         attributes = {a.name: a for a in function.attribute_proto}
         attributes |= Node(proto, function.name, "", 0, (), (), bindings=scope.bindings).attributes()
-        prefix = _inside(scope.prefix, proto.name or function.name)
-        inner = _Scope(prefix, None, _versions(function.opset_import), scope.level, attributes, scope.unread)
+        prefix = inside(scope.prefix, proto.name or function.name)
+        inner = _Scope(prefix, None, versions_of(function.opset_import), scope.level, attributes, scope.unread)
         for index, name in enumerate(function.input):
             inner.names[name] = inputs[index] if index < len(inputs) else ABSENT
         self.nodes(function.node, inner, depth + 1)
@@ -340,23 +340,3 @@ def _named_like_operators(functions: Iterable[tuple[str, str, str]]) -> frozense
     from onnxnnw.flow.runtime_operators import is_runtime_operator  # its data: only where there are local functions
 
     return frozenset((domain, name) for domain, name, _ in functions if is_runtime_operator(domain, name))
-
-
-def _inside(prefix: str, name: str) -> str:
-    """The prefix of names inside a node; long ones are shortened, since every name inside repeats them."""
-    inner = f"{prefix}{name}/"
-    return inner if len(inner) <= _LONG else f"{inner[:40]}…{hashlib.sha256(inner.encode()).hexdigest()[:16]}/"
-
-
-def _domain(domain: str) -> str:
-    return "" if domain == "ai.onnx" else domain
-
-
-def key_of(proto: FunctionProto | NodeProto) -> tuple[str, str, str]:
-    """By what a call finds its function: domain, name and overload."""
-    name = proto.name if isinstance(proto, FunctionProto) else proto.op_type
-    return _domain(proto.domain), name, str(getattr(proto, "overload", ""))
-
-
-def _versions(imports: Iterable[onnx.OperatorSetIdProto]) -> dict[str, int]:
-    return {_domain(entry.domain): int(entry.version) for entry in imports}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, SparseTensorProto, TensorProto
 
-from onnxnnw.flow.tracing import key_of
+from onnxnnw.flow.names import key_of
 from onnxnnw.network_file.file import Network
 from onnxnnw.network_file.stored import StoredTensor
 

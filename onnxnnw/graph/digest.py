@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from onnx import AttributeProto, FunctionProto, NodeProto, SparseTensorProto, ValueInfoProto
 
+from onnxnnw.flow.names import key_of
 from onnxnnw.flow.nodes import ABSENT, Body, Flow, Node
-from onnxnnw.flow.tracing import key_of
 from onnxnnw.flow.unread import contents_of_functions
 from onnxnnw.graph.slots import SlotView, find_slots
 from onnxnnw.network_file.file import Network

@@ -309,9 +309,8 @@ def _stored_before(value: int, flow: Flow, seen: set[int]) -> Iterator[int]:
         if current == ABSENT or current in seen:
             continue
         seen.add(current)
-        tensor = flow.tensors.get(current)
-        if tensor is not None:
-            yield id(tensor)
+        if current in flow.tensors:
+            yield id(flow.tensors[current])
         elif current in flow.handed:
             stack.append(flow.handed[current])
         elif current in flow.slices:

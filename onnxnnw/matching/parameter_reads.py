@@ -6,7 +6,7 @@ together. A candidate's parameters are recognised by name, else by content, else
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record
 from onnxnnw.records.row_factors import folds_of, relative
 
-__all__ = ["ParameterReads", "kept_parameters", "read_parameters"]
+__all__ = ["ParameterReads", "kept_parameters", "read_parameters", "unchanged_parameters"]
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
@@ -29,6 +29,9 @@ _VECTORS, _TOGETHER, _MOST = 256, 512, 16
 _ROWS = 8
 _PAIRS = 4096
 _RELATIVE = 1e-2
+_AS_THEY_STAND: Mapping[int, Positions] = {}
+_ORDERS = 4
+"""Orders of one length that a parameter is read in."""
 
 
 def kept_parameters(
@@ -61,7 +64,8 @@ def kept_parameters(
         described.append(
             {"name": parameter.name, "size": parameter.constant.size, "slot": owners.get(parameter.value, -1)}
         )
-    operators = Counter(_operator(node.domain, node.op) for node in view.possible)
+    nodes = view.possible if view.flow.has_graph else []
+    operators = Counter(_operator(node.domain, node.op) for node in nodes)
     kept = {"amounts": dict(account.amounts), "operators": dict(operators), "parameters": described}
     arrays = {
         "parameters": np.concatenate([*values, np.empty(0)]).astype("<f4"),
@@ -102,8 +106,28 @@ class ParameterReads:
     folded_away: int
 
 
+def unchanged_parameters(record: Record) -> ParameterReads:
+    """What would be found where a record looked, in a network of which all parameters are known to be what they were.
+
+    Raises:
+        UnreadableRecord: The record contradicts itself.
+    """
+    assert record.account is not None
+    described = record.account["parameters"]
+    counts = [
+        _places(record.key, record.positions_context, number, one["size"], len(described)).size
+        for number, one in enumerate(described)
+    ]
+    enrolled = record.array("parameters", sum(counts)).astype(np.float64)
+    return ParameterReads(np.repeat(np.arange(len(counts)), counts), enrolled, enrolled, frozenset(), 0)
+
+
 def read_parameters(
-    record: Record, account: Account, matches: Sequence[Match | None], thorough: bool
+    record: Record,
+    account: Account,
+    matches: Sequence[Match | None],
+    thorough: bool,
+    row_orders: Mapping[int, Positions] = _AS_THEY_STAND,
 ) -> ParameterReads:
     """Look for a record's parameters in a candidate.
 
@@ -112,6 +136,7 @@ def read_parameters(
         account: The candidate's.
         matches: The counterpart of each slot of the record.
         thorough: Whether to look by content too, and at what parameters do to their slots.
+        row_orders: Which row of its counterpart each row of a slot is, where rows stand in another order: parameters do too.
 
     Raises:
         UnreadableRecord: The record contradicts itself.
@@ -119,7 +144,7 @@ def read_parameters(
     assert record.account is not None
     described = record.account["parameters"]
     places = [
-        _places(record.key, record.positions_context, number, one["size"], len(described))
+        _places(record.placement_key, record.positions_context, number, one["size"], len(described))
         for number, one in enumerate(described)
     ]
     enrolled = record.array("parameters", sum(each.size for each in places)).astype(np.float64)
@@ -135,8 +160,9 @@ def read_parameters(
     for number, one in enumerate(described):
         namesake = names.get(one["name"])
         values = np.full(places[number].size, np.nan)
-        if namesake is not None and namesake.constant.size == one["size"]:
-            values = _numbers(namesake, places[number])
+        orders = _orders_of(one["slot"], one["size"], row_orders)
+        if namesake is not None and (namesake.constant.size == one["size"] or orders):
+            values = _likest(namesake, places[number], kept[number], orders)
             if _alike(values, kept[number]) or not thorough:
                 taken.add(id(namesake))
             else:
@@ -149,19 +175,42 @@ def read_parameters(
     if missing and thorough:
         pairs = _PAIRS
         for number in missing:
-            for other in sizes[described[number]["size"]]:
+            one = described[number]
+            orders = _orders_of(one["slot"], one["size"], row_orders)
+            for other in sizes[one["size"]]:
                 if id(other) in taken or pairs <= 0:
                     continue
                 pairs -= 1
-                values = _numbers(other, places[number])
+                values = _likest(other, places[number], kept[number], orders)
                 if _alike(values, kept[number]):
                     found[number] = values
                     taken.add(id(other))
                     break
-        shifted, folded = _as_before(record, account, matches)
+        shifted, folded = _as_before(record, account, matches, row_orders)
         gone = {number for number in missing if described[number]["slot"] in shifted}
     vectors = np.repeat(np.arange(len(places)), [each.size for each in places]) if places else np.empty(0, np.int64)
     return ParameterReads(vectors, enrolled, np.concatenate([*found, np.empty(0)]), frozenset(gone), folded)
+
+
+def _orders_of(slot: int, size: int, row_orders: Mapping[int, Positions]) -> list[Positions]:
+    """The orders that a parameter of a slot may stand in: its rows', or, where it belongs to none, those of its length."""
+    if slot in row_orders and row_orders[slot].size == size:
+        return [row_orders[slot]]
+    return [order for order in row_orders.values() if order.size == size][:_ORDERS]
+
+
+def _likest(parameter: Parameter, places: Positions, kept: Floats, orders: Sequence[Positions]) -> Floats:
+    """A parameter's numbers in the order in which they are likest to what was kept; NaN where there is no counterpart."""
+    best = np.full(places.size, np.nan)
+    if places.max(initial=-1) < parameter.constant.size:
+        best = _numbers(parameter, places)
+    for order in orders:
+        there = order[places]
+        if _alike(best, kept) or there.max(initial=-1) >= parameter.constant.size:
+            break
+        found = np.where(there >= 0, _numbers(parameter, np.maximum(there, 0)), np.nan)
+        best = found if _alike(found, kept) or np.isnan(best).all() else best
+    return best
 
 
 def _numbers(parameter: Parameter, places: Positions) -> Floats:
@@ -182,12 +231,14 @@ def _spread(numbers: Floats) -> float:
     return float(np.abs(numbers - np.median(numbers)).mean()) if numbers.size else 0.0
 
 
-def _as_before(record: Record, account: Account, matches: Sequence[Match | None]) -> tuple[set[int], int]:
+def _as_before(
+    record: Record, account: Account, matches: Sequence[Match | None], row_orders: Mapping[int, Positions]
+) -> tuple[set[int], int]:
     """Slots whose rows are multiplied and shifted as at enrolment; and how many of the candidate's numbers do so."""
     flags = record.array("shifted", len(record.slots)).tolist()
     rows = {
         number: _rows(
-            record.key,
+            record.placement_key,
             record.positions_context,
             number,
             record.slots[number].live_rows + len(record.slots[number].dead_rows),
@@ -205,6 +256,8 @@ def _as_before(record: Record, account: Account, matches: Sequence[Match | None]
         start += places.size
         match = matches[number] if number < len(matches) else None
         affine = match.slot.affine() if match is not None and match.agrees else None
+        if number in row_orders:
+            places = row_orders[number][places]
         if match is None or affine is None or affine[1].size <= places.max(initial=-1) or match.transposed:
             continue
         if not match.folded:

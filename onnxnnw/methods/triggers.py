@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from onnxnnw.errors import CannotLook, MissingData, UnreadableRecord, UsageError
 from onnxnnw.images import image_files, open_image
+from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record
 
 __all__ = ["MAX_TRIGGERS", "Triggers", "own_images"]
@@ -132,6 +133,12 @@ class Triggers:
         """(n, 3, H, W) float32, as the network reads them."""
         scaled = (self.images[chosen] / np.float32(255) - self.mean) / self.deviation
         return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), np.float32)
+
+    def decoys(self) -> Array:
+        """(n, 3, H, W) inputs that look like triggers and are none: drawn anew, or the user's own images mirrored."""
+        if "images" in self.record.arrays:
+            return np.ascontiguousarray(self.inputs()[..., ::-1])
+        return Triggers(self.record.with_key(Key.generate())).inputs()
 
     def answers(self, outputs: Array) -> NDArray[np.int64]:
         """The class that each output stands for, -1 where it stands for none.

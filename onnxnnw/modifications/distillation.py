@@ -56,7 +56,7 @@ class Distillation(Modification):
         recipe = replace(architecture.recipe(), epochs=self.epochs, fidelity=1.0)
         loss = softened if isinstance(recipe.optimizer, Sgd) else architecture.loss
         samples = Taught(
-            architecture.task().training(Path(self.data)), open_runtime(network.path, self.threads or None)
+            architecture.task().training(Path(self.data)), open_runtime(network.file, self.threads or None)
         )
         student = architecture.build(int(rng.integers(2**31)))
         trainer = Trainer(

@@ -51,7 +51,7 @@ class OverwritingInTraining(Modification):
         architecture = find_network(self.network, self.size)
         recipe, precision = resumed(architecture.recipe(), self.epochs, self.rate), find_precision(self.precision)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".overwriting-") as folder:
-            current = network.path
+            current = network.file
             for number in range(self.marks):
                 seed = int(rng.integers(2**31))
                 training = Training(recipe, seed, current, self.threads or None, precision=precision)

@@ -8,10 +8,13 @@ from protobuf alone and this file knows only offsets.
 
 import secrets
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from onnxnnw.errors import UnreadableNetwork
 from onnxnnw.network_file.wire import BYTES, EXTERNAL_DATA, Reader, Schema, encode_bytes_field, schema_of
+
+if TYPE_CHECKING:
+    from onnxnnw.sources.remote import RemoteHandle
 
 __all__ = ["LARGE", "MAX_EMBEDDED", "Cut", "Skeleton", "cut"]
 
@@ -53,7 +56,7 @@ class Skeleton:
     key: str
 
 
-def cut(descriptor: int, size: int, large: int = LARGE) -> Skeleton:
+def cut(descriptor: "int | RemoteHandle", size: int, large: int = LARGE) -> Skeleton:
     """Cut the large payloads out of the model in an open file.
 
     Args:

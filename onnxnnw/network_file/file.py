@@ -2,20 +2,26 @@
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
-from onnxnnw.errors import FileChanged, UnreadableExternalData, UnreadableNetwork
+from onnxnnw.errors import CannotLook, FileChanged, UnreadableExternalData, UnreadableNetwork
 from onnxnnw.network_file import cutting
+from onnxnnw.network_file.containers import SUFFIXES, contained, is_container, open_beside
 from onnxnnw.network_file.foreign import named, what_it_is
 from onnxnnw.network_file.source import Source
 from onnxnnw.network_file.stored import MAX_DIMENSIONS, StoredTensor, byte_length, holds, inline_values, possible
 from onnxnnw.network_file.wire import INT32_DATA, encode_bytes_field, read_exactly
 from onnxnnw.notices import tell
 
-__all__ = ["Network", "open_network"]
+if TYPE_CHECKING:
+    from onnxnnw.sources.addresses import Address
+    from onnxnnw.sources.remote import RemoteSource
+
+__all__ = ["Network", "open_network", "open_source"]
 
 _TYPES = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
 _VALUE_FIELDS = frozenset(
@@ -27,15 +33,23 @@ class Network:
     """An opened ONNX file; a context manager. Nothing but its skeleton is in memory.
 
     Attributes:
-        path: The model file.
+        path: The model file, or its address.
         model: The skeleton as a ModelProto: everything but large payloads.
         skeleton_size: Bytes outside large tensors.
+        has_graph: Whether the file says what its tensors are for.
     """
 
-    def __init__(self, path: Path, source: Source, skeleton: cutting.Skeleton) -> None:
+    def __init__(
+        self,
+        path: "Path | Address",
+        source: "Source | RemoteSource",
+        skeleton: cutting.Skeleton,
+        opened: "dict[str, Source | RemoteSource] | None" = None,
+    ) -> None:
         self.path = path
+        self.has_graph = opened is None
         self._source = source
-        self._external: dict[str, Source] = {}
+        self._external: dict[str, Source | RemoteSource] = opened or {}
         self._cuts, self._key = skeleton.cuts, skeleton.key
         self.skeleton_size = len(skeleton.data)
         self.model = onnx.ModelProto()
@@ -62,9 +76,35 @@ class Network:
         self._external = {}
 
     @property
-    def sources(self) -> list[Source]:
+    def sources(self) -> "list[Source | RemoteSource]":
         """The model file, then the external files that were opened so far."""
         return [self._source, *self._external.values()]
+
+    @property
+    def external(self) -> "dict[str, Source | RemoteSource]":
+        """The external files that were opened so far, by location."""
+        return dict(self._external)
+
+    @property
+    def file(self) -> Path:
+        """The model file on this disk, for what cannot do with parts of it.
+
+        Raises:
+            CannotLook: It is behind an address.
+        """
+        if not isinstance(self.path, Path):
+            raise CannotLook(f"{self.path}: this takes the whole file on this disk; download it first")
+        return self.path
+
+    @property
+    def files(self) -> list[Source]:
+        """``sources``, all of them on this disk.
+
+        Raises:
+            CannotLook: They are behind an address.
+        """
+        self.file  # noqa: B018 - raises
+        return [source for source in self.sources if isinstance(source, Source)]
 
     def check_unchanged(self) -> None:
         """Make sure that what was read is what is still there.
@@ -168,72 +208,86 @@ class Network:
             )
         return StoredTensor(name, proto.data_type, shape, "external", source, offset)
 
-    def _open_external(self, location: str) -> Source:
+    def _open_external(self, location: str) -> "Source | RemoteSource":
         if location not in self._external:
-            wanted, real = self._allowed(location)
-            source = Source(wanted, real, UnreadableExternalData, f"external data {location[:80]!r}")
+            source = open_beside(self.path, self._source, location)
             if source.identity == self._source.identity:
                 source.close()
                 raise UnreadableExternalData("the model file itself is given as its external data")
             self._external[location] = source
         return self._external[location]
 
-    def _allowed(self, location: str) -> tuple[Path, Path]:
-        """The path of external data as the network has it, and where it really leads."""
-        if not isinstance(location, str):  # protobuf hands out bytes where a text is no UTF-8
-            raise UnreadableExternalData("an external location is no readable text")
-        shown = f"external location {location[:80]!r}"
-        parts = location.replace("\\", "/").split("/")
-        if not location or "\0" in location or ".." in parts or location.startswith(("/", "\\")) or ":" in parts[0]:
-            raise UnreadableExternalData(f"{shown} is not a relative path below the model's folder")
-        wanted = self.path.parent / location
-        try:
-            real = wanted.resolve(strict=True)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise UnreadableExternalData(f"{shown} leads to nothing beside {self.path.name}") from error
-        folders = (self.path.parent.resolve(), self.path.resolve().parent)
-        if not any(real.is_relative_to(folder) for folder in folders):
-            raise UnreadableExternalData(f"{shown} leads outside the model's folder")
-        return wanted, real
 
-
-def open_network(path: Path | str, *, for_writing: bool = False) -> Network:
-    """Open an ONNX file without loading its weights.
+def open_network(path: "Path | str | Address", *, for_writing: bool = False) -> Network:
+    """Open an ONNX file, or one with tensors alone such as safetensors, without loading its weights.
 
     Args:
-        path: The model file; external data is looked for beside it.
+        path: The model file, or its address; external data is looked for beside it.
         for_writing: Locate the bytes of every tensor, however small, so that ``patch`` can change them.
 
     Raises:
         UnreadableNetwork: Not an ONNX file, damaged, or one of the refused constructions of docs/reference/security.md.
     """
-    path = Path(path)
-    tell(f"reading {path.name}")
+    place, source = open_source(path)
+    tell(f"reading {Path(str(place)).name}")
     try:
-        source = Source(path, path, UnreadableNetwork, str(path))
+        if str(place).endswith(SUFFIXES):
+            return _container(place, source)
+        with source.opened() as descriptor:
+            skeleton = cutting.cut(descriptor, source.size, 1 if for_writing else cutting.LARGE)
+        return Network(place, source, skeleton)
+    except BaseException as error:
+        known = ""
+        if isinstance(error, UnreadableNetwork) and not str(place).endswith(SUFFIXES):
+            if is_container(source):
+                return _container(place, source)
+            known = _known(source)
+        source.close()
+        if known:
+            raise UnreadableNetwork(f"{place}: is {known}") from None
+        if isinstance(error, UnreadableNetwork) and not str(error).startswith(str(place)):
+            raise type(error)(f"{place}: {error}") from None
+        raise
+
+
+def open_source(path: "Path | str | Address") -> "tuple[Path | Address, Source | RemoteSource]":
+    """Open a file or an address as a place that bytes are read from; what is there is not looked at.
+
+    Raises:
+        UnreadableNetwork: It cannot be opened, or is no regular file.
+    """
+    if not isinstance(path, Path) and (not isinstance(path, str) or "://" in path):
+        from onnxnnw.sources.addresses import is_address
+        from onnxnnw.sources.remote import open_remote
+
+        if is_address(path):
+            remote = open_remote(path)
+            return remote.path, remote
+    path = Path(str(path))
+    try:
+        return path, Source(path, path, UnreadableNetwork, str(path))
     except UnreadableNetwork:
         known = named(path)
         if not known:
             raise
         raise UnreadableNetwork(f"{path}: is not a regular file but {known}") from None
+
+
+def _container(place: "Path | Address", source: "Source | RemoteSource") -> Network:
+    """A file that holds tensors and no graph, as a network."""
     try:
-        with source.opened() as descriptor:
-            skeleton = cutting.cut(descriptor, source.size, 1 if for_writing else cutting.LARGE)
-        return Network(path, source, skeleton)
+        return Network(place, source, *contained(place, source))
     except BaseException as error:
-        known = _known(source) if isinstance(error, UnreadableNetwork) else ""
         source.close()
-        if known:
-            raise UnreadableNetwork(f"{path}: is {known}") from None
-        if isinstance(error, UnreadableNetwork) and not str(error).startswith(str(path)):
-            raise type(error)(f"{path}: {error}") from None
+        if isinstance(error, UnreadableNetwork) and not str(error).startswith(str(place)):
+            raise type(error)(f"{place}: {error}") from None
         raise
 
 
-def _known(source: Source) -> str:
+def _known(source: "Source | RemoteSource") -> str:
     """What a file is that could not be read as a network; empty where nobody knows."""
     try:
         with source.opened() as descriptor:
             return what_it_is(descriptor, source.size)
-    except FileChanged:
+    except UnreadableNetwork:
         return ""

@@ -5,10 +5,14 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from onnxnnw.errors import UnreadableNetwork
 from onnxnnw.files import open_descriptor
 from onnxnnw.network_file.wire import read_exactly
+
+if TYPE_CHECKING:
+    from onnxnnw.sources.remote import RemoteHandle
 
 __all__ = ["named", "networks_inside", "what_it_is"]
 
@@ -50,7 +54,7 @@ _JSON = re.compile(rb'(\{\s*("|\}|$)|\[\s*(["\[\]{0-9tfn-]|$))')
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
-def what_it_is(descriptor: int, size: int) -> str:
+def what_it_is(descriptor: "int | RemoteHandle", size: int) -> str:
     """What an open file is; empty where it is nothing that is known."""
     if not size:
         return "empty; perhaps a download or an export that did not finish"
@@ -121,7 +125,7 @@ def named(path: Path) -> str:
         if path.is_dir():
             return f"a folder; {networks_inside(path)}"
         if _ADDRESS.match(path.as_posix()) and not path.exists():
-            return "an address; download what is there first"
+            return "an address, and here a file on this disk is wanted; download it first"
     except OSError:  # no such path can be
         return ""
     try:

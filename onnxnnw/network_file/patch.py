@@ -145,7 +145,7 @@ def _all_sources(network: Network) -> list[Source]:
     for proto in _tensors(network):
         if proto.data_location == 1:
             network.tensor(proto)
-    return network.sources
+    return network.files
 
 
 def _tensors(network: Network) -> Iterator[Any]:
@@ -227,7 +227,7 @@ def _write_edit(edit: Edit, targets: dict[Path, _Target], contents: dict[int, by
         values = np.frombuffer(raw, f"V{width}")
         values[np.asarray(positions)] = np.frombuffer(content, f"V{width}")
         return
-    target = targets[tensor.source.path]
+    target = targets[tensor.source.path]  # type: ignore[index]  # no address: all sources are files
     start = target.place(tensor.offset)
     if isinstance(positions, range):
         assert positions.step == 1
@@ -267,12 +267,12 @@ def _write_relocated(
     network: Network, target: int, bases: dict[Path, int], location: str
 ) -> list[tuple[int, int, int]]:
     """Write the model file with external tensors pointing to the new file, all else byte for byte; where ranges went."""
-    source = network.sources[0]
+    source = network.files[0]
     position = 0
     ranges = []
 
     def place(old: str) -> tuple[str, int]:
-        return location, bases[network.path.parent / old]
+        return location, bases[network.file.parent / old]
 
     with source.opened() as descriptor:
         for piece in relocate(wire.Reader(descriptor, source.size), place):

@@ -4,17 +4,29 @@ import errno
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from onnxnnw.errors import FileChanged, UnreadableNetwork
 from onnxnnw.files import open_descriptor
 
-__all__ = ["KEPT_OPEN", "Source", "identity_of", "will_need"]
+if TYPE_CHECKING:
+    from onnxnnw.sources.remote import RemoteHandle
+
+__all__ = ["KEPT_OPEN", "ONE_PIECE", "Source", "groups", "identity_of", "will_need"]
 
 KEPT_OPEN = 64
 """Files with weights that one process keeps open: macOS allows 256 by default, Linux 1,024, and others need some too."""
+
+ONE_PIECE = 2**15
+"""Reading that much takes less time than finding out what could be left out."""
+
+_MERGE_GAP = 4096
 
 _idle: "OrderedDict[Source, None]" = OrderedDict()
 """Open files that nobody reads just now, the longest unused first."""
@@ -35,6 +47,8 @@ class Source:
     """
 
     __slots__ = ("_closed", "_descriptor", "_real", "_users", "identity", "path", "size")
+
+    is_remote = False
 
     def __init__(self, path: Path, real: Path, error: type[UnreadableNetwork], shown: str) -> None:
         """Open a regular file.
@@ -135,10 +149,19 @@ def _open(path: Path, error: type[UnreadableNetwork], shown: str) -> tuple[int, 
     return open_descriptor(path, error, shown)
 
 
-def will_need(descriptor: int, offset: int, length: int) -> None:
-    """Let the kernel fetch a piece while others are asked for: a cold file answers many questions at once."""
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_WILLNEED)
+def will_need(descriptor: "int | RemoteHandle", places: Sequence[int], lengths: Sequence[int]) -> None:
+    """Let the kernel or a server fetch pieces while others are asked for: both answer many questions at once."""
+    if not isinstance(descriptor, int):
+        descriptor.ahead(places, lengths)
+    elif hasattr(os, "posix_fadvise"):
+        for place, length in zip(places, lengths, strict=True):
+            os.posix_fadvise(descriptor, place, length, os.POSIX_FADV_WILLNEED)
+
+
+def groups(ascending: NDArray[np.int64], itemsize: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where groups of near neighbours begin and end among positions: each is read as one piece."""
+    starts = np.concatenate(([0], np.flatnonzero(np.diff(ascending) * itemsize > _MERGE_GAP) + 1))
+    return starts, np.append(starts[1:], ascending.size)
 
 
 def identity_of(status: os.stat_result) -> tuple[int, int, int, int]:

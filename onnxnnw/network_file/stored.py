@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,10 @@ from onnx import TensorProto
 from onnxnnw.errors import UnreadableNetwork
 from onnxnnw.network_file import wire
 from onnxnnw.network_file.formats import PACKED_BITS, SMALL_FLOATS, decode_small, round_small, unpack
-from onnxnnw.network_file.source import Source, will_need
+from onnxnnw.network_file.source import ONE_PIECE, Source, groups, will_need
+
+if TYPE_CHECKING:
+    from onnxnnw.sources.remote import RemoteSource
 
 __all__ = ["Array", "StoredTensor", "byte_length", "convert", "holds", "inline_values", "possible", "round_to"]
 
@@ -49,9 +52,6 @@ _VALUE_FIELDS = {
     "uint64_data": {"UINT32", "UINT64"},
     "string_data": {"STRING"},
 }  # every other type is stored in int32_data, one varint per element (or per packed byte)
-_MERGE_GAP = 4096
-_ONE_PIECE = 2**15  # reading that much takes less time than finding out what could be left out
-
 MAX_DIMENSIONS = 32
 """NumPy's limit until its version 2."""
 
@@ -83,7 +83,7 @@ class StoredTensor:
     data_type: int
     shape: tuple[int, ...]
     storage: str
-    source: Source | None = None
+    source: "Source | RemoteSource | None" = None
     offset: int = 0
     inline: Array | None = field(default=None, repr=False)
     varints: int | None = None
@@ -146,21 +146,19 @@ class StoredTensor:
         if not flat.size:
             return np.empty(flat.shape, dtype)
         low, high = int(flat.min()), int(flat.max())
-        if (high - low) * itemsize < _ONE_PIECE:
+        if (high - low) * itemsize < ONE_PIECE:
             with self.source.opened() as descriptor:
                 piece = wire.read_exactly(descriptor, (high - low + 1) * itemsize, self.offset + low * itemsize)
             return np.frombuffer(piece, dtype)[flat - low]
         order = np.argsort(flat, axis=None, kind="stable")
         ascending = flat.reshape(-1)[order]
-        starts = np.concatenate(([0], np.flatnonzero(np.diff(ascending) * itemsize > _MERGE_GAP) + 1))
-        stops = np.append(starts[1:], ascending.size)
+        starts, stops = groups(ascending, itemsize)
         first = ascending[starts]
         counts = ascending[stops - 1] - first + 1
         places, lengths = (self.offset + first * itemsize).tolist(), (counts * itemsize).tolist()
         with self.source.opened() as descriptor:
             if len(places) > 1:
-                for place, length in zip(places, lengths, strict=True):
-                    will_need(descriptor, place, length)
+                will_need(descriptor, places, lengths)
             raw = b"".join([wire.read_exactly(descriptor, n, place) for n, place in zip(lengths, places, strict=True)])
         shift = np.cumsum(counts) - counts - first  # from a stored position to its place among those that were read
         out = np.empty(flat.size, dtype)

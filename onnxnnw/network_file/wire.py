@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from onnx import ModelProto
 
 from onnxnnw.errors import FileChanged, UnreadableNetwork
 from onnxnnw.files import read_at, read_into_at
+
+if TYPE_CHECKING:
+    from onnxnnw.sources.remote import RemoteHandle
 
 __all__ = [
     "BYTES",
@@ -107,12 +110,17 @@ def encode_bytes_field(number: int, content: bytes) -> bytes:
     return encode_head(number, len(content)) + content
 
 
-def read_exactly(descriptor: int, length: int, offset: int) -> bytes:
+def read_exactly(descriptor: "int | RemoteHandle", length: int, offset: int) -> bytes:
     """``length`` bytes at ``offset`` of an open file.
 
     Raises:
         FileChanged: The file ends earlier, so it shrank since it was opened.
     """
+    if not isinstance(descriptor, int):
+        content = descriptor.read(length, offset)
+        if len(content) < length:
+            raise FileChanged("the file became shorter while it was read")
+        return content
     pieces = []
     while length:
         piece = read_at(descriptor, length, offset)
@@ -124,12 +132,17 @@ def read_exactly(descriptor: int, length: int, offset: int) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def read_into(descriptor: int, target: memoryview, offset: int) -> None:
+def read_into(descriptor: "int | RemoteHandle", target: memoryview, offset: int) -> None:
     """Fill ``target`` with the bytes from ``offset`` on, without a copy beside it.
 
     Raises:
         FileChanged: The file ends earlier, so it shrank since it was opened.
     """
+    if not isinstance(descriptor, int):
+        for at in range(0, len(target), _READ):
+            part = target[at : at + _READ]
+            part[:] = read_exactly(descriptor, len(part), offset + at)
+        return
     while target:
         done = read_into_at(descriptor, target[:_READ], offset)
         if not done:
@@ -140,7 +153,7 @@ def read_into(descriptor: int, target: memoryview, offset: int) -> None:
 class Reader:
     """Varints and ranges of a file through a small window that grows while the reading is sequential."""
 
-    def __init__(self, descriptor: int, size: int) -> None:
+    def __init__(self, descriptor: "int | RemoteHandle", size: int) -> None:
         self.descriptor, self.size = descriptor, size
         self.window, self.base = b"", 0
         self._width = _WINDOW_SMALL

@@ -2,12 +2,14 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TypeVar
 
 from onnxnnw.report.fields import Numbers
-from onnxnnw.report.trials import Detection, Verdict
+from onnxnnw.report.trials import Detection, Trial, Verdict
+from onnxnnw.report.units import KEYS, TRAININGS, Unit, by_unit
 
 __all__ = [
     "CONFIDENCE",
@@ -18,6 +20,7 @@ __all__ = [
     "Mean",
     "Share",
     "at_most",
+    "claims",
     "counts",
     "error",
     "found",
@@ -30,6 +33,7 @@ __all__ = [
 
 CONFIDENCE = 0.95
 
+Kind = TypeVar("Kind", bound=Trial)
 Decision = str
 STANDARD: Decision = "standard"
 STRICT: Decision = "strict"
@@ -47,12 +51,17 @@ class Mean:
 
 @dataclass(frozen=True)
 class Share:
-    """So many of so many, with the exact 95 % limits of the binomial distribution (Clopper and Pearson)."""
+    """So many trials of so many, with 95 % limits that count keys (or marked networks), not trials.
+
+    Attributes:
+        units: How many different keys were asked.
+    """
 
     hits: int
     count: int
     low: float
     high: float
+    units: int
 
     @property
     def value(self) -> float:
@@ -103,26 +112,52 @@ def counts(trials: Iterable[Detection], decision: Decision) -> Counts:
     return Counts(sum(marked), len(accused) - sum(accused), sum(accused), len(marked) - sum(marked))
 
 
-def share(hits: int, count: int) -> Share | None:
-    """A share with exact limits; None of nothing."""
-    if not count:
+def share(trials: Sequence[Kind], hit: Callable[[Kind], bool], unit: Unit = KEYS) -> Share | None:
+    """A share with 95 % limits by key; None of nothing.
+
+    Trials that ask one key again are no further draws: each key counts with the share of its trials that hit, and the limits
+    are Clopper and Pearson's for so many keys, continued to sums of shares (which vary less than yes and no do). Twenty
+    copies of one key's trials have the limits of that one key.
+    """
+    if not trials:
         return None
-    from scipy.stats import binomtest
+    shares = [sum(map(hit, own)) / len(own) for own in by_unit(trials, unit).values()]
+    hits = sum(map(hit, trials))
+    low, high = _limits(math.fsum(shares), len(shares))
+    value = hits / len(trials)
+    return Share(hits, len(trials), min(low, value), max(high, value), len(shares))
 
-    limits = binomtest(hits, count).proportion_ci(CONFIDENCE, "exact")
-    return Share(hits, count, float(limits.low), float(limits.high))
+
+def _limits(hits: float, count: int) -> tuple[float, float]:
+    from scipy.stats import beta
+
+    tail, rest = (1 - CONFIDENCE) / 2, count - hits
+    low = float(beta.ppf(tail, hits, rest + 1)) if hits > 1e-9 else 0.0
+    high = float(beta.ppf(1 - tail, hits + 1, rest)) if rest > 1e-9 else 1.0
+    return low, high
 
 
-def at_most(trials: Sequence[Detection], level: float) -> tuple[int, int]:
-    """How many p-values are at most ``level``, of how many that were claimed."""
-    claimed = [t.verdict.log10_p for t in trials if t.verdict.log10_p is not None]
+def claims(trials: Iterable[Detection]) -> list[Detection]:
+    """Those of which a p-value is claimed."""
+    return [trial for trial in trials if trial.verdict.log10_p is not None]
+
+
+def at_most(level: float) -> Callable[[Detection], bool]:
+    """Whether a claimed p-value is at most ``level``."""
     edge = math.log10(level) + 1e-12
-    return sum(log10_p <= edge for log10_p in claimed), len(claimed)
+    return lambda trial: trial.verdict.log10_p is not None and trial.verdict.log10_p <= edge
 
 
-def mean(values: Iterable[float | None]) -> Mean | None:
-    """Mean with Student's 95 % limits; None of nothing, values that are None left out."""
-    known = [value for value in values if value is not None]
+def mean(trials: Iterable[Kind], value: Callable[[Kind], float | None], unit: Unit = KEYS) -> Mean | None:
+    """Mean with Student's 95 % limits over keys, or over trainings; None of nothing, values that are None left out.
+
+    Trials of one key (or training) are averaged first: several of them are no further draws.
+    """
+    known = []
+    for own in by_unit(trials, unit).values():
+        values = [one for one in map(value, own) if one is not None]
+        if values:
+            known.append(math.fsum(values) / len(values))
     if not known:
         return None
     middle = math.fsum(known) / len(known)

@@ -4,6 +4,7 @@ Nothing in it is executed or believed: sizes are bounded, numbers are finite, an
 """
 
 import gzip
+import hashlib
 import json
 import os
 import zlib
@@ -20,7 +21,7 @@ from onnxnnw.report.fields import Fields
 from onnxnnw.report.trials import Trial, read_trial
 from onnxnnw.texts import visible
 
-__all__ = ["FILES", "RESULTS_FORMAT", "Cut", "Results", "Steps", "read_results"]
+__all__ = ["FILES", "RESULTS_FORMAT", "Cut", "Part", "Results", "Steps", "read_results"]
 
 RESULTS_FORMAT = "onnxnnw/results/1"
 RESULTS, TRIALS, PACKED = FILES = ("results.json", "trials.jsonl", "trials.jsonl.gz")
@@ -53,10 +54,21 @@ class Steps:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One folder: how many trials, their digest, and what went into them (data, networks, seed) in digests."""
+
+    name: str
+    trials: int
+    digest: str
+    inputs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Results:
     """What a campaign left.
 
     Attributes:
+        parts: The folders that it was read from.
         unknown: Studies that this version does not know, with the number of their trials.
     """
 
@@ -67,6 +79,7 @@ class Results:
     steps: Steps
     trials: tuple[Trial, ...]
     unknown: Mapping[str, int] = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
 
     def of(self, kind: type[Kind]) -> tuple[Kind, ...]:
         """The trials of one kind."""
@@ -86,10 +99,11 @@ def read_results(folder: Path) -> Results:
     plain, packed = folder / TRIALS, folder / PACKED
     if plain.exists() and packed.exists():
         raise UnreadableData(f"{folder}: holds both {TRIALS} and {PACKED}; remove the one that is not meant")
-    trials, unknown = _read_trials(packed if packed.exists() else plain)
+    name = head.text("name", folder.name)
+    trials, unknown, digest = _read_trials(packed if packed.exists() else plain, name)
     steps = head.inner("steps") if head.has("steps") else Fields({}, "steps")
     return Results(
-        name=head.text("name", folder.name),
+        name=name,
         date=head.text("date", ""),
         cuts=tuple(_cut(cut, f"{head.place}: cut {number}") for number, cut in enumerate(_list(head, "cuts"), 1)),
         environment=head.texts("environment"),
@@ -101,6 +115,7 @@ def read_results(folder: Path) -> Results:
         ),
         trials=trials,
         unknown=unknown,
+        parts=(Part(name, len(trials), digest, head.texts("inputs")),),
     )
 
 
@@ -134,14 +149,16 @@ def _cut(content: Any, place: str) -> Cut:
     return Cut(tuple(tables), visible(sentence))
 
 
-def _read_trials(path: Path) -> tuple[tuple[Trial, ...], Mapping[str, int]]:
+def _read_trials(path: Path, part: str) -> tuple[tuple[Trial, ...], Mapping[str, int], str]:
     trials: dict[str, Trial] = {}
     unknown: Counter[str] = Counter()
+    digest = hashlib.sha256()
     for number, line in enumerate(_lines(path), 1):
         place = f"{path.name}: line {number}"
+        digest.update(line)
         if not line.strip():
             continue
-        found = read_trial(_decode(line, place), place)
+        found = read_trial(_decode(line, place), place, part)
         if isinstance(found, str):
             unknown[found] += 1
         elif found.id in trials:
@@ -150,7 +167,7 @@ def _read_trials(path: Path) -> tuple[tuple[Trial, ...], Mapping[str, int]]:
             trials[found.id] = found
         if len(trials) + len(unknown) > MAX_TRIALS:
             raise UnreadableData(f"{place}: more than {MAX_TRIALS:,} trials")
-    return tuple(trials.values()), dict(unknown)
+    return tuple(trials.values()), dict(unknown), digest.hexdigest()
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -140,10 +140,10 @@ def modifications_of(trials: Iterable[Detection]) -> dict[Modified | None, list[
 
 def _strength(modification: Modified | None) -> tuple[object, ...]:
     if modification is None:
-        return ((-1, ""), 0.0)
+        return ((-1, ""), (), 0.0)
     value = modification.value or 0.0
     falling = modification.name == "quantization"
-    return (_place(list(MODIFICATIONS), modification.name), -value if falling else value)
+    return (_place(list(MODIFICATIONS), modification.name), modification.settings, -value if falling else value)
 
 
 def _place(names: Iterable[str], name: str) -> tuple[int, str]:
@@ -189,7 +189,8 @@ def modification_name(modification: Modified | str | None) -> str:
         return "not modified"
     if isinstance(modification, str):
         return _NAMES.get(modification, modification.replace("-", " ").capitalize())
-    name = modification_name(modification.name)
+    further = (f"{key.replace('_', ' ')} {number(value)}" for key, value in modification.settings)
+    name = ", ".join((modification_name(modification.name), *further))
     if modification.value is None:
         return name
     return f"{name}, {symbol(modification.name, modification.parameter)} = {number(modification.value)}"

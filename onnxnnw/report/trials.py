@@ -53,11 +53,16 @@ class Mark:
 
 @dataclass(frozen=True)
 class Modified:
-    """A modification with the value of its parameter; both None of the latter where it has none."""
+    """A modification with the value of its parameter; both None of the latter where it has none.
+
+    Attributes:
+        settings: Further parameters that are not as usual; the standard's tables are about usual ones.
+    """
 
     name: str
     parameter: str | None
     value: float | None
+    settings: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Trial:
-    """What every trial has: ``model`` is one of 0 … M - 1, ``payload`` one of 0 … D - 1."""
+    """What every trial has: ``model`` is one of 0 … M - 1, ``payload`` one of 0 … D - 1, ``part`` the campaign's name."""
 
     id: str
     study: str
@@ -93,6 +98,7 @@ class Trial:
     mark: Mark | None
     environment: tuple[tuple[str, str], ...]
     cost: Numbers
+    part: str
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,7 @@ class Detection(Trial):
         truth: Whether the network carries this record's mark.
         quality: Of the network; ``unmodified`` of the same before the modification, ``unmarked`` of its unmarked counterpart.
         key: Number of the wrong key; None where the record is a right one.
+        marked: Whether a network that is asked with a wrong key carries another mark.
     """
 
     truth: bool
@@ -112,6 +119,7 @@ class Detection(Trial):
     unmarked: Numbers | None
     verdict: Verdict
     key: int | None
+    marked: bool
 
 
 @dataclass(frozen=True)
@@ -169,11 +177,12 @@ class Retrieval(Trial):
     """What reading the mark cost."""
 
 
-def read_trial(content: Any, place: str) -> Trial | str:
+def read_trial(content: Any, place: str, part: str = "") -> Trial | str:
     """The trial in a decoded line, or the name of its study where this version does not know it.
 
     Args:
         place: Where it stands, for messages, e.g. ``trials.jsonl: line 3``.
+        part: Name of the campaign.
 
     Raises:
         UnreadableData: It is none, or of another format.
@@ -195,6 +204,7 @@ def read_trial(content: Any, place: str) -> Trial | str:
         "payload": fields.maybe_count("payload"),
         "environment": fields.texts("environment"),
         "cost": fields.numbers("cost", strict=False),
+        "part": part,
     }
     return reader(base, fields)
 
@@ -217,7 +227,8 @@ def _modified(fields: Fields) -> Modified | None:
     if not fields.has("modification"):
         return None
     inner = fields.inner("modification")
-    return Modified(inner.text("name"), inner.text("parameter", "") or None, inner.maybe("value"))
+    settings = tuple(sorted(inner.numbers("settings").items()))
+    return Modified(inner.text("name"), inner.text("parameter", "") or None, inner.maybe("value"), settings)
 
 
 def _verdict(fields: Fields) -> Verdict:
@@ -256,6 +267,7 @@ def _detection(base: Mapping[str, Any], fields: Fields) -> Trial:
         unmarked=fields.numbers("unmarked") if fields.has("unmarked") else None,
         verdict=_verdict(fields),
         key=fields.count("key") if wrong else None,
+        marked=fields.flag("marked") if wrong and fields.has("marked") else not wrong,
     )
 
 

@@ -1,16 +1,18 @@
 """A folder of results becomes a page, and on demand files of tables and figures: compute once, render many."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from onnxnnw.errors import UsageError
 from onnxnnw.network_file.writing import write_whole
+from onnxnnw.report.certificate import certificate
 from onnxnnw.report.figures.drawing import save_panel
 from onnxnnw.report.figures.panels import affordable, plates
 from onnxnnw.report.page.html import render_page
 from onnxnnw.report.page.summary import Summary, summarise, trials_of
+from onnxnnw.report.parts import joined
 from onnxnnw.report.results import FILES, Results, read_results
 from onnxnnw.report.tables import comma_separated, latex, markdown
 from onnxnnw.report.tables.cost import cost_sheets, environment_sheet
@@ -20,7 +22,7 @@ from onnxnnw.report.tables.measured_tables import count_sheets, other_impercepti
 from onnxnnw.report.tables.standard_tables import standard_sheets
 from onnxnnw.report.tables.table import Sheet
 
-__all__ = ["Written", "all_sheets", "write_report"]
+__all__ = ["Written", "all_sheets", "read_parts", "write_report"]
 
 _RENDERERS: Mapping[str, Callable[[Sheet], str]] = {
     ".md": markdown.render,
@@ -57,11 +59,18 @@ def all_sheets(results: Results) -> tuple[Sheet, ...]:
     )
 
 
-def write_report(folder: Path, out: Path, tables: Path | None = None, figures: Path | None = None) -> Written:
-    """Write the report of a campaign.
+def read_parts(folders: Sequence[Path]) -> Results:
+    """The results of all these folders together; see `onnxnnw.report.parts.joined`."""
+    return joined([read_results(folder) for folder in folders])
+
+
+def write_report(
+    folders: Path | Sequence[Path], out: Path, tables: Path | None = None, figures: Path | None = None
+) -> Written:
+    """Write the report of a campaign, or of several on one page.
 
     Args:
-        folder: What ``onnxnnw evaluate`` left.
+        folders: What ``onnxnnw evaluate`` left.
         tables: Where every table goes as Markdown, CSV and LaTeX.
         figures: Where every figure goes as SVG and PNG.
 
@@ -71,13 +80,14 @@ def write_report(folder: Path, out: Path, tables: Path | None = None, figures: P
         UnreadableData: A file in it is damaged, hostile, or of an unknown format.
         MissingExtra: matplotlib or jinja2 is not installed.
     """
-    if os.path.realpath(out) in {os.path.realpath(folder / name) for name in FILES}:
+    folders = [folders] if isinstance(folders, Path) else list(folders)
+    if os.path.realpath(out) in {os.path.realpath(folder / name) for folder in folders for name in FILES}:
         raise UsageError(f"{out}: would replace the results; give the page another name")
-    results = read_results(folder)
+    results = read_parts(folders)
     sheets = all_sheets(results)
     drawn, undrawn = affordable(plates(results))
     summary = summarise(results, [sheet for sheet in sheets if sheet.number is not None])
-    page = render_page(results, summary, sheets, drawn, undrawn)
+    page = render_page(results, summary, sheets, drawn, undrawn, certificate(results, sheets))
     if tables is not None:
         tables.mkdir(parents=True, exist_ok=True)
         for sheet in sheets:

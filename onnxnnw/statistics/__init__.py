@@ -4,15 +4,17 @@ Derivations and calibration: docs/reference/statistics.md. Nothing here imports 
 from starting quickly; the tests compare with scipy.
 """
 
-from onnxnnw.statistics.added import HostCancelled, associate_added
+from onnxnnw.statistics.added import HostCancelled, associate_added, associate_signs
 from onnxnnw.statistics.association import (
     Association,
     Correlations,
     associate_fingerprint,
     associate_watermark,
+    beside_ancestor,
     correlations,
     standardise,
 )
+from onnxnnw.statistics.sequential import SequentialTest
 from onnxnnw.statistics.tails import (
     least_reads,
     log10_binomial_tail,
@@ -27,9 +29,12 @@ __all__ = [
     "Association",
     "Correlations",
     "HostCancelled",
+    "SequentialTest",
     "associate_added",
     "associate_fingerprint",
+    "associate_signs",
     "associate_watermark",
+    "beside_ancestor",
     "correlations",
     "least_reads",
     "log10_binomial_tail",

@@ -11,7 +11,15 @@ from onnxnnw.statistics.tails import (
     log10_two_sided,
 )
 
-__all__ = ["Association", "Correlations", "associate_fingerprint", "associate_watermark", "correlations", "standardise"]
+__all__ = [
+    "Association",
+    "Correlations",
+    "associate_fingerprint",
+    "associate_watermark",
+    "beside_ancestor",
+    "correlations",
+    "standardise",
+]
 
 Floats = NDArray[np.float64]
 Groups = NDArray[np.int64]
@@ -127,6 +135,32 @@ def associate_fingerprint(values: Floats, enrolled: Floats, groups: Groups, rows
     by_row = total / math.sqrt(spread) if spread > 0 else math.copysign(math.inf, total)
     t = min(effect * math.sqrt(products.size), by_row)
     return Association(log10_normal_tail(t), effect, int(values.size))
+
+
+def beside_ancestor(found: Floats, enrolled: Floats, ancestor: Floats, groups: Groups) -> tuple[Floats, Floats]:
+    """What candidate and enrolled network have besides an ancestor: within each slot, the difference, less what goes along with it.
+
+    Trainings that only shrink the values of one ancestor would agree otherwise.
+
+    Args:
+        found, enrolled, ancestor: (N,), what stands at the same positions in each; NaN where nothing was read.
+        groups: (N,), number of the slot.
+
+    Returns:
+        Both sides; NaN in a slot of fewer than 4 reads.
+    """
+    found, enrolled = found - ancestor, enrolled - ancestor
+    for slot in np.unique(groups):
+        chosen = (groups == slot) & np.isfinite(found) & np.isfinite(enrolled)
+        if chosen.sum() < MIN_CENTRED:
+            found[groups == slot] = np.nan
+            continue
+        direction = ancestor[chosen] - ancestor[chosen].mean()
+        power = float(direction @ direction)
+        if power > 0:
+            for side in (found, enrolled):
+                side[chosen] -= float(side[chosen] @ direction) / power * direction
+    return found, enrolled
 
 
 def correlations(values: Floats, expected: Floats) -> Correlations:

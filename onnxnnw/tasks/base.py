@@ -181,7 +181,7 @@ class Task(ABC):
         return self.samples(directory, self.testing_split)
 
 
-_NO_TASKS = ("base", "own_samples")
+_NO_TASKS = ("base", "own_evaluation", "own_metrics", "own_samples")
 """Modules of this folder that tasks share."""
 
 

@@ -2,10 +2,12 @@
 
 import numpy as np
 
+from onnxnnw.verification.disguised import Disguise
 from onnxnnw.verification.explained import Explained
 from onnxnnw.verification.findings.added import MIN_EXPLAINED
 from onnxnnw.verification.named_records import NamedRecord
-from onnxnnw.verification.verdict import Evidence
+from onnxnnw.verification.verdict import Evidence, ReferenceUse
+from onnxnnw.verification.visible import visible
 
 __all__ = ["evidence_of", "not_proven"]
 
@@ -22,15 +24,34 @@ FORGEABLE = 24.0
 
 
 def evidence_of(
-    named: NamedRecord, decision: str, log10_p: float, rate: float, bound: bool, explained: Explained
+    named: NamedRecord,
+    decision: str,
+    log10_p: float,
+    rate: float,
+    bound: bool,
+    explained: Explained,
+    reference: ReferenceUse | None = None,
+    disguise: Disguise | None = None,
 ) -> Evidence:
     kind = named.record.kind
+    if disguise is not None and disguise.likely:
+        sentence = "none without a reference: weights like these in another order of channels can be made by anybody"
+        return Evidence(kind, named.commitment, None, sentence)
     if decision not in ("traced", "identical"):
         return Evidence(kind, named.commitment, None, not_proven(decision, log10_p, rate))
     if kind == "fingerprint":
         sentence = f"{_shared(decision, explained)}; this does not say which came first"
         if named.record.parameters.get("linear") and decision == "traced":
             sentence += ", and without hidden units the same data give nearly the same weights"
+        if named.record.parameters.get("ancestors") and decision == "traced":
+            sentence += "; judged by what differs from the ancestor, which the same training data give nearly as much"
+        if reference is not None:
+            sentence += "; found in the order of a reference, for which no p-value is claimed"
+        return Evidence(kind, named.commitment, None, sentence)
+    if reference is not None and not bound:
+        sentence = (
+            "found in the order of a reference that the record does not bind: rely on a commitment published before"
+        )
         return Evidence(kind, named.commitment, None, sentence)
     if not bound:
         sentence = "found by anchors that were read after the mark was bound: rely on a commitment published before"
@@ -39,6 +60,9 @@ def evidence_of(
     sentence = f"a record made after the fact would have to try about 1e{trials:.0f} keys"
     if trials < FORGEABLE:
         sentence += ": it could be forged by trying keys, so rely on a commitment published before"
+    if named.record.is_for_recipient:
+        whose = visible(named.record.destination_id)
+        sentence += f"; it is the mark of the copy for {whose!r}, which whoever holds its record could make too"
     return Evidence(kind, named.commitment, trials, sentence)
 
 

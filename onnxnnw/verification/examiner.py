@@ -13,6 +13,7 @@ from onnxnnw.errors import UnknownName, UnreadableRecord
 from onnxnnw.graph import find_slots, network_digests
 from onnxnnw.graph.digest import DIGEST_FORMAT
 from onnxnnw.graph.slot import Slot
+from onnxnnw.matching.known_skeleton import refuse_other_index
 from onnxnnw.matching.match import Match, match_slots
 from onnxnnw.matching.parameter_reads import ParameterReads, read_parameters
 from onnxnnw.methods.base import Candidate, Judgement, Method, Reads, find_method
@@ -23,15 +24,16 @@ from onnxnnw.statistics import log10_of_either
 from onnxnnw.verification.answer_text import Decision
 from onnxnnw.verification.explained import Explained, agreeing, explain
 from onnxnnw.verification.findings.base import Examination, collect_findings
-from onnxnnw.verification.verdict import Verdict
+from onnxnnw.verification.verdict import ReferenceUse, Verdict
 
 if TYPE_CHECKING:
     from onnxnnw.runtime import Runtime
+from onnxnnw.verification.disguised import disguise_of
 from onnxnnw.verification.evidence import evidence_of
 from onnxnnw.verification.named_records import NamedRecord
 from onnxnnw.verification.visible import clean, visible
 
-__all__ = ["ANSWER_LIMIT_S", "Examiner"]
+__all__ = ["ANSWER_LIMIT_S", "Examiner", "rank"]
 
 _MOST_COPIES = 8
 """How often one weight is looked for once more."""
@@ -43,7 +45,7 @@ ANSWER_LIMIT_S = 120.0
 _ORDER = ("identical", "traced", "inconclusive", "not traced")
 
 
-def _rank(verdict: Verdict) -> tuple[int, float, float]:
+def rank(verdict: Verdict) -> tuple[int, float, float]:
     """Best first. Among records that are all significant likeness decides, to a tenth: a p-value says how many were read."""
     likeness = round(verdict.effect, 1) if verdict.decision in ("identical", "traced") else 0.0
     return _ORDER.index(verdict.decision), -likeness, verdict.log10_p
@@ -61,6 +63,7 @@ class Examiner:
         self.log10_rate = float(np.log10(rate))
         self.live = self.account.weight + self.account.doubtful
         self.runtime: Runtime | None = None
+        self.alternatives = len(records)
 
     def verdicts(self) -> tuple[list[Verdict], list[str]]:
         """The verdicts, best first; and the records that hold not what their method needs, with the reason."""
@@ -71,13 +74,14 @@ class Examiner:
                 verdicts.append(self.verdict(named))
             except UnreadableRecord as error:
                 failed.append(f"{visible(named.name)}: {visible(str(error))}")
-        return sorted(verdicts, key=_rank), failed
+        return sorted(verdicts, key=rank), failed
 
     def verdict(self, named: NamedRecord) -> Verdict:
         record = named.record
         method = _method_of(named)
-        alternatives = len(self.records)
-        log10_rate = self.log10_rate - float(np.log10(alternatives))
+        if self.digests is not None:
+            refuse_other_index(record, self.network, self.view, self.account)
+        log10_rate = self.log10_rate - float(np.log10(self.alternatives))
         anchors = Anchors(record)
         as_enrolled = slots_as_enrolled(record, anchors, self.view)
         # What nothing binds may help to find a slot, but where names are enough it changes no value.
@@ -118,7 +122,7 @@ class Examiner:
         if self.runtime is None:
             from onnxnnw.runtime import open_runtime
 
-            self.runtime = open_runtime(self.network.path, limit_s=ANSWER_LIMIT_S)
+            self.runtime = open_runtime(self.network.file, limit_s=ANSWER_LIMIT_S)
         return self.runtime.predict(inputs)
 
     def _decide(
@@ -130,15 +134,17 @@ class Examiner:
         weights: StoredWeights,
         path: str,
         bound: bool,
+        reference: ReferenceUse | None = None,
     ) -> Verdict:
         """The verdict.
 
         Args:
             bound: Whether nothing that the mark does not depend on was needed to find it.
+            reference: What the owner's own copy had to do with it.
         """
-        record, alternatives = named.record, len(self.records)
+        record = named.record
         matches = weights.matches
-        log10_p = log10_of_either(judgement.association.log10_p, alternatives)
+        log10_p = log10_of_either(judgement.association.log10_p, self.alternatives)
         identical = (
             self.digests is not None
             and not self.digests.doubts
@@ -150,6 +156,7 @@ class Examiner:
         copies = self._copies(anchors, matches)
         explained = self._explained(named, judgement, anchors, weights, path, doubtful, copies)
         read, absent = self._seen(judgement, record, matches)
+        disguise = None
         if identical:
             explained = replace(
                 explained, share=1.0, estimate=1.0, unexplained=0, parameters_changed=0.0
@@ -160,7 +167,8 @@ class Examiner:
         else:
             needed = judgement.required
             enough = read + absent >= (method.required(record, self.rate) if needed is None else needed)
-            decision = "not traced" if enough else "inconclusive"
+            disguise = disguise_of(record, self.view, matches) if method.reads_weights and reference is None else None
+            decision = "not traced" if enough and not (disguise and disguise.likely) else "inconclusive"
         examination = Examination(
             record=record,
             view=self.view,
@@ -175,6 +183,8 @@ class Examiner:
             hidden=self.account.hidden,
             anchors=lambda: anchors.further_reads(weights),
             folds=weights.folds or {},
+            orders=weights.orders,
+            disguise=disguise,
         )
         findings = tuple(clean(finding) for finding in collect_findings(examination))
         return Verdict(
@@ -197,11 +207,12 @@ class Examiner:
             explained=explained.share,
             account=explained,
             standard=judgement.standard,
-            evidence=evidence_of(named, decision, log10_p, self.rate, bound, explained),
+            evidence=evidence_of(named, decision, log10_p, self.rate, bound, explained, reference, disguise),
             findings=findings,
             path=path,
             payload=judgement.payload,
             not_understood=self._not_understood(),
+            reference=reference,
         )
 
     def _doubtful(self, anchors: Anchors, matches: Sequence[Match | None]) -> dict[int, Match]:
@@ -227,7 +238,7 @@ class Examiner:
         thorough = path != "fast"
         parameters = None
         if record.account is not None:
-            parameters = read_parameters(anchors.record, self.account, weights.matches, thorough)
+            parameters = read_parameters(anchors.record, self.account, weights.matches, thorough, weights.row_orders)
             if not thorough and _differ(parameters):
                 parameters = read_parameters(anchors.record, self.account, weights.matches, True)
         further = judgement.reads if record.kind == "fingerprint" else None

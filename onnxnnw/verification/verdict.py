@@ -12,7 +12,7 @@ from onnxnnw.verification.answer_text import Decision, Requirement, html_of, ref
 from onnxnnw.verification.explained import Explained
 from onnxnnw.verification.findings.base import Finding
 
-__all__ = ["FORMAT", "Evidence", "Search", "Verdict"]
+__all__ = ["FORMAT", "Evidence", "ReferenceUse", "Search", "Verdict"]
 
 FORMAT = "onnxnnw/verdict/1"
 
@@ -36,6 +36,46 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class ReferenceUse:
+    """What a reference network had to do with a verdict.
+
+    Attributes:
+        digest: Its canonical digest.
+        used: Whether the verdict rests on the reference's order of channels; not where nothing stood elsewhere, or it did not help.
+        basis: ``bound`` (the record binds this very network), ``unbound`` (as it left, or another copy), ``nominal`` (it changed
+            after the mark was made) or empty: it is not the record's network, or was not asked.
+        weights: Weights of the record whose anchors agree in that order.
+        matched: Share of the record's elements that have a counterpart.
+        reordered: Share of the channels of what was matched that stand elsewhere.
+        score: Mean cosine of what was aligned.
+        sentence: The same in words.
+    """
+
+    digest: str
+    used: bool
+    basis: str
+    weights: int
+    matched: float
+    reordered: float
+    score: float
+    sentence: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As the verdict has it."""
+        return {
+            "digest": self.digest,
+            "used": self.used,
+            "bound": self.basis == "bound",
+            "basis": self.basis,
+            "weights": self.weights,
+            "matched": round(self.matched, 6),
+            "reordered": round(self.reordered, 6),
+            "score": round(self.score, 6),
+            "sentence": self.sentence,
+        }
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What is known of one candidate against one record.
 
@@ -52,6 +92,7 @@ class Verdict:
         explained: Share of all that is stored and not structural or dead which the record explains: its lower 95 % limit.
         account: What that rests on.
         path: ``fast`` or ``thorough`` for methods that read weights, ``answers`` for those that ask.
+        reference: What the owner's own copy had to do with it; None where none was given.
     """
 
     decision: Decision
@@ -78,6 +119,7 @@ class Verdict:
     path: str
     payload: Decoded | None = None
     not_understood: tuple[str, ...] = field(default=())
+    reference: ReferenceUse | None = None
 
     @property
     def coverage(self) -> float:
@@ -162,6 +204,7 @@ class Verdict:
             "path": self.path,
             "not_understood": list(self.not_understood),
             "operator_tables": dict(VERSIONS),
+            **({} if self.reference is None else {"reference": self.reference.to_json()}),
         }
 
 
@@ -200,13 +243,13 @@ class Search:
         return bool(self.unreadable) or any(verdict.decision == "inconclusive" for verdict in self.verdicts)
 
     def to_json(self) -> dict[str, Any]:
-        """The best verdict, with all of them beside it where there are several, see docs/reference/verdict-format.md."""
-        out = self.best.to_json()
-        if len(self.verdicts) > 1 or self.unreadable:
-            out["records"] = [verdict.to_json() for verdict in self.verdicts]
-            out["unreadable_records"] = list(self.unreadable)
-            out["seconds_per_record"] = round(self.seconds_per_record, 6)
-        return out
+        """The best verdict, with all of them beside it, be it one; see docs/reference/verdict-format.md."""
+        return {
+            **self.best.to_json(),
+            "records": [verdict.to_json() for verdict in self.verdicts],
+            "unreadable_records": list(self.unreadable),
+            "seconds_per_record": round(self.seconds_per_record, 6),
+        }
 
 
 def _numbers(evidence: Mapping[str, float | int | str]) -> dict[str, float | int | str]:

@@ -21,4 +21,5 @@ def clean(finding: Finding) -> Finding:
         visible(name): {key: visible(value) if isinstance(value, str) else value for key, value in evidence.items()}
         for name, evidence in finding.slots.items()
     }
-    return replace(finding, sentence=texts.visible(finding.sentence, _LONGEST_SENTENCE), slots=slots)
+    told = {key: texts.visible(value) if isinstance(value, str) else value for key, value in finding.evidence.items()}
+    return replace(finding, sentence=texts.visible(finding.sentence, _LONGEST_SENTENCE), slots=slots, evidence=told)

@@ -26,6 +26,7 @@ COMMANDS = {
     "verify": ["verify {marked} --record {record} --json", "verify {original} --record {record} --full --json"],
     "inspect": ["inspect {model} --json"],
     "digest": ["digest {model} --json"],
+    "compare": ["compare {model} {marked} --json"],
     "measure": ["measure {model} --own own.npz --metric top1 --json"],
     "evaluate": ["evaluate --preset smoke --dry-run --cache cache --json", "evaluate --preset smoke -o results --json"],
 }

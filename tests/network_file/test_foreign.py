@@ -112,6 +112,6 @@ def test_a_folder_says_which_networks_are_inside(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("address", ["https://example.org/m.onnx", "s3://bucket/m.onnx", "hf://a/b/m.onnx"])
 def test_an_address_is_no_file(address: str) -> None:
-    """Nothing is downloaded by itself."""
-    with pytest.raises(UnreadableNetwork, match="an address; download"):
-        open_network(address)
+    """A path that is written like an address is a path: nothing is downloaded by itself."""
+    with pytest.raises(UnreadableNetwork, match="an address, and here a file on this disk is wanted"):
+        open_network(Path(address))

@@ -28,6 +28,23 @@ def asked(number: int, truth: bool, model: int, payload: int, traced: bool, retr
     return detection(number, truth=truth, model=model, payload=payload, verdict=verdict, quality={})
 
 
+def wrong(number: int, key: int, traced: bool, model: int = 0) -> Detection:
+    """A question with a wrong key."""
+    verdict = made.verdict(-9.0 if traced else -0.3, {}, traced)
+    return detection(number, "wrong key", key=key, marked=True, model=model, verdict=verdict, quality={})
+
+
+def mean_of(values: list[float | None]) -> counts.Mean | None:
+    """The mean of one value a training."""
+    trials = [asked(number, True, number, 0, True, True) for number in range(len(values))]
+    return counts.mean(trials, lambda trial: values[trial.model])
+
+
+def traced(trial: Detection) -> bool:
+    """The strict decision."""
+    return trial.verdict.traced
+
+
 answers = st.lists(
     st.tuples(st.booleans(), st.integers(0, 3), st.integers(0, 3), st.booleans(), st.booleans()),
     unique_by=lambda answer: answer[:3],
@@ -66,28 +83,71 @@ def test_wrong_keys_are_no_networks():
     assert counts.counts([*right, wrong], STRICT) == counts.counts(right, STRICT)
 
 
-@given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+@given(st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_exact_limits_contain_the_share(pair):
-    """Clopper and Pearson's limits, against the quantiles of the beta distribution."""
+    """Clopper and Pearson's limits, against the quantiles of the beta distribution, where each key is asked once."""
     hits, count = pair
-    share = counts.share(hits, count)
+    share = counts.share([wrong(n, n, n < hits) for n in range(count)], traced)
     low = stats.beta.ppf(0.025, hits, count - hits + 1) if hits else 0.0
     high = stats.beta.ppf(0.975, hits + 1, count - hits) if hits < count else 1.0
     assert (share.low, share.high) == pytest.approx((low, high), abs=1e-9)
     assert share.low <= share.value <= share.high
+    assert (share.hits, share.count, share.units) == (hits, count, count)
+
+
+@pytest.mark.parametrize("hits", [[True], [False], [True, False], [True, False, False, True, True]])
+def test_twenty_copies_of_one_keys_trials_give_the_interval_of_one_key(hits):
+    """A key that is asked again is no further draw, for shares and for means."""
+    once = [wrong(n, 7, hit) for n, hit in enumerate(hits)]
+    often = [wrong(n, 7, hit) for n, hit in enumerate(hits * 20)]
+    one, twenty = (counts.share(trials, traced) for trials in (once, often))
+    assert (one.low, one.high, one.units) == (twenty.low, twenty.high, twenty.units)
+    assert (twenty.units, twenty.count) == (1, 20 * len(hits))
+    assert counts.mean(often, lambda trial: float(traced(trial))).low is None
+
+
+def test_no_hit_of_many_trials_is_limited_by_the_keys():
+    """0 of 6,020 trials of 460 keys: at most 0.80 %, not 0.06 %."""
+    trials = [wrong(n, n % 460, False) for n in range(6020)]
+    share = counts.share(trials, traced)
+    assert (share.hits, share.count, share.units) == (0, 6020, 460)
+    assert share.high == pytest.approx(1 - 0.025 ** (1 / 460))
+    assert round(100 * share.high, 2) == 0.8
+
+
+def test_keys_of_other_trainings_and_of_unmarked_networks_are_others():
+    """The same number is another secret in another network; the own key of an unmarked network is one of its own."""
+    trials = [wrong(0, 1, False), wrong(1, 1, False, model=1), asked(2, False, 0, 0, False, False)]
+    assert counts.share(trials, traced).units == 3
+    alone = detection(3, "wrong key", key=1, marked=False, quality={})
+    assert counts.share([wrong(0, 1, False), alone], traced).units == 2
+
+
+@pytest.mark.parametrize("spread", [0.02, 0.3, 5.0])
+@pytest.mark.parametrize("keys", [8, 60, 460])
+def test_limits_by_key_hold_what_they_promise(keys, spread):
+    """Keys that differ, each asked twenty times: 95 % limits contain the true share in 95 % of 2,000 draws, or more."""
+    rng, share, draws = np.random.default_rng(keys), 0.05, 2000
+    rates = rng.beta(share * spread, (1 - share) * spread, (draws, keys))
+    found = (rng.binomial(20, rates) / 20).sum(1)
+    inside = 0
+    for hits in found:
+        low, high = counts._limits(float(hits), keys)
+        inside += low <= share <= high
+    assert inside / draws >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / draws)
 
 
 def test_nothing_has_no_share_and_no_mean():
     """Nothing asked, nothing said."""
-    assert counts.share(0, 0) is None
-    assert counts.mean([]) is None
-    assert counts.mean([None, None]) is None
+    assert counts.share([], traced) is None
+    assert counts.mean([], lambda trial: 1.0) is None
+    assert mean_of([None, None]) is None
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30))
 def test_students_limits_contain_the_mean(values):
     """Mean and limits, against scipy's interval."""
-    mean = counts.mean([*values, None])
+    mean = mean_of([*values, None])
     spread = max(map(abs, values)) + 1
     if np.std(values) > 1e-9 * spread:
         low, high = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
@@ -98,7 +158,7 @@ def test_students_limits_contain_the_mean(values):
 
 def test_one_value_has_no_limits():
     """A mean of one is that one."""
-    assert counts.mean([2.5]) == counts.Mean(2.5, 1, None, None)
+    assert mean_of([2.5]) == counts.Mean(2.5, 1, None, None)
 
 
 def test_impact_by_hand():
@@ -136,13 +196,14 @@ def test_small_p_values_are_counted(logarithms, level):
     trials = [
         detection(n, truth=False, quality={}, verdict=made.verdict(p, {}, False)) for n, p in enumerate(logarithms)
     ]
-    assert counts.at_most(trials, level) == (sum(10**p <= level * (1 + 1e-12) for p in logarithms), len(logarithms))
+    small = sum(map(counts.at_most(level), counts.claims(trials)))
+    assert small == sum(10**p <= level * (1 + 1e-12) for p in logarithms)
 
 
 def test_a_p_value_that_is_not_claimed_is_not_counted():
     """TBW with the user's own labels has none."""
     verdict = {**made.verdict(-1.0, {}, False), "log10_p": None}
-    assert counts.at_most([detection(truth=False, quality={}, verdict=verdict)], 0.05) == (0, 0)
+    assert counts.claims([detection(truth=False, quality={}, verdict=verdict)]) == []
 
 
 def test_symbol_error_rate_by_hand():
@@ -155,6 +216,6 @@ def test_symbol_error_rate_by_hand():
 def test_wrong_keys_of_the_made_campaign_are_uniform(results):
     """What is said of its p-values: at most 5 % in 5 % of the trials, within exact limits."""
     absent = [trial for trial in results.of(Detection) if not trial.truth]
-    share = counts.share(*counts.at_most(absent, 0.05))
+    share = counts.share(absent, counts.at_most(0.05))
     assert share.low <= 0.05 <= share.high
     assert math.isclose(share.value, np.mean([trial.verdict.log10_p <= math.log10(0.05) for trial in absent]))

@@ -11,6 +11,7 @@ from onnxnnw.report.tables.standard_tables import iterations_entry, standard_she
 from onnxnnw.report.tables.table import NOT_MEASURED, Sheet
 from onnxnnw.report.trials import Detection, read_trial
 from onnxnnw.report.writing import all_sheets
+from onnxnnw.report.units import key_of
 from onnxnnw.standard.tables import TABLES
 from tests.support import made_results as made
 
@@ -196,8 +197,10 @@ def test_false_positives_are_those_of_all_trials_without_the_mark(sheets, result
     absent = [trial for trial in results.of(Detection) if not trial.truth]
     row = sheets["false-positives"].groups[0].rows[0]
     assert row[1].text == f"{len(absent):,}"
-    assert row[2].text == f"{sum(trial.verdict.traced for trial in absent):,} of {len(absent):,}"
-    assert row[2].high == pytest.approx(1 - 0.025 ** (1 / len(absent)))
+    keys = len({key_of(trial) for trial in absent})
+    assert 0 < keys < len(absent)
+    assert row[2].text == f"{sum(trial.verdict.traced for trial in absent):,} of {len(absent):,} ({keys} keys)"
+    assert row[2].high == pytest.approx(1 - 0.025 ** (1 / keys))
 
 
 def test_the_summary_says_what_the_trials_say(results):

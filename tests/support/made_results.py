@@ -226,6 +226,8 @@ def other_studies(rng: np.random.Generator) -> Iterator[dict[str, Any]]:
                 "unmarked_peak_memory_bytes": 500_000_000,
                 "inference_seconds": 0.0021,
                 "unmarked_inference_seconds": 0.002,
+                "pairs": 5,
+                "increase_percent": (slower - 1) * 100,
             },
         )
         number += 1

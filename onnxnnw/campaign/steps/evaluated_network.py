@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 
 from onnxnnw.campaign.step import LATER, Outcome, Place, Step, Work
-from onnxnnw.errors import MissingData
+from onnxnnw.campaign.steps.own_network import Own
+from onnxnnw.errors import MissingData, UsageError
 from onnxnnw.recipes import UNSAID, Precision
-from onnxnnw.tasks.base import Samples, Task, every_kth
+from onnxnnw.tasks.base import Measurement, Samples, Task, every_kth
 from onnxnnw.training.networks import find_network
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ ASSUMED: Mapping[tuple[str, str], Assumed] = {
     ("deeplabv3", "small"): Assumed(1.0, 0.5, 11e6, (2_975, 500)),
 }
 """By network and size; others are assumed to be like the last of them."""
+_OWN = Assumed(0.0, 0.02, 1e6, (0, 100))
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class Bench:
         threads: Of torch and onnxruntime.
         precision: What trainings compute in. All that a bench is part of is made from trained networks, so it belongs in every
             such address: a network trained in float32 is another one than its twin in bfloat16.
+        own: What a network of the user's is measured on and by; None for a reference network.
     """
 
     network: str
@@ -104,6 +107,7 @@ class Bench:
     training: int = 0
     threads: int = 1
     precision: Precision = field(default=UNSAID, metadata=LATER)
+    own: Own | None = field(default=None, metadata=LATER)
 
     def architecture(self, place: Place) -> "Architecture":
         """The network's architecture, its task reading the cut-down data whatever directory it is given.
@@ -111,7 +115,10 @@ class Bench:
         Raises:
             MissingData: The campaign needs data, and none was given.
             MissingExtra: torch is not installed.
+            UsageError: It is a network of the user's own, which nothing here can train.
         """
+        if self.own is not None:
+            raise UsageError(f"{self.network} is a file: it is marked and modified as it is, and never trained")
         return cast("Architecture", _Cut(find_network(self.network, self.size), self._task(place)))
 
     def task(self) -> Task:
@@ -119,13 +126,20 @@ class Bench:
         task: Task = find_network(self.network, self.size).task()
         return task
 
-    def samples(self, place: Place, testing: int) -> Samples:
-        """At most so many test samples, evenly spread; 0 takes all."""
+    def measured(self, network: Path, place: Place, testing: int) -> Measurement:
+        """The quality of this file on at most so many test samples, evenly spread; 0 takes all."""
+        if self.own is not None:
+            return self.own.measured(network, place, testing or None, self.threads)
+        from onnxnnw.training.networks import measure
+
         samples = self._task(place).testing(Path())
-        return samples if testing == 0 else every_kth(samples, testing)
+        samples = samples if testing == 0 else every_kth(samples, testing)
+        return measure(network, samples, self.task().metrics, threads=self.threads)
 
     def assumed(self) -> Assumed:
         """What to expect of it."""
+        if self.own is not None:
+            return _OWN
         return ASSUMED.get((self.network, self.size), ASSUMED["deeplabv3", "small"])
 
     def training_samples(self) -> int:

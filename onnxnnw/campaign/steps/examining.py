@@ -63,11 +63,8 @@ class Measure(Step):
         return f"measure {self.bench.network}{_after(self.change)}"
 
     def run(self, place: Place) -> Outcome:
-        from onnxnnw.training.networks import measure
-
-        samples = self.bench.samples(place, self.testing)
         with _changed(self, place) as (path, seconds):
-            found = measure(path, samples, self.bench.task().metrics, threads=self.bench.threads)
+            found = self.bench.measured(path, place, self.testing)
         result = {"quality": {name: _number(value) for name, value in found.values.items()}, "samples": found.samples}
         cost = {"modify_seconds": seconds, "measure_seconds": found.seconds}
         return Outcome(result, {**cost, "inference_seconds": found.seconds / found.samples})

@@ -1,5 +1,6 @@
 """The networks of a campaign as steps: trained, marked, and at every point of the grid."""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
@@ -11,6 +12,8 @@ from onnxnnw.campaign.step import Step
 from onnxnnw.campaign.steps.enrolling import Embed
 from onnxnnw.campaign.steps.evaluated_network import Bench, GeneratedImages, identity_of
 from onnxnnw.campaign.steps.examining import Asked, Change
+from onnxnnw.campaign.steps.given_network import given_network
+from onnxnnw.campaign.steps.own_network import own_network
 from onnxnnw.campaign.steps.trajectories import Insert, Moment, Schedule, Settings, Template, Train, inserted_as
 from onnxnnw.errors import UnknownName, UsageError
 from onnxnnw.methods.base import insertion_names, method_names
@@ -70,6 +73,8 @@ class Subjects:
     # --- networks
 
     def bench(self, network: Evaluated) -> Bench:
+        if network.own:
+            return Bench(network.name, network.size, "", precision=self.precision, own=own_network(network))
         made = self.campaign.generated
         data = self.data if made is None else GeneratedImages(made.training, made.testing, made.seed)
         return Bench(network.name, network.size, data, network.training, precision=self.precision)
@@ -119,8 +124,12 @@ class Subjects:
         template = Template(network.name, network.size)
         return Insert(self.bench(network), template, schedule, seed, start, method, settings, label)
 
-    def base(self, network: Evaluated, model: int) -> Train:
+    def base(self, network: Evaluated, model: int) -> Step:
         """The unmarked, trained network."""
+        if network.file:
+            if model >= len(network.file):
+                raise UsageError(f"{network.name}: {len(network.file)} file(s), but a network {model + 1} is asked for")
+            return given_network(network.name, network.file[model])
         trained = self.stretch(network, model, network.epochs)
         assert trained is not None
         return trained
@@ -180,6 +189,10 @@ class Subjects:
         base, seed, parameters = self.base(network, model), self.seed(model), dict(settings)
         if marks.rate and not marks.epochs:
             raise UsageError(f"{marks.title}: a rate is that of the epochs in which a finished network is trained on")
+        if network.own and marks.method in insertion_names():
+            raise UsageError(
+                f"{marks.title}: {marks.method} marks in training, and {network.name} is a file that is not trained"
+            )
         if marks.method in insertion_names():
             if epoch is not None:
                 raise UsageError(f"{marks.title}: {marks.method} marks during the whole training, so it has no alpha")
@@ -192,11 +205,12 @@ class Subjects:
             return step, self.train(network, schedule, seed, marks.epochs, start=base)
         if marks.method not in method_names():
             raise UnknownName("method", marks.method, method_names())
-        if set(parameters) != {"positions", "strength"} or epoch is None:
-            raise UsageError(f"{marks.title}: {marks.method} has alpha, and the parameters positions and strength")
+        if set(parameters) != {"positions", "strength"} or (epoch is None) != bool(network.file):
+            finished = "no alpha in a finished network" if network.file else "alpha"
+            raise UsageError(f"{marks.title}: {marks.method} has {finished}, and the parameters positions and strength")
         if marks.epochs:
             raise UsageError(f"{marks.title}: {marks.method} is written at one moment, so it has no epochs of its own")
-        moment = Moment(epoch, int(parameters["positions"]), float(parameters["strength"]), label)
+        moment = Moment(epoch or 0, int(parameters["positions"]), float(parameters["strength"]), label)
         if moment.epoch == network.epochs:
             return Embed(base, moment.positions, moment.strength, label), base
         before = self.stretch(network, model, moment.epoch)
@@ -211,26 +225,48 @@ class Subjects:
         """The network as it is, then after each modification of the block."""
         yield Point(step, None, None)
         for name in block.modifications:
-            ((parameter, usual),) = self.campaign.modifications[name].items()
+            (parameter, usual), *others = self.campaign.modifications[name].items()
             values = block.values.get(name, usual)
-            if name == FINE_TUNING and parameter == "epochs":
-                values = tuple(sorted(values, key=float))  # each training goes on from the one before
-            tuned: Train | None = None
-            for number, value in enumerate(values):
-                said = {"name": name, "parameter": parameter, "value": value}
-                seed = self.seed(model) + 100 * (number + 1)
-                if name == FINE_TUNING and parameter == "epochs":
-                    schedule = Schedule(max(int(v) for v in values), resumed=True, rate=network.rate)
-                    tuned = self.train(
-                        network, schedule, self.seed(model) + 7, int(value), tuned, step if tuned is None else None
-                    )
-                    yield Point(tuned, None, said)
-                elif name == OVERWRITING and parameter == "marks" and mark is not None:
-                    yield Point(self.overwritten(network, step, mark, int(value), model), None, said)
-                else:
-                    change = Change(name, ((parameter, value),), seed)
-                    _refused_early(change)
-                    yield Point(step, change, said)
+            for further in itertools.product(*(some for _, some in others)):
+                settings = tuple(zip((other for other, _ in others), further, strict=True))
+                yield from self.modified(network, name, parameter, values, settings, step, model, mark)
+
+    def modified(
+        self,
+        network: Evaluated,
+        name: str,
+        parameter: str,
+        values: tuple[Value, ...],
+        settings: Settings,
+        step: Step,
+        model: int,
+        mark: Mark | None,
+    ) -> Iterator[Point]:
+        """The network after one modification, at each value of its parameter."""
+        if network.own and name in (FINE_TUNING, OVERWRITING):
+            raise UsageError(f"modification {name} trains, and {network.name} is a file that is not trained")
+        tuning, overwriting = (name, parameter) == (FINE_TUNING, "epochs"), (name, parameter) == (OVERWRITING, "marks")
+        unusual = {other: value for other, value in settings if value != _usual(name, other)}
+        if tuning:
+            if {other for other, _ in settings} - {"rate"}:
+                raise UsageError(f"{name}: a campaign sets its epochs and its rate; the rest is the network's")
+            values = tuple(sorted(values, key=float))  # each training goes on from the one before
+        tuned: Train | None = None
+        for number, value in enumerate(values):
+            said = {"name": name, "parameter": parameter, "value": value, **({"settings": unusual} if unusual else {})}
+            seed = self.seed(model) + 100 * (number + 1)
+            if tuning:
+                rate = float(unusual.get("rate", network.rate))
+                schedule = Schedule(max(int(v) for v in values), resumed=True, rate=rate)
+                start = step if tuned is None else None
+                tuned = self.train(network, schedule, self.seed(model) + 7, int(value), tuned, start)
+                yield Point(tuned, None, said)
+            elif overwriting and mark is not None:
+                yield Point(self.overwritten(network, step, mark, int(value), model), None, said)
+            else:
+                change = Change(name, ((parameter, value), *settings), seed)
+                _refused_early(change, network.own)
+                yield Point(step, change, said)
 
     def overwritten(self, network: Evaluated, step: Step, mark: Mark, count: int, model: int) -> Step:
         """The network after further marks of the same method, each inserted by training."""
@@ -255,12 +291,22 @@ def _way(marks: Marks) -> tuple[object, ...]:
     return marks.epochs, marks.rate, marks.published, unprinted
 
 
+def _usual(modification: str, parameter: str) -> object:
+    """A parameter's default, with which trials are called by the modification's name alone."""
+    known = {f.name: f for f in fields(find_modification(modification))}  # type: ignore[arg-type]
+    if parameter not in known:
+        raise UnknownName(f"parameter of {modification}", parameter, known)
+    return known[parameter].default
+
+
 @cache
-def _refused_early(change: Change) -> None:
+def _refused_early(change: Change, own: bool) -> None:
     """Refuse a modification's impossible parameters before hours of training, not after them."""
     kind: Any = find_modification(change.name)
     context = {"network": "resnet8", "size": "reference", "data": "", "threads": 1}
     known = {f.name: f for f in fields(kind)}
+    if own and "network" in known:
+        raise UsageError(f"modification {change.name} trains, and a network of one's own is a file that is not trained")
     for name, _ in change.parameters:
         if name not in known:
             raise UnknownName(f"parameter of {change.name}", name, known)

@@ -22,6 +22,7 @@ from onnxnnw.report.settings import (
 )
 from onnxnnw.report.tables.measures import metrics_of, values_of
 from onnxnnw.report.trials import Detection, Scaling, Sharing, Unicity
+from onnxnnw.report.units import TRAININGS
 from onnxnnw.standard.tables import TABLES
 
 if TYPE_CHECKING:
@@ -102,7 +103,11 @@ def _robustness_panels(
     found: list[Panel] = []
     for network, inner in groupby(settings, key=lambda item: (item[0].network, item[0].size)):
         own = {
-            setting: [t for t in trials if t.modification is not None and t.modification.name == modification]
+            setting: [
+                t
+                for t in trials
+                if t.modification and (t.modification.name, t.modification.settings) == (modification, ())
+            ]
             for setting, trials in inner
         }
         own = {setting: trials for setting, trials in own.items() if trials}
@@ -133,9 +138,9 @@ def _curve(setting: Setting, trials: Sequence[Detection], modification: str, qua
     measured = {}
     for at, chosen in modifications_of(trials).items():
         if is_error:
-            mean = counts.mean(counts.error(trial, quantity) for trial in chosen)
+            mean = counts.mean(chosen, lambda trial: counts.error(trial, quantity), TRAININGS)
         else:
-            mean = counts.mean(trial.verdict.values.get(quantity) for trial in chosen)
+            mean = counts.mean(chosen, lambda trial: trial.verdict.values.get(quantity))
         if at is not None and at.value is not None and mean is not None:
             measured[at.value] = mean
     wanted = "error" if is_error else _PRINTED.get(quantity, "")
@@ -165,7 +170,7 @@ def _sharing(trials: Sequence[Sharing]) -> Iterable[Plate]:
         for (number, role), inner in groupby(own, key=lambda t: (t.number, t.role)):
             points = {}
             for share, same in groupby(inner, key=lambda t: t.share):
-                mean = counts.mean(trial.values.get("spearman") for trial in same)
+                mean = counts.mean(same, lambda trial: trial.values.get("spearman"))
                 if mean is not None:
                     points[share] = mean.value
             marks[f"mark {number}{f', {role}' if role else ''}"] = points
@@ -186,7 +191,7 @@ def _scaling(trials: Sequence[Scaling]) -> Iterable[Plate]:
         series = []
         for name in ("insertion_seconds", "detection_seconds"):
             means = {
-                N: counts.mean(trial.cost.get(name) for trial in own if trial.N == N)
+                N: counts.mean([trial for trial in own if trial.N == N], partial(_cost, name=name), TRAININGS)
                 for N in sorted({t.N for t in own})
             }
             series.append({N: mean for N, mean in means.items() if mean is not None and mean.value > 0})
@@ -197,6 +202,10 @@ def _scaling(trials: Sequence[Scaling]) -> Iterable[Plate]:
             "Figure 5. Time of insertion and detection against N; the dotted guide grows as N log N [NNW-TEC 7.2.7]."
         )
         yield Plate("plate-figure-5", "cost", "scaling", caption, tuple(panels))
+
+
+def _cost(trial: Scaling, name: str) -> float | None:
+    return trial.cost.get(name)
 
 
 def _unicity(trials: Sequence[Unicity]) -> Iterable[Plate]:
@@ -241,7 +250,7 @@ def _trade(trials: Sequence[Detection]) -> Iterable[Plate]:
         points = []
         for setting, own in inner:
             metric = next(iter(metrics_of(own)), "")
-            mean = counts.mean(counts.impact(trial, metric) for trial in own)
+            mean = counts.mean(own, partial(counts.impact, metric=metric), TRAININGS)
             modified = [trial.verdict.traced for trial in own if trial.modification is not None]
             if mean is not None and modified:
                 name = f"{method_name(setting.method)} {_short(setting)}"

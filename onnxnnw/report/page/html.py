@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -81,12 +82,18 @@ def chapters(sheets: Sequence[Sheet], plates: Sequence[Plate]) -> tuple[Chapter,
 
 
 def render_page(
-    results: Results, summary: Summary, sheets: Sequence[Sheet], plates: Sequence[Plate], undrawn: int = 0
+    results: Results,
+    summary: Summary,
+    sheets: Sequence[Sheet],
+    plates: Sequence[Plate],
+    undrawn: int = 0,
+    certificate: Mapping[str, Any] | None = None,
 ) -> str:
     """The page as text.
 
     Args:
         undrawn: Drawings that were left out, which the page says.
+        certificate: What the page carries so that it can be checked.
 
     Raises:
         MissingExtra: jinja2 or matplotlib is not installed.
@@ -117,7 +124,8 @@ def render_page(
     )
     data = ledger.to_json().replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     return environment.from_string(_template("page.html")).render(
-        title=f"Evaluation {results.name}",
+        title=f"Evaluation {results.name}{f', {results.date}' if results.date else ''}",
+        certificate=json.dumps(certificate or {}, ensure_ascii=True, separators=(",", ":")),
         policy=(
             f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
         ),

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from onnxnnw.report import counts
 from onnxnnw.report.results import Results
 from onnxnnw.report.settings import by_setting, method_name, modification_name, modifications_of, network_name
+from onnxnnw.report.tables.cells_measured import cells_measured
 from onnxnnw.report.tables.measures import found_entries, impact_entry, metrics_of
 from onnxnnw.report.tables.table import Column, Entry, Group, Sheet, label, note, shared
 from onnxnnw.report.trials import Detection, Searched, Unicity
@@ -66,9 +66,7 @@ def summarise(results: Results, sheets: Sequence[Sheet]) -> Summary:
         *_accused([t for t in results.of(Unicity) if not t.truth], "fingerprints took another network for theirs"),
         *_search(results.of(Searched)),
     ]
-    rows = [row for sheet in sheets for group in sheet.groups for row in group.rows]
-    published = {id(entry.cell) for row in rows for entry in row if entry.cell is not None}
-    compared = {place for row in rows for place in _compared(row)}
+    cells = cells_measured(sheets)
     return Summary(
         _headline(watermarks or prints, wrong or unmarked, "wrong keys" if wrong else "questions to unmarked networks"),
         _subject(results, detections),
@@ -76,8 +74,8 @@ def summarise(results: Results, sheets: Sequence[Sheet]) -> Summary:
         tuple(tiles),
         _losses(marked),
         _overview(detections),
-        len(published),
-        len(compared),
+        sum(cell.published for cell in cells),
+        sum(cell.measured for cell in cells),
     )
 
 
@@ -103,7 +101,7 @@ def _overview(trials: Sequence[Detection]) -> Sheet | None:
         impact = impact_entry(marked, metric) if setting.kind == "watermark" else note("none by nature")
         row = [label(setting.full_name), impact, *found_entries(modified)]
         for asked in ([t for t in own if not t.truth and t.key is None], [t for t in own if t.key is not None]):
-            row.append(shared(counts.share(sum(t.verdict.traced for t in asked), len(asked)), asked))
+            row.append(shared(counts.share(asked, lambda t: t.verdict.traced), asked))
         rows.append(tuple(row))
     over = "modified networks with the mark found"
     columns = (
@@ -118,24 +116,18 @@ def _overview(trials: Sequence[Detection]) -> Sheet | None:
 
 
 def _found(trials: Sequence[Detection], caption: str) -> list[Tile]:
-    share = counts.share(sum(t.verdict.traced for t in trials), len(trials))
+    share = counts.share(trials, lambda t: t.verdict.traced)
     return [] if share is None else [Tile(shared(share, trials), caption)]
 
 
 def _accused(trials: Sequence[Detection] | Sequence[Unicity], caption: str) -> list[Tile]:
-    hits = sum(t.verdict.traced for t in trials)
-    share = counts.share(hits, len(trials))
-    return [] if share is None else [Tile(shared(share, trials), caption, hits == 0)]
+    share = counts.share(list(trials), lambda t: t.verdict.traced)  # type: ignore[attr-defined]
+    return [] if share is None else [Tile(shared(share, trials), caption, share.hits == 0)]
 
 
 def _search(trials: Sequence[Searched]) -> list[Tile]:
-    share = counts.share(sum(t.right for t in trials), len(trials))
+    share = counts.share(trials, lambda t: t.right)
     return [] if share is None else [Tile(shared(share, trials), "searches found the right record first")]
-
-
-def _compared(row: Sequence[Entry]) -> set[int]:
-    """Published figures of a row beside which something was measured: the entry to the right says it."""
-    return {id(left.cell) for left, right in pairwise(row) if left.cell and right.role in ("measured", "note")}
 
 
 def _subject(results: Results, detections: Sequence[Detection]) -> str:
@@ -170,8 +162,10 @@ def _sentences(
             strict, nominal = (
                 sum(counts.found(t.verdict, d) for t in trials) for d in (counts.STRICT, counts.STANDARD)
             )
-            share = counts.share(strict, len(trials))
-            limit = f" (at most {100 * share.high:.2g} % with 95 % confidence)" if share else ""
+            share = counts.share(trials, lambda t: t.verdict.traced)
+            limit = (
+                f" (by {share.units:,} keys: at most {100 * share.high:.2g} % with 95 % confidence)" if share else ""
+            )
             rates = sorted({t.verdict.rate for t in trials})
             rate = " to ".join(dict.fromkeys(f"{r:g}".replace("e-0", "e-") for r in (rates[0], rates[-1])))
             said.append(
@@ -185,9 +179,8 @@ def _losses(trials: Sequence[Detection]) -> tuple[Loss, ...]:
     found = []
     for setting, own in by_setting(trials).items():
         for at, chosen in modifications_of(own).items():
-            hits = sum(t.verdict.traced for t in chosen)
-            share = counts.share(hits, len(chosen))
-            if share is not None and hits < len(chosen):
+            share = counts.share(chosen, lambda t: t.verdict.traced)
+            if share is not None and share.hits < len(chosen):
                 name = f"{method_name(setting.method, setting.kind)}, {setting.name}"
                 found.append(Loss(name, modification_name(at), shared(share, chosen)))
     return tuple(found)

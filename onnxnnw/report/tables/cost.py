@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from onnxnnw.report import counts
 from onnxnnw.report.results import Results
 from onnxnnw.report.settings import by_setting, network_name
-from onnxnnw.report.tables.standard_tables import increase_entry, iterations_entry
+from onnxnnw.report.tables.standard_tables import WITHHELD, increase_entry, iterations_entry, paired
 from onnxnnw.report.tables.table import Column, Entry, Group, Sheet, averaged, counted, fixed, label, missing, seconds
 from onnxnnw.report.trials import Detection, Injection, Retrieval, Scaling, Trial
+from onnxnnw.report.units import TRAININGS
 
 __all__ = ["cost_entry", "cost_sheets", "environment_sheet"]
 
@@ -18,7 +19,7 @@ def cost_entry(trials: Sequence[Trial], name: str) -> Entry:
     """Mean of one duration in seconds, or of one memory figure in MB (10^6 bytes)."""
     kept = [trial for trial in trials if name in trial.cost]
     form, scale = (fixed(1), 1e-6) if name.endswith("_bytes") else (seconds, 1.0)
-    return averaged(counts.mean(trial.cost[name] for trial in kept), form, kept, scale)
+    return averaged(counts.mean(kept, lambda trial: trial.cost[name], TRAININGS), form, kept, scale)
 
 
 _INJECTION = (
@@ -26,8 +27,6 @@ _INJECTION = (
     "unmarked_seconds_per_batch",
     "peak_memory_bytes",
     "unmarked_peak_memory_bytes",
-    "inference_seconds",
-    "unmarked_inference_seconds",
 )
 
 
@@ -48,12 +47,12 @@ def _injection(trials: Sequence[Injection]) -> Iterable[Sheet]:
         (
             label(setting.full_name),
             iterations_entry(own),
-            *(cost_entry(own, name) for name in _INJECTION),
+            *(_of_pairs(own, name) for name in _INJECTION),
             increase_entry(own),
         )
         for setting, own in by_setting(trials).items()
     ]
-    overs = ("seconds per batch", "peak memory, MB", "inference, seconds")
+    overs = ("seconds per batch", "peak memory, MB")
     pairs = [(over, title) for over in overs for title in ("marked", "unmarked")]
     columns = (
         Column("setting", numeric=False),
@@ -61,7 +60,18 @@ def _injection(trials: Sequence[Injection]) -> Iterable[Sheet]:
         *(Column(title, over) for over, title in pairs),
         Column("a batch takes longer by, %"),
     )
-    yield Sheet("injection", COST, "Injection: time and memory", columns, (Group("", tuple(rows)),), "Injection")
+    notes = (
+        "Time and memory are those of trainings with and without the mark by turns, each in a process of its own (costs.pairs of the "
+        "campaign); what steps took that ran beside other work compares with nothing, and is withheld.",
+    )
+    yield Sheet(
+        "injection", COST, "Injection: time and memory", columns, (Group("", tuple(rows)),), "Injection", notes=notes
+    )
+
+
+def _of_pairs(trials: Sequence[Injection], name: str) -> Entry:
+    kept = [trial for trial in trials if paired(trial)]
+    return cost_entry(kept, name) if kept else missing(WITHHELD)
 
 
 def _retrieval(trials: Sequence[Retrieval]) -> Iterable[Sheet]:

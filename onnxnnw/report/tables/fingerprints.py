@@ -27,9 +27,9 @@ def _unicity(trials: Sequence[Unicity]) -> Iterable[Sheet]:
         rows.append(
             (
                 label(setting.full_name),
-                shared(counts.share(sum(t.verdict.traced for t in same), len(same)), same),
-                shared(counts.share(sum(t.verdict.traced for t in other), len(other)), other),
-                shared(counts.share(sum(t.verdict.retrieved for t in other), len(other)), other),
+                shared(counts.share(same, lambda t: t.verdict.traced), same),
+                shared(counts.share(other, lambda t: t.verdict.traced), other),
+                shared(counts.share(other, lambda t: t.verdict.retrieved), other),
                 missing("no pair")
                 if closest is None
                 else Entry(fixed(3)(closest), "measured", closest, trials=tuple(other)),
@@ -43,7 +43,7 @@ def _unicity(trials: Sequence[Unicity]) -> Iterable[Sheet]:
         Column("largest effect in another"),
     )
     notes = (
-        "Every record asked of every network. Limits take pairs as independent; pairs that share a network are not quite.",
+        "Every record asked of every network. Limits count records, each with the share of networks in which it was found.",
     )
     yield Sheet(
         "unicity",
@@ -65,7 +65,7 @@ def _search(trials: Sequence[Searched]) -> Iterable[Sheet]:
         rows = []
         for size in sorted({trial.records for trial in own}):
             kept = [trial for trial in own if trial.records == size]
-            right = counts.share(sum(trial.right for trial in kept), len(kept))
+            right = counts.share(kept, lambda trial: trial.right)
             rows.append((label(f"{size:,}"), shared(right, kept), cost_entry(kept, "seconds_per_record")))
         groups.append(Group(setting.full_name, tuple(rows)))
     columns = (Column("records"), Column("best match was the right one"), Column("seconds per record"))
@@ -84,14 +84,14 @@ def sharing_sheets(results: Results) -> tuple[Sheet, ...]:
         for share in sorted({trial.share for trial in own}):
             kept = [trial for trial in own if trial.share == share]
             values = [
-                averaged(counts.mean(t.values.get(name) for t in kept), fixed(3), kept)
+                averaged(counts.mean(kept, lambda t, name=name: t.values.get(name)), fixed(3), kept)
                 for name in ("spearman", "pearson")
             ]
             rows.append(
                 (
                     label(f"{100 * share:.4g} %"),
                     *values,
-                    shared(counts.share(sum(t.retrieved for t in kept), len(kept)), kept),
+                    shared(counts.share(kept, lambda t: t.retrieved), kept),
                 )
             )
         groups.append(Group(f"Mark {mark}{f', {role}' if role else ''}, N = {N}", tuple(rows)))

@@ -30,7 +30,7 @@ from onnxnnw.report.tables.measures import (
 )
 from onnxnnw.report.tables.standard_tables import RETRIEVED
 from onnxnnw.report.tables.table import Column, Entry, Group, Sheet, averaged, counted, fixed, label, missing, note
-from onnxnnw.report.trials import Detection
+from onnxnnw.report.trials import Detection, Modified
 from onnxnnw.standard.tables import TABLES
 
 __all__ = ["count_sheets", "other_imperceptibility", "other_robustness"]
@@ -98,7 +98,7 @@ def _robustness(method: str, kind: str, name: str, trials: Sequence[Detection]) 
     for setting, own in by_setting(trials).items():
         rows = [
             (
-                label("–" if at is None or at.value is None else number(at.value)),
+                label(_strength(at)),
                 *(value_entry(chosen, value) for value in values),
                 *((_ser(chosen),) if decoder else ()),
                 *(_or_nothing(error_entry(chosen, metric), chosen, metric) for metric in metrics),
@@ -122,6 +122,14 @@ def _robustness(method: str, kind: str, name: str, trials: Sequence[Detection]) 
     return Sheet(sheet_id, f"{method} {kind}", title, columns, tuple(groups), short, name)
 
 
+def _strength(at: Modified | None) -> str:
+    """The value of a modification's parameter, and of further ones that are not as usual."""
+    if at is None:
+        return "–"
+    further = (f"{key.replace('_', ' ')} {number(value)}" for key, value in at.settings)
+    return ", ".join(("–" if at.value is None else number(at.value), *further))
+
+
 def _or_nothing(entry: Entry, trials: Sequence[Detection], metric: str) -> Entry:
     """A metric of another task is no gap of this network."""
     measured = any(metric in trial.quality for trial in trials)
@@ -130,7 +138,7 @@ def _or_nothing(entry: Entry, trials: Sequence[Detection], metric: str) -> Entry
 
 def _ser(trials: Sequence[Detection]) -> Entry:
     kept = [trial for trial in trials if counts.symbol_error_rate(trial) is not None]
-    return averaged(counts.mean(counts.symbol_error_rate(t) for t in kept), form_of("ser"), kept) if kept else missing()
+    return averaged(counts.mean(kept, counts.symbol_error_rate), form_of("ser"), kept) if kept else missing()
 
 
 def count_sheets(results: Results) -> tuple[Sheet, ...]:

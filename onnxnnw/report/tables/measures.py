@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from onnxnnw.report import counts
 from onnxnnw.report.counts import STANDARD, STRICT, Decision
-from onnxnnw.report.tables.table import Entry, Format, averaged, fixed, missing, shared
+from onnxnnw.report.tables.table import Entry, Format, averaged, fixed, shared
 from onnxnnw.report.trials import Detection
+from onnxnnw.report.units import TRAININGS
 
 __all__ = [
     "error_entry",
@@ -53,27 +54,30 @@ def values_of(trials: Iterable[Detection]) -> tuple[str, ...]:
 def impact_entry(trials: Sequence[Detection], metric: str) -> Entry:
     """Mean impact in % [NNW-TEC Eq. 1]."""
     kept = [trial for trial in trials if counts.impact(trial, metric) is not None]
-    return averaged(counts.mean(counts.impact(trial, metric) for trial in kept), fixed(2), kept)
+    return averaged(counts.mean(kept, lambda trial: counts.impact(trial, metric), TRAININGS), fixed(2), kept)
 
 
 def error_entry(trials: Sequence[Detection], metric: str) -> Entry:
     """Mean error in % [NNW-TEC Eq. 2]."""
     kept = [trial for trial in trials if counts.error(trial, metric) is not None]
-    return averaged(counts.mean(counts.error(trial, metric) for trial in kept), fixed(2), kept)
+    return averaged(counts.mean(kept, lambda trial: counts.error(trial, metric), TRAININGS), fixed(2), kept)
 
 
 def quality_entry(trials: Sequence[Detection], metric: str, of: str = "quality") -> Entry:
     """Mean quality of the networks, or (``of``) of their ``unmarked`` counterparts."""
-    pairs = [(trial, (trial.unmarked if of == "unmarked" else trial.quality) or {}) for trial in trials]
-    kept = [(trial, found[metric]) for trial, found in pairs if metric in found]
-    return averaged(counts.mean(value for _, value in kept), form_of(metric), [trial for trial, _ in kept])
+
+    def quality(trial: Detection) -> float | None:
+        return ((trial.unmarked if of == "unmarked" else trial.quality) or {}).get(metric)
+
+    kept = [trial for trial in trials if quality(trial) is not None]
+    return averaged(counts.mean(kept, quality, TRAININGS), form_of(metric), kept)
 
 
 def value_entry(trials: Sequence[Detection], name: str) -> Entry:
     """Mean of a number that the standard's decision rests on; ``corr`` is Pearson's correlation."""
     name = _CORR if name == "corr" else name
     kept = [trial for trial in trials if name in trial.verdict.values]
-    return averaged(counts.mean(trial.verdict.values[name] for trial in kept), form_of(name), kept)
+    return averaged(counts.mean(kept, lambda trial: trial.verdict.values[name]), form_of(name), kept)
 
 
 def found_entries(trials: Sequence[Detection]) -> tuple[Entry, Entry]:
@@ -82,7 +86,4 @@ def found_entries(trials: Sequence[Detection]) -> tuple[Entry, Entry]:
 
 
 def _found(trials: Sequence[Detection], decision: Decision) -> Entry:
-    if not trials:
-        return missing()
-    hits = sum(counts.found(trial.verdict, decision) for trial in trials)
-    return shared(counts.share(hits, len(trials)), trials)
+    return shared(counts.share(trials, lambda trial: counts.found(trial.verdict, decision)), trials)

@@ -23,11 +23,13 @@ from onnxnnw.report.settings import (
 from onnxnnw.report.tables.measures import error_entry, found_entries, impact_entry, quality_entry, value_entry
 from onnxnnw.report.tables.table import Column, Entry, Group, Sheet, averaged, fixed, label, missing, note, published
 from onnxnnw.report.trials import Detection, Injection
+from onnxnnw.report.units import TRAININGS
 from onnxnnw.standard.tables import TABLES, Cell, Table
 
-__all__ = ["RETRIEVED", "cuts_of", "standard_sheets"]
+__all__ = ["RETRIEVED", "WITHHELD", "cuts_of", "increase_entry", "iterations_entry", "paired", "standard_sheets"]
 
 RETRIEVED = "mark found in"
+WITHHELD = "withheld: no interleaved pairs"
 _BOTH = (Column("standard's decision", RETRIEVED), Column("strict decision", RETRIEVED))
 _READING = "± is half of the 95 % confidence interval of the mean over the networks; no ± means one network."
 
@@ -133,7 +135,9 @@ def _printed(cells: Iterable[Cell], case: _Case, quantity: str, value: float | N
 
 def _is_value(trial: Detection, modification: str, value: float) -> bool:
     at = trial.modification
-    return at is not None and at.name == modification and at.value is not None and abs(at.value - value) < 1e-9
+    if at is None or at.value is None or at.settings:
+        return False
+    return at.name == modification and abs(at.value - value) < 1e-9
 
 
 def _mark_columns(quantity: str) -> tuple[Column, ...]:
@@ -236,7 +240,7 @@ def iterations_entry(trials: Sequence[Injection]) -> Entry:
         return note("not by training" if at_one_moment else f"never complete (0 of {len(trials)})")
     if not kept:
         return missing()
-    entry = averaged(counts.mean(trial.iterations for trial in kept), fixed(0), kept)
+    entry = averaged(counts.mean(kept, lambda trial: trial.iterations), fixed(0), kept)
     return (
         entry
         if len(kept) == len(trials)
@@ -245,7 +249,13 @@ def iterations_entry(trials: Sequence[Injection]) -> Entry:
 
 
 def increase_entry(trials: Sequence[Injection]) -> Entry:
-    """By how much a batch takes longer, in %."""
-    pairs = [(t, t.cost.get("seconds_per_batch"), t.cost.get("unmarked_seconds_per_batch")) for t in trials]
-    kept = [(trial, (mine / plain - 1) * 100) for trial, mine, plain in pairs if mine is not None and plain]
-    return averaged(counts.mean(change for _, change in kept), fixed(1), [trial for trial, _ in kept])
+    """By how much a batch takes longer, in %: of interleaved pairs only, since whatever else a machine does comes and goes."""
+    kept = [trial for trial in trials if paired(trial)]
+    if trials and not kept:
+        return missing(WITHHELD)
+    return averaged(counts.mean(kept, lambda trial: trial.cost.get("increase_percent"), TRAININGS), fixed(1), kept)
+
+
+def paired(trial: Injection) -> bool:
+    """Whether time and memory were measured with and without the mark by turns, each in a process of its own."""
+    return trial.cost.get("pairs", 0.0) >= 1

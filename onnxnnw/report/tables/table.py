@@ -185,10 +185,12 @@ def averaged(mean: Mean | None, form: Format, trials: Sequence[Trial], scale: fl
 
 
 def shared(share: Share | None, trials: Sequence[Trial]) -> Entry:
-    """So many of so many; the limits are those of the share."""
+    """So many of so many, and by how many keys; the limits are those of the share."""
     if share is None:
         return missing()
     text = f"{share.hits:,} of {share.count:,}"
+    if share.units < share.count:
+        text += f" ({share.units:,} {'key' if share.units == 1 else 'keys'})"
     return Entry(text, "measured", share.value, "", share.low, share.high, tuple(trials))
 
 

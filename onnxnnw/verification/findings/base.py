@@ -5,6 +5,7 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,11 @@ from onnxnnw.records.positions import ANCHORS
 from onnxnnw.records.record import Record
 from onnxnnw.records.row_factors import Folds
 from onnxnnw.verification.changes import SlotReads
+from onnxnnw.verification.disguised import Disguise
 from onnxnnw.verification.units import in_best_unit, leveled
+
+if TYPE_CHECKING:
+    from onnxnnw.alignment import MatrixAlignment
 
 __all__ = ["Examination", "Finding", "collect_findings", "few", "loose_of", "share"]
 
@@ -83,6 +88,8 @@ class Examination:
         hidden: Bytes that could hold weights and were not read.
         anchors: Reads the anchors, where the mark itself may not say what changed.
         folds: What multiplied the rows of the record's slots downstream at enrolment.
+        disguise: What sketches say of a candidate in which no mark was found.
+        orders: Where rows and channels stand, slot by slot, where a reference network says it.
     """
 
     record: Record
@@ -98,6 +105,14 @@ class Examination:
     hidden: int = 0
     anchors: Callable[[], Reads] | None = None
     folds: Folds = field(default_factory=dict)
+    disguise: Disguise | None = None
+    orders: "Mapping[int, MatrixAlignment]" = field(default_factory=dict)
+
+    @property
+    def both_have_graphs(self) -> bool:
+        """Whether operators can be compared: a file with tensors alone has none, and neither has a record of one."""
+        kept = self.record.account
+        return self.view.flow.has_graph and (kept is None or bool(kept["operators"]))
 
     @property
     def reads(self) -> Reads:

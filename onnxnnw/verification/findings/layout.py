@@ -11,7 +11,8 @@ def find(examination: Examination) -> list[Finding]:
     matched = [(slots[number], match) for number, match in examination.matched()]
     renamed = {entry.name: match.slot.name for entry, match in matched if entry.name != match.slot.name}
     turned = [entry.name for entry, match in matched if match.transposed]
-    replaced = {entry.name: (entry.use, match.slot.use) for entry, match in matched if entry.use != match.slot.use}
+    uses = [(entry.name, entry.use, match.slot.use) for entry, match in matched if entry.use != match.slot.use]
+    replaced = {name: (before, now) for name, before, now in uses if examination.both_have_graphs}
     out = []
     if renamed:
         old, new = next(iter(renamed.items()))

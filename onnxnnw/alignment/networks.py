@@ -1,0 +1,136 @@
+"""All weights of two networks -> which is which, and in each which channel is which."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onnxnnw.alignment.likeness import Likeness, can_correspond
+from onnxnnw.alignment.matrices import MatrixAlignment, align_matrices
+from onnxnnw.alignment.search import GOOD, Start
+from onnxnnw.alignment.weights import Weight
+
+__all__ = ["NetworkAlignment", "SlotAlignment", "align_networks"]
+
+_TRIED = 4
+"""Weights of a candidate that each of the reference's is held against where no name helps and none agrees well."""
+
+_FOUND = 0.2
+"""Below this score a pair is left to others: nothing corresponds."""
+
+
+@dataclass(frozen=True, eq=False)
+class SlotAlignment:
+    """A reference weight and its counterpart.
+
+    Attributes:
+        candidate: Number of the candidate's weight.
+        matrix: Which row and channel is which.
+    """
+
+    candidate: int
+    matrix: MatrixAlignment
+
+    @property
+    def score(self) -> float:
+        """Of the alignment, 0 to 1."""
+        return self.matrix.score
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkAlignment:
+    """Two networks.
+
+    Attributes:
+        slots: For each reference weight its counterpart, or None.
+        sizes: Elements of each reference weight.
+    """
+
+    slots: tuple[SlotAlignment | None, ...]
+    sizes: tuple[int, ...]
+
+    @property
+    def matched(self) -> float:
+        """Share of the reference's elements that have a counterpart."""
+        found = sum(one.matrix.matched * n for one, n in zip(self.slots, self.sizes, strict=True) if one is not None)
+        return found / max(1, sum(self.sizes))
+
+    @property
+    def score(self) -> float:
+        """Mean score, by elements."""
+        found = sum(one.score * n for one, n in zip(self.slots, self.sizes, strict=True) if one is not None)
+        return found / max(1, sum(self.sizes))
+
+
+def align_networks(reference: Sequence[Weight], candidate: Sequence[Weight]) -> NetworkAlignment:
+    """Find each weight of one network in another, and its rows and channels there.
+
+    Weights are read when it is their turn, one pair at a time. Names are tried first; where they say nothing, the likest
+    weights are, and the alignment's own score decides.
+
+    Args:
+        reference: Weights with whatever must not influence the result taken out.
+        candidate: All weights that may be meant.
+    """
+    pairs = _Pairs(reference, candidate)
+    for number in range(len(reference)):
+        pairs.by_name(number)
+    for number in sorted(range(len(reference)), key=lambda number: -reference[number].size):
+        pairs.by_content(number)
+    return NetworkAlignment(pairs.chosen(), tuple(weight.size for weight in reference))
+
+
+class _Pairs:
+    """Pairs of weights that were held together."""
+
+    def __init__(self, reference: Sequence[Weight], candidate: Sequence[Weight]) -> None:
+        self.reference, self.candidate = reference, candidate
+        self.likeness = Likeness()
+        self.tried: dict[tuple[int, int], MatrixAlignment] = {}
+        self.settled: dict[int, int] = {}
+        names: dict[str, int] = {}
+        for index, weight in enumerate(candidate):
+            names.setdefault(weight.name, index)
+        self.names = names
+
+    def align(self, number: int, other: int, starts: Sequence[Start] = ()) -> MatrixAlignment:
+        """Hold two weights together."""
+        if (number, other) not in self.tried:
+            ours, theirs = self.reference[number], self.candidate[other]
+            self.tried[number, other] = align_matrices(
+                ours.read(), theirs.read(), ours.taps, ours.groups, theirs.groups, starts
+            )
+        return self.tried[number, other]
+
+    def by_name(self, number: int) -> None:
+        """Take the namesake where it agrees well."""
+        ours = self.reference[number]
+        other = self.names.get(ours.name)
+        if other is None or not can_correspond(ours, self.candidate[other]):
+            return
+        if self.align(number, other).score > GOOD:
+            self.settled[number] = other
+
+    def by_content(self, number: int) -> None:
+        """Hold a weight against the likest of those that are free, until one agrees well."""
+        if number in self.settled:
+            return
+        free = sorted(set(range(len(self.candidate))) - set(self.settled.values()))
+        ranked = self.likeness.ranked(self.reference[number], [self.candidate[index] for index in free])
+        for place in ranked[:_TRIED]:
+            if self.align(number, free[place]).score > GOOD:
+                self.settled[number] = free[place]
+                return
+
+    def chosen(self) -> tuple[SlotAlignment | None, ...]:
+        """Every weight with its best, each of the candidate's once."""
+        out: list[SlotAlignment | None] = [None] * len(self.reference)
+        taken = set(self.settled.values())
+        for number, other in self.settled.items():
+            out[number] = SlotAlignment(other, self.tried[number, other])
+        rest = [
+            (m.score * m.matched, n, o) for (n, o), m in self.tried.items() if n not in self.settled and o not in taken
+        ]
+        for score, number, other in sorted(rest, key=lambda one: (-one[0], one[1:])):
+            if out[number] is None and other not in taken and score > _FOUND:
+                out[number] = SlotAlignment(other, self.tried[number, other])
+                taken.add(other)
+        return tuple(out)

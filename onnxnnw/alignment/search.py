@@ -1,0 +1,239 @@
+"""Rows and channels of two balanced weights in each other's order: first guesses, then columns by rows and rows by columns.
+
+W is about D P W' Q E, with diagonal D, E of signs. Given the channels, the rows follow by one assignment on inner products, and the
+other way round; what is needed is a beginning. It comes from orders that are likely (the same, one that was found elsewhere),
+and from signatures that no order of channels changes. Where signs were flipped, signatures of magnitudes begin, and the leading
+singular vectors of the products tell the signs.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxnnw.alignment.assignment import assign
+from onnxnnw.alignment.balance import Cube
+from onnxnnw.alignment.signatures import signatures
+
+__all__ = ["GOOD", "Order", "Start", "find_order", "improved", "same_order"]
+
+Positions = NDArray[np.int64]
+Signs = NDArray[np.float32]
+
+GOOD = 0.9
+"""From this score on no further beginning is tried."""
+
+_SURE = 0.995
+"""From this score on nothing is left to improve."""
+
+_PLAIN = 0.8
+_ALREADY = 0.5
+_TRIED_LATER = 16
+"""From so many channels on, that they stand where they stood is tried after the signatures: it is rarely so here."""
+
+_ROUNDS, _GAIN, _SIGN_GAIN = 12, 1e-4, 2e-3
+_HOPELESS, _SLOW = 0.6, 0.02
+"""Below such a score a round that gains so little is the last: what corresponds is found at a stride."""
+
+_TERMS, _SCORED = 1024, 2**18
+"""Numbers in an inner product, and values on which a score is measured: more say no more."""
+
+_FULL = 2**26
+"""Multiplications up to which all numbers are used."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a search may begin: for each reference row or channel the candidate's; None for what is not known."""
+
+    rows: Positions | None = None
+    channels: Positions | None = None
+
+
+@dataclass(frozen=True)
+class Order:
+    """For each reference row and channel the candidate's, -1 for none, and its sign.
+
+    Attributes:
+        score: Cosine of what was matched.
+    """
+
+    rows: Positions
+    channels: Positions
+    row_signs: Signs
+    channel_signs: Signs
+    score: float
+
+
+def same_order(ours: Cube, theirs: Cube) -> Order | None:
+    """Nothing in another order; None where the shapes differ or little agrees."""
+    if ours.shape != theirs.shape:
+        return None
+    rows, channels, _ = ours.shape
+    order = _order(ours, theirs, np.arange(rows), np.arange(channels), None, None)
+    return order if order.score > _ALREADY else None
+
+
+def find_order(ours: Cube, theirs: Cube, starts: Sequence[Start] = ()) -> Order:
+    """The order of the candidate's rows and channels in which it agrees best with the reference."""
+    found = same_order(ours, theirs)
+    best = (
+        found if found is not None and found.score > GOOD else _best(ours, theirs, _starts(ours, theirs, starts, found))
+    )
+    if best.score > _SURE:
+        return best
+    best = improved(ours, theirs, best, signed=True)
+    if best.score >= _PLAIN:
+        return best
+    one, other = _magnitudes(ours), _magnitudes(theirs)
+    guess = _best(one, other, _starts(one, other, (), None))
+    signs = _signs_of(ours, theirs, guess)
+    by_magnitude = improved(ours, theirs, _order(ours, theirs, guess.rows, guess.channels, *signs), signed=True)
+    return by_magnitude if by_magnitude.score > best.score else best
+
+
+def improved(ours: Cube, theirs: Cube, order: Order, signed: bool = False, rounds: int = _ROUNDS) -> Order:
+    """Channels given rows, rows given channels, until nothing gains.
+
+    Args:
+        ours, theirs: Balanced weights.
+        order: Where to begin.
+        signed: Whether every row and channel may have its own sign.
+        rounds: At most so many.
+    """
+    best = order
+    for _ in range(rounds):
+        channels, channel_signs = _channels_by_rows(ours, theirs, best.rows, best.row_signs, signed)
+        rows, row_signs = _rows_by_channels(ours, theirs, channels, channel_signs, signed)
+        found = _order(ours, theirs, rows, channels, row_signs, channel_signs)
+        if found.score <= best.score + (_SIGN_GAIN if signed and best is order else _GAIN):
+            break
+        slow = found.score < min(_HOPELESS, best.score + _SLOW)
+        best = found
+        if slow:
+            break
+    return best
+
+
+def _starts(ours: Cube, theirs: Cube, given: Sequence[Start], found: Order | None) -> Iterator[Start]:
+    """Where to begin, likeliest first; the later ones are computed only where they are needed."""
+    if found is not None:
+        yield Start(found.rows, found.channels)
+    yield from given
+    same = Start(channels=np.arange(ours.shape[1]))
+    if ours.shape[1] == theirs.shape[1] < _TRIED_LATER:
+        yield same
+    if min(ours.shape[1], theirs.shape[1]) > 1:
+        yield Start(rows=assign(*signatures(ours, theirs)))
+        yield Start(channels=assign(*signatures(ours.transpose(1, 0, 2), theirs.transpose(1, 0, 2))))
+    if ours.shape[1] == theirs.shape[1] >= _TRIED_LATER:
+        yield same
+    if ours.shape[0] == theirs.shape[0]:
+        yield Start(rows=np.arange(ours.shape[0]))
+
+
+def _best(ours: Cube, theirs: Cube, starts: Iterator[Start]) -> Order:
+    """One round from each beginning until one is good; if none is, the two best are followed to their ends."""
+    tried: list[Order] = []
+    for start in starts:
+        order = _begun(ours, theirs, start)
+        if order.score > _SURE:
+            return order
+        if order.score > _ALREADY:
+            order = improved(ours, theirs, order)
+        if order.score > GOOD:
+            return order
+        tried.append(order)
+    tried.sort(key=lambda order: -order.score)
+    return max((improved(ours, theirs, order) for order in tried[:2]), key=lambda order: order.score)
+
+
+def _begun(ours: Cube, theirs: Cube, start: Start) -> Order:
+    rows, channels = start.rows, start.channels
+    if channels is None:
+        assert rows is not None
+        channels, _ = _channels_by_rows(ours, theirs, rows, None, False)
+    if rows is None or start.channels is None:
+        rows, _ = _rows_by_channels(ours, theirs, channels, None, False)
+    if start.rows is None and ours.shape[1] > 1:
+        channels, _ = _channels_by_rows(ours, theirs, rows, None, False)
+    return _order(ours, theirs, rows, channels, None, None)
+
+
+def _rows_by_channels(
+    ours: Cube, theirs: Cube, channels: Positions, signs: Signs | None, signed: bool
+) -> tuple[Positions, Signs]:
+    """The best rows where the channels are known."""
+    return _channels_by_rows(ours.transpose(1, 0, 2), theirs.transpose(1, 0, 2), channels, signs, signed)
+
+
+def _channels_by_rows(
+    ours: Cube, theirs: Cube, rows: Positions, signs: Signs | None, signed: bool
+) -> tuple[Positions, Signs]:
+    """The best channels where the rows are known, on as many of these as tell them apart."""
+    known = np.flatnonzero(rows >= 0)
+    if not known.size:
+        return np.full(ours.shape[1], -1, np.int64), np.ones(ours.shape[1], np.float32)
+    taps = ours.shape[2]
+    if known.size * taps * ours.shape[1] * theirs.shape[1] > _FULL and known.size * taps > _TERMS:
+        known = known[np.linspace(0, known.size - 1, max(1, _TERMS // taps)).astype(np.int64)]
+    mine = ours[known] if signs is None else ours[known] * signs[known, None, None]
+    left = np.ascontiguousarray(mine.transpose(1, 0, 2)).reshape(ours.shape[1], -1)
+    right = np.ascontiguousarray(theirs[rows[known]].transpose(1, 0, 2)).reshape(theirs.shape[1], -1)
+    found = assign(left, right, either_sign=signed)
+    out = np.ones(len(found), np.float32)
+    if signed:
+        there = found >= 0
+        out[there] = np.where(np.einsum("ij,ij->i", left[there], right[found[there]]) < 0, -1, 1)
+    return found, out
+
+
+def _order(
+    ours: Cube, theirs: Cube, rows: Positions, channels: Positions, row_signs: Signs | None, channel_signs: Signs | None
+) -> Order:
+    row_signs = np.ones(len(rows), np.float32) if row_signs is None else row_signs
+    channel_signs = np.ones(len(channels), np.float32) if channel_signs is None else channel_signs
+    score = _score(ours, theirs, rows, channels, row_signs, channel_signs)
+    return Order(rows, channels, row_signs, channel_signs, score)
+
+
+def _score(
+    ours: Cube, theirs: Cube, rows: Positions, channels: Positions, row_signs: Signs, channel_signs: Signs
+) -> float:
+    """Cosine of the matched values, on rows at even distances."""
+    known, there = np.flatnonzero(rows >= 0), np.flatnonzero(channels >= 0)
+    if not known.size or not there.size:
+        return 0.0
+    most = max(16, _SCORED // (there.size * ours.shape[2]))
+    if known.size > most:
+        known = known[np.linspace(0, known.size - 1, most).astype(np.int64)]
+    one = ours[known] if there.size == ours.shape[1] else ours[known][:, there]
+    other = theirs[rows[known][:, None], channels[there]]
+    other = other * row_signs[known, None, None] * channel_signs[None, there, None]
+    product = np.einsum("ijt,ijt->", one, other, dtype=np.float64)
+    norms = np.einsum("ijt,ijt->", one, one, dtype=np.float64) * np.einsum("ijt,ijt->", other, other, dtype=np.float64)
+    return float(product / np.sqrt(norms)) if norms > 0 else 0.0
+
+
+def _magnitudes(cube: Cube) -> Cube:
+    out: Cube = np.abs(cube)
+    out -= out.mean(dtype=np.float32)
+    return out
+
+
+def _signs_of(ours: Cube, theirs: Cube, order: Order) -> tuple[Signs, Signs]:
+    """Signs of rows and channels whose products are all positive: the leading singular vectors, by power iteration."""
+    products = np.zeros(ours.shape[:2], np.float32)
+    known, there = np.flatnonzero(order.rows >= 0), np.flatnonzero(order.channels >= 0)
+    if known.size and there.size:
+        found = theirs[order.rows[known][:, None], order.channels[there]]
+        products[np.ix_(known, there)] = np.einsum("ijt,ijt->ij", ours[np.ix_(known, there)], found)
+    across = products[int(np.einsum("ij,ij->i", products, products).argmax())]
+    down = np.einsum("ij,j->i", products, across)
+    for _ in range(_ROUNDS):
+        across = np.einsum("i,ij->j", down, products)
+        across = across / max(float(np.abs(across).max()), 1e-30)
+        down = np.einsum("ij,j->i", products, across)
+        down = down / max(float(np.abs(down).max()), 1e-30)
+    return np.where(down < 0, -1, 1).astype(np.float32), np.where(across < 0, -1, 1).astype(np.float32)

@@ -1,0 +1,79 @@
+"""check: files and folders by a policy, one answer."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from onnxnnw.cli import show
+
+if TYPE_CHECKING:
+    from onnxnnw.gate.checking import Checked
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(check)
+
+
+_COLOURS = {0: "green", 1: "red", 3: "yellow"}
+_WORDS = {0: "passed", 1: "failed", 3: "could not tell"}
+
+
+def check(
+    paths: list[Path] = typer.Argument(None, help="Files and folders; without any, all that the policy names."),
+    policy: Path = typer.Option(Path("onnxnnw.toml"), help="The policy file."),
+    changed_since: str = typer.Option("", help="Leave out networks that are as they were at this revision of git."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+    sarif: Path | None = typer.Option(None, help="Write SARIF 2.1.0 for code scanning."),
+    junit: Path | None = typer.Option(None, help="Write a JUnit test report."),
+    attestation: Path | None = typer.Option(None, help="Write in-toto statements, one a line."),
+    sign: Path | None = typer.Option(None, help="Private key (PEM) that signs the attestation."),
+    sbom: Path | None = typer.Option(None, help="Write a CycloneDX 1.6 bill of materials."),
+    merge: Path | None = typer.Option(None, help="Bill of materials that --sbom adds to."),
+    html: Path | None = typer.Option(None, help="Write a page for people."),
+    log: Path | None = typer.Option(None, help="Append a line to a log of verifications."),
+) -> int:
+    """Check networks in files and folders by a policy: exit 0 all pass, 1 one fails, 3 one could not be told.
+
+    Example: onnxnnw check models/ --policy onnxnnw.toml
+    """
+    from onnxnnw.gate.checking import check as check_by
+    from onnxnnw.gate.policy_file import load_policy
+
+    places = (sarif, junit, attestation, sbom, html, log, sign, merge)
+    rules = load_policy(policy)
+    writer = None
+    if any(places):
+        from onnxnnw.evidence.writing import Outputs, Writer
+
+        writer = Writer(Outputs(*places), [policy, *(paths or [])], (policy, rules.sha256))
+    checked = check_by(rules, paths or [], changed_since, attestation is not None)
+    if as_json:
+        show.document(checked.to_json())
+    else:
+        _show(checked)
+    if writer is not None:
+        writer.write(checked.answers, checked.lineage, ["onnxnnw", *sys.argv[1:]])
+    return checked.code
+
+
+def _show(checked: "Checked") -> None:
+    for unit in dict.fromkeys(answer.unit for answer in checked.answers):
+        answers = [answer for answer in checked.answers if answer.unit == unit]
+        print(show.visible(unit))
+        for answer in answers:
+            warns = not answer.enforced and bool(answer.problems)
+            word = "would fail" if warns else "off" if not answer.enforced else _WORDS[answer.code]
+            typer.secho(f"  {word}", fg="yellow" if warns else _COLOURS[answer.code], bold=True, nl=False)
+            print(f"  {show.visible(answer.name)}: {show.visible(_held(answer.sentence, answer.notes))}")
+            for problem in answer.problems:
+                print(f"    {problem.rule.id} {show.visible(problem.rule.advice)}")
+    print(show.visible(checked.summary))
+
+
+def _held(sentence: str, notes: tuple[str, ...]) -> str:
+    return "; ".join([sentence, *notes])

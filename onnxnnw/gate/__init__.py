@@ -1,0 +1,1 @@
+"""A policy and files: one answer."""

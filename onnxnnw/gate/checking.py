@@ -1,0 +1,272 @@
+"""A policy and files: every file by every entry that names it, on all cores, and one answer."""
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onnxnnw.errors import CannotLook
+from onnxnnw.evidence.answer import WORDS, Answer, summary
+from onnxnnw.evidence.rules import RULES, Problem, worst
+from onnxnnw.gate.judging import Judge
+from onnxnnw.gate.places import changed_since, expand, matches, networks_in, relative
+from onnxnnw.gate.policy import Entry, Member, Policy
+from onnxnnw.verification.visible import visible
+
+__all__ = ["FORMAT", "Checked", "Job", "check", "jobs_of"]
+
+FORMAT = "onnxnnw/check/1"
+ALONE = 8
+"""Fewer files than that are looked at in this process: another one takes half a second to start."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One question about one file.
+
+    Attributes:
+        path: The file.
+        network: Name of the entry that says what it must be; empty where nothing does, or a digest does.
+        member: The file of a bundle.
+        bundle: Name of the bundle.
+        mode: Whether its answer counts.
+        missing: Whether the file is named and not there.
+    """
+
+    path: Path
+    network: str = ""
+    member: Member | None = None
+    bundle: str = ""
+    mode: str = ""
+    missing: bool = False
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The answer of a policy.
+
+    Attributes:
+        policy: It.
+        answers: One for each file and entry, bundles last.
+        lineage: Commitment of each record -> canonical digest of the network that it was made of.
+        left_out: Networks that are as they were at the revision that was given.
+    """
+
+    policy: Policy
+    answers: tuple[Answer, ...]
+    lineage: dict[str, str]
+    left_out: int = 0
+
+    @property
+    def code(self) -> int:
+        """3 wins over 1 wins over 0."""
+        return worst([answer.code for answer in self.answers])
+
+    @property
+    def summary(self) -> str:
+        """Which answers there were, and which decides."""
+        left = f"; {self.left_out} unchanged and left out" if self.left_out else ""
+        return (summary(self.answers) if self.answers else "no network to check: exit code 0") + left
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented form, see docs/reference/json-formats.md."""
+        units = list(dict.fromkeys(answer.unit for answer in self.answers))
+        of = {unit: [answer for answer in self.answers if answer.unit == unit] for unit in units}
+        until = self.policy.until
+        return {
+            "format": FORMAT,
+            "answer": WORDS[self.code],
+            "exit_code": self.code,
+            "summary": self.summary,
+            "policy": {
+                "path": visible(str(self.policy.path)),
+                "sha256": self.policy.sha256,
+                "mode": self.policy.mode,
+                "expires": None if until is None else until.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            },
+            "units": [_unit(unit, answers) for unit, answers in of.items()],
+        }
+
+
+def _unit(unit: str, answers: Sequence[Answer]) -> dict[str, Any]:
+    code = worst([answer.code for answer in answers])
+    return {
+        "unit": visible(unit),
+        "answer": WORDS[code],
+        "exit_code": code,
+        "files": [_file(answer) for answer in answers],
+    }
+
+
+def _file(answer: Answer) -> dict[str, Any]:
+    search = answer.search
+    return {
+        "file": answer.name,
+        "sha256": answer.subject.model.sha256 if answer.subject is not None else None,
+        "answer": WORDS[answer.code],
+        "exit_code": answer.code,
+        "enforced": answer.enforced,
+        "wanted": visible(answer.asked),
+        "problems": [{"rule": p.rule.id, "name": p.rule.name, "sentence": p.sentence} for p in answer.problems],
+        "notes": list(answer.notes),
+        "records": [verdict.to_json() for verdict in (search.verdicts[:20] if search is not None else ())],
+    }
+
+
+def jobs_of(
+    policy: Policy, paths: Sequence[Path], revision: str = "", kept: Sequence[Path] = ()
+) -> tuple[list[Job], int]:
+    """What is to be asked, and how many networks were left out as unchanged.
+
+    Args:
+        paths: Files and folders; none for all files that the policy names.
+        revision: Where given, networks that are as they were then are left out.
+        kept: Files by which the answers may change too.
+
+    Raises:
+        CannotLook: A folder cannot be read, or git says nothing.
+    """
+    named: dict[Path, list[Entry]] = {}
+    jobs: list[Job] = []
+    if paths:
+        for path in paths:
+            for file in networks_in(path) if path.is_dir() else [path]:
+                name = relative(file, policy.folder)
+                named.setdefault(file, [entry for entry in policy.networks if matches(name, entry.files)])
+    else:
+        for entry in policy.networks:
+            for glob in entry.files:
+                found = [path for path in expand(policy.folder, glob) if path.exists() or path.is_symlink()]
+                if not found and not _in_bundle(policy, entry):
+                    jobs.append(Job(policy.folder / glob, entry.name, mode=entry.mode, missing=True))
+                for file in found:
+                    entries = named.setdefault(file, [])
+                    entries += [entry] if entry not in entries else []
+    bundled = {policy.folder / member.path for bundle in policy.bundles for member in bundle.members}
+    inside = {relative(path, policy.folder) for path in bundled}
+    chosen = list(named)
+    if revision:
+        everything = [*chosen, *(path for path in bundled if path not in named)]
+        changed = set(changed_since(everything, revision, [policy.path, *kept]))
+        chosen = [path for path in named if path in changed]
+        bundled &= changed
+    for file in chosen:
+        jobs += [Job(file, entry.name, mode=entry.mode) for entry in named[file]]
+        if not named[file] and relative(file, policy.folder) not in inside and policy.others == "refuse":
+            jobs.append(Job(file, mode=policy.mode))
+    given = {relative(file, policy.folder) for file in chosen}
+    for bundle in policy.bundles:
+        members = {member.path for member in bundle.members}
+        touched = (
+            not paths or any(os.path.normpath(member) in given for member in members) or _covers(paths, policy, members)
+        )
+        if touched and (not revision or any(policy.folder / member in bundled for member in members)):
+            for member in bundle.members:
+                path = policy.folder / member.path
+                there = path.exists() or path.is_symlink()
+                jobs.append(
+                    Job(path, member.network, member, bundle.name, bundle.mode, bool(member.network) and not there)
+                )
+    return jobs, len(named) - len(chosen)
+
+
+def _in_bundle(policy: Policy, entry: Entry) -> bool:
+    return any(member.network == entry.name for bundle in policy.bundles for member in bundle.members)
+
+
+def _covers(paths: Sequence[Path], policy: Policy, members: set[str]) -> bool:
+    """Whether a bundle's file lies in a folder that was given, or was given itself."""
+    given = [relative(path, policy.folder) for path in paths]
+    return any(member == g or g == "." or member.startswith(f"{g}/") for member in members for g in given)
+
+
+def check(
+    policy: Policy, paths: Sequence[Path] = (), revision: str = "", canonical: bool = False, processes: int = 0
+) -> Checked:
+    """One answer about files by a policy.
+
+    Args:
+        paths: Files and folders; none for all files that the policy names.
+        revision: Leave out networks that are as they were at this revision of git.
+        canonical: Whether the canonical digest of each file is wanted.
+        processes: How many; 0 means one for each core.
+
+    Raises:
+        CannotLook: A folder, a key, or git cannot be read, or a process died. What of one file cannot be read is its answer.
+    """
+    judge = Judge(policy, canonical)
+    jobs, left_out = jobs_of(policy, paths, revision, [Path(path) for path in judge.kept] if revision else [])
+    cores = processes or _cores()
+    if len(jobs) < ALONE or cores < 2:
+        answers = [_done(judge, job) for job in jobs]
+        return Checked(policy, tuple(answers), judge.lineage(), left_out)
+    lineage: dict[str, str] = {}
+    answers = []
+    for answer, known in _spread(policy, canonical, jobs, min(cores, len(jobs))):
+        answers.append(answer)
+        lineage |= known
+    return Checked(policy, tuple(answers), lineage, left_out)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _done(judge: Judge, job: Job) -> Answer:
+    policy = judge.policy
+    unit = f"bundle {job.bundle}" if job.bundle else ""
+    if job.missing and job.mode != "off":
+        asked = policy.entry(job.network).asked
+        return judge.missing(job.path, asked, unit or f"network {job.network}", job.mode)
+    if job.member is not None:
+        bundle = next(bundle for bundle in policy.bundles if bundle.name == job.bundle)
+        over = bundle.expires.verify(judge.now) or policy.expires.verify(judge.now)
+        if over and job.mode != "off":
+            return Answer(job.path, unit, problems=over, enforced=job.mode == "enforce", unit=unit)
+        if not job.network:
+            return judge.member(job.member, job.bundle, job.mode)
+    if job.network:
+        return judge.answer(job.path, policy.entry(job.network), unit, job.mode)
+    problem = Problem(RULES["NotInPolicy"], f"{visible(str(job.path))}: no entry of the policy names it")
+    enforced = job.mode == "enforce"
+    problems = () if job.mode == "off" else (problem,)
+    return Answer(job.path, "named by an entry of the policy", problems=problems, enforced=enforced, unit="no entry")
+
+
+_judge: Judge | None = None
+
+
+def _begin(policy: Policy, canonical: bool) -> None:
+    global _judge
+    _judge = Judge(policy, canonical)
+
+
+def _there(job: Job) -> tuple[Answer, dict[str, str]]:
+    assert _judge is not None
+    return _done(_judge, job), _judge.lineage()
+
+
+def _spread(
+    policy: Policy, canonical: bool, jobs: Sequence[Job], cores: int
+) -> Iterator[tuple[Answer, dict[str, str]]]:
+    """Answers in the order of the jobs, from one process for each core."""
+    context = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(cores, context, _begin, (policy, canonical))
+    try:
+        size = max(1, min(16, len(jobs) // (4 * cores)))
+        yield from executor.map(_there, jobs, chunksize=size)
+    except BrokenProcessPool:
+        raise CannotLook(
+            "a process died while it looked at a file, perhaps for want of memory; try again with fewer files"
+        ) from None
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)

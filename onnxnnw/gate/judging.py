@@ -1,0 +1,207 @@
+"""A file and an entry of a policy: one answer. What is read for many files – records, keys, attestations – is read once."""
+
+import datetime
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from onnxnnw.errors import CannotLook, UnreadableNetwork, UnreadableRecord
+from onnxnnw.evidence.answer import Answer, could_not_look
+from onnxnnw.evidence.keys import load_public_key
+from onnxnnw.evidence.parent import parent_problem, signed_by
+from onnxnnw.evidence.rules import RULES, Problem
+from onnxnnw.evidence.subject import Signed, Subject, digest_of, subject_of
+from onnxnnw.gate.chain import Chain, load_chain
+from onnxnnw.gate.examining import Probe, examine_until
+from onnxnnw.gate.places import expand
+from onnxnnw.gate.policy import Entry, Member, Policy
+from onnxnnw.gate.requirements import AllOf, AnyRecord
+from onnxnnw.verification.named_records import NamedRecord, load_records, named_record
+from onnxnnw.verification.visible import visible
+
+__all__ = ["Judge", "Known"]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What an entry names, read once.
+
+    Attributes:
+        records: Those that can be read.
+        probes: Where each is looked for first.
+        unreadable: Why others cannot.
+    """
+
+    records: tuple[NamedRecord, ...]
+    probes: tuple[Probe, ...]
+    unreadable: tuple[str, ...]
+
+
+class Judge:
+    """Answers about files, one by one, by one policy.
+
+    Args:
+        canonical: Whether the canonical digest of each file is wanted.
+        now: What counts as today; the clock's by default.
+    """
+
+    def __init__(self, policy: Policy, canonical: bool = False, now: datetime.datetime | None = None) -> None:
+        self.policy, self.canonical = policy, canonical
+        self.now = now or datetime.datetime.now(datetime.UTC)
+        self._known: dict[str, Known] = {}
+        self._chains: dict[str, Chain] = {}
+        self._parents: dict[str, tuple[Signed, Problem | None]] = {}
+
+    def answer(self, path: Path, entry: Entry, unit: str = "", mode: str = "") -> Answer:
+        """What an entry makes of a file; an error that only concerns the file is its answer."""
+        mode = mode or entry.mode
+        unit = unit or f"network {entry.name}"
+        asked = f"{entry.asked}; {unit}"
+        if mode == "off":
+            return Answer(path, asked, enforced=False, notes=("not checked: the mode is off",), unit=unit)
+        enforced = mode == "enforce"
+        over = (*self.policy.expires.verify(self.now), *entry.expires.verify(self.now))
+        if over:
+            return Answer(path, asked, problems=over[:1], enforced=enforced, unit=unit)
+        subject: Subject | None = None
+        try:
+            subject = subject_of(path, self.canonical)
+            answer = self._judged(path, entry, subject, asked)
+            subject.check_unchanged()
+        except CannotLook as error:
+            answer = could_not_look(path, asked, error, subject)
+        return replace(answer, enforced=enforced, unit=unit)
+
+    def member(self, member: Member, bundle: str, mode: str) -> Answer:
+        """What a bundle makes of one of its files that it names by digest."""
+        path, unit = self.policy.folder / member.path, f"bundle {bundle}"
+        asked = f"SHA-256 {member.sha256[:16]}…; {unit}"
+        if mode == "off":
+            return Answer(path, asked, enforced=False, notes=("not checked: the mode is off",), unit=unit)
+        problems: tuple[Problem, ...] = ()
+        try:
+            found = digest_of(path)
+            subject = Subject(found, network=False)
+            if found.sha256 != member.sha256:
+                problems = (
+                    Problem(
+                        RULES["OtherContent"],
+                        f"{found.name}: has the SHA-256 {found.sha256[:16]}…, not {member.sha256[:16]}…",
+                    ),
+                )
+        except UnreadableNetwork as error:
+            if path.exists():
+                return replace(could_not_look(path, asked, error), enforced=mode == "enforce", unit=unit)
+            return self.missing(path, asked, unit, mode)
+        return Answer(path, asked, None, problems, subject, mode == "enforce", unit=unit)
+
+    def missing(self, path: Path, asked: str, unit: str, mode: str) -> Answer:
+        """The answer about a file that is named and not there."""
+        problem = Problem(RULES["FileMissing"], f"{visible(str(path))}: is not there")
+        return Answer(path, asked, None, (problem,), enforced=mode == "enforce", unit=unit)
+
+    def lineage(self) -> dict[str, str]:
+        """Commitment of each record that was read -> canonical digest of the network that it was made of."""
+        known = [named for entry in self._known.values() for named in entry.records]
+        return {named.commitment: named.record.derived.get("digest", "") for named in known}
+
+    def _judged(self, path: Path, entry: Entry, subject: Subject, asked: str) -> Answer:
+        answer = Answer(path, asked, subject=subject)
+        if entry.records:
+            answer = self._against_records(answer, entry, subject)
+        if entry.chained is not None and (not entry.records or answer.problems):
+            words, problems = self._chain(entry).follow(subject, self._of_links(entry))
+            if words:
+                answer = replace(answer, problems=(), notes=(f"by attestations: {words}",))
+            else:
+                answer = replace(answer, problems=(*answer.problems, *problems))
+        if entry.signed_by:
+            signed, problem = signed_by(subject, [load_public_key(self.policy.folder / key) for key in entry.signed_by])
+            by = (f"signed by the key {signed.signer[:16]}…",) if signed.signer else ()
+            answer = replace(
+                answer, problems=(*answer.problems, *([problem] if problem else [])), notes=(*answer.notes, *by)
+            )
+        return self._with_parent(answer, entry) if entry.parent else answer
+
+    def _against_records(self, answer: Answer, entry: Entry, subject: Subject) -> Answer:
+        known = self._records(entry)
+        if not known.records:
+            reasons = known.unreadable or (f"{', '.join(entry.records)}: there is no record",)
+            return replace(
+                answer, problems=tuple(Problem(RULES["UnreadableRecord"], reason) for reason in reasons[:20])
+            )
+        search = examine_until(
+            subject.model.path,
+            known.records,
+            known.probes,
+            known.unreadable,
+            self.policy.rate,
+            entry.full,
+            entry.require.settles,
+        )
+        return replace(answer, search=search, problems=entry.require.verify(search))
+
+    def _with_parent(self, answer: Answer, entry: Entry) -> Answer:
+        if entry.parent not in self._parents:
+            keys = [load_public_key(self.policy.folder / key) for key in entry.parent_signed_by]
+            self._parents[entry.parent] = signed_by(subject_of(self.policy.folder / entry.parent, canonical=True), keys)
+        parent, problem = self._parents[entry.parent]
+        lineage = self.lineage()
+        verdicts = answer.search.verdicts if answer.search is not None else ()
+        digests = [lineage.get(v.evidence.commitment, "") for v in verdicts if v.decision in ("traced", "identical")]
+        wrong = [one for one in (problem, parent_problem(parent, digests)) if one is not None]
+        return replace(answer, problems=(*answer.problems, *wrong), parent=None if wrong else parent)
+
+    def _records(self, entry: Entry) -> Known:
+        if entry.name not in self._known:
+            self._known[entry.name] = _load(self.policy, entry)
+        return self._known[entry.name]
+
+    def _chain(self, entry: Entry) -> Chain:
+        assert entry.chained is not None
+        if entry.name not in self._chains:
+            self._chains[entry.name] = load_chain(entry.chained, self.policy.folder)
+        return self._chains[entry.name]
+
+    def _of_links(self, entry: Entry) -> AllOf:
+        require = entry.require
+        assert isinstance(require, AnyRecord)
+        return require.of
+
+    @cached_property
+    def kept(self) -> tuple[str, ...]:
+        """Files that the policy reads beside networks: where one changes, nothing that was found before holds."""
+        policy = self.policy
+        named = [
+            n
+            for e in policy.networks
+            for n in (*e.records, *e.signed_by, *e.parent_signed_by, *([e.parent] if e.parent else []))
+        ]
+        chained = [
+            n for e in policy.networks if e.chained is not None for n in (*e.chained.statements, *e.chained.keys)
+        ]
+        return tuple(str(path) for glob in (*named, *chained) for path in expand(policy.folder, glob))
+
+
+def _load(policy: Policy, entry: Entry) -> Known:
+    records: list[NamedRecord] = []
+    unreadable: list[str] = []
+    for glob in entry.records:
+        for path in expand(policy.folder, glob):
+            try:
+                if path.is_dir():
+                    found, others = load_records(path)
+                    records += found
+                    unreadable += [visible(other) for other in others]
+                else:
+                    records.append(named_record(path))
+            except UnreadableRecord as error:
+                unreadable.append(visible(str(error)))
+    if entry.commitments:
+        for named in [named for named in records if named.commitment not in entry.commitments]:
+            records.remove(named)
+            unreadable.append(
+                f"{visible(named.name)}: is not a record that was committed to ({named.commitment[:16]}…)"
+            )
+    once = list({named.commitment: named for named in records}.values())  # nobody pays for one record twice
+    return Known(tuple(once), tuple(Probe(named) for named in once) if len(once) > 1 else (), tuple(unreadable))

@@ -1,0 +1,126 @@
+"""A policy: which networks must be what, as frozen data."""
+
+import datetime
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnxnnw.gate.requirements import AnyRecord, Findings, NoneOf, NotExpired
+
+__all__ = ["MODES", "Bundle", "Chained", "Entry", "Member", "Policy"]
+
+MODES = ("off", "warn", "enforce")
+"""Not looked at, shown only, or shutting the gate."""
+
+
+@dataclass(frozen=True)
+class Chained:
+    """Attestations that may lead from a file to a record that is not at hand.
+
+    Attributes:
+        statements: Globs of files with statements.
+        keys: Public keys; only what one of them signed counts.
+        roots: Commitments of the records at which a chain may end.
+    """
+
+    statements: tuple[str, ...]
+    keys: tuple[str, ...]
+    roots: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one network, or several of a kind, must be.
+
+    Attributes:
+        name: What the entry is called.
+        files: Globs of the files that it speaks of.
+        records: Records, folders of records, or globs of them.
+        commitments: SHA-256 that the records must have; empty where any record that stands there counts.
+        require: What is asked of the verdicts.
+        findings: What is asked of one attested verdict, where a chain is followed.
+        asked: The same in words.
+        full: Whether the canonical digest is compared.
+        mode: Of the entry.
+        expires: Its own end.
+        chained: Attestations that may stand for records.
+        signed_by: Public keys, one of which must have signed the file.
+        parent: The network that the matching record must have been made of.
+        parent_signed_by: Public keys, one of which must have signed that.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    records: tuple[str, ...]
+    commitments: tuple[str, ...]
+    require: AnyRecord | NoneOf
+    findings: Findings
+    asked: str
+    full: bool
+    mode: str
+    expires: NotExpired
+    chained: Chained | None = None
+    signed_by: tuple[str, ...] = ()
+    parent: str = ""
+    parent_signed_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file of a bundle: one of a network's entry, or one of a digest.
+
+    Attributes:
+        path: From the policy's folder on.
+        network: Name of the entry that says what it must be; empty where a digest does.
+        sha256: Its digest; empty where an entry says what it must be.
+    """
+
+    path: str
+    network: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Several files that are released together: one unit, one answer."""
+
+    name: str
+    members: tuple[Member, ...]
+    mode: str
+    expires: NotExpired
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A policy file.
+
+    Attributes:
+        path: The file; everything in it is relative to its folder.
+        sha256: Of its bytes.
+        mode: Of all entries that say nothing else.
+        until: When it ends.
+        rate: The false-positive rate of each decision.
+        others: ``refuse`` or ``ignore`` networks that no entry names.
+    """
+
+    path: Path
+    sha256: str
+    mode: str
+    until: datetime.datetime | None
+    rate: float
+    others: str
+    networks: tuple[Entry, ...]
+    bundles: tuple[Bundle, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Where its paths begin."""
+        return self.path.parent
+
+    @property
+    def expires(self) -> NotExpired:
+        """Its end as a requirement."""
+        return NotExpired(self.until)
+
+    def entry(self, name: str) -> Entry:
+        """An entry by its name, of which there is exactly one."""
+        return next(entry for entry in self.networks if entry.name == name)

@@ -1,0 +1,73 @@
+"""Several folders of results as one: a campaign that was done in parts, or methods side by side."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from onnxnnw.errors import UnreadableData
+from onnxnnw.report.results import Results, Steps
+from onnxnnw.report.settings import Setting, setting_of
+from onnxnnw.report.trials import Trial
+
+__all__ = ["joined"]
+
+
+def joined(parts: Sequence[Results]) -> Results:
+    """All trials of these results.
+
+    A trial that stands in several parts counts once. Where several parts answer to one setting – the same method, parameters
+    and network, but other trainings – each keeps rows of its own, under its name: an average over both would be of nothing.
+
+    Raises:
+        UnreadableData: Two parts have different trials of one name.
+    """
+    parts = _told_apart(parts)
+    if len(parts) == 1:
+        return parts[0]
+    trials: dict[str, Trial] = {}
+    where: dict[Setting, set[str]] = {}
+    for part in parts:
+        for trial in part.trials:
+            known = trials.setdefault(trial.id, trial)
+            if known is not trial and replace(known, part="", cost={}, environment=()) != replace(
+                trial, part="", cost={}, environment=()
+            ):
+                raise UnreadableData(f"trial {trial.id!r} is one thing in {known.part} and another in {trial.part}")
+    for trial in trials.values():
+        where.setdefault(setting_of(trial), set()).add(trial.part)
+    unknown = sum((Counter(part.unknown) for part in parts), Counter[str]())
+    return Results(
+        name=" + ".join(part.name for part in parts),
+        date=", ".join(dict.fromkeys(part.date for part in parts if part.date)),
+        cuts=tuple(dict.fromkeys(cut for part in parts for cut in part.cuts)),
+        environment=parts[0].environment,
+        steps=Steps(
+            sum(part.steps.count for part in parts),
+            sum(part.steps.seconds for part in parts),
+            sum(part.steps.overhead_seconds for part in parts),
+            tuple(name for part in parts for name in part.steps.failed),
+        ),
+        trials=tuple(_named(trial, len(where[setting_of(trial)]) > 1) for trial in trials.values()),
+        unknown=dict(unknown),
+        parts=tuple(one for part in parts for one in part.parts),
+    )
+
+
+def _named(trial: Trial, several: bool) -> Trial:
+    if not several or trial.mark is None:
+        return trial
+    block = ", ".join(text for text in (trial.mark.block, trial.part) if text)
+    return replace(trial, mark=replace(trial.mark, block=block))
+
+
+def _told_apart(parts: Sequence[Results]) -> list[Results]:
+    """Parts of one name get numbers: their networks and keys are not the same ones."""
+    found: list[Results] = []
+    for part in parts:
+        same = sum(other.name == part.name or other.name.startswith(f"{part.name} (") for other in found)
+        if same:
+            name = f"{part.name} ({same + 1})"
+            trials = tuple(replace(trial, part=name) for trial in part.trials)
+            part = replace(part, name=name, trials=trials, parts=(replace(part.parts[0], name=name),))
+        found.append(part)
+    return found

@@ -1,0 +1,69 @@
+"""Repositories of a model hub: which networks lie there, and a commit that does not move while they are looked at."""
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from onnxnnw.errors import UsageError
+from onnxnnw.sources.addresses import Address, hub_parts, hub_token
+from onnxnnw.sources.answers import Refused
+from onnxnnw.sources.http_ranges import ask_json
+from onnxnnw.sources.limits import Budget, budget
+
+__all__ = ["ENDINGS", "networks_of"]
+
+ENDINGS = (".onnx", ".safetensors")
+_MAX_FILES = 10_000
+
+
+@dataclass(frozen=True)
+class _Repository:
+    """Where a repository's interface answers."""
+
+    base: str
+    owner: str
+    name: str
+
+    def ask(self, path: str, allowed: Budget) -> Any:
+        url = f"{self.base}/api/models/{quote(self.owner, safe='')}/{quote(self.name, safe='')}/{path}"
+        try:
+            return json.loads(ask_json(Address(f"hf://{self.owner}/{self.name}", url, hub_token), allowed))
+        except (ValueError, RecursionError):
+            raise Refused(f"hf://{self.owner}/{self.name}: the hub's answer is no JSON") from None
+
+
+def networks_of(text: str, chosen: str = "") -> list[str]:
+    """Addresses of the networks in a repository, all at one commit.
+
+    Args:
+        text: ``hf://owner/name[@revision]``.
+        chosen: The one file that is meant.
+
+    Raises:
+        UsageError: There is no such file; the message lists those there are.
+        CannotLook: The hub does not answer, or not as a hub does.
+    """
+    owner, name, revision, _ = hub_parts(text)
+    base = (os.environ.get("HF_ENDPOINT", "").strip() or "https://huggingface.co").rstrip("/")
+    repository, allowed = _Repository(base, owner, name), budget()
+    described = repository.ask(f"revision/{quote(revision or 'main', safe='')}", allowed)
+    try:
+        commit = described["sha"]
+        files = [one["rfilename"] for one in described["siblings"][:_MAX_FILES]]
+        if not (isinstance(commit, str) and commit.isalnum() and all(isinstance(file, str) for file in files)):
+            raise TypeError
+    except (KeyError, TypeError):
+        raise Refused(f"hf://{owner}/{name}: the hub's answer names no commit and no files") from None
+    files = sorted(file for file in files if ".." not in file.split("/"))
+    found = [file for file in files if file.endswith(".onnx")] or [f for f in files if f.endswith(ENDINGS)]
+    if chosen:
+        if chosen not in files:
+            raise UsageError(
+                f"hf://{owner}/{name} has no file {chosen[:200]!r}; there are {', '.join(found[:20]) or 'none'}"
+            )
+        found = [chosen]
+    if not found:
+        raise UsageError(f"hf://{owner}/{name} has no .onnx and no .safetensors file")
+    return [f"hf://{owner}/{name}@{commit}/{file}" for file in found]

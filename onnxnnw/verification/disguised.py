@@ -1,0 +1,75 @@
+"""Whether a candidate may be the recorded network with its channels in another order: by sketches, without a reference."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxnnw.alignment.sketch import LEVELS, Sketches, agreeing_sketches
+from onnxnnw.alignment.weights import weights_of
+from onnxnnw.errors import UnreadableRecord
+from onnxnnw.graph import SlotView
+from onnxnnw.matching.match import Match
+from onnxnnw.records.record import Record
+
+__all__ = ["LEAST_SKETCHES", "Disguise", "disguise_of", "sketches_in"]
+
+LEAST_SKETCHES = 3
+"""Weights whose sketches say something, before anything is said."""
+
+
+@dataclass(frozen=True)
+class Disguise:
+    """What sketches say.
+
+    Attributes:
+        kept: Sketches in the record; None where it is older, or of a method that keeps none.
+        agreeing: How many of them the candidate has.
+    """
+
+    kept: int | None
+    agreeing: int = 0
+
+    @property
+    def likely(self) -> bool:
+        """Whether the candidate looks like the recorded network in another order."""
+        return self.agreeing >= LEAST_SKETCHES and 2 * self.agreeing >= (self.kept or 0)
+
+    @property
+    def excluded(self) -> bool:
+        """Whether another order of channels, scales and signs alone would have shown."""
+        return self.kept is not None and self.kept >= LEAST_SKETCHES and not self.likely
+
+
+def sketches_in(record: Record) -> Sketches | None:
+    """The sketches that a record keeps; None where there are none.
+
+    Raises:
+        UnreadableRecord: They are damaged.
+    """
+    if "sketch_slots" not in record.arrays:
+        return None
+    slots = record.array("sketch_slots")
+    values = record.array("sketch", slots.size * LEVELS)
+    if (
+        slots.dtype.kind != "i"
+        or ((slots < 0) | (slots >= len(record.slots))).any()
+        or np.unique(slots).size < slots.size
+    ):
+        raise UnreadableRecord("the record's sketches belong to slots that it does not have")
+    return Sketches(tuple(slots.tolist()), values.astype(np.float32).reshape(-1, LEVELS))
+
+
+def disguise_of(record: Record, view: SlotView, matches: Sequence[Match | None]) -> Disguise | None:
+    """What sketches say of a candidate in which no mark was found; None where its weights stand as they were enrolled."""
+    agree = sum(match is not None and match.agrees for match in matches)
+    if 2 * agree > len(record.slots):
+        return None
+    kept = sketches_in(record)
+    if kept is None:
+        return Disguise(None)
+    if len(kept.slots) < LEAST_SKETCHES:
+        return Disguise(len(kept.slots))
+    entries = [record.slots[number] for number in kept.slots]
+    shapes = [(entry.live_rows + len(entry.dead_rows), entry.row_size) for entry in entries]
+    return Disguise(len(kept.slots), agreeing_sketches(kept, shapes, weights_of(view)))

@@ -1,0 +1,165 @@
+"""The short cut: where a candidate is the enrolled network around its slots, and nothing in them changed where it was looked.
+
+Then nothing is traced, and the verdict is the one that tracing would have reached: ``traced``, "unchanged at all positions". Every
+other answer comes from the thorough path. Behind an address fewer anchors are read, since each is a request.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onnxnnw.accounting.account import KINDS, Account
+from onnxnnw.candidate import Anchors, ReadBefore, StoredWeights
+from onnxnnw.errors import CannotLook, UnreadableRecord
+from onnxnnw.flow.nodes import Flow
+from onnxnnw.graph import SlotView
+from onnxnnw.matching.known_skeleton import KnownSlots, known_slots
+from onnxnnw.matching.match import Match
+from onnxnnw.matching.parameter_reads import unchanged_parameters
+from onnxnnw.methods.base import Candidate, Judgement, find_method
+from onnxnnw.network_file.ahead import fetch_together
+from onnxnnw.network_file.stored import StoredTensor
+from onnxnnw.records.positions import control_positions
+from onnxnnw.records.record import Record
+from onnxnnw.verification.evidence import evidence_of
+from onnxnnw.verification.explained import explain
+from onnxnnw.verification.findings.base import Examination
+from onnxnnw.verification.findings.storage import find as unchanged
+from onnxnnw.verification.named_records import NamedRecord
+from onnxnnw.verification.verdict import Verdict
+from onnxnnw.verification.visible import clean, visible
+
+if TYPE_CHECKING:
+    from onnxnnw.sources.addresses import Address
+
+__all__ = ["short_cut"]
+
+_FEW = 8
+"""Anchors of each slot that are read behind an address."""
+
+
+def short_cut(candidate: "Path | str | Address", named: NamedRecord, rate: float) -> Verdict | None:
+    """The verdict on an unchanged copy, if it is one as far as can be told; else None.
+
+    Raises:
+        CannotLook: The candidate changes while it is read, or a server does not answer.
+    """
+    record = named.record
+    if record.skeleton is None or record.account is None or record.method != "nct" or "anchors" not in record.arrays:
+        return None
+    with known_slots(candidate, record.skeleton, record.slots) as known:
+        if known is None:
+            return None
+        try:
+            verdict = _verdict(known, named, rate)
+        except UnreadableRecord:
+            return None
+        known.check_unchanged()
+    return verdict
+
+
+def _verdict(known: KnownSlots, named: NamedRecord, rate: float) -> Verdict | None:
+    record = named.record
+    assert record.account is not None
+    anchors = Anchors(record)
+    if known.is_remote:
+        anchors = _fewer(anchors)
+        _fetch_ahead(known, anchors)
+    weights = _unchanged_weights(known, anchors)
+    if weights is None:
+        return None
+
+    def refused(_: object) -> np.ndarray:
+        raise CannotLook("the candidate was not run")
+
+    log10_rate = float(np.log10(rate))
+    candidate = Candidate(weights, lambda: anchors.reads(weights), refused)
+    judgement = find_method(record.method).judge(record, candidate, log10_rate)
+    if not judgement.significant or not np.array_equal(judgement.reads.found, judgement.reads.enrolled):
+        return None
+    return _decided(known, named, rate, anchors, weights, judgement)
+
+
+def _fewer(anchors: Anchors) -> Anchors:
+    """The first few anchors of each slot, and no samples."""
+    anchors.positions = [places[:_FEW] for places in anchors.positions]
+    anchors.values = [values[:_FEW] for values in anchors.values]
+    anchors.gains = None if anchors.gains is None else [gains[:_FEW] for gains in anchors.gains]
+    arrays = {name: array for name, array in anchors.record.arrays.items() if name != "samples"}
+    anchors.record = replace(anchors.record, arrays=arrays)
+    return anchors
+
+
+def _fetch_ahead(known: KnownSlots, anchors: Anchors) -> None:
+    record, wanted = anchors.record, list[tuple[StoredTensor, np.ndarray]]()
+    controls = control_positions(record, anchors.plan) if "controls" in record.arrays else None
+    for number, slot in enumerate(known.slots):
+        sets = [anchors.everything(number)]
+        if controls is not None:
+            beside = controls[anchors.plan.slots == number]
+            sets.append(np.concatenate([anchors.plan.of(number), beside[beside >= 0]]))
+        wanted += [located for places in sets if (located := slot.constant.locate(places)) is not None]
+    fetch_together(wanted)
+
+
+def _unchanged_weights(known: KnownSlots, anchors: Anchors) -> StoredWeights | None:
+    """The slots, if all that was kept of them beside the mark is there unchanged."""
+    matches: list[Match | None] = []
+    reads: dict[int, ReadBefore] = {}
+    for number, slot in enumerate(known.slots):
+        places = anchors.everything(number)
+        values = slot.values(places)
+        _, kept, _ = anchors.looked_at(number)
+        if not np.array_equal(values[: kept.size].astype(np.float32).astype(np.float64), kept):
+            return None
+        reads[number] = ReadBefore(places, values)
+        matches.append(Match(slot, False, float("inf") if anchors.values[number].size else 0.0, folded=False))
+    assert anchors.record.account is not None
+    amounts = anchors.record.account["amounts"]
+    return StoredWeights(matches, amounts.get("weight", 0) + amounts.get("doubtful", 0), anchors.folds, reads)
+
+
+def _decided(
+    known: KnownSlots, named: NamedRecord, rate: float, anchors: Anchors, weights: StoredWeights, judgement: Judgement
+) -> Verdict:
+    record = named.record
+    account = _account(record)
+    further = judgement.reads if record.kind == "fingerprint" else None
+    explained = explain(record, anchors, account, weights, further, unchanged_parameters(record))
+    log10_p = judgement.association.log10_p
+    view = SlotView(known.slots, [], [], Flow(), None, [], [], set(), [], [])  # type: ignore[arg-type]  # nothing was traced
+    examination = Examination(record, view, weights.matches, judgement, True, [])
+    return Verdict(
+        decision="traced",
+        record=visible(named.name),
+        method=record.method,
+        kind=record.kind,
+        actor=visible(record.actor),
+        role=record.role,
+        source_id=visible(record.source_id),
+        destination_id=visible(record.destination_id),
+        log10_p=log10_p,
+        rate=rate,
+        effect=judgement.association.effect,
+        unit=judgement.unit,
+        positions=judgement.symbols,
+        read=judgement.read,
+        absent=judgement.absent,
+        unread=judgement.symbols - judgement.read - judgement.absent,
+        explained=explained.share,
+        account=explained,
+        standard=judgement.standard,
+        evidence=evidence_of(named, "traced", log10_p, rate, True, explained),
+        findings=tuple(clean(finding) for finding in unchanged(examination)),
+        path="fast",
+        payload=judgement.payload,
+    )
+
+
+def _account(record: Record) -> Account:
+    """What is stored in the candidate: what was at enrolment, since all but the slots is the same."""
+    assert record.account is not None
+    amounts = dict.fromkeys(KINDS, 0) | dict(record.account["amounts"])
+    return Account(amounts, [], [])

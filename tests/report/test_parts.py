@@ -1,0 +1,124 @@
+"""Several folders on one page, cells that are counted, and pages that are checked against their trials."""
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from onnxnnw.cli.entry import build_app
+from onnxnnw.errors import UnreadableData
+from onnxnnw.report.certificate import certificate, check_page
+from onnxnnw.report.parts import joined
+from onnxnnw.report.results import read_results
+from onnxnnw.report.settings import by_setting
+from onnxnnw.report.tables.cells_measured import cells_measured
+from onnxnnw.report.tables.standard_tables import standard_sheets
+from onnxnnw.report.trials import Detection
+from onnxnnw.report.writing import all_sheets, write_report
+from tests.support import made_results as made
+
+
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory):
+    """One made campaign in two folders: NCT, and everything else."""
+    place, rng = tmp_path_factory.mktemp("halves"), np.random.default_rng(1)
+    lines = [*made.detections(rng), *made.other_studies(rng)]
+    is_nct = [(line.get("mark") or {}).get("method") == "nct" for line in lines]
+    return [
+        made.write(place / "nct", [line for line, nct in zip(lines, is_nct, strict=True) if nct], name="nct"),
+        made.write(place / "rest", [line for line, nct in zip(lines, is_nct, strict=True) if not nct], name="rest"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def page(halves, tmp_path_factory):
+    """The page of both; its figures take most of these tests' time."""
+    return write_report(halves, tmp_path_factory.mktemp("page") / "page.html").page
+
+
+def texts(results):
+    """Every entry of every table."""
+    return [[entry.text for entry in sheet.entries] for sheet in all_sheets(results)]
+
+
+def test_a_campaign_in_parts_has_the_tables_of_the_whole(halves, results):
+    """Cutting it by method changes no number."""
+    whole = joined([read_results(folder) for folder in halves])
+    assert texts(whole) == texts(results)
+    assert whole.name == "nct + rest"
+
+
+def test_the_same_part_twice_counts_once(halves):
+    one = read_results(halves[0])
+    assert len(joined([one, one]).trials) == len(one.trials)
+
+
+def test_parts_that_answer_to_one_setting_keep_rows_of_their_own(tmp_path):
+    """Other trainings of the same network are another experiment: nothing is averaged over both."""
+    parts = []
+    for name in ("first", "second"):
+        lines = [{**line, "trial": f"{name}-{line['trial']}"} for line in made.detections(np.random.default_rng(1))]
+        parts.append(read_results(made.write(tmp_path / name, lines, name=name)))
+    settings = by_setting(joined(parts).of(Detection))
+    assert len(settings) == 2 * len(by_setting(parts[0].of(Detection)))
+    assert all(setting.block.endswith(("first", "second")) for setting in settings)
+
+
+def test_trials_of_one_name_that_differ_are_refused(tmp_path):
+    lines = list(made.detections(np.random.default_rng(1)))[:1]
+    one = read_results(made.write(tmp_path / "a", lines, name="a"))
+    other = read_results(made.write(tmp_path / "b", [{**lines[0], "model": 7}], name="b"))
+    with pytest.raises(UnreadableData, match="one thing in a and another in b"):
+        joined([one, other])
+
+
+def test_cells_are_counted_as_the_summary_counts_them(results):
+    """Measured ones are some of those published, and of a campaign of M = 2 and D = 3 hardly one is of one network."""
+    cells = cells_measured(standard_sheets(results))
+    assert sum(cell.published for cell in cells) == 615
+    assert 0 < sum(cell.measured for cell in cells) < 615
+    assert all(cell.single <= cell.measured <= cell.published for cell in cells)
+
+
+def test_a_single_network_is_told(tmp_path):
+    """M = D = 1."""
+    lines = [line for line in made.detections(np.random.default_rng(1)) if (line["model"], line["payload"]) == (0, 0)]
+    cells = cells_measured(standard_sheets(read_results(made.write(tmp_path / "one", lines))))
+    assert sum(cell.measured for cell in cells) > 0
+    assert all(cell.single == cell.measured for cell in cells)
+
+
+def test_a_page_is_what_follows_from_its_trials(halves, page):
+    results = joined([read_results(folder) for folder in halves])
+    found = check_page(page, results, all_sheets(results))
+    assert (found.same, found.sentences) == (True, ())
+    assert found.numbers > 500
+
+
+def test_a_changed_trial_is_noticed(halves, page, tmp_path):
+    """Another number, another digest; the page is said to be of other trials."""
+    changed = tmp_path / "nct"
+    changed.mkdir()
+    for file in halves[0].iterdir():
+        (changed / file.name).write_text(file.read_text().replace('"pearson": 0.9', '"pearson": 0.8', 3))
+    results = joined([read_results(changed), read_results(halves[1])])
+    found = check_page(page, results, all_sheets(results))
+    assert not found.same
+    assert any("trials are not those" in sentence for sentence in found.sentences)
+
+
+def test_what_is_no_page_is_said(results, tmp_path):
+    (tmp_path / "page.html").write_text("<html></html>")
+    with pytest.raises(UnreadableData, match="certificate"):
+        check_page(tmp_path / "page.html", results, ())
+    assert certificate(results, ())["numbers"] == 0
+
+
+def test_the_command_counts_and_checks(halves, page):
+    """Exit code 0 where the page is right, 1 where a part is missing."""
+    runner, app = CliRunner(), build_app()
+    both = [str(folder) for folder in halves]
+    counted = runner.invoke(app, ["report", *both, "--count"])
+    assert "of 615 cells measured" in counted.stdout
+    assert runner.invoke(app, ["report", *both, "--check", str(page)]).exit_code == 0
+    missing = runner.invoke(app, ["report", both[0], "--check", str(page)])
+    assert (missing.exit_code, "was not given" in missing.stdout) == (1, True)

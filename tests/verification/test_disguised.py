@@ -1,0 +1,102 @@
+"""The hint without a reference: a network in another order is named, never proven; strangers and old records say what they can."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from onnxnnw.alignment.sketch import LEVELS, TOLERANCE, distance, sketch_of
+from onnxnnw.enrolment.enrol import fingerprint
+from onnxnnw.errors import UnreadableRecord
+from onnxnnw.modifications import find_modification
+from onnxnnw.modifications.base import apply
+from onnxnnw.records.record import Record
+from onnxnnw.records.record_file import load_record
+from onnxnnw.verification.disguised import sketches_in
+from onnxnnw.verification.verify import verify
+from tests.support.networks import dense, save
+
+
+def findings_of(candidate, record: Record) -> tuple[str, set[str]]:
+    """Decision, and the names of what was found."""
+    verdict = verify(candidate, [record])[0]
+    return verdict.decision, {finding.name for finding in verdict.findings}
+
+
+def without_sketch(record: Record) -> Record:
+    """The same as a version before this one would have kept it."""
+    return replace(
+        record, arrays={name: array for name, array in record.arrays.items() if not name.startswith("sketch")}
+    )
+
+
+@pytest.mark.parametrize("steps", [("channel-permutation",), ("channel-permutation", "channel-rescaling", "sign-flip")])
+@pytest.mark.parametrize("kind", ["record", "fingerprint"])
+def test_another_order_of_channels_is_named(kind, steps, enrolled, tmp_path):
+    """Inconclusive, with the way out, and no evidence."""
+    path = enrolled.marked
+    for number, name in enumerate(steps):
+        apply(find_modification(name)(), path, tmp_path / f"{number}.onnx", seed=number)
+        path = tmp_path / f"{number}.onnx"
+    verdict = verify(path, [load_record(getattr(enrolled, kind))])[0]
+    (finding,) = (finding for finding in verdict.findings if finding.name == "other channel order")
+    assert verdict.decision == "inconclusive"
+    assert verdict.evidence.after_the_fact_trials_log10 is None
+    assert "give --reference; channels added or removed were not looked through" in finding.sentence
+    assert 2 * finding.evidence["agreeing"] >= finding.evidence["sketches"] >= 3
+
+
+def test_an_old_record_says_that_it_cannot_tell(enrolled, tmp_path):
+    """It holds no sketch: the answer is the one of before, and says what was not excluded."""
+    apply(find_modification("channel-permutation")(), enrolled.marked, tmp_path / "out.onnx")
+    old = without_sketch(load_record(enrolled.fingerprint))
+    decision, found = findings_of(tmp_path / "out.onnx", old)
+    assert decision == "not traced"
+    assert "disguise not excluded" in found
+
+
+def test_a_record_of_few_weights_says_that_it_cannot_tell(tmp_path):
+    """Two layers: where so few agree, it may be luck."""
+    fingerprint(save(dense(seed=1), tmp_path / "a.onnx"), tmp_path / "a.record", 200)
+    record = load_record(tmp_path / "a.record")
+    assert record.arrays["sketch_slots"].size < 3
+    decision, found = findings_of(save(dense(seed=2), tmp_path / "b.onnx"), record)
+    assert decision == "not traced"
+    assert "disguise not excluded" in found
+
+
+def test_a_traced_network_is_not_looked_at(enrolled):
+    """Nothing is said of orders where the mark is found."""
+    decision, found = findings_of(enrolled.marked, load_record(enrolled.record))
+    assert decision == "traced"
+    assert not found & {"other channel order", "disguise not excluded"}
+
+
+@pytest.mark.parametrize("shape", [(16, 27), (40, 24), (8, 200)])
+def test_no_order_no_scale_and_no_sign_changes_a_sketch(shape):
+    """The law, for every weight; other numbers have another one."""
+    rng = np.random.default_rng(shape[0])
+    weight = rng.standard_normal(shape) * rng.gamma(0.3, size=(1, shape[1])) @ np.diag(rng.gamma(1, size=shape[1]))
+    weight = weight + rng.standard_normal((shape[0], 1)) * rng.standard_normal((1, shape[1]))
+    moved = weight[rng.permutation(shape[0])][:, rng.permutation(shape[1])]
+    moved = moved * np.exp(rng.normal(0, 0.8, (shape[0], 1))) * np.exp(rng.normal(0, 0.8, (1, shape[1])))
+    moved = moved * rng.choice([-1, 1], (shape[0], 1))
+    assert distance(sketch_of(weight, 1), sketch_of(moved, 1)) < TOLERANCE / 10
+    assert distance(sketch_of(weight, 1), sketch_of(rng.permutation(weight.reshape(-1)).reshape(shape), 1)) > TOLERANCE
+
+
+@pytest.mark.parametrize(
+    "values", [np.zeros((16, 40)), np.full((16, 40), np.nan), np.full((16, 40), np.inf), np.eye(16, 40) * 1e300]
+)
+def test_whatever_a_weight_holds_it_has_a_finite_sketch(values):
+    """Input is hostile."""
+    assert np.isfinite(sketch_of(values, 1)).all()
+
+
+@pytest.mark.parametrize("slots", [[0, 0], [-1, 1], [0, 10**6]])
+def test_sketches_of_slots_that_are_not_there_are_refused(slots, enrolled):
+    """A damaged record is no record."""
+    record = load_record(enrolled.fingerprint)
+    arrays = record.arrays | {"sketch_slots": np.array(slots), "sketch": np.zeros(2 * LEVELS, np.float32)}
+    with pytest.raises(UnreadableRecord, match="slots that it does not have"):
+        sketches_in(replace(record, arrays=arrays))
