@@ -92,7 +92,7 @@ def verify(
         here = [Path(one) for one in files if "://" not in one]
         writer = _writer(places, [*here, *record, *keys]) if any(places) else None
         answers, lineage = ask(question, files, writer is not None, attestation is not None)
-    if as_json and any(answer.search for answer in answers):
+    if as_json and any(answer.search is not None for answer in answers):
         show.document(document_of(answers))
     else:
         _show_answers(answers, not as_json)
