@@ -151,9 +151,15 @@ def document_of(answers: Sequence[Answer]) -> dict[str, Any]:
         "answer": WORDS[code],
         "exit_code": code,
         **top,
-        "records": [_verdict(a, verdict) for a in examined for verdict in (a.search.verdicts if a.search else ())],
-        "unreadable_records": list(dict.fromkeys(why for a in examined if a.search for why in a.search.unreadable)),
-        "seconds_per_record": round(max((a.search.seconds_per_record for a in examined if a.search), default=0.0), 6),
+        "records": [
+            _verdict(a, verdict) for a in examined for verdict in (a.search.verdicts if a.search is not None else ())
+        ],
+        "unreadable_records": list(
+            dict.fromkeys(why for a in examined if a.search is not None for why in a.search.unreadable)
+        ),
+        "seconds_per_record": round(
+            max((a.search.seconds_per_record for a in examined if a.search is not None), default=0.0), 6
+        ),
         "candidates": [_candidate(answer) for answer in answers],
     }
 

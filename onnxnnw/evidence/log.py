@@ -63,7 +63,7 @@ def _entry(answer: Answer, version: str, policy: tuple[Path, str] | None, previo
         "wanted": answer.asked,
         "answer": WORDS[answer.code],
         "problems": [f"{problem.rule.id} {problem.sentence}" for problem in answer.problems][:50],
-        "records": {v.evidence.commitment: v.decision for v in (search.verdicts if search else ())[:200]},
+        "records": {v.evidence.commitment: v.decision for v in (search.verdicts if search is not None else ())[:200]},
         "previous": previous,
     }
 
