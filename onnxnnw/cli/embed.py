@@ -130,4 +130,6 @@ def _price(model: Path, out: Path, samples: Path | None) -> "Price | str":
     except TraceabilityError as error:
         if samples is not None:
             raise type(error)(f"the copy is marked and recorded, but its outputs cannot be compared: {error}") from None
+        if isinstance(error.__cause__, ImportError):
+            return f"not compared: {error}"
         return f"drawn inputs do not fit; bring samples (--check): {error}"

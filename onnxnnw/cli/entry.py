@@ -36,7 +36,7 @@ YOUNG = 100_000
 finds next to nothing: what a start makes is made to stay."""
 
 BY_USE = (
-    "verify check compare fingerprint embed inspect digest modify demo evaluate report train export measure".split()
+    "verify check compare fingerprint embed sign attest inspect digest modify demo evaluate report train export measure".split()
 )
 """Commands as help lists them: what most people come for stands first; those that are not named here stand last."""
 

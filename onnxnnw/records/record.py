@@ -275,7 +275,8 @@ class Record:
         except UnreadableRecord:
             raise
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError) as error:
-            raise UnreadableRecord(f"not a readable record: {one_line(error)}") from None
+            what = one_line(error) if content.startswith(b"{") else "it does not begin as records do"
+            raise UnreadableRecord(f"not a readable record: {what}") from None
 
 
 def commitment_of(content: bytes) -> str:

@@ -2,7 +2,6 @@
 
 import os
 import secrets
-from dataclasses import replace
 from pathlib import Path
 
 from onnxnnw.errors import UnreadableRecord, UsageError
@@ -70,6 +69,8 @@ def load_record(path: Path | str, commitment: str | None = None) -> Record:
     if commitment is not None and commitment_of(content) != commitment.strip().lower():
         raise UnreadableRecord(f"{path}: is not the record that was committed to ({commitment[:16]}…)")
     try:
-        return replace(Record.from_bytes(content), name=path.name)
+        record = Record.from_bytes(content)
     except UnreadableRecord as error:
         raise UnreadableRecord(f"{path}: {error}") from None
+    vars(record).update(name=path.name)  # a copy would not know its commitment, and write itself to find it
+    return record

@@ -122,7 +122,6 @@ def test_networks_of_a_hub_are_kept_where_all_are_ours(hub, enrolled, tmp_path, 
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
     hub_client = pytest.importorskip("huggingface_hub")
-    monkeypatch.setattr(hub_client.constants, "ENDPOINT", hub)
     gate = example("huggingface_gate")
     monkeypatch.setattr(gate, "snapshot_download", lambda *a, **k: hub_client.snapshot_download(*a, **k, endpoint=hub))
     verdicts = gate.fetch_verified("acme/ours", COMMIT, enrolled.record, tmp_path / "ours")

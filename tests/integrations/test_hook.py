@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.integrations.test_action import SEVERAL
-
 ROOT = Path(__file__).parents[2]
 TOOL = Path(sys.executable).with_name("pre-commit")
 
@@ -79,7 +77,6 @@ def test_the_hook_passes_ours_and_stops_others_and_pointers(hooks, cache, enroll
     assert (code, "no files to check" in text) == (0, True), text
 
 
-@pytest.mark.skipif(not SEVERAL, reason="needs several candidates")
 def test_the_hook_takes_all_files_at_once(hooks, cache, enrolled, tmp_path):
     """One of two is another network: the commit is stopped, and both are named."""
     shutil.copy(enrolled.marked, tmp_path / "ours.onnx")

@@ -16,6 +16,8 @@ verify {marked} --record {record} --full
 verify {noisy} --record {record} --json
 verify {marked} --records {folder}
 fingerprint {original} -o new.record
+check --policy onnxnnw.toml
+compare {original} {noisy} --json
 embed {original} -o new.onnx --record mark.record
 inspect {original}
 digest {original} --json
@@ -24,6 +26,16 @@ modify {original} magnitude-pruning --percentage 20 -o pruned.onnx
 modify --list
 --help
 verify --help
+"""
+
+
+POLICY = """
+format = "onnxnnw/policy/1"
+[[network]]
+name = "net"
+files = ["net.onnx"]
+records = ["net.record"]
+require = "traced"
 """
 
 
@@ -48,6 +60,9 @@ def test_gates_need_little(enrolled, source, tmp_path):
     assert done.returncode == 0, done.stderr
     program = Path(done.stdout.splitlines()[-1]) / "onnxnnw"
 
+    shutil.copy(enrolled.marked, place / "net.onnx")
+    shutil.copy(enrolled.record, place / "net.record")
+    (place / "onnxnnw.toml").write_text(POLICY)
     noisy = place / "noisy.onnx"
     names = {
         **{k: str(v) for k, v in vars(enrolled).items()},
@@ -60,6 +75,7 @@ def test_gates_need_little(enrolled, source, tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, cwd=place, env=clean, timeout=300)
         assert done.returncode == 0, f"{line}: {done.stdout[-300:]}{done.stderr[-1000:]}"
         assert "internal error" not in done.stderr
+        assert not line.startswith("embed") or "not compared: onnxruntime is needed" in done.stdout
     absent = subprocess.run(
         [program.with_name("python"), "-c", "import onnxruntime"], capture_output=True, cwd=place, env=clean
     )
