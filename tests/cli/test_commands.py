@@ -173,7 +173,7 @@ def test_what_is_written_goes_where_output_says():
         for option in command.params
         if {"-o", "--output", "--out"} & set(option.opts)
     }
-    writing = {"demo", "embed", "evaluate", "export", "fingerprint", "modify", "report", "train"}
+    writing = {"demo", "embed", "evaluate", "export", "fingerprint", "modify", "report", "sign", "train"}
     assert places == {name: ["--output", "-o"] for name in writing}
 
 
@@ -248,9 +248,7 @@ def test_a_terminal_that_knows_few_characters_gets_the_answer(enrolled, tmp_path
 
 def test_an_internal_error_never_reads_as_no(enrolled, tmp_path):
     """Any uncaught exception exits 3, not Python's 1."""
-    broken = (
-        "import onnxnnw.verification.verify as v; v.examine_records = lambda *a: 1 / 0; from onnxnnw.cli import main; main()"
-    )
+    broken = "import onnxnnw.verification.verify as v; v.examine_records = lambda *a: 1 / 0; from onnxnnw.cli import main; main()"
     command = [sys.executable, "-c", broken, "verify", str(enrolled.marked), "--record", str(enrolled.record)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=ENVIRONMENT)
     assert done.returncode == 3
