@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import typer
 from onnxnnw.campaign import results, running
 from onnxnnw.cli import main
 from onnxnnw.cli.entry import build_app
+from tests.support.keys import key_pair
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = {path.name: path.read_text() for path in (ROOT / "docs").rglob("*.md")}
@@ -27,6 +28,8 @@ COMMANDS = {
     "inspect": ["inspect {model} --json"],
     "digest": ["digest {model} --json"],
     "compare": ["compare {model} {marked} --json"],
+    "check": ["check --policy onnxnnw.toml --json"],
+    "attest verify": ["attest verify net.intoto.jsonl --key p256.pub --json"],
     "measure": ["measure {model} --own own.npz --metric top1 --json"],
     "evaluate": ["evaluate --preset smoke --dry-run --cache cache --json", "evaluate --preset smoke -o results --json"],
 }
@@ -35,7 +38,15 @@ COMMANDS = {
 OWN_FILES = {"card", "checkpoint", "entry"}
 """What the package writes for itself and no command prints."""
 
-KINDS = {"string": str, "integer": int, "number": int | float, "list": list, "object": dict, "null": type(None)}
+KINDS = {
+    "string": str,
+    "integer": int,
+    "number": int | float,
+    "list": list,
+    "boolean": bool,
+    "object": dict,
+    "null": type(None),
+}
 
 
 def documented(text: str) -> dict[str, str]:
@@ -50,8 +61,15 @@ def printed(document: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, A
     for name, value in document.items():
         yield prefix + name, value
         for item in value if isinstance(value, list) else ():
-            if isinstance(item, dict):
+            if isinstance(item, dict) and "format" not in item:  # what has a format of its own has a page of its own
                 yield from printed(item, f"{prefix}{name}[].")
+
+
+def named(commands: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Commands by their names, those of groups with the group's before it."""
+    for name, command in commands.items():
+        yield before + name, command
+        yield from named(getattr(command, "commands", {}), f"{before}{name} ")
 
 
 @pytest.fixture
@@ -60,6 +78,14 @@ def answers(enrolled, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     np.savez("own.npz", inputs=rng.standard_normal((4, 3, 32, 32)).astype(np.float32), targets=rng.integers(0, 10, 4))
+    entry = 'name = "n"\nfiles = ["deployed.onnx"]\nrecords = ["mark.record"]\nrequire = "traced"\n'
+    Path("onnxnnw.toml").write_text(f'format = "onnxnnw/policy/1"\n[[network]]\n{entry}')
+    Path("deployed.onnx").write_bytes(enrolled.marked.read_bytes())
+    Path("mark.record").write_bytes(enrolled.record.read_bytes())
+    wanted = f"--attestation net.intoto.jsonl --sign {key_pair(tmp_path).private}"
+    with pytest.raises(SystemExit):
+        main(f"verify deployed.onnx --record mark.record {wanted}".split())
+    capsys.readouterr()
     monkeypatch.setattr(running, "evaluate", lambda *arguments: results.Ran(7, 5, 3, 1.5, 0.25))
     places = {"model": enrolled.original, **vars(enrolled)}
 
@@ -73,7 +99,7 @@ def answers(enrolled, tmp_path, monkeypatch, capsys):
 
 def test_every_command_that_prints_json_is_held_against_the_pages():
     """A new one is missed here before it is missed by a user."""
-    commands = typer.main.get_command(build_app()).commands
+    commands = dict(named(typer.main.get_command(build_app()).commands))
     assert {n for n, c in commands.items() if any("--json" in option.opts for option in c.params)} == COMMANDS.keys()
 
 
@@ -96,7 +122,9 @@ def test_what_is_printed_is_what_is_documented(line, answers):
     said, fields = documented(SECTIONS[found["format"]]), dict(printed(found))
     assert said.keys() == fields.keys()
     for name, value in fields.items():
-        allowed = [KINDS[word] for word in re.findall(r"\b(?:string|integer|number|list|object|null)\b", said[name])]
+        allowed = [
+            KINDS[word] for word in re.findall(r"\b(?:string|integer|number|boolean|list|object|null)\b", said[name])
+        ]
         assert isinstance(value, allowed[0]) or (allowed[1:] == [KINDS["null"]] and value is None), name
 
 
