@@ -24,7 +24,7 @@ PACKAGES: dict[str, str] = {
     "images": "",
     "recipes": "",
     "sources": "signing limits addresses answers protocol connections http_ranges remote hub inference",
-    "network_file": "formats wire cutting relocation foreign source stored ahead tensor_list safetensors containers file "
+    "network_file": "formats wire cutting relocation foreign source stored ahead tensor_list safetensors openvino containers file "
     "writing patch",
     "flow": "names nodes runtime_operators handing literals attribute_weights tracing unread",
     "constants": "arrays moved evaluated contraction decoding rulebook elementwise arithmetic_rules quantisation_rules "

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUFFIXES", "contained", "is_container", "open_beside"]
 
-SUFFIXES = (".safetensors", ".safetensors.index.json")
+SUFFIXES = (".safetensors", ".safetensors.index.json", ".xml")
 """Names of files that hold tensors and no graph; they are never read as anything else."""
 
 
@@ -36,8 +36,16 @@ def contained(
     Raises:
         UnreadableNetwork: It breaks a rule of its format.
     """
-    from onnxnnw.network_file import safetensors
+    from onnxnnw.network_file import openvino, safetensors
 
+    if str(path).endswith(openvino.SUFFIX):
+        location = openvino.weights_beside(path.name)
+        weights = open_beside(path, source, location)
+        try:
+            return openvino.openvino_skeleton(source, location, weights.size), {location: weights}
+        except BaseException:
+            weights.close()
+            raise
     if not str(path).endswith(safetensors.INDEX):
         return safetensors.safetensors_skeleton(source), {}
     files = safetensors.shards_of(source)

@@ -51,6 +51,9 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
 
 _HTML = re.compile(rb"<(!doctype html|html|head|body)\b", re.IGNORECASE)
 _JSON = re.compile(rb'(\{\s*("|\}|$)|\[\s*(["\[\]{0-9tfn-]|$))')
+_POINTED = re.compile(
+    rb"\Aversion https://git-lfs\.github\.com/spec/[^\n]{1,20}\n(?:ext[^\n]{1,200}\n)*oid sha256:([0-9a-f]{64})\nsize (\d{1,18})\n"
+)
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
@@ -59,6 +62,9 @@ def what_it_is(descriptor: "int | RemoteHandle", size: int) -> str:
     if not size:
         return "empty; perhaps a download or an export that did not finish"
     head = read_exactly(descriptor, min(size, _HEAD), 0)
+    if pointed := _POINTED.search(head):
+        digest, length = pointed[1].decode(), int(pointed[2])
+        return f"a pointer of Git LFS to {length:,} bytes (sha256 {digest}), not the file itself; fetch it with: git lfs pull"
     for offset, magic, kind in _MAGIC:
         if head.startswith(magic, offset):
             return kind

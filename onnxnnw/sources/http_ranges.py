@@ -55,7 +55,12 @@ class HttpRanges:
         self._place = address.url
         self._hub: dict[str, str] = {}
         self._pinned: Pinned | None = None
-        self.head = self._get(0, FIRST)
+        try:
+            self.head = self._get(0, FIRST)
+        except BaseException:
+            if connections is None:
+                self.connections.close()
+            raise
         self.size = self._version.size
         linked = self._hub.get("x-linked-size", "")
         if linked and linked != str(self.size):

@@ -115,3 +115,14 @@ def test_an_address_is_no_file(address: str) -> None:
     """A path that is written like an address is a path: nothing is downloaded by itself."""
     with pytest.raises(UnreadableNetwork, match="an address, and here a file on this disk is wanted"):
         open_network(Path(address))
+
+
+def test_a_pointer_says_what_it_points_to(tmp_path: Path) -> None:
+    """How much is to be fetched, and its content's name."""
+    digest = "4d7a" * 16
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:%b\nsize 12345\n" % digest.encode())
+    with pytest.raises(
+        UnreadableNetwork, match=f"pointer of Git LFS to 12,345 bytes .sha256 {digest}., not the file itself"
+    ):
+        open_network(path)

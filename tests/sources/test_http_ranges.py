@@ -1,6 +1,7 @@
 """Ranges over HTTP: what is read is what is there, every misbehaviour of a server is an error, no secret leaves its server."""
 
 import base64
+import contextlib
 import itertools
 import time
 from pathlib import Path
@@ -292,3 +293,47 @@ def test_writing_takes_a_file_on_this_disk(folder: Path, tmp_path: Path) -> None
         pytest.raises(CannotLook, match="download it first"),
     ):
         network.file  # noqa: B018
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_answers_are_errors_or_the_truth(folder: Path, seed: int) -> None:
+    """Statuses, headers and bodies drawn at random: what is returned is what is there, and little is read."""
+    rng = np.random.default_rng(seed)
+    size = len(CONTENT)
+    ranges = [
+        "bytes 0-65535/{}",
+        "bytes 9-11/{}",
+        "bytes 9-11/1",
+        "bytes 11-9/{}",
+        "bytes=9-11/{}",
+        "bytes */{}",
+        "",
+        "\x00",
+    ]
+
+    def pick(values: list[str]) -> str:
+        return values[int(rng.integers(len(values)))]
+
+    def behave(request: Request, reply: Reply) -> Reply:
+        if rng.random() < 0.4:
+            return reply
+        reply.status = int(rng.choice([200, 204, 206, 206, 206, 301, 304, 400, 416, 503]))
+        if rng.random() < 0.5:
+            reply.headers["Content-Range"] = pick(ranges).format(size)
+        if rng.random() < 0.3:
+            reply.headers["ETag"] = pick(['"1"', 'W/"1"', "", "x" * 5000])
+        if rng.random() < 0.2:
+            reply.headers["Location"] = pick(["/m.bin", "//", "http://[", "https://127.0.0.1:1/", "data:,x"])
+        if rng.random() < 0.3:
+            reply.cut = int(rng.integers(len(reply.body) + 1))
+        if rng.random() < 0.2:
+            reply.headers["Content-Length"] = pick(["3", "-1", "99999999999", "x", ""])
+            reply.cut = len(reply.body)
+        return reply
+
+    budget = Budget()
+    with RangeServer(folder, behave=behave) as server, contextlib.suppress(CannotLook):
+        found = opened(server, budget).read_many([(9, 12), (100_000, 100_020)])
+        assert found == [CONTENT[9:12], CONTENT[100_000:100_020]]
+    assert budget.received <= 12 * FIRST
+    assert budget.requests <= 60
