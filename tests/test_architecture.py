@@ -48,7 +48,10 @@ PLUG_INS = ("methods", "verification.findings", "tasks", "modifications", "cli")
 """Folders in which a new file is found unaided: it imports what the folder's modules share, never a sibling."""
 TORCH_PACKAGES = ("training",)
 MAX_FILES, MAX_LINES = 16, 350
-HEAVY = ("torch", "torchvision", "sqlalchemy", "psycopg", "cryptography", "rfc3161_client", "onnxruntime", "skimage", "matplotlib", "jinja2", "scipy", "PIL")
+HEAVY = (
+    *("torch", "torchvision", "onnxruntime", "skimage", "matplotlib", "jinja2", "scipy", "PIL"),
+    *("sqlalchemy", "psycopg", "cryptography", "rfc3161_client"),
+)
 
 FILES = sorted((ROOT / "onnxnnw").rglob("*.py"))
 EXPORTERS = sorted((ROOT / "exporters").glob("*.py"))
