@@ -60,18 +60,8 @@ PLUG_INS = ("methods", "verification.findings", "tasks", "modifications", "cli")
 TORCH_PACKAGES = ("training",)
 MAX_FILES, MAX_LINES = 16, 350
 HEAVY = (
-    "torch",
-    "torchvision",
-    "sqlalchemy",
-    "psycopg",
-    "cryptography",
-    "rfc3161_client",
-    "onnxruntime",
-    "skimage",
-    "matplotlib",
-    "jinja2",
-    "scipy",
-    "PIL",
+    *("torch", "torchvision", "onnxruntime", "skimage", "matplotlib", "jinja2", "scipy", "PIL"),
+    *("sqlalchemy", "psycopg", "cryptography", "rfc3161_client"),
 )
 
 FILES = sorted((ROOT / "onnxnnw").rglob("*.py"))

@@ -1,6 +1,7 @@
 """verify: what records say of files."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,11 @@ def verify(
     input_name: str = typer.Option("", help="Input of an endpoint; by default the server is asked."),
     layout: str = typer.Option("", help="How an endpoint's images lie: NCHW or NHWC; by default the server is asked."),
     output_name: str = typer.Option("", help="Output of an endpoint; by default the one that fits."),
+    proof: Path | None = typer.Option(
+        None, help="Proof that the record is in a log, its timestamp beside it (PROOF.tsr): by when it existed."
+    ),
+    log_key: str = typer.Option("", help="Public key of that log, NAME+KEYID+BASE64."),
+    tsa_root: Path | None = typer.Option(None, help="Root certificate (PEM) of the timestamp's authority."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
     parent: Path | None = typer.Option(None, help="Network that the record must have been made of."),
     parent_key: list[Path] = typer.Option([], help="Public key that must have signed it (model_signing); repeatable."),
@@ -73,6 +79,8 @@ def verify(
     from onnxnnw.evidence.answer import document_of
     from onnxnnw.evidence.question import Question, ask
 
+    if (proof is not None) != bool(log_key) or (proof is not None) != (tsa_root is not None):
+        raise UsageError("--proof, --log-key and --tsa-root belong together")
     keys = tuple(parent_key)
     question = Question(
         tuple(record), records, commitment, false_positive_rate, require, min_explained, full, reference, parent, keys
@@ -92,6 +100,8 @@ def verify(
         here = [Path(one) for one in files if "://" not in one]
         writer = _writer(places, [*here, *record, *keys]) if any(places) else None
         answers, lineage = ask(question, files, writer is not None, attestation is not None)
+    if proof is not None and tsa_root is not None:
+        answers = _dated(answers, proof, log_key, tsa_root)
     if as_json and any(answer.search is not None for answer in answers):
         show.document(document_of(answers))
     else:
@@ -99,6 +109,19 @@ def verify(
     if writer is not None:
         writer.write(answers, lineage, ["onnxnnw", *sys.argv[1:]])
     return max(answer.code for answer in answers)
+
+
+def _dated(answers: "list[Answer]", proof: Path, log_key: str, tsa_root: Path) -> "list[Answer]":
+    """The answers, with the time by which the record existed."""
+    from onnxnnw.registry.log.checkpoints import VerifierKey
+    from onnxnnw.registry.log.evidence import with_existed_before
+
+    key = VerifierKey.from_text(log_key)
+    found = [(one, one.search) for one in answers]
+    return [
+        one if search is None else replace(one, search=with_existed_before(search, proof, key, tsa_root))
+        for one, search in found
+    ]
 
 
 def _writer(places: "tuple[Path | None, ...]", inputs: list[Path]) -> "Writer":

@@ -1,8 +1,9 @@
 """Encryption at rest of what a registry keeps secret: AES-256-GCM, each stored piece bound to where it belongs.
 
-Stored is ``1 | salt, 32 bytes | nonce, 12 bytes | ciphertext and tag``. Each piece is encrypted under a key of its own, HKDF-SHA256 of
-the file's key with the random salt, so no nonce is used twice under one key, however many pieces and writers there are. Associated
-data is the place: table and identity of the row. A piece that was moved to another row, or sealed by another key, does not open.
+Stored is ``1 | salt, 32 bytes | nonce, 12 bytes | ciphertext and tag``. Each piece is encrypted under a key of its own, HKDF-SHA256
+of the file's key with the random salt, so no nonce is used twice under one key, however many pieces and writers there are.
+Associated data is the place: table and identity of the row. A piece that was moved to another row, or sealed by another key, does
+not open.
 """
 
 import os

@@ -57,7 +57,7 @@ class Pages:
         """A page: the numbers of its records, 8 bytes each, then what is kept of each of them."""
         data = b"".join([*(number.to_bytes(8, "little") for number, _ in rows), *(row for _, row in rows)])
         digest = _sha(data)
-        stored = self.vault.seal(data, f"screen {digest}")
+        stored = self.vault.seal(data, f"screen {group} {digest}")
         row = {"group_id": group, "level": level, "count": len(rows), "digest": digest, "data": stored}
         connection.execute(tables().screens.insert().values(**row))
 
@@ -85,7 +85,7 @@ class Pages:
         Raises:
             UnreadableRegistry: The page is damaged.
         """
-        data = self.vault.open(page.data, f"screen {page.digest}")
+        data = self.vault.open(page.data, f"screen {page.group_id} {page.digest}")
         if page.count < 1 or len(data) % page.count or _sha(data) != page.digest:
             raise UnreadableRegistry(f"{self.place}: scan page {page.id} is damaged; run `registry check`")
         size, start = len(data) // page.count - 8, 8 * page.count

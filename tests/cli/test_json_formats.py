@@ -23,7 +23,10 @@ SECTIONS = dict(
 
 COMMANDS = {
     "fingerprint": ["fingerprint {model} -o new.record --json"],
-    "embed": ["embed {model} -o marked.onnx --record new.record --json"],
+    "embed": [
+        "embed {model} -o marked.onnx --record new.record --json",
+        "embed {model} --recipients list.csv -o copies --record records --unchecked --json",
+    ],
     "verify": ["verify {marked} --record {record} --json", "verify {original} --record {record} --full --json"],
     "inspect": ["inspect {model} --json"],
     "digest": ["digest {model} --json"],
@@ -76,6 +79,7 @@ def named(commands: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, 
 def answers(enrolled, tmp_path, monkeypatch, capsys):
     """What a command line prints, in a folder of its own; a campaign is not run, only reported."""
     monkeypatch.chdir(tmp_path)
+    Path("list.csv").write_text("destination_id\nGlobex\n")
     rng = np.random.default_rng(0)
     np.savez("own.npz", inputs=rng.standard_normal((4, 3, 32, 32)).astype(np.float32), targets=rng.integers(0, 10, 4))
     entry = 'name = "n"\nfiles = ["deployed.onnx"]\nrecords = ["mark.record"]\nrequire = "traced"\n'

@@ -57,11 +57,11 @@ def inclusion_file(index: int, proof: Sequence[bytes], checkpoint: Checkpoint) -
     return "\n".join([_FIRST, f"index {index}", *map(_packed, proof), "", ""]).encode() + checkpoint.note
 
 
-def check_inclusion(content: bytes, commitment: str, key: VerifierKey) -> Included:
-    """Check that a commitment is in the log of a key, from a proof alone.
+def check_inclusion(content: bytes, commitment: str, key: VerifierKey) -> Included | None:
+    """Whether a proof shows that a commitment is in the log of a key; None where it does not.
 
     Raises:
-        UnreadableData: It is no proof, of another log, or does not prove that.
+        UnreadableData: It is no proof, or of another log.
     """
     head, checkpoint = _parts(content, key)
     lines = head[1:]
@@ -72,9 +72,7 @@ def check_inclusion(content: bytes, commitment: str, key: VerifierKey) -> Includ
         raise UnreadableData("no proof that something is in a log")
     leaf = leaf_hash(entry_of(commitment))
     if not verify_inclusion(int(index[1]), checkpoint.size, leaf, _hashes(lines[1:]), checkpoint.root):
-        raise UnreadableData(
-            f"the proof does not show that {commitment[:16]}… is in the log {checkpoint.origin[:80]!r}"
-        )
+        return None
     return Included(int(index[1]), checkpoint)
 
 
@@ -88,11 +86,11 @@ def is_consistency_file(content: bytes) -> bool:
     return content.startswith(b"old ")
 
 
-def check_consistency(content: bytes, older: Checkpoint, key: VerifierKey) -> Checkpoint:
-    """Check that a log only grew since an older checkpoint; the newer one.
+def check_consistency(content: bytes, older: Checkpoint, key: VerifierKey) -> Checkpoint | None:
+    """The newer checkpoint, where a proof shows that the log only grew since an older one; None where it does not.
 
     Raises:
-        UnreadableData: It is no proof, of another log or checkpoint, or the older entries were changed.
+        UnreadableData: It is no proof, or of another log or checkpoint.
     """
     head, newer = _parts(content, key)
     old = re.fullmatch(r"old (0|[1-9][0-9]{0,18})", head[0])
@@ -101,10 +99,7 @@ def check_consistency(content: bytes, older: Checkpoint, key: VerifierKey) -> Ch
     if int(old[1]) != older.size:
         raise UnreadableData(f"the proof begins at {int(old[1]):,} entries, the older checkpoint at {older.size:,}")
     if not verify_consistency(older.size, newer.size, _hashes(head[1:]), older.root, newer.root):
-        raise UnreadableData(
-            f"the log {newer.origin[:80]!r} did not only grow: its {newer.size:,} entries do not begin with the {older.size:,} "
-            "of the older checkpoint"
-        )
+        return None
     return newer
 
 
