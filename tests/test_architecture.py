@@ -31,7 +31,8 @@ PACKAGES: dict[str, str] = {
     "methods": "payload triggers base",
     "candidate": "",
     "enrolment": "formulas origins measure_slots copies owner mark_grid own_weights refusals draft enrol price inspection",
-    "verification": "units changes named_records explained findings visible verdict evidence examiner verify",
+    "verification": "units changes named_records places_at_hand explained findings visible verdict "
+    "evidence looking examiner verify",
     "registry": "schema database vault entry scan_data pages store",
     "tasks": "base",
     "training": "checkpoints hooks watch loop networks nct_insertion insertion",

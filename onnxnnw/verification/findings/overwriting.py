@@ -5,8 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.methods.nct import NCT
-from onnxnnw.records.positions import places_of
 from onnxnnw.verification.changes import SMALLEST, SlotReads
 from onnxnnw.verification.findings.base import Examination, Finding, few
 from onnxnnw.verification.units import clustered
@@ -115,12 +113,7 @@ def _whole_layers(examination: Examination) -> bool:
 
 
 def _shared(examination: Examination) -> list[Finding]:
-    record = examination.record
-    others = [other for other in examination.others if other.method == NCT.name and other is not record]
-    if record.method != NCT.name or not others:
-        return []
-    own = places_of(record)
-    total = sum(len(own & places_of(other)) for other in others)
+    total = examination.shared_positions()
     if not total:
         return []
     return [
