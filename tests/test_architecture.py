@@ -26,14 +26,15 @@ PACKAGES: dict[str, str] = {
     "structure_rules place_rules rules constants",
     "graph": "live packed_operators uses out_rows downstream computed_tables slot slots linear_map linear doubts digest",
     "accounting": "roles amounts given account classing",
-    "records": "canonical_json key slot_table record record_file positions row_factors",
+    "records": "canonical_json key slot_table fields record record_file positions row_factors",
     "matching": "row_scale anchor_agreement readings assembly match parameter_reads",
     "methods": "payload triggers base",
     "candidate": "",
-    "enrolment": "formulas origins measure_slots copies owner mark_grid own_weights refusals draft enrol price inspection",
+    "enrolment": "formulas origins measure_slots copies owner how_many mark_grid own_weights refusals draft enrol price inspection "
+    "recipient_list owner_secret recipients",
     "verification": "units changes named_records places_at_hand explained findings visible verdict "
     "evidence looking examiner verify",
-    "registry": "schema database vault entry scan_data pages store",
+    "registry": "schema database vault encryption entry scan_data pages store log alignment scan search check unicity",
     "tasks": "base",
     "training": "checkpoints hooks watch loop networks nct_insertion insertion",
     "modifications": "base",
@@ -48,7 +49,7 @@ PLUG_INS = ("methods", "verification.findings", "tasks", "modifications", "cli")
 """Folders in which a new file is found unaided: it imports what the folder's modules share, never a sibling."""
 TORCH_PACKAGES = ("training",)
 MAX_FILES, MAX_LINES = 16, 350
-HEAVY = ("torch", "torchvision", "sqlalchemy", "psycopg", "onnxruntime", "skimage", "matplotlib", "jinja2", "scipy", "PIL")
+HEAVY = ("torch", "torchvision", "sqlalchemy", "psycopg", "cryptography", "rfc3161_client", "onnxruntime", "skimage", "matplotlib", "jinja2", "scipy", "PIL")
 
 FILES = sorted((ROOT / "onnxnnw").rglob("*.py"))
 EXPORTERS = sorted((ROOT / "exporters").glob("*.py"))

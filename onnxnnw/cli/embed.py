@@ -9,6 +9,7 @@ from onnxnnw.cli import show
 from onnxnnw.errors import TraceabilityError, UsageError
 
 if TYPE_CHECKING:
+    from onnxnnw.enrolment.owner import Owner
     from onnxnnw.enrolment.price import Price
 
 __all__ = ["register"]
@@ -23,10 +24,15 @@ def embed(
     model: Path = typer.Argument(help="An ONNX file; it is only read."),
     out: Path = typer.Option(..., "--output", "-o", help="Where to write the marked copy."),
     record: Path = typer.Option(..., "--record", help="Where to write the record. Keep it secret."),
+    recipients: Path | None = typer.Option(
+        None,
+        help="A list of destination IDs (CSV): a marked copy and a record for each. -o and --record are folders then; "
+        "run again, it makes what is missing.",
+    ),
     positions: int | None = typer.Option(
         None,
         help="N: number of secret positions.",
-        show_default="512, at most 1 % of the eligible weights, at least 164",
+        show_default="512, at most 1 % of the eligible weights, at least 164; with --recipients 2048, at most 5 %",
     ),
     insertion: str | None = typer.Option(
         None, help="added to the weights, or replaced: the weights become the mark.", show_default="added"
@@ -59,6 +65,10 @@ def embed(
     if check is not None and unchecked:
         raise UsageError("--check compares outputs and --unchecked does not; give one of the two")
     owner = Owner(actor, role, source_id, destination_id)
+    if recipients is not None:
+        _refuse_with_recipients(insertion, value_std, destination_id, keep)
+        _for_recipients(model, recipients, out, record, positions, strength, owner, check, unchecked, as_json)
+        return
     others = [load_record(path) for path in keep]
     if check is not None:
         from onnxnnw.enrolment.price import refuse_samples
@@ -66,6 +76,43 @@ def embed(
         refuse_samples(model, check)  # before anything is written
     enrolment = library(model, out, record, positions, strength, value_std, owner, others, insertion=insertion)
     show.enrolled(enrolment, record, out, as_json, None if unchecked else _price(model, out, check))
+
+
+def _refuse_with_recipients(
+    insertion: str | None, value_std: float | None, destination_id: str, keep: list[Path]
+) -> None:
+    if insertion not in (None, "added") or value_std is not None:
+        raise UsageError("the marks of recipients are added; leave --insertion and --value-std out")
+    if destination_id:
+        raise UsageError("each recipient of the list is a destination; leave --destination-id out")
+    if keep:
+        raise UsageError("copies for recipients share their positions; --keep belongs to single marks")
+
+
+def _for_recipients(
+    model: Path,
+    listed: Path,
+    copies: Path,
+    records: Path,
+    positions: int | None,
+    strength: float | None,
+    owner: "Owner",
+    check: Path | None,
+    unchecked: bool,
+    as_json: bool,
+) -> None:
+    """A marked copy and a record for each recipient of a list."""
+    from onnxnnw.enrolment.recipient_list import read_recipients
+    from onnxnnw.enrolment.recipients import embed_for_recipients
+
+    recipients = read_recipients(listed)
+    if check is not None:
+        from onnxnnw.enrolment.price import refuse_samples
+
+        refuse_samples(model, check)
+    done = embed_for_recipients(model, recipients, copies, records, positions, strength, owner, show.Progress("copies"))
+    price = None if unchecked else _price(model, done.copies[0].copy, check)
+    show.copies_for_recipients(done, copies, records, as_json, price)
 
 
 _LARGEST_DRAWN = 2**28

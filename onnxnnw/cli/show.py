@@ -1,6 +1,8 @@
 """How results look: aligned text for people, JSON for programs."""
 
 import json
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +12,9 @@ import typer
 if TYPE_CHECKING:
     from onnxnnw.enrolment.enrol import Enrolment
     from onnxnnw.enrolment.price import Price
+    from onnxnnw.enrolment.recipients import RecipientCopies
 
-__all__ = ["document", "enrolled", "number", "pairs", "table", "visible"]
+__all__ = ["Progress", "copies_for_recipients", "document", "enrolled", "number", "pairs", "table", "visible"]
 
 
 def visible(text: str) -> str:
@@ -88,3 +91,80 @@ def enrolled(
     pairs(rows)
     for warning in enrolment.warnings:
         typer.secho(f"warning: {visible(warning)}", fg="yellow", err=True)
+
+
+class Progress:
+    """How many of many things are done, on standard error: in one line of a terminal, else a line every ten seconds.
+
+    Args:
+        what: What they are.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what, self.begun, self.said = what, time.monotonic(), time.monotonic()
+
+    def __call__(self, done: int, of: int) -> None:
+        """Say so, unless that was just said."""
+        now, terminal = time.monotonic(), sys.stderr.isatty()
+        if done < of and now - self.said < (0.2 if terminal else 10):
+            return
+        if done == of and self.said == self.begun:  # all of it was brief
+            return
+        self.said = now
+        left = (now - self.begun) / max(1, done) * (of - done)
+        line = f"{done:,} of {of:,} {self.what}" + (f", about {left:,.0f} s left" if 0 < done < of else "")
+        end = "\n" if done == of or not terminal else ""
+        print(f"\r{line:<60}" if terminal else line, end=end, file=sys.stderr, flush=True)
+
+
+def copies_for_recipients(
+    done: "RecipientCopies", copies: Path, records: Path, as_json: bool, price: "Price | str | None"
+) -> None:
+    """What came of marking copies for recipients.
+
+    Args:
+        copies, records: Their folders, as they were given.
+        price: What the mark of the first copy costs, or why that is not known.
+    """
+    if as_json:
+        document(
+            {
+                "format": "onnxnnw/recipients/1",
+                "copies": [
+                    {
+                        "destination_id": each.destination_id,
+                        "output": str(each.copy),
+                        "record": str(each.record),
+                        "commitment": each.commitment,
+                        "made": int(each.made),
+                    }
+                    for each in done.copies
+                ],
+                "made": done.made,
+                "positions": done.positions,
+                "capacity": done.capacity,
+                "warnings": list(done.warnings),
+                "price": None if price is None or isinstance(price, str) else price.to_json(),
+            }
+        )
+        return
+    there = len(done.copies) - done.made
+    rows = [
+        ("copies", f"{done.made:,} made, {there:,} were there, in {copies}: send each to its recipient only"),
+        ("records", f"{records}  (secret: whoever holds one can erase that mark, or frame that recipient)"),
+        ("positions", f"{done.positions:,} of {done.capacity:,} eligible weights, shared by all copies"),
+    ]
+    if price is not None:
+        rows.append(("price", visible(price if isinstance(price, str) else price.sentence)[:300]))
+    pairs(rows)
+    shown = [each for each in done.copies if each.made][:_SHOWN]
+    if shown:
+        print("  commitments, to be published before the copies leave:")
+        table(["destination", "file", "commitment"], [[c.destination_id, c.copy.name, c.commitment] for c in shown])
+    if done.made > len(shown):
+        print(f"  … and {done.made - len(shown):,} more (--json lists all)")
+    for warning in done.warnings:
+        typer.secho(f"warning: {visible(warning)}", fg="yellow", err=True)
+
+
+_SHOWN = 20

@@ -34,6 +34,11 @@ def verify(
     full: bool = typer.Option(
         False, "--full", help="Also compare the canonical digest, which alone can say identical."
     ),
+    proof: Path | None = typer.Option(
+        None, help="Proof that the record is in a log, its timestamp beside it (PROOF.tsr): by when it existed."
+    ),
+    log_key: str = typer.Option("", help="Public key of that log, NAME+KEYID+BASE64."),
+    tsa_root: Path | None = typer.Option(None, help="Root certificate (PEM) of the timestamp's authority."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> int:
     """Say whether an ONNX file comes from a recorded network: exit 0 yes, 1 no, 3 could not tell.
@@ -46,8 +51,15 @@ def verify(
         raise UsageError(f"--require is traced or identical, not {require!r}")
     if not 0 <= min_explained <= 1:
         raise UsageError(f"--min-explained lies between 0 and 1, not at {min_explained}")
+    if (proof is not None) != bool(log_key) or (proof is not None) != (tsa_root is not None):
+        raise UsageError("--proof, --log-key and --tsa-root belong together")
     full = full or require == "identical"
     result = examine(candidate, record, records, false_positive_rate, full, commitment)
+    if proof is not None and tsa_root is not None:
+        from onnxnnw.registry.log.checkpoints import VerifierKey
+        from onnxnnw.registry.log.evidence import with_existed_before
+
+        result = with_existed_before(result, proof, VerifierKey.from_text(log_key), tsa_root)
     if as_json:
         show.document(result.to_json())
     else:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from onnxnnw.accounting.account import Account
 from onnxnnw.enrolment.copies import Copy, why_alone
+from onnxnnw.enrolment.how_many import default_positions, default_shared_positions
 from onnxnnw.enrolment.measure_slots import MeasuredSlot, measure_slot
 from onnxnnw.enrolment.own_weights import OwnWeights
 from onnxnnw.enrolment.owner import Owner
@@ -32,29 +33,22 @@ from onnxnnw.records.positions import (
 )
 from onnxnnw.records.record import FORMAT, FORMAT_WITH_HOST, MAX_POSITIONS, Record
 from onnxnnw.records.row_factors import kept, kept_columns
-from onnxnnw.statistics import required_reads
 
 __all__ = [
     "DEFAULT_ADDED",
-    "DEFAULT_POSITIONS",
     "DEFAULT_STRENGTH",
     "Writing",
-    "default_positions",
     "draft_fingerprint",
     "draft_watermark",
     "mark_edits",
     "refuse_too_weak",
 ]
 
-DEFAULT_POSITIONS = 512
 DEFAULT_STRENGTH = 1.0
 """Of replaced values."""
 
 DEFAULT_ADDED = 0.4
 """Of added values: no network that was measured felt it, and nearly all evidence is left."""
-
-MAX_SHARE = 0.01
-"""Share of the eligible weights that a mark takes by default, unless that is too few to be sure of its absence."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +89,6 @@ class Writing:
             strength = DEFAULT_ADDED if self.strength is None else self.strength
             return {"insertion": nct.ADDED, "strength": repr(float(strength))}
         return {"strength": repr(float(DEFAULT_STRENGTH if self.strength is None else self.strength))}
-
-
-def default_positions(eligible: int) -> int:
-    """N where nobody says it: 512, but at most 1 % of the eligible weights, and never too few to be sure of an absence."""
-    return min(DEFAULT_POSITIONS, max(required_reads(1e-6), int(eligible * MAX_SHARE)))
 
 
 def draft_fingerprint(
@@ -146,18 +135,20 @@ def draft_watermark(
     keep: Sequence[Record] = (),
     account: Account | None = None,
     copies: Sequence[Copy] = (),
+    positions_key: Key | None = None,
 ) -> Record:
     """The record of a watermark that will be written, without the network's digests.
 
     Args:
         view: The network's slots, opened for writing.
         key: The secret.
-        positions: N; None for ``default_positions``.
+        positions: N; None for ``default_positions``, or ``default_shared_positions`` where many copies share them.
         owner: Who does it.
         writing: How values are written; replaced by default.
         keep: Records whose positions are left alone.
         account: What is stored in the network.
         copies: Weights of the network that are no slots of their own, since they are copies of others.
+        positions_key: The secret of positions that the copies for many recipients share.
 
     Raises:
         UsageError: An impossible number, or a record to keep of another network.
@@ -167,9 +158,11 @@ def draft_watermark(
     if not _any_eligible(measured):
         raise CapacityError(why_nothing(view, True, frozenset()))
     if positions is None:
-        positions = default_positions(sum(one.entry.capacity for one in measured))
+        default = default_positions if positions_key is None else default_shared_positions
+        positions = default(sum(one.entry.capacity for one in measured))
     writing = writing or Writing()
     record = _begun(measured, key, positions, owner, "watermark", writing.parameters)
+    record = replace(record, positions_key=positions_key)
     refuse_strange(keep, record.slots, copies)
     return _Draft(view, measured, record, account).watermark(keep)
 
@@ -279,7 +272,9 @@ class _Draft:
     def _plan(self, skipped: Sequence[int]) -> Plan:
         """Positions; and beside them anchors, samples and parameters."""
         record = self.record = replace(self.record, arrays=self.arrays)
-        plan = draw_positions(record.key, record.positions_context, record.slots, record.number_of_positions, skipped)
+        plan = draw_positions(
+            record.placement_key, record.positions_context, record.slots, record.number_of_positions, skipped
+        )
         anchors = anchor_positions(record, plan)
         samples = sample_positions(record, plan, anchors)
         for name, places in (("anchor", anchors), ("sample", samples)):
@@ -292,7 +287,7 @@ class _Draft:
     def _finished(self, plan: Plan) -> Record:
         record, arrays = self.record, self.arrays
         if self.account is not None:
-            account, sampled = kept_parameters(record.key, record.positions_context, self.view, self.account)
+            account, sampled = kept_parameters(record.placement_key, record.positions_context, self.view, self.account)
             record, arrays = replace(record, account=account), arrays | sampled
         arrays |= kept([one.fold for one in self.measured]) | kept_columns([one.columns for one in self.measured])
         for name, array in arrays.items():
@@ -306,7 +301,7 @@ def _skips(record: Record, barred: "Callable[[Plan], NDArray[np.bool_]]") -> NDA
     skips = np.empty(0, np.int64)
     while True:
         count = record.number_of_positions + skips.size
-        found = np.flatnonzero(barred(draws(record.key, record.positions_context, record.slots, count)))
+        found = np.flatnonzero(barred(draws(record.placement_key, record.positions_context, record.slots, count)))
         if np.array_equal(found, skips):
             return skips.astype("<i8")
         skips = found

@@ -16,14 +16,13 @@ from onnxnnw.accounting.account import Account
 from onnxnnw.accounting.classing import account_of
 from onnxnnw.enrolment.copies import said_of, without_copies
 from onnxnnw.enrolment.draft import (
-    DEFAULT_POSITIONS,
-    MAX_SHARE,
     Writing,
     draft_fingerprint,
     draft_watermark,
     mark_edits,
     refuse_too_weak,
 )
+from onnxnnw.enrolment.how_many import DEFAULT_POSITIONS, MAX_SHARE
 from onnxnnw.enrolment.mark_grid import on_grid
 from onnxnnw.enrolment.origins import of_ancestors, of_strangers, without_hidden_units
 from onnxnnw.enrolment.owner import Owner
@@ -40,7 +39,7 @@ from onnxnnw.records.record import Record
 from onnxnnw.records.record_file import save_record
 from onnxnnw.statistics import least_reads, required_reads
 
-__all__ = ["Enrolment", "embed", "fingerprint", "refuse_existing"]
+__all__ = ["Enrolment", "embed", "fingerprint", "refuse_existing", "warnings_of", "with_digests"]
 
 _LINEAR = "they stand between input and output without hidden units, as in linear models"
 
@@ -108,13 +107,13 @@ def fingerprint(
             record = draft_fingerprint(own, key, positions, owner or Owner(), account, left_out, linear)
             record = replace(record, enrolled_digest=digests.result().network)
         network.check_unchanged()
-    record = _with_digests(record, digests.result())
+    record = with_digests(record, digests.result())
     commitment = save_record(record, record_path)
     if record.parameters.get("linear"):
         said = ["no hidden units: the same data give nearly the same weights, so only near copies are traced"]
     else:
         said = _left_out(view, {_LINEAR: linear})
-    warnings = (*_warnings(record, view, account), *_left_out(view, excluded), *said)
+    warnings = (*warnings_of(record, view, account), *_left_out(view, excluded), *said)
     return Enrolment(record, commitment, capacity(record.slots), warnings)
 
 
@@ -174,7 +173,7 @@ def embed(
 
             def keep_record() -> None:
                 nonlocal record, commitment
-                record = _with_digests(record, marked.result())
+                record = with_digests(record, marked.result())
                 commitment = save_record(record, record_path)
 
             try:
@@ -184,11 +183,12 @@ def embed(
                     Path(record_path).unlink(missing_ok=True)
                 raise
     shared = _shared_positions(record, keep)
-    warnings = (*_warnings(record, view, account), *said_of(copies, record))
+    warnings = (*warnings_of(record, view, account), *said_of(copies, record))
     return Enrolment(record, commitment, capacity(record.slots), warnings, shared)
 
 
-def _with_digests(record: Record, digests: Digests) -> Record:
+def with_digests(record: Record, digests: Digests) -> Record:
+    """The record with the digests of the network as it leaves."""
     return record.with_digests(digests.network, digests.tensors, DIGEST_FORMAT, digests.graph)
 
 
@@ -208,7 +208,8 @@ def refuse_existing(record_path: Path | str) -> None:
         raise UsageError(f"{record_path} exists; a record holds the only copy of a secret and is never overwritten")
 
 
-def _warnings(record: Record, view: SlotView, account: Account) -> tuple[str, ...]:
+def warnings_of(record: Record, view: SlotView, account: Account) -> tuple[str, ...]:
+    """What the tracker should know of a mark or fingerprint, and of the network that it is in."""
     out = []
     if account.not_understood:
         operators = sorted({entry.operator for entry in account.entries if entry.kind == "not understood"})

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from onnxnnw.graph import SlotView
 from onnxnnw.methods import nct
-from onnxnnw.records.positions import plan_of
+from onnxnnw.records.positions import Plan, plan_of
 from onnxnnw.records.record import Record
 
-__all__ = ["on_grid"]
+__all__ = ["on_grid", "rounded_to_grid"]
 
 
 def on_grid(record: Record, view: SlotView) -> Record:
@@ -23,6 +23,12 @@ def on_grid(record: Record, view: SlotView) -> Record:
         return record
     plan = plan_of(record)
     values = nct.mark_values(record, plan)
+    out = rounded_to_grid(values, plan, record, view)
+    return record if np.array_equal(out, values) else record.with_measured(written=out.astype("<f8"))
+
+
+def rounded_to_grid(values: NDArray[np.float64], plan: Plan, record: Record, view: SlotView) -> NDArray[np.float64]:
+    """Mark values at the positions of a plan, on the grids of their slots; each alone, whatever the others are."""
     out = values.copy()
     for slot in plan.numbers:
         chosen = np.flatnonzero(plan.slots == slot)
@@ -39,7 +45,7 @@ def on_grid(record: Record, view: SlotView) -> Record:
             levels = _levels(row)
             own = levels if 4 * levels.size <= np.count_nonzero(row) else whole
             out[place] = own[np.abs(own - out[place]).argmin()]
-    return record if np.array_equal(out, values) else record.with_measured(written=out.astype("<f8"))
+    return out
 
 
 _ROWS = 64

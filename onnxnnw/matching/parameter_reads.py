@@ -119,7 +119,7 @@ def read_parameters(
     assert record.account is not None
     described = record.account["parameters"]
     places = [
-        _places(record.key, record.positions_context, number, one["size"], len(described))
+        _places(record.placement_key, record.positions_context, number, one["size"], len(described))
         for number, one in enumerate(described)
     ]
     enrolled = record.array("parameters", sum(each.size for each in places)).astype(np.float64)
@@ -187,7 +187,7 @@ def _as_before(record: Record, account: Account, matches: Sequence[Match | None]
     flags = record.array("shifted", len(record.slots)).tolist()
     rows = {
         number: _rows(
-            record.key,
+            record.placement_key,
             record.positions_context,
             number,
             record.slots[number].live_rows + len(record.slots[number].dead_rows),

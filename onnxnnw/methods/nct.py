@@ -23,13 +23,14 @@ from onnxnnw.statistics import (
     HostCancelled,
     associate_added,
     associate_fingerprint,
+    associate_signs,
     associate_watermark,
     correlations,
     log10_of_either,
     required_reads,
 )
 
-__all__ = ["ADDED", "NCT", "REPLACED", "is_added", "mark", "mark_values", "read_with_controls", "views"]
+__all__ = ["ADDED", "NCT", "REPLACED", "expected_numbers", "is_added", "mark", "mark_values", "read_with_controls", "views"]
 
 ADDED, REPLACED = "added", "replaced"
 """How a watermark's values are written; records of format 1 replace."""
@@ -42,16 +43,18 @@ _IDENTICAL, _IDENTICAL_READS = 0.98, 8
 _VIEWS = 2  # raw and gauge
 
 
-def mark_values(record: Record, plan: Plan) -> Floats:
+def mark_values(record: Record, plan: Plan, numbers: Floats | None = None) -> Floats:
     """What the watermark writes, as stored: strength x deviation of the slot x z, added to the host or replacing it.
 
-    Where the grid of a slot rounded what is added, the record says what was written; that is not bound, and only described.
+    ``numbers`` are other z than the key's, to see what those would write. Where the grid of a slot rounded what is added, the
+    record says what was written; that is not bound, and only described.
     """
-    if "written" in record.unbound and is_added(record):
+    if numbers is None and "written" in record.unbound and is_added(record):
         return record.with_unbound().array("written", plan.positions.size).astype(np.float64)
     try:
         absolute = record.parameters.get("value_std")
-        values = _normals(record, plan) * (_added(record, plan) if absolute is None else _positive(absolute))
+        numbers = expected_numbers(record, plan) if numbers is None else numbers
+        values = numbers * (_added(record, plan) if absolute is None else _positive(absolute))
         if is_added(record):
             values += record.array("host", plan.positions.size).astype(np.float64)
         for slot in plan.numbers:
@@ -138,9 +141,10 @@ def views(record: Record, weights: Weights) -> list[Association]:
     ]
 
 
-def _normals(record: Record, plan: Plan) -> Floats:
-    """What the key says of each position, standard normal."""
-    return record.key.stream("nct/values", record.values_context).normals(plan.positions.size)
+def expected_numbers(record: Record, plan: Plan) -> Floats:
+    """What the key says of each position: standard normal, or a sign where many copies share the positions."""
+    stream = record.key.stream("nct/values", record.values_context)
+    return stream.signs(plan.positions.size) if record.is_for_recipient else stream.normals(plan.positions.size)
 
 
 def _read_views(record: Record, plan: Plan, weights: Weights) -> list[Floats]:
@@ -155,13 +159,14 @@ def _read_views(record: Record, plan: Plan, weights: Weights) -> list[Floats]:
 
 def _added_views(record: Record, plan: Plan, weights: Weights) -> tuple[Floats, list[HostCancelled]]:
     """What was read at the positions, and the test of each view with the host cancelled."""
-    z, host = _normals(record, plan), record.array("host", plan.positions.size).astype(np.float64)
+    z, host = expected_numbers(record, plan), record.array("host", plan.positions.size).astype(np.float64)
     try:
         added = _added(record, plan)
     except (KeyError, ValueError):
         raise UnreadableRecord("the record's strength is missing or impossible") from None
     values = _read_views(record, plan, weights)
-    return values[0], [associate_added(each, host, z, plan.slots, added) for each in values]
+    associate = associate_signs if record.is_for_recipient else associate_added
+    return values[0], [associate(each, host, z, plan.slots, added) for each in values]
 
 
 def _judge_added(record: Record, weights: Weights, log10_rate: float) -> Judgement:
@@ -177,11 +182,13 @@ def _judge_added(record: Record, weights: Weights, log10_rate: float) -> Judgeme
     deviations = record.array("deviations", len(record.slots)).astype(np.float64)[plan.slots]
     with np.errstate(all="ignore"):
         left = np.where(found[0].residuals == 0, 0.0, found[0].raw_residuals / deviations)
-    judgement = _judgement(paid, significant, reads, plan, weights, measured=correlations(left, _normals(record, plan)))
+    judgement = _judgement(paid, significant, reads, plan, weights, measured=correlations(left, expected_numbers(record, plan)))
     if significant or not best.host_agrees:
         return judgement
     if best.only_rounding:
         note = "the weights are as they were before the mark: the unmarked original, or another copy of it"
+        if record.is_for_recipient:
+            note = "the weights are as they were before any recipient's mark"
         needed = min(plan.positions.size, required_reads(10**log10_rate / _VIEWS))
         return replace(judgement, required=needed, notes=(note,))
     effect = min(0.5, 0.8 * best.expected_effect)
@@ -191,7 +198,7 @@ def _judge_added(record: Record, weights: Weights, log10_rate: float) -> Judgeme
 
 def _watermark_views(record: Record, plan: Plan, weights: Weights) -> tuple[Floats, list[Association]]:
     """What was read at the positions, and the test of each view."""
-    z, values = _normals(record, plan), _read_views(record, plan, weights)
+    z, values = expected_numbers(record, plan), _read_views(record, plan, weights)
     return values[0], [associate_watermark(each, z, plan.slots) for each in values]
 
 

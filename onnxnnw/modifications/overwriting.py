@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from onnxnnw.enrolment.draft import DEFAULT_POSITIONS, DEFAULT_STRENGTH, Writing, draft_watermark, mark_edits
+from onnxnnw.enrolment.draft import DEFAULT_STRENGTH, Writing, draft_watermark, mark_edits
+from onnxnnw.enrolment.how_many import DEFAULT_POSITIONS
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.graph import find_slots
 from onnxnnw.modifications.base import Modification, between, parameter

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from onnxnnw.errors import CapacityError, UsageError
 
-__all__ = ["SECRET_BYTES", "Key", "Stream"]
+__all__ = ["SECRET_BYTES", "Key", "Stream", "key_digest"]
 
 SECRET_BYTES = 32
 BLOCK_BYTES = 32768
 
 _PREFIX = b"onnxnnw/stream/1\0"
+_DIGEST = b"onnxnnw/positions-key/1\0"
 _SUMMANDS = 16
 _SUM_MEAN = 34359738360.0  # 16 * (2**32 - 1) / 2
 _SUM_STD = 4959401049.012478  # sqrt(16 * (2**64 - 1) / 12)
@@ -56,6 +57,11 @@ class Key:
         assert len(context) == 32
         name = label.encode()
         return Stream(_PREFIX + self.secret + len(name).to_bytes(2, "little") + name + context)
+
+
+def key_digest(key: Key) -> str:
+    """What a record binds of a key that is not its own; says nothing of the key, nor of any stream."""
+    return hashlib.sha256(_DIGEST + key.secret).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,11 @@ class Stream:
         """Bits: the lowest of each byte."""
         bits: NDArray[np.uint8] = np.frombuffer(self.take(count), np.uint8) & np.uint8(1)
         return bits
+
+    def signs(self, count: int) -> NDArray[np.float64]:
+        """-1 and 1, as the bits say."""
+        signs: NDArray[np.float64] = 2.0 * self.bits(count).astype(np.float64) - 1.0
+        return signs
 
     def labels(self, count: int, classes: int) -> NDArray[np.int64]:
         """Uniform labels below ``classes``; repeats are allowed."""

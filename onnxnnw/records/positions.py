@@ -159,7 +159,7 @@ def plan_of(record: Record) -> Plan:
     if skipped.size and skipped[-1] >= count + skipped.size:
         raise UnreadableRecord("the record's array 'skipped' is impossible")
     try:
-        return draw_positions(record.key, record.positions_context, record.slots, count, skipped.tolist())
+        return draw_positions(record.placement_key, record.positions_context, record.slots, count, skipped.tolist())
     except (CapacityError, IndexError) as error:
         raise UnreadableRecord(f"the record contradicts itself: {error}") from None
 
@@ -178,7 +178,7 @@ def anchor_positions(record: Record, plan: Plan) -> list[Positions]:
         barred = np.sort(plan.of(number))
         live = entry.live_rows * entry.row_size
         count = max(0, min(wanted, live - barred.size))
-        stream = record.key.stream(f"anchors/{number}", record.positions_context)
+        stream = record.placement_key.stream(f"anchors/{number}", record.positions_context)
         inside = barred
         if entry.dead_rows:
             row = _number_of_live_row(entry, barred // entry.row_size)
@@ -208,7 +208,7 @@ def sample_positions(record: Record, plan: Plan, anchors: Sequence[Positions]) -
     for number, entry in enumerate(record.slots):
         taken = np.sort(np.concatenate([plan.of(number), anchors[number]]))
         count = max(0, min(-(-wanted * sizes[number] // total), sizes[number] - taken.size)) if wanted else 0
-        stream = record.key.stream(f"samples/{number}", record.positions_context)
+        stream = record.placement_key.stream(f"samples/{number}", record.positions_context)
         if entry.dead_rows:
             row = _number_of_live_row(entry, taken // entry.row_size)
             taken = row * entry.row_size + taken % entry.row_size
@@ -231,7 +231,7 @@ def control_positions(record: Record, plan: Plan) -> Positions:
         (N, 8); -1 where a slot has fewer others.
     """
     count = plan.positions.size
-    words = np.frombuffer(record.key.stream("nct/controls", record.positions_context).take(count * CONTROLS * 8), "<u8")
+    words = np.frombuffer(record.placement_key.stream("nct/controls", record.positions_context).take(count * CONTROLS * 8), "<u8")
     row_size = np.array([entry.row_size for entry in record.slots], np.int64)[plan.slots]
     gather = np.array([entry.layout == "gather" for entry in record.slots])[plan.slots]
     row, column = plan.positions // row_size, plan.positions % row_size

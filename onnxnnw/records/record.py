@@ -26,7 +26,8 @@ from onnxnnw.records.canonical_json import (
     parse,
     text,
 )
-from onnxnnw.records.key import SECRET_BYTES, Key
+from onnxnnw.records.fields import MAX_TENSORS, account_from_json, key_from_json, positions_key_of
+from onnxnnw.records.key import Key, key_digest
 from onnxnnw.records.slot_table import SlotEntry
 from onnxnnw.standard.grids import ROLES
 
@@ -40,7 +41,6 @@ FORMATS = (FORMAT, FORMAT_WITH_HOST)
 
 MAX_BYTES = 64 * 2**20
 MAX_POSITIONS = 2**24
-MAX_TENSORS = 10_000
 TENSOR_DIGEST = 16
 """Hexadecimal digits that are kept of a tensor's digest: they name what differs, and prove nothing."""
 
@@ -62,6 +62,7 @@ class Record:
         unbound: What was measured later and binds nothing.
         account: What was stored in the network at enrolment; None in older records. See docs/reference/record-format.md.
         format: ``onnxnnw/record/1``, or 2 where values were added to what the record keeps.
+        positions_key: The secret of the positions, where it is not ``key``: copies for recipients share them. Its digest is bound.
     """
 
     method: str
@@ -79,6 +80,17 @@ class Record:
     unbound: Mapping[str, str] = field(default_factory=dict)
     account: Mapping[str, Any] | None = None
     format: str = FORMAT
+    positions_key: Key | None = None
+
+    @property
+    def is_for_recipient(self) -> bool:
+        """Whether this is one of many copies of a network, marked at the positions of all of them."""
+        return self.positions_key is not None
+
+    @property
+    def placement_key(self) -> Key:
+        """What positions, anchors and samples are drawn with."""
+        return self.key if self.positions_key is None else self.positions_key
 
     @cached_property
     def positions_context(self) -> bytes:
@@ -167,6 +179,8 @@ class Record:
             "destination_id": self.destination_id,
             "enrolled_digest": self.enrolled_digest,
         }
+        if self.positions_key is not None:
+            others["recipient"] = {"positions": key_digest(self.positions_key), "version": 1}
         parts = [b'{"actor":', canonical(self.actor), b',"arrays":{']  # the first two in the order of keys
         if self.account is not None:  # and one before them, which older records do not have
             parts[0] = b'{"account":' + canonical(dict(self.account)) + b',"actor":'
@@ -191,6 +205,8 @@ class Record:
             "derived": dict(self.derived),
             "unbound": dict(self.unbound),
         }
+        if self.positions_key is not None:
+            others["positions_secret"] = base64.b64encode(self.positions_key.secret).decode()
         return b'{"bound":', self._bound_bytes(), b"," + canonical(others)[1:] + b"\n"
 
     def with_digests(self, network: str, tensors: Mapping[str, str], digest_format: str, graph: str) -> "Record":
@@ -281,13 +297,10 @@ def _from_document(document: Any) -> Record:
     role = text(bound["role"])
     if role and role not in ROLES:
         raise UnreadableRecord(f"the unknown role {role[:80]!r}")
-    secret = base64.b64decode(document["secret"], validate=True)
-    if len(secret) != SECRET_BYTES:
-        raise UnreadableRecord("a secret of another length")
     return Record(
         method=text(bound["method"]),
         kind=text(bound["kind"]),
-        key=Key(secret),
+        key=key_from_json(document["secret"]),
         slots=slots,
         parameters=parameters,
         arrays=arrays,
@@ -296,26 +309,12 @@ def _from_document(document: Any) -> Record:
         source_id=text(bound["source_id"]),
         destination_id=text(bound["destination_id"]),
         enrolled_digest=text(bound["enrolled_digest"]),
-        account=_account(bound["account"]) if "account" in bound else None,
+        account=account_from_json(bound["account"]) if "account" in bound else None,
         format=bound["format"],
         derived={name: text(value) for name, value in document["derived"].items()},
         unbound={name: text(value) for name, value in document["unbound"].items()},
+        positions_key=positions_key_of(document),
     )
-
-
-def _account(document: Any) -> dict[str, Any]:
-    """What a record keeps of everything that was stored: numbers by kind, operators, the graph, parameters."""
-    amounts = {text(kind): integer(amount) for kind, amount in document["amounts"].items()}
-    operators = {text(name): integer(count) for name, count in document["operators"].items()}
-    parameters: list[dict[str, Any]] = [
-        {"name": text(one["name"]), "size": integer(one["size"]), "slot": integer(one["slot"])}
-        for one in document["parameters"]
-    ]
-    if min([0, *amounts.values(), *operators.values()]) < 0 or any(not 0 < one["size"] < 2**40 for one in parameters):
-        raise UnreadableRecord("an account with impossible numbers")
-    if set(document) != {"amounts", "operators", "parameters"} or len(parameters) > MAX_TENSORS:
-        raise UnreadableRecord("an account with unknown fields")
-    return {"amounts": amounts, "operators": operators, "parameters": parameters}
 
 
 def one_line(error: Exception) -> str:

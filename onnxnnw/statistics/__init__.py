@@ -4,7 +4,7 @@ Derivations and calibration: docs/reference/statistics.md. Nothing here imports 
 from starting quickly; the tests compare with scipy.
 """
 
-from onnxnnw.statistics.added import HostCancelled, associate_added
+from onnxnnw.statistics.added import HostCancelled, associate_added, associate_signs
 from onnxnnw.statistics.association import (
     Association,
     Correlations,
@@ -29,6 +29,7 @@ __all__ = [
     "HostCancelled",
     "associate_added",
     "associate_fingerprint",
+    "associate_signs",
     "associate_watermark",
     "correlations",
     "least_reads",

@@ -1,15 +1,15 @@
 """The test of a mark that was added to weights, with the host – the weights as they were – cancelled."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.statistics.association import CLIP, MIN_CENTRED, Association, standardise
-from onnxnnw.statistics.tails import log10_normal_tail
+from onnxnnw.statistics.tails import log10_normal_tail, log10_of_either
 
-__all__ = ["HostCancelled", "associate_added"]
+__all__ = ["HostCancelled", "associate_added", "associate_signs"]
 
 Floats = NDArray[np.float64]
 Groups = NDArray[np.int64]
@@ -108,6 +108,26 @@ def associate_added(values: Floats, host: Floats, expected: Floats, groups: Grou
     heard = np.where(silent, 0.0, count)
     expected_effect = float((shown * heard).sum() / heard.sum()) if heard.sum() else 0.0
     return HostCancelled(association, residuals, raw, _correlation(x, h, k), expected_effect)
+
+
+SIGNS = 3.18
+"""P(sum of s e / sqrt(sum of s^2) >= t) is at most so many times the normal tail at t, for any s and free signs e."""
+
+
+def associate_signs(values: Floats, host: Floats, signs: Floats, groups: Groups, added: Floats) -> HostCancelled:
+    """The strict test of an added watermark of signs: as ``associate_added``, but p is a bound that holds for signs.
+
+    A sum of signs is no normal number, and where few residuals are large its tail can lie above the normal one; never by more
+    than the factor 1 / (4 Q(sqrt 2)) < 3.18 [Bentkus and Dzindzalieta, A tight Gaussian bound for weighted sums of Rademacher
+    random variables, Bernoulli 21 (2015)].
+
+    Args:
+        values, host, groups, added: See ``associate_added``.
+        signs: What the key says, -1 or 1 each.
+    """
+    found = associate_added(values, host, signs, groups, added)
+    p = log10_of_either(found.association.log10_p, SIGNS)
+    return replace(found, association=replace(found.association, log10_p=p))
 
 
 def _largest(values: Floats, groups: Groups, size: int) -> Floats:

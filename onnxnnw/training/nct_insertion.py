@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxnnw.enrolment.draft import DEFAULT_POSITIONS, DEFAULT_STRENGTH
+from onnxnnw.enrolment.draft import DEFAULT_STRENGTH
 from onnxnnw.enrolment.enrol import embed
+from onnxnnw.enrolment.how_many import DEFAULT_POSITIONS
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.graph import find_slots
 from onnxnnw.methods import nct

@@ -6,6 +6,7 @@ from onnxnnw.verification.explained import Explained
 from onnxnnw.verification.findings.added import MIN_EXPLAINED
 from onnxnnw.verification.named_records import NamedRecord
 from onnxnnw.verification.verdict import Evidence
+from onnxnnw.verification.visible import visible
 
 __all__ = ["evidence_of", "not_proven"]
 
@@ -39,6 +40,9 @@ def evidence_of(
     sentence = f"a record made after the fact would have to try about 1e{trials:.0f} keys"
     if trials < FORGEABLE:
         sentence += ": it could be forged by trying keys, so rely on a commitment published before"
+    if named.record.is_for_recipient:
+        whose = visible(named.record.destination_id)
+        sentence += f"; it is the mark of the copy for {whose!r}, which whoever holds its record could make too"
     return Evidence(kind, named.commitment, trials, sentence)
 
 

@@ -26,12 +26,14 @@ class Evidence:
         after_the_fact_trials_log10: How many keys (log10) somebody would have to try to make such a record for this
             candidate; None for a fingerprint, and where the verdict needed anchors that the mark does not depend on.
         sentence: The same in words.
+        existed_before: By when the record existed, where a timestamp of a log that holds its commitment was brought and checked.
     """
 
     kind: str
     commitment: str
     after_the_fact_trials_log10: float | None
     sentence: str
+    existed_before: str | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ class Verdict:
                     else _finite(self.evidence.after_the_fact_trials_log10)
                 ),
                 "sentence": self.evidence.sentence,
+                "existed_before": self.evidence.existed_before,
             },
             "findings": [
                 {

@@ -3,15 +3,22 @@
 The network's values come from a key stream, not from a library's generator, so anybody can make the same bytes.
 """
 
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from onnxnnw.enrolment import owner_secret
 from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.enrolment.owner import Owner
+from onnxnnw.enrolment.recipient_list import recipients_of
+from onnxnnw.enrolment.recipients import embed_for_recipients
+from onnxnnw.graph import network_digest
 from onnxnnw.methods.rtw import RtwInsertion
 from onnxnnw.methods.tbw import TbwInsertion
+from onnxnnw.network_file.file import open_network
 from onnxnnw.records.key import Key
 from onnxnnw.records.record_file import save_record
 from onnxnnw.training.insertion import complete_record
@@ -20,6 +27,7 @@ from tests.support import marks
 
 SECRETS = {"network": b"golden network, format 1, public", "mark": b"golden mark, format 1, all public"[:32]}
 SECRETS["added"] = b"golden mark, format 2, public..."
+SECRETS["owner"] = b"golden owner of copies, public.."
 SECRETS["trace"] = b"golden fingerprint, 1, public..."
 
 
@@ -46,6 +54,7 @@ def main(folder: Path) -> None:
     mark = folder / "marked.onnx", folder / "mark-1.json"
     embed(network, *mark, 256, owner=owner, key=Key(SECRETS["mark"]), insertion="replaced")
     added(network, folder)
+    for_recipients(network, folder)
     fingerprint(network, folder / "trace-1.json", 256, owner=owner, key=Key(SECRETS["trace"]))
     methods_of_training(network, folder)
 
@@ -54,6 +63,21 @@ def added(network: Path, folder: Path) -> None:
     """A mark that was added: format 2."""
     owner = Owner("Golden Tracker", "Tracker", "source 1", "destination 2")
     embed(network, folder / "marked-added.onnx", folder / "mark-2.json", 256, owner=owner, key=Key(SECRETS["added"]))
+
+
+def for_recipients(network: Path, folder: Path) -> None:
+    """One of two copies for recipients, with its record."""
+    with open_network(network) as opened:
+        owner = owner_secret.OwnerSecret(Key(SECRETS["owner"]), network_digest(opened), 512, "0.4")
+    with tempfile.TemporaryDirectory() as made:
+        copies, records = Path(made, "copies"), Path(made, "records")
+        records.mkdir()
+        owner_secret.save_owner(owner, records)
+        who = Owner("Golden Tracker", "Distributor", "source 1")
+        done = embed_for_recipients(network, recipients_of(["recipient 1", "recipient 2"]), copies, records, owner=who)
+        for number, each in enumerate(done.copies, 1):
+            shutil.copy(each.copy, folder / f"marked-recipient-{number}.onnx")
+        shutil.copy(done.copies[0].record, folder / "recipient-1.json")
 
 
 def methods_of_training(network: Path, folder: Path) -> None:

@@ -27,10 +27,14 @@ def find(examination: Examination) -> list[Finding]:
             )
         )
     if not examination.significant and len(matched) * 2 > len(slots) and record.kind == "watermark":
+        name, sentence = "same network without this mark", "{} weights agree with the marked network, but the mark is not there"
+        if record.is_for_recipient:
+            name = "another copy of this network"
+            sentence = f"{name}: {{}} weights agree, but this recipient's mark is not there"
         out.append(
             Finding(
-                "same network without this mark",
-                f"{share(len(matched), len(slots))} weights agree with the marked network, but the mark is not there",
+                name,
+                sentence.format(share(len(matched), len(slots))),
                 {"slots": len(matched)},
             )
         )

@@ -1,0 +1,26 @@
+"""How many positions a mark has where nobody says it."""
+
+from onnxnnw.statistics import required_reads
+
+__all__ = ["DEFAULT_POSITIONS", "MAX_SHARE", "default_positions", "default_shared_positions"]
+
+DEFAULT_POSITIONS = 512
+
+DEFAULT_SHARED = 2048
+"""Of copies for recipients: each recipient who compares a copy with others halves what is left of the mark."""
+
+MAX_SHARE = 0.01
+"""Share of the eligible weights that a mark takes by default, unless that is too few to be sure of its absence."""
+
+MAX_SHARED_SHARE = 0.05
+"""The same of copies for recipients."""
+
+
+def default_positions(eligible: int) -> int:
+    """N where nobody says it: 512, but at most 1 % of the eligible weights, and never too few to be sure of an absence."""
+    return min(DEFAULT_POSITIONS, max(required_reads(1e-6), int(eligible * MAX_SHARE)))
+
+
+def default_shared_positions(eligible: int) -> int:
+    """N of copies for recipients: 2,048, but at most 5 % of the eligible weights, and never too few to be sure of an absence."""
+    return min(DEFAULT_SHARED, max(required_reads(1e-6), int(eligible * MAX_SHARED_SHARE)))
