@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from onnxnnw.report.fields import Numbers
 from onnxnnw.report.trials import Detection, Trial, Verdict
-from onnxnnw.report.units import KEYS, TRAININGS, Unit, by_unit
+from onnxnnw.report.units import KEYS, Unit, by_unit
 
 __all__ = [
     "CONFIDENCE",

@@ -13,11 +13,12 @@ from onnxnnw.methods.triggers import Triggers
 from onnxnnw.sources.inference import Endpoint, Unanswered
 from onnxnnw.standard.grids import TRIGGERS_RETRIEVED_ABOVE
 from onnxnnw.statistics import SequentialTest, refuse_impossible_rate
+from onnxnnw.verification.answer_text import Decision
 from onnxnnw.verification.evidence import evidence_of
 from onnxnnw.verification.explained import Explained
 from onnxnnw.verification.findings.base import Finding
 from onnxnnw.verification.named_records import NamedRecord
-from onnxnnw.verification.verdict import Decision, Search, Verdict
+from onnxnnw.verification.verdict import Search, Verdict
 from onnxnnw.verification.visible import clean, visible
 
 __all__ = ["ask"]

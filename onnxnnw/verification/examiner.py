@@ -2,45 +2,35 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from onnxnnw.accounting.classing import account_of
-from onnxnnw.candidate import Anchors, CanonicalWeights, StoredWeights, slots_as_enrolled
-from onnxnnw.errors import UnknownName, UnreadableRecord
-from onnxnnw.graph import find_slots, network_digests
+from onnxnnw.candidate import Anchors, CanonicalWeights, StoredWeights
+from onnxnnw.errors import UnreadableRecord
 from onnxnnw.graph.digest import DIGEST_FORMAT
 from onnxnnw.graph.slot import Slot
-from onnxnnw.matching.known_skeleton import refuse_other_index
 from onnxnnw.matching.match import Match, match_slots
 from onnxnnw.matching.parameter_reads import ParameterReads, read_parameters
-from onnxnnw.methods.base import Candidate, Judgement, Method, Reads, find_method
-from onnxnnw.network_file.file import Network
+from onnxnnw.methods.base import Judgement, Reads
 from onnxnnw.notices import tell
 from onnxnnw.records.record import Record
 from onnxnnw.statistics import log10_of_either
 from onnxnnw.verification.answer_text import Decision
-from onnxnnw.verification.explained import Explained, agreeing, explain
-from onnxnnw.verification.findings.base import Examination, collect_findings
-from onnxnnw.verification.verdict import ReferenceUse, Verdict
-
-if TYPE_CHECKING:
-    from onnxnnw.runtime import Runtime
 from onnxnnw.verification.disguised import disguise_of
 from onnxnnw.verification.evidence import evidence_of
+from onnxnnw.verification.explained import Explained, agreeing, explain
+from onnxnnw.verification.findings.base import Examination, collect_findings
+from onnxnnw.verification.looking import Look, Looking
 from onnxnnw.verification.named_records import NamedRecord
+from onnxnnw.verification.places_at_hand import PlacesAtHand
+from onnxnnw.verification.verdict import Verdict
 from onnxnnw.verification.visible import clean, visible
 
-__all__ = ["ANSWER_LIMIT_S", "Examiner", "rank"]
+__all__ = ["Examiner", "rank"]
 
 _MOST_COPIES = 8
 """How often one weight is looked for once more."""
-
-ANSWER_LIMIT_S = 120.0
-"""Seconds for one call of a candidate that is asked for answers: it is hostile input, and may loop forever."""
-
 
 _ORDER = ("identical", "traced", "inconclusive", "not traced")
 
@@ -51,112 +41,75 @@ def rank(verdict: Verdict) -> tuple[int, float, float]:
     return _ORDER.index(verdict.decision), -likeness, verdict.log10_p
 
 
-class Examiner:
-    """One candidate, opened once, held against any number of records."""
+COMPLETE = 20
+"""Of so many records, the best first, findings are made and what they explain is measured; of the others where they are asked
+for alone."""
 
-    def __init__(self, network: Network, records: Sequence[NamedRecord], rate: float, full: bool) -> None:
-        self.network, self.records, self.rate = network, records, rate
-        tell("finding the weights, and what else is stored")
-        self.view = find_slots(network)
-        self.account = account_of(network, self.view)
-        self.digests = network_digests(network, self.view) if full else None
-        self.log10_rate = float(np.log10(rate))
-        self.live = self.account.weight + self.account.doubtful
-        self.runtime: Runtime | None = None
-        self.alternatives = len(records)
+NOT_MEASURED = Explained(0.0, 0.0, 0, 0, 0, 0)
+
+
+class Examiner(Looking):
+    """Reaches verdicts; see ``Looking`` for what it is made of."""
 
     def verdicts(self) -> tuple[list[Verdict], list[str]]:
         """The verdicts, best first; and the records that hold not what their method needs, with the reason."""
-        verdicts, failed = [], []
+        looks, failed = [], []
         for number, named in enumerate(self.records, 1):
             tell(f"record {number:,} of {len(self.records):,}: {named.name}")
             try:
-                verdicts.append(self.verdict(named))
+                looks.append((self._decide(look := self.look(named), False), look))
             except UnreadableRecord as error:
                 failed.append(f"{visible(named.name)}: {visible(str(error))}")
-        return sorted(verdicts, key=rank), failed
+        looks.sort(key=lambda pair: rank(pair[0]))
+        out = []
+        for place, (verdict, look) in enumerate(looks):
+            try:
+                out.append(self._decide(look, True) if place < COMPLETE else verdict)
+            except UnreadableRecord as error:
+                failed.append(f"{visible(look.named.name)}: {visible(str(error))}")
+        return out, failed
 
     def verdict(self, named: NamedRecord) -> Verdict:
-        record = named.record
-        method = _method_of(named)
-        if self.digests is not None:
-            refuse_other_index(record, self.network, self.view, self.account)
-        log10_rate = self.log10_rate - float(np.log10(self.alternatives))
-        anchors = Anchors(record)
-        as_enrolled = slots_as_enrolled(record, anchors, self.view)
-        # What nothing binds may help to find a slot, but where names are enough it changes no value.
-        folds = anchors.folds if anchors.bound or as_enrolled is None else None
-        if as_enrolled is not None and method.reads_weights:
-            weights = StoredWeights(as_enrolled[0], self.live, folds, as_enrolled[1])
-            judgement = method.judge(record, self._candidate(anchors, weights), log10_rate)
-            if judgement.significant:
-                return self._decide(named, method, judgement, anchors, weights, "fast", True)
-        # A second alignment judged on the same mark would be another alternative, and nobody paid for it.
-        matches = as_enrolled[0] if as_enrolled is not None else self._matches(anchors)
-        weights = CanonicalWeights(matches, self.live, folds)
-        judgement = method.judge(record, self._candidate(anchors, weights), log10_rate)
-        path = "thorough" if method.reads_weights else "answers"
-        bound = anchors.bound or as_enrolled is not None or not method.reads_weights
-        return self._decide(named, method, judgement, anchors, weights, path, bound)
+        """The whole verdict of one record.
 
-    def _matches(self, anchors: Anchors) -> list[Match | None]:
-        """The record's slots by content; where nothing agrees well, sums and products of slots that act as one count too."""
-        wanted = anchors.wanted()
-        matches = match_slots(wanted, self.view.slots)
-        open_ = [number for number, match in enumerate(matches) if match is None or not match.is_clear]
-        if open_:
-            from onnxnnw.graph.linear import combined_slots
-
-            combined = combined_slots(self.view, {(wanted[n].rows, wanted[n].row_size) for n in open_})
-            found = match_slots([wanted[number] for number in open_], combined, whole=True) if combined else []
-            for number, match in zip(open_, found, strict=False):
-                if match is not None and match.is_better_than(matches[number]):
-                    matches[number] = match
-        return matches
-
-    def _candidate(self, anchors: Anchors, weights: StoredWeights) -> Candidate:
-        return Candidate(weights, lambda: anchors.reads(weights), self._predict)
-
-    def _predict(self, inputs: NDArray[Any]) -> NDArray[Any]:
-        """The candidate's answers; the only place where it is run."""
-        if self.runtime is None:
-            from onnxnnw.runtime import open_runtime
-
-            self.runtime = open_runtime(self.network.file, limit_s=ANSWER_LIMIT_S)
-        return self.runtime.predict(inputs)
-
-    def _decide(
-        self,
-        named: NamedRecord,
-        method: Method,
-        judgement: Judgement,
-        anchors: Anchors,
-        weights: StoredWeights,
-        path: str,
-        bound: bool,
-        reference: ReferenceUse | None = None,
-    ) -> Verdict:
-        """The verdict.
-
-        Args:
-            bound: Whether nothing that the mark does not depend on was needed to find it.
-            reference: What the owner's own copy had to do with it.
+        Raises:
+            UnreadableRecord: The record holds not what its method needs.
         """
-        record = named.record
-        matches = weights.matches
-        log10_p = log10_of_either(judgement.association.log10_p, self.alternatives)
-        identical = (
+        return self._decide(self.look(named), True)
+
+    def _is_identical(self, look: Look) -> bool:
+        record = look.named.record
+        return (
             self.digests is not None
             and not self.digests.doubts
             and record.derived.get("digest_format") == DIGEST_FORMAT
             and self.digests.network == record.derived.get("digest")
-            and _confirmed(record, judgement)
+            and _confirmed(record, look.judgement)
         )
-        doubtful = self._doubtful(anchors, matches)
-        copies = self._copies(anchors, matches)
-        explained = self._explained(named, judgement, anchors, weights, path, doubtful, copies)
-        read, absent = self._seen(judgement, record, matches)
+
+    @cached_property
+    def _places(self) -> "PlacesAtHand":
+        return PlacesAtHand([named.record for named in self.records])
+
+    def _decide(self, look: Look, complete: bool) -> Verdict:
+        """The verdict.
+
+        Args:
+            look: What the method said.
+            complete: Whether findings are made, and what is explained is measured.
+        """
+        named, method, judgement, anchors, weights = look.named, look.method, look.judgement, look.anchors, look.weights
+        path, record, matches = look.path, look.named.record, weights.matches
+        reference = look.reference if look.reference is not None and look.reference.used else None
+        log10_p = log10_of_either(judgement.association.log10_p, self.alternatives)
+        identical = self._is_identical(look)
         disguise = None
+        doubtful = self._doubtful(anchors, matches) if complete else {}
+        copies = self._copies(anchors, matches) if complete else []
+        explained = NOT_MEASURED
+        if complete:
+            explained = self._explained(named, judgement, anchors, weights, path, doubtful, copies)
+        read, absent = self._seen(judgement, record, matches)
         if identical:
             explained = replace(
                 explained, share=1.0, estimate=1.0, unexplained=0, parameters_changed=0.0
@@ -175,7 +128,7 @@ class Examiner:
             matches=matches,
             judgement=judgement,
             significant=judgement.significant or identical,
-            others=[other.record for other in self.records if other is not named],
+            shared_positions=lambda: self._places.shared(record),
             digests=self.digests,
             doubtful=doubtful,
             parameters_changed=explained.parameters_changed,
@@ -186,7 +139,7 @@ class Examiner:
             orders=weights.orders,
             disguise=disguise,
         )
-        findings = tuple(clean(finding) for finding in collect_findings(examination))
+        findings = tuple(clean(finding) for finding in collect_findings(examination)) if complete else ()
         return Verdict(
             decision=decision,
             record=visible(named.name),
@@ -207,12 +160,12 @@ class Examiner:
             explained=explained.share,
             account=explained,
             standard=judgement.standard,
-            evidence=evidence_of(named, decision, log10_p, self.rate, bound, explained, reference, disguise),
+            evidence=evidence_of(named, decision, log10_p, self.rate, look.bound, explained, reference, disguise),
             findings=findings,
             path=path,
             payload=judgement.payload,
             not_understood=self._not_understood(),
-            reference=reference,
+            reference=look.reference,
         )
 
     def _doubtful(self, anchors: Anchors, matches: Sequence[Match | None]) -> dict[int, Match]:
@@ -326,13 +279,6 @@ def _differ(parameters: ParameterReads) -> bool:
     with np.errstate(all="ignore"):
         same = np.abs(parameters.found - parameters.enrolled) <= 1e-5 * np.abs(parameters.enrolled) + 1e-30
     return not bool(same.all())
-
-
-def _method_of(named: NamedRecord) -> Method:
-    try:
-        return find_method(named.record.method)
-    except UnknownName as error:
-        raise UnreadableRecord(visible(str(error))) from None
 
 
 def _confirmed(record: Record, judgement: Judgement) -> bool:

@@ -130,7 +130,7 @@ def _decided(
     explained = explain(record, anchors, account, weights, further, unchanged_parameters(record))
     log10_p = judgement.association.log10_p
     view = SlotView(known.slots, [], [], Flow(), None, [], [], set(), [], [])  # type: ignore[arg-type]  # nothing was traced
-    examination = Examination(record, view, weights.matches, judgement, True, [])
+    examination = Examination(record, view, weights.matches, judgement, True, lambda: 0)
     return Verdict(
         decision="traced",
         record=visible(named.name),

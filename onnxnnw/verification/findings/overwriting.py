@@ -1,14 +1,10 @@
 """Other marks: some positions hold entirely other values while the rest is as it was."""
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.methods.nct import NCT
-from onnxnnw.records.positions import places_of
-from onnxnnw.records.record import Record
 from onnxnnw.verification.changes import SMALLEST, SlotReads
 from onnxnnw.verification.findings.base import Examination, Finding, few
 from onnxnnw.verification.units import clustered
@@ -117,16 +113,9 @@ def _whole_layers(examination: Examination) -> bool:
 
 
 def _shared(examination: Examination) -> list[Finding]:
-    record = examination.record
     if not examination.significant:  # whose mark is not there shares no position of this network
         return []
-    others = [other for other in examination.others if other.method == NCT.name and other is not record]
-    if record.is_for_recipient:  # those of other recipients lie at the same positions, all of them, as they should
-        others = [other for other in others if other.positions_key != record.positions_key]
-    if record.method != NCT.name or not others:
-        return []
-    own = _places(record)
-    total = sum(np.intersect1d(own, _places(other), assume_unique=True).size for other in others)
+    total = examination.shared_positions()
     if not total:
         return []
     return [
@@ -137,15 +126,3 @@ def _shared(examination: Examination) -> list[Finding]:
             version=2,
         )
     ]
-
-
-def _places(record: Record) -> NDArray[np.uint64]:
-    """A record's positions by the names of their slots, as numbers; kept with it, for each of many asks for those of all others."""
-    kept = vars(record).get("_places")
-    if kept is None:
-        names = {name: hashlib.sha256(name.encode()).digest()[:8] for name, _ in places_of(record)}
-        first = {name: int.from_bytes(digest, "little") for name, digest in names.items()}
-        kept = np.array(sorted((first[name] + place) % 2**64 for name, place in places_of(record)), np.uint64)
-        vars(record)["_places"] = kept
-    out: NDArray[np.uint64] = kept
-    return out

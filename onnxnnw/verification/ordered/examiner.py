@@ -14,11 +14,12 @@ from onnxnnw.network_file.file import Network
 from onnxnnw.records.record import Record
 from onnxnnw.statistics import Association
 from onnxnnw.verification.examiner import Examiner
+from onnxnnw.verification.looking import Look
 from onnxnnw.verification.named_records import NamedRecord
 from onnxnnw.verification.ordered.fingerprint import judge_fingerprint
 from onnxnnw.verification.ordered.reference import BOUND, NOMINAL, Aligned, Reference
 from onnxnnw.verification.ordered.rtw import without_own_order
-from onnxnnw.verification.verdict import ReferenceUse, Verdict
+from onnxnnw.verification.verdict import ReferenceUse
 
 __all__ = ["ExaminerWithReference"]
 
@@ -32,16 +33,14 @@ class ExaminerWithReference(Examiner):
     def __init__(
         self, network: Network, records: Sequence[NamedRecord], rate: float, full: bool, reference: Network
     ) -> None:
-        super().__init__(network, records, rate, full)
+        super().__init__(network, records, rate, full, _READINGS * len(records))
         self.reference = Reference(reference)
-        self.alternatives = _READINGS * len(records)
 
-    def verdict(self, named: NamedRecord) -> Verdict:
+    def look(self, named: NamedRecord) -> Look:
         """As it stands; where that proves nothing, in the reference's order."""
-        plain = super().verdict(named)
-        record = named.record
-        method = find_method(record.method)
-        if plain.decision in ("identical", "traced") or not method.reads_weights:
+        plain = super().look(named)
+        record, method = named.record, plain.method
+        if plain.judgement.significant or self._is_identical(plain) or not method.reads_weights:
             why = "was not needed" if method.reads_weights else "is of no use: the mark is in answers"
             return replace(plain, reference=self._unused("", why))
         anchors = Anchors(record)
@@ -57,8 +56,7 @@ class ExaminerWithReference(Examiner):
                 f"({aligned.agreeing} of {len(record.slots)} do); {_LIMITS}"
             )
             return replace(plain, reference=replace(use, used=False, sentence=sentence))
-        bound = aligned.basis == BOUND
-        return self._decide(named, method, judgement, anchors, aligned.weights, "thorough", bound, use)
+        return Look(named, method, judgement, anchors, aligned.weights, "thorough", aligned.basis == BOUND, use)
 
     def _judge(self, record: Record, anchors: Anchors, aligned: Aligned) -> Judgement:
         """What the method says in the reference's order."""
