@@ -7,16 +7,30 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.errors import CannotLook, UnreadableNetwork, UsageError
+from onnxnnw.errors import CannotLook, UnknownName, UnreadableNetwork, UsageError
 from onnxnnw.onnxruntime_package import import_onnxruntime
 
-__all__ = ["Port", "Runtime", "open_runtime", "optimise", "quantize_dynamically", "quantize_statically"]
+__all__ = [
+    "PROVIDERS",
+    "Port",
+    "Runtime",
+    "find_provider",
+    "open_runtime",
+    "optimise",
+    "quantize_dynamically",
+    "quantize_statically",
+    "usual_provider",
+]
+
+PROVIDERS = ("cpu", "cuda")
+_CUDA = "CUDAExecutionProvider"
 
 Array = NDArray[Any]
 
@@ -132,12 +146,16 @@ class Runtime:
         return answer[: len(part)]
 
 
-def open_runtime(path: Path | str, threads: int | None = None, limit_s: float | None = None) -> Runtime:
+def open_runtime(
+    path: Path | str, threads: int | None = None, limit_s: float | None = None, provider: str = ""
+) -> Runtime:
     """Open an ONNX file for running, on the GPU when there is one.
 
     Args:
         threads: Threads per operator; None leaves it to onnxruntime.
         limit_s: Seconds after which one call gives up; None waits. For networks of others: one may loop forever.
+        provider: ``"cpu"`` or ``"cuda"``; empty takes the GPU when there is one. Where CUDA is asked for, and onnxruntime runs
+            on the CPU all the same, a warning says so.
 
     Raises:
         UnreadableNetwork: onnxruntime rejects the file; the message has its reason.
@@ -153,12 +171,48 @@ def open_runtime(path: Path | str, threads: int | None = None, limit_s: float | 
     if threads is not None:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-    cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers() and _gpu_present()
-    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if cuda else ["CPUExecutionProvider"]
+    cuda = usual_provider() == "cuda" if find_provider(provider) != "cpu" else False
+    providers = [_CUDA, "CPUExecutionProvider"] if cuda else ["CPUExecutionProvider"]
     try:
-        return Runtime(onnxruntime.InferenceSession(str(path), options, providers=providers), path, limit_s)
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's exceptions have no common, public base
         raise UnreadableNetwork(f"onnxruntime rejects {path}: {_reason(error)}") from error
+    if (cuda or provider == "cuda") and _CUDA not in session.get_providers():
+        _warn_of_cpu(_CUDA in onnxruntime.get_available_providers())
+    return Runtime(session, path, limit_s)
+
+
+def find_provider(name: str) -> str:
+    """The provider of this name; an empty one leaves it to what there is.
+
+    Raises:
+        UnknownName: There is none.
+    """
+    if name not in ("", *PROVIDERS):
+        raise UnknownName("provider", name, PROVIDERS)
+    return name
+
+
+def usual_provider() -> str:
+    """What networks run on where nobody says: ``"cuda"`` where onnxruntime has it and there is a GPU."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return "cpu"
+    return "cuda" if _CUDA in onnxruntime.get_available_providers() and _gpu_present() else "cpu"
+
+
+@cache
+def _warn_of_cpu(built: bool) -> None:
+    """Once a process: silence would pass a CPU's figures off as a GPU's."""
+    import logging
+
+    reason = (
+        "its libraries or the GPU's driver are missing"
+        if built
+        else "this onnxruntime was built without CUDA (onnxruntime-gpu has it)"
+    )
+    logging.getLogger("onnxnnw").warning("CUDA was asked for, but onnxruntime runs on the CPU: %s", reason)
 
 
 def _gpu_present() -> bool:

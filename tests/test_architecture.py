@@ -50,6 +50,7 @@ PACKAGES: dict[str, str] = {
     "modifications": "base",
     "campaign": "settings campaign_file step environment cache workers progress steps trial plan estimate results running",
     "report": "fields trials units settings results parts counts tables certificate figures page writing",
+    "method_check": "",
     "demo": "",
     "cli": "options show",
 }

@@ -27,6 +27,7 @@ from onnxnnw.errors import UnknownName, UsageError
 from onnxnnw.files import read_regular
 from onnxnnw.parameters import type_name
 from onnxnnw.recipes import SCHEDULES, find_precision
+from onnxnnw.runtime import find_provider
 
 __all__ = ["load_campaign", "preset", "preset_names"]
 
@@ -121,11 +122,16 @@ def _check(campaign: Campaign) -> None:
         campaign.scaling.repeats < 1 or min(campaign.scaling.positions, default=0) < 1
     ):
         raise UsageError("scaling: repeats and positions are at least 1")
-    if campaign.costs is not None and campaign.costs.repeats < 0:
-        raise UsageError("costs: repeats are at least 0")
+    if campaign.costs is not None and (
+        min(campaign.costs.repeats, campaign.costs.pairs) < 0
+        or campaign.costs.batches < 1
+        or campaign.costs.pairs > 1000
+    ):
+        raise UsageError("costs: repeats are at least 0, pairs 0 to 1,000, batches at least 1")
     if campaign.seed < 0 or not 0 < campaign.rate < 1:
         raise UsageError("campaign: the seed is at least 0, the rate between 0 and 1")
     find_precision(campaign.precision)
+    find_provider(campaign.provider)
     _check_amounts(campaign)
     for network in campaign.networks:
         if network.epochs < (not network.file) or network.published_epochs < 1 or network.training < 0:

@@ -7,6 +7,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from onnxnnw.runtime import usual_provider
+
 __all__ = ["Memory", "environment"]
 
 _PACKAGES = ("numpy", "onnx", "torch", "onnxruntime-gpu", "onnxruntime")
@@ -15,13 +17,24 @@ _PACKAGES = ("numpy", "onnx", "torch", "onnxruntime-gpu", "onnxruntime")
 @cache
 def environment() -> Mapping[str, str]:
     """Hardware and versions; absent packages are left out."""
-    found = {"hardware": _hardware(), "python": platform.python_version()}
+    found = {"hardware": _hardware(), "python": platform.python_version(), "provider": usual_provider()}
+    found |= _card()
     for name in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found.setdefault(name.removesuffix("-gpu"), metadata.version(name))
     with contextlib.suppress(metadata.PackageNotFoundError):
         found["onnxnnw"] = metadata.version("onnxnnw")
     return found
+
+
+def _card() -> dict[str, str]:
+    """The first GPU's name, where the kernel tells it."""
+    for place in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        with contextlib.suppress(OSError):
+            for line in place.read_text().splitlines():
+                if line.startswith("Model:"):
+                    return {"card": line.partition(":")[2].strip()}
+    return {}
 
 
 def _hardware() -> str:

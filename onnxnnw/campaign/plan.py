@@ -11,8 +11,9 @@ from onnxnnw.campaign.step import Step
 from onnxnnw.campaign.steps.enrolling import Fingerprint, WrongKeys
 from onnxnnw.campaign.steps.examining import Asked, Change, Measure, Retrieve, Search, Verify
 from onnxnnw.campaign.steps.figures_of_nct import Scaling, Sharing
+from onnxnnw.campaign.steps.pairs import PAIRED, Pairs
 from onnxnnw.campaign.steps.subjects import Mark, Point, Subjects
-from onnxnnw.campaign.steps.trajectories import Schedule
+from onnxnnw.campaign.steps.trajectories import Insert, Schedule
 from onnxnnw.campaign.trial import Found, Plan, Trial
 from onnxnnw.errors import UsageError
 from onnxnnw.recipes import Precision, find_precision, usual_precision
@@ -124,7 +125,7 @@ class _Planner:
                     fields |= {"key": number, "marked": truth}
                     yield _wrong(fields, verify, len(asked) + number)
             if truth:
-                yield self.injection(network, asked[0], before, reference)
+                yield self.injection(network, asked[0])
                 if self.campaign.costs and self.campaign.costs.repeats:
                     yield self.retrieval(network, asked[0])
 
@@ -148,17 +149,24 @@ class _Planner:
 
     # --- costs
 
-    def injection(self, network: Evaluated, mark: Mark, quality: Measure, reference: Measure) -> Trial:
+    def injection(self, network: Evaluated, mark: Mark) -> Trial:
         fields = {**self.head(network, mark.model, mark.payload), "mark": dict(mark.fields)}
-        costs = [
-            Found("seconds_per_batch", mark.step, ("seconds_per_batch",)),
-            Found("peak_memory_bytes", mark.step, ("peak_memory_bytes",)),
-            Found("unmarked_seconds_per_batch", mark.unmarked, ("seconds_per_batch",)),
-            Found("unmarked_peak_memory_bytes", mark.unmarked, ("peak_memory_bytes",)),
-            Found("inference_seconds", quality, ("inference_seconds",)),
-            Found("unmarked_inference_seconds", reference, ("inference_seconds",)),
-        ]
-        iterations = Found("iterations", mark.step, ("iterations",))
+        iterations, costs = Found("iterations", mark.step, ("iterations",)), []
+        wanted = self.campaign.costs
+        if wanted is not None and wanted.pairs and isinstance(mark.step, Insert):
+            own = mark.step
+            pairs = Pairs(
+                own.bench,
+                own.template,
+                own.schedule,
+                own.seed,
+                own.start,
+                own.method,
+                own.parameters,
+                wanted.batches,
+                wanted.pairs,
+            )
+            costs = [Found(name, pairs, (name,)) for name in PAIRED]
         return Trial("injection", fields, (iterations,), tuple(costs))
 
     def retrieval(self, network: Evaluated, mark: Mark) -> Trial:

@@ -156,9 +156,17 @@ class Scales:
 
 @dataclass(frozen=True)
 class Costs:
-    """How often each retrieval is timed; 0 leaves it out."""
+    """How often each retrieval is timed; 0 leaves it out.
+
+    Attributes:
+        pairs: Trainings with and without a mark by turns, each in a process of its own, that time and memory are told by; 0
+            leaves them untold.
+        batches: Of each of these trainings.
+    """
 
     repeats: int = 5
+    pairs: int = 0
+    batches: int = 30
 
 
 @dataclass(frozen=True)
@@ -177,6 +185,7 @@ class Campaign:
         seed: Of everything random; keys follow from it too, so no real mark should be made by a campaign.
         rate: False-positive rate of the strict decision.
         precision: What its trainings compute in; empty leaves it to the processor of whoever plans it.
+        provider: What onnxruntime runs networks on, cpu or cuda; empty takes the GPU when there is one.
         modifications: Name -> parameter -> values [NNW-NNT]. The first parameter is the one that tables are made by; each
             combination of values of further ones is a setting of its own.
     """
@@ -186,6 +195,7 @@ class Campaign:
     seed: int = 0
     rate: float = 1e-6
     precision: str = ""
+    provider: str = ""
     generated: Generated | None = None
     modifications: Mapping[str, Mapping[str, tuple[Value, ...]]] = field(default_factory=dict)
     marks: tuple[Marks, ...] = ()

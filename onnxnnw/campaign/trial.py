@@ -57,7 +57,11 @@ class Trial:
         costs = {one.name: _walk(entries[one.step.address].cost, one.way) for one in self.costs}
         environment = {}
         if self.results:
-            environment = {**entries[self.results[0].step.address].environment, "precision": precision.value}
+            first = self.results[0].step
+            environment = {**entries[first.address].environment, "precision": precision.value}
+            asked = getattr(getattr(first, "bench", None), "provider", "")
+            if asked == "cpu":
+                environment["provider"] = asked
         head = {"format": TRIAL_FORMAT, "trial": self.address[:16], "study": self.study}
         return {**head, **self.fields, **values, "environment": environment, "cost": costs}
 

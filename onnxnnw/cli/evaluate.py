@@ -57,6 +57,9 @@ def evaluate(
             "--precision", help="What to train in; by default what the campaign says, or the processor is fast in."
         ),
     ] = None,
+    provider: Annotated[
+        str, typer.Option("--provider", help="What networks are run on: cpu or cuda; the GPU when there is one.")
+    ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how many steps, how long, how much disk.")] = False,
     compress: Annotated[bool, typer.Option("--compress", help="Pack the trials.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -66,8 +69,11 @@ def evaluate(
     Example: onnxnnw evaluate --preset smoke -o results
     """
     from onnxnnw.errors import CannotLook, UsageError
+    from onnxnnw.runtime import find_provider
 
     chosen = _campaign(campaign, preset, precision)
+    if find_provider(provider):
+        chosen = replace(chosen, provider=provider)
     store = cache or _usual_cache()
     if dry_run:
         _tell(chosen, data, store, jobs, as_json)

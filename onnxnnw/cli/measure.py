@@ -34,6 +34,9 @@ def measure(
     low: Annotated[float, typer.Option("--low", help="Value of black in your own images.")] = 0.0,
     high: Annotated[float, typer.Option("--high", help="Value of white in your own images.")] = 1.0,
     count: Annotated[int | None, typer.Option("--count", min=1, help="At most so many, evenly spread.")] = None,
+    provider: Annotated[
+        str, typer.Option("--provider", help="What it runs on: cpu or cuda; the GPU when there is one.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure the quality of an ONNX file on a task of the standard, or on your own samples.
@@ -45,9 +48,9 @@ def measure(
     from onnxnnw.training import networks
 
     if own is not None and metric is not None:
-        found = networks.measure_own(model, own, metric, low, high, count)
+        found = networks.measure_own(model, own, metric, low, high, count, provider)
     elif task is not None and data is not None:
-        found = networks.measure_task(model, find_task(task), data, split, count)
+        found = networks.measure_task(model, find_task(task), data, split, count, provider)
     else:
         raise UsageError("give --task and --data, or --own and --metric")
     print(_json(model, found) if as_json else _text(found))

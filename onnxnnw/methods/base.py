@@ -5,12 +5,14 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.errors import UnknownName
+from onnxnnw.errors import UnknownName, UsageError
 from onnxnnw.graph.slots import SlotView
 from onnxnnw.records.record import Record
 from onnxnnw.statistics import Association
@@ -38,7 +40,6 @@ Positions = NDArray[np.int64]
 
 _NO_METHODS = ("base", "payload", "triggers")
 """Modules of this folder that methods share."""
-
 
 # --- what is judged ---------------------------------------------------------------------------------------------------
 
@@ -267,27 +268,29 @@ class Insertion(ABC):
 # --- finding them -----------------------------------------------------------------------------------------------------
 
 
+ENTRY_POINTS = "onnxnnw.methods"
+"""Group of entry points by which other packages bring methods: a name, and a module as a file of this folder is one."""
+
+
 def method_names() -> list[str]:
-    """Names of all methods: the files of this folder."""
-    package = importlib.import_module("onnxnnw.methods")
-    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in _NO_METHODS)
+    """Names of all methods: the files of this folder, and what installed packages bring."""
+    return sorted({*_own_names(), *_brought()})
 
 
 def find_method(name: str) -> Method:
     """A method by name.
 
     Raises:
-        UnknownName: There is none; the message lists those there are.
+        UnknownName: There is none, or (UsageError) not in the package that says so; the message lists those there are.
     """
-    if name not in method_names():
-        raise UnknownName("method", name, method_names())
     (method,) = _classes(name, Method)
     return method()  # type: ignore[no-any-return]
 
 
 def insertion_names() -> list[str]:
     """Names of the methods that are inserted in training."""
-    return [name for name in method_names() if _classes(name, Insertion)]
+    own = [name for name in _own_names() if _classes(name, Insertion)]
+    return sorted([*own, *(name for name in _brought() if _is_inserted(name))])
 
 
 def find_insertion(name: str) -> type[Insertion]:
@@ -302,14 +305,44 @@ def find_insertion(name: str) -> type[Insertion]:
     return insertion  # type: ignore[no-any-return]
 
 
+def _own_names() -> list[str]:
+    return [m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if m.name not in _NO_METHODS]
+
+
+@cache
+def _brought() -> dict[str, str]:
+    """Name -> module of the methods of other packages; none of these takes the name of one of ours."""
+    from importlib.metadata import entry_points
+
+    found = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+    return {name: module for name, module in found.items() if name not in _own_names()}
+
+
+def _is_inserted(name: str) -> bool:
+    try:
+        return bool(_classes(name, Insertion))
+    except UsageError:  # a broken package is named where its method is asked for, and hinders no other
+        return False
+
+
+def _module(name: str) -> Any:
+    """The module of a method; packages are only looked through for what is none of ours."""
+    if name in _own_names():
+        return importlib.import_module(f"onnxnnw.methods.{name}")
+    if name not in _brought():
+        raise UnknownName("method", name, method_names())
+    try:
+        return importlib.import_module(_brought()[name])
+    except ImportError as error:
+        raise UsageError(f"method {name}: the package that brings it cannot be imported: {error}") from error
+
+
 def _classes(name: str, kind: type) -> list[Any]:
     """The concrete subclasses that a method's file defines."""
-    module = importlib.import_module(f"onnxnnw.methods.{name}")
-    return [
-        v
-        for v in vars(module).values()
-        if isinstance(v, type)
-        and issubclass(v, kind)
-        and v.__module__ == module.__name__
-        and not getattr(v, "__abstractmethods__", None)
-    ]
+    module = _module(name)
+    own = [v for v in vars(module).values() if isinstance(v, type) and v.__module__ == module.__name__]
+    found = [v for v in own if issubclass(v, kind) and not getattr(v, "__abstractmethods__", None)]
+    named = "name" if kind is Method else "method"
+    if len(found) > 1 or (kind is Method and not found) or any(getattr(v, named, "") != name for v in found):
+        raise UsageError(f"method {name}: {module.__name__} has to define one {kind.__name__} of the name {name!r}")
+    return found

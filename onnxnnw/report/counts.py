@@ -23,6 +23,7 @@ __all__ = [
     "claims",
     "counts",
     "error",
+    "exact_limits",
     "found",
     "impact",
     "mean",
@@ -123,12 +124,13 @@ def share(trials: Sequence[Kind], hit: Callable[[Kind], bool], unit: Unit = KEYS
         return None
     shares = [sum(map(hit, own)) / len(own) for own in by_unit(trials, unit).values()]
     hits = sum(map(hit, trials))
-    low, high = _limits(math.fsum(shares), len(shares))
+    low, high = exact_limits(math.fsum(shares), len(shares))
     value = hits / len(trials)
     return Share(hits, len(trials), min(low, value), max(high, value), len(shares))
 
 
-def _limits(hits: float, count: int) -> tuple[float, float]:
+def exact_limits(hits: float, count: int) -> tuple[float, float]:
+    """Clopper and Pearson's 95 % limits, continued to sums of shares."""
     from scipy.stats import beta
 
     tail, rest = (1 - CONFIDENCE) / 2, count - hits

@@ -19,6 +19,7 @@ from onnxnnw.report.tables.cost import cost_sheets, environment_sheet
 from onnxnnw.report.tables.false_positives import false_positive_sheet
 from onnxnnw.report.tables.fingerprints import fingerprint_sheets, sharing_sheets
 from onnxnnw.report.tables.measured_tables import count_sheets, other_imperceptibility, other_robustness
+from onnxnnw.report.tables.outlasting import outlasting_sheet
 from onnxnnw.report.tables.standard_tables import standard_sheets
 from onnxnnw.report.tables.table import Sheet
 
@@ -53,6 +54,7 @@ def all_sheets(results: Results) -> tuple[Sheet, ...]:
         *other_robustness(results, shown),
         *count_sheets(results),
         *fingerprint_sheets(results),
+        *outlasting_sheet(results),
         *false_positive_sheet(results),
         *cost_sheets(results),
         environment_sheet(results),

@@ -148,18 +148,20 @@ def measure(
     count: int | None = None,
     threads: int | None = None,
     tick: Callable[[int, int], None] | None = None,
+    provider: str = "",
 ) -> Measurement:
     """The quality of an ONNX file through onnxruntime, on the GPU when there is one.
 
     Args:
+        provider: See `onnxnnw.runtime.open_runtime`.
         count: At most so many samples, evenly spread; None takes all.
         tick: Told how many samples of how many are done.
     """
-    return _measured(_runtime(model, threads), samples, metrics, count, tick)
+    return _measured(_runtime(model, threads, provider), samples, metrics, count, tick)
 
 
 def measure_task(
-    model: Path, task: Task, data: Path, split: str | None = None, count: int | None = None
+    model: Path, task: Task, data: Path, split: str | None = None, count: int | None = None, provider: str = ""
 ) -> Measurement:
     """The quality of an ONNX file on a task's samples, in the size that the network wants.
 
@@ -167,14 +169,14 @@ def measure_task(
         data: Directory of the task's data.
         split: Another than the one to measure on.
     """
-    runtime = _runtime(model)
+    runtime = _runtime(model, provider=provider)
     kind = task.fitting(runtime.inputs[0].shape) if len(runtime.inputs) == 1 else task
     return _measured(runtime, kind.samples(data, split or kind.testing_split), kind.metrics, count)
 
 
-def _runtime(model: Path, threads: int | None = None) -> Runtime:
+def _runtime(model: Path, threads: int | None = None, provider: str = "") -> Runtime:
     try:
-        return open_runtime(model, threads)
+        return open_runtime(model, threads, provider=provider)
     except UnreadableNetwork:
         known = named(model)
         if not known:
@@ -194,10 +196,16 @@ def _measured(
 
 
 def measure_own(
-    model: Path, samples: Path, metric: str, low: float = 0.0, high: float = 1.0, count: int | None = None
+    model: Path,
+    samples: Path,
+    metric: str,
+    low: float = 0.0,
+    high: float = 1.0,
+    count: int | None = None,
+    provider: str = "",
 ) -> Measurement:
     """The quality of any ONNX file on inputs and targets that the user brings; see `onnxnnw.tasks.own_samples.own_samples`."""
-    return measure(model, own_samples(samples), (find_metric(metric, low, high),), count=count)
+    return measure(model, own_samples(samples), (find_metric(metric, low, high),), count=count, provider=provider)
 
 
 # --- cards ------------------------------------------------------------------------------------------------------------

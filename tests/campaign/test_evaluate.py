@@ -215,7 +215,7 @@ def test_a_folder_of_something_else_is_refused(tiny, tmp_path, content):
     [
         ([], 2, "one of the two"),
         (["--preset", "smoke"], 2, "-o"),
-        (["--preset", "smokey", "--dry-run"], 2, "cpu, nnw-tec, smoke"),
+        (["--preset", "smokey", "--dry-run"], 2, "cpu, gpu, nnw-tec, smoke"),
         (["--preset", "cpu", "-o", "r"], 3, "--data"),
         (["nowhere.toml", "--dry-run"], 2, "cannot be opened"),
         (["--preset", "smoke", "-o", "r", "--cluster", "tcp://127.0.0.1:9"], 3, "no Dask scheduler"),

@@ -101,7 +101,7 @@ def test_an_own_network_is_evaluated_and_reported_without_torch(folder):
         for t in marked + lines
         if (t.get("modification") or {}).get("name") == "watermark-overwriting"
     ]
-    assert settings and settings[0] == {"positions": 128}
+    assert settings[0] == {"positions": 128}
     assert "net" in (folder / "page.html").read_text()
 
 

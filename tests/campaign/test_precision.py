@@ -3,10 +3,11 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from onnxnnw.campaign import evaluate, load_campaign, plan, preset, results
+from onnxnnw.campaign import evaluate, load_campaign, plan, results
 from onnxnnw.campaign.plan import planned
 from onnxnnw.campaign.results import Ran, continued, refuse_foreign, write_results
 from onnxnnw.campaign.step import Place
@@ -20,13 +21,16 @@ from tests.support.toy_campaigns import plan_of
 
 pytestmark = pytest.mark.xdist_group("campaigns")  # one worker makes the tiny campaign for all of them
 
+BEFORE_CAMPAIGN = load_campaign(Path(__file__).with_name("smoke_of_before.toml"))
+"""The preset ``smoke`` as it was when these addresses were written down."""
+
 BEFORE = {
     "train": "e813b28f8fde484c061d8cab5430f66c7cf7615f37320300b08ffed6bea1620e",
     "insert": "8711b6d5515c95b4e6d5056803b7070d1b50ced0085f4ee78513e91c00632a30",
     "fingerprint": "ab5e39e4380840b955d135d0e9ecaa688f1430b1c0c06419a7df2f55f9d419e0",
     "verify": "a55a2845e4801bb445c89def84c3895c2a6e9c2065c87de0b5ac783ac7fe53b2",
 }
-"""Addresses of the preset ``smoke`` when all trainings computed in bfloat16: of the last step of each of these kinds."""
+"""Addresses of the preset ``smoke`` of then when all trainings computed in bfloat16: of the last step of each of these kinds."""
 
 
 def other_than(precision):
@@ -66,7 +70,7 @@ def test_the_processor_decides_where_the_campaign_does_not(tmp_path, monkeypatch
 
 def test_precision_stands_in_the_addresses_of_all_that_follows_from_a_training():
     """Its twin in the other precision is another network; templates and generated images have none."""
-    steps = [{s.address: s for s in planned(replace(preset("smoke"), precision=p.value)).steps} for p in Precision]
+    steps = [{s.address: s for s in planned(replace(BEFORE_CAMPAIGN, precision=p.value)).steps} for p in Precision]
     assert len(steps[0]) == len(steps[1])
     shared = steps[0].keys() & steps[1].keys()
     assert {steps[0][address].kind for address in shared} == {"export", "generate images"}
@@ -75,14 +79,14 @@ def test_precision_stands_in_the_addresses_of_all_that_follows_from_a_training()
 
 def test_what_was_done_in_bfloat16_before_is_still_found():
     """Once all trainings were, and no address said so: these are the addresses of then, and trials have the names of then."""
-    found = planned(replace(preset("smoke"), precision="bfloat16"), "data")
+    found = planned(replace(BEFORE_CAMPAIGN, precision="bfloat16"), "data")
     last = {step.kind: step.address for step in found.steps}
     assert {kind: last[kind] for kind in BEFORE} == BEFORE
 
 
 def test_training_modifications_get_the_campaigns_precision(tmp_path):
     """They decide the networks that are measured and verified as much as the trainings that are steps."""
-    campaign = preset("smoke")
+    campaign = BEFORE_CAMPAIGN
     place = Place(tmp_path, tmp_path, None)
     for precision in Precision:
         bench = Subjects(campaign, "", precision).bench(campaign.networks[0])

@@ -132,7 +132,7 @@ def test_limits_by_key_hold_what_they_promise(keys, spread):
     found = (rng.binomial(20, rates) / 20).sum(1)
     inside = 0
     for hits in found:
-        low, high = counts._limits(float(hits), keys)
+        low, high = counts.exact_limits(float(hits), keys)
         inside += low <= share <= high
     assert inside / draws >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / draws)
 

@@ -10,8 +10,8 @@ from onnxnnw.report.results import read_results
 from onnxnnw.report.tables.standard_tables import iterations_entry, standard_sheets
 from onnxnnw.report.tables.table import NOT_MEASURED, Sheet
 from onnxnnw.report.trials import Detection, read_trial
-from onnxnnw.report.writing import all_sheets
 from onnxnnw.report.units import key_of
+from onnxnnw.report.writing import all_sheets
 from onnxnnw.standard.tables import TABLES
 from tests.support import made_results as made
 

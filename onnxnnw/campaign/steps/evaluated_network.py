@@ -99,6 +99,7 @@ class Bench:
         precision: What trainings compute in. All that a bench is part of is made from trained networks, so it belongs in every
             such address: a network trained in float32 is another one than its twin in bfloat16.
         own: What a network of the user's is measured on and by; None for a reference network.
+        provider: What onnxruntime runs it on where it is measured; empty takes what there is.
     """
 
     network: str
@@ -108,6 +109,7 @@ class Bench:
     threads: int = 1
     precision: Precision = field(default=UNSAID, metadata=LATER)
     own: Own | None = field(default=None, metadata=LATER)
+    provider: str = field(default="", metadata=LATER)
 
     def architecture(self, place: Place) -> "Architecture":
         """The network's architecture, its task reading the cut-down data whatever directory it is given.
@@ -129,12 +131,12 @@ class Bench:
     def measured(self, network: Path, place: Place, testing: int) -> Measurement:
         """The quality of this file on at most so many test samples, evenly spread; 0 takes all."""
         if self.own is not None:
-            return self.own.measured(network, place, testing or None, self.threads)
+            return self.own.measured(network, place, testing or None, self.threads, self.provider)
         from onnxnnw.training.networks import measure
 
         samples = self._task(place).testing(Path())
         samples = samples if testing == 0 else every_kth(samples, testing)
-        return measure(network, samples, self.task().metrics, threads=self.threads)
+        return measure(network, samples, self.task().metrics, threads=self.threads, provider=self.provider)
 
     def assumed(self) -> Assumed:
         """What to expect of it."""

@@ -41,12 +41,16 @@ class Own:
     reference: Step | None
     path: str = field(metadata=ELSEWHERE)
 
-    def measured(self, network: Path, place: Place, most: int | None, threads: int) -> "Measurement":
+    def measured(
+        self, network: Path, place: Place, most: int | None, threads: int, provider: str = ""
+    ) -> "Measurement":
         """The metrics of this file."""
-        beside = None if self.reference is None else open_runtime(place.input(self.reference) / NETWORK, threads)
+        beside = None
+        if self.reference is not None:
+            beside = open_runtime(place.input(self.reference) / NETWORK, threads, provider=provider)
         metrics = [find_own_metric(name, self.low, self.high) for name, _ in self.metrics]
         data = _data(self.path, self.samples)
-        return evaluate_own(open_runtime(network, threads), data, metrics, self.output, beside, most)
+        return evaluate_own(open_runtime(network, threads, provider=provider), data, metrics, self.output, beside, most)
 
 
 def own_network(network: Evaluated) -> Own:

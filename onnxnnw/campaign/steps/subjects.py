@@ -74,10 +74,24 @@ class Subjects:
 
     def bench(self, network: Evaluated) -> Bench:
         if network.own:
-            return Bench(network.name, network.size, "", precision=self.precision, own=own_network(network))
+            return Bench(
+                network.name,
+                network.size,
+                "",
+                precision=self.precision,
+                own=own_network(network),
+                provider=self.campaign.provider,
+            )
         made = self.campaign.generated
         data = self.data if made is None else GeneratedImages(made.training, made.testing, made.seed)
-        return Bench(network.name, network.size, data, network.training, precision=self.precision)
+        return Bench(
+            network.name,
+            network.size,
+            data,
+            network.training,
+            precision=self.precision,
+            provider=self.campaign.provider,
+        )
 
     def seed(self, model: int) -> int:
         return 1000 * self.campaign.seed + model

@@ -1,5 +1,6 @@
 """Which figures a report has: each panel is a title, a caption and what draws it into an ``ax``."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -69,6 +70,7 @@ def plates(results: Results) -> tuple[Plate, ...]:
         *_scaling(results.of(Scaling)),
         *_unicity(results.of(Unicity)),
         *_null(results.of(Detection)),
+        *_frontier([trial for trial in detections if trial.truth]),
     )
 
 
@@ -241,6 +243,32 @@ def _null(trials: Sequence[Detection]) -> Iterable[Plate]:
         yield Plate(
             "plate-null", "false positives", "", caption, (Panel("null", "unmarked networks and wrong keys", draw),)
         )
+
+
+def _frontier(marked: Sequence[Detection]) -> Iterable[Plate]:
+    panels = []
+    for number, (network, inner) in enumerate(
+        groupby(sorted(by_setting(marked).items(), key=_by_network), key=_by_network)
+    ):
+        points: dict[str, list[tuple[float, float]]] = {}
+        rates = set()
+        for setting, own in inner:
+            metric = next(iter(metrics_of(own)), "")
+            for trial in own:
+                error, p = counts.error(trial, metric), trial.verdict.log10_p
+                if error is not None and p is not None:
+                    points.setdefault(method_name(setting.method, setting.kind), []).append((error, -p))
+                    rates.add(trial.verdict.rate)
+        if points:
+            draw = partial(figures.frontier, points=points, log10_rate=math.log10(min(rates)))
+            panels.append(Panel(f"frontier-{number}", network_name(*network), draw))
+    if panels:
+        caption = (
+            "Does the mark outlive the network? Each point is a modified network: how much worse it became, and how strong "
+            "its mark still is. Below the line the strict test has lost it; a mark that outlives its network is lost at the "
+            "far right only."
+        )
+        yield Plate("plate-frontier", "outlasting", "", caption, tuple(panels))
 
 
 def _trade(trials: Sequence[Detection]) -> Iterable[Plate]:

@@ -22,6 +22,7 @@ __all__ = [
     "INK",
     "Curve",
     "Point",
+    "frontier",
     "imperceptibility_against_robustness",
     "null_distribution",
     "robustness",
@@ -203,6 +204,22 @@ def imperceptibility_against_robustness(ax: "Axes", points: Sequence[Point]) -> 
     ax.set_ylabel("modified networks with the mark found, %")
     ax.set_ylim(-4, 104)
     ax.set_xlim(left=min(0.0, ax.get_xlim()[0]))
+    return _plain(ax)
+
+
+def frontier(ax: "Axes", points: Mapping[str, Sequence[tuple[float, float]]], log10_rate: float) -> "Axes":
+    """Error of a modified network against −log10 p of its mark: what lies below the line is lost, right is of no use."""
+    for number, (name, pairs) in enumerate(points.items()):
+        colour, marker = COLOURS[number % len(COLOURS)], _MARKERS[number % len(_MARKERS)]
+        errors, strengths = zip(*pairs, strict=True)
+        ax.plot(errors, strengths, color=colour, marker=marker, markersize=5, linestyle="", label=name)
+    ax.axhline(-log10_rate, color=INK, linewidth=1.0)
+    ax.set_xscale("symlog", linthresh=1)
+    ax.set_yscale("symlog", linthresh=1)
+    ax.set_xlim(left=0)
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("error of the modified network, %")
+    ax.set_ylabel("−log10 p")
     return _plain(ax)
 
 

@@ -22,6 +22,7 @@ from onnxnnw.standard.contradictions import CONTRADICTIONS
 __all__ = ["Chapter", "chapters", "render_page"]
 
 _TITLES: Mapping[str, str] = {
+    "outlasting": "Does the mark outlive the network?",
     "fingerprints": "Fingerprints: unicity and search",
     "false positives": "Networks without the mark",
     "samples": "Samples of the standard (Tables 22 and 23)",

@@ -61,8 +61,8 @@ def _injection(trials: Sequence[Injection]) -> Iterable[Sheet]:
         Column("a batch takes longer by, %"),
     )
     notes = (
-        "Time and memory are those of trainings with and without the mark by turns, each in a process of its own (costs.pairs of the "
-        "campaign); what steps took that ran beside other work compares with nothing, and is withheld.",
+        "Time and memory are those of trainings with and without the mark by turns, each in a process of its own (costs.pairs "
+        "of the campaign); what steps took that ran beside other work compares with nothing, and is withheld.",
     )
     yield Sheet(
         "injection", COST, "Injection: time and memory", columns, (Group("", tuple(rows)),), "Injection", notes=notes

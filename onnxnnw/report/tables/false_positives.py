@@ -42,8 +42,9 @@ def false_positive_sheet(results: Results) -> tuple[Sheet, ...]:
         Column("95 % limits", "standard's decision"),
     )
     notes = (
-        "Limits are exact ones (Clopper and Pearson) by different keys, each with the share of its trials: a key that is asked again "
-        "after each modification is one draw. A calibrated p-value is at most 5 % in at most 5 % of these trials. NCT's standard decision is two-sided at 5 % and positive: nominally 2.5 %.",
+        "Limits are exact ones (Clopper and Pearson) by different keys, each with the share of its trials: a key that is asked "
+        "again after each modification is one draw. A calibrated p-value is at most 5 % in at most 5 % of these trials. NCT's "
+        "standard decision is two-sided at 5 % and positive: nominally 2.5 %.",
     )
     title = "Networks without the mark: unmarked ones asked with right records, and wrong keys"
     return (

@@ -1,6 +1,7 @@
 """Fingerprints and marks among others of their kind: unicity, search, and Figure 4's sharing of Weights."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from onnxnnw.report import counts
 from onnxnnw.report.results import Results
@@ -72,6 +73,10 @@ def _search(trials: Sequence[Searched]) -> Iterable[Sheet]:
     yield Sheet("search", "fingerprints", "Search: one network among many records", columns, tuple(groups), "Search")
 
 
+def _value(trial: Sharing, name: str) -> float | None:
+    return trial.values.get(name)
+
+
 def sharing_sheets(results: Results) -> tuple[Sheet, ...]:
     """The numbers behind Figure 4."""
     trials = results.of(Sharing)
@@ -84,7 +89,7 @@ def sharing_sheets(results: Results) -> tuple[Sheet, ...]:
         for share in sorted({trial.share for trial in own}):
             kept = [trial for trial in own if trial.share == share]
             values = [
-                averaged(counts.mean(kept, lambda t, name=name: t.values.get(name)), fixed(3), kept)
+                averaged(counts.mean(kept, partial(_value, name=name)), fixed(3), kept)
                 for name in ("spearman", "pearson")
             ]
             rows.append(

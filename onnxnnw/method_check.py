@@ -1,0 +1,234 @@
+"""Whether a method keeps what every method owes, how its p-values behave, and the dossier that NNW-TEC 7.1 asks for."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxnnw.enrolment.owner import Owner
+from onnxnnw.errors import CannotLook, UnreadableRecord, UsageError
+from onnxnnw.graph import find_slots
+from onnxnnw.matching.row_scale import row_gains, row_magnitudes
+from onnxnnw.methods.base import Candidate, Insertion, Method, Reads, Subject, find_insertion, find_method
+from onnxnnw.network_file.file import open_network
+from onnxnnw.parameters import describe
+from onnxnnw.records.key import Key
+from onnxnnw.records.record import Record
+from onnxnnw.report.counts import exact_limits
+from onnxnnw.runtime import open_runtime
+
+__all__ = ["Calibration", "Dossier", "Law", "check_method"]
+
+LOG10_RATE = -6.0
+LEVELS = (0.05, 0.01)
+INPUTS, MEAN, DEVIATION = (3, 32, 32), (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+
+
+@dataclass(frozen=True)
+class Law:
+    """One thing that every method owes, whether it is kept, and what came where it is not."""
+
+    sentence: str
+    kept: bool
+    came: str = ""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """P-values of keys whose mark was never inserted.
+
+    Attributes:
+        shares: Level -> (how many p-values are at most that, 95 % limits of the share).
+        smallest: log10 of the smallest one.
+    """
+
+    keys: int
+    shares: tuple[tuple[float, int, float, float], ...]
+    smallest: float
+
+    @property
+    def sound(self) -> bool:
+        """No level is exceeded beyond chance: the lower limit of each share is at most the level."""
+        return all(low <= level for level, _, low, _ in self.shares)
+
+
+@dataclass(frozen=True)
+class Dossier:
+    """What a proponent hands in: description, parameters, training strategy, what was checked."""
+
+    method: str
+    module: str
+    description: str
+    parameters: tuple[tuple[str, str], ...]
+    strategy: str
+    laws: tuple[Law, ...]
+    calibration: Calibration
+    network: str
+
+    @property
+    def kept(self) -> bool:
+        """Whether everything that can be checked here is as it has to be."""
+        return self.calibration.sound and all(law.kept for law in self.laws)
+
+    def to_markdown(self) -> str:
+        """As a file to hand in; tables of a campaign are added by whoever has one."""
+        lines = [f"# {self.method}: dossier [NNW-TEC 7.1]", "", "## Description", "", self.description, ""]
+        lines += ["## Parameters", "", "| Parameter | Meaning |", "|---|---|"]
+        lines += [f"| {name} | {sentence} |" for name, sentence in self.parameters] or ["| none | |"]
+        lines += ["", "## Training strategy", "", self.strategy, "", "## What every method owes", ""]
+        lines += [
+            f"- [{'x' if law.kept else ' '}] {law.sentence}{f': {law.came}' if law.came else ''}" for law in self.laws
+        ]
+        found = self.calibration
+        lines += [
+            "",
+            "## Calibration",
+            "",
+            f"{found.keys:,} keys whose mark was never inserted, asked of {self.network}.",
+        ]
+        lines += ["", "| p at most | of the keys | share | 95 % limits |", "|---|---|---|---|"]
+        for level, hits, low, high in found.shares:
+            share, limits = f"{100 * hits / found.keys:.2f} %", f"{100 * low:.2f} … {100 * high:.2f} %"
+            lines.append(f"| {100 * level:g} % | {hits} of {found.keys:,} | {share} | {limits} |")
+        lines += ["", f"Smallest p: 10^{found.smallest:.2f}.", ""]
+        return "\n".join(lines)
+
+
+def check_method(name: str, network: Path, keys: int = 1000) -> Dossier:
+    """Try a method on a network that does not carry its mark.
+
+    Args:
+        name: Of a method that is inserted in training, wherever its package comes from.
+        network: An unmarked ONNX file that reads 32×32 images in colour, as the shipped ResNet8 does.
+        keys: How many wrong keys are asked.
+
+    Raises:
+        UnknownName: There is no such method.
+        UsageError: It is none that is inserted in training, or there are no keys.
+    """
+    if keys < 1:
+        raise UsageError("a calibration takes at least one key")
+    method, kind = find_method(name), find_insertion(name)
+    candidate = _candidate(network)
+    record = _drafted(network, kind())
+    judgements = [method.judge(_with_key(record, number), candidate, LOG10_RATE) for number in range(keys)]
+    logarithms = np.array([judgement.association.log10_p for judgement in judgements])
+    laws = tuple(_laws(method, kind, record, candidate, logarithms))
+    return Dossier(
+        name,
+        kind.__module__,
+        inspect.getdoc(inspect.getmodule(kind)) or inspect.getdoc(type(method)) or "",
+        tuple(describe(kind)),
+        "\n\n".join(filter(None, (inspect.getdoc(kind), inspect.getdoc(kind.acts)))),
+        laws,
+        _calibrated(logarithms),
+        network.name,
+    )
+
+
+def _laws(method: Method, kind: type[Insertion], record: Record, candidate: Candidate, logarithms: Any) -> "list[Law]":
+    content = record.to_bytes()
+    nothing = Candidate(_InMemory(()), _no_anchors, _no_answer)
+    needed = [method.required(record, rate) for rate in (1e-1, 1e-3, 1e-6)]
+
+    def empty_is_refused() -> bool:
+        try:
+            method.judge(replace(record, parameters={}, arrays={}), candidate, LOG10_RATE)
+        except UnreadableRecord:
+            return True
+        return False
+
+    def nothing_is_a_result() -> bool:
+        judgement = method.judge(record, nothing, LOG10_RATE)
+        silent = (judgement.read, judgement.association.log10_p) == (0, 0)
+        return silent and not judgement.significant and not judgement.standard.retrieved
+
+    def decides() -> bool:
+        return len(np.unique(logarithms)) > 1 or len(logarithms) < 2
+
+    return [
+        _tried("every parameter has a sentence and a default", lambda: all(text for _, text in describe(kind))),
+        _tried("a draft comes back from the disk as it was", lambda: Record.from_bytes(content).to_bytes() == content),
+        _tried("no wrong key is significant at 10^-6", lambda: bool((logarithms > LOG10_RATE).all())),
+        _tried("the key decides something: p-values differ from key to key", decides),
+        _tried("p-values are probabilities", lambda: bool(((logarithms <= 0) & np.isfinite(logarithms)).all())),
+        _tried("a candidate without the recorded layers is a result, not an error", nothing_is_a_result),
+        _tried("a record of nothing is refused", empty_is_refused),
+        _tried("a stricter rate takes more Symbols", lambda: needed == sorted(needed) and 1 <= needed[0] < needed[-1]),
+    ]
+
+
+def _tried(sentence: str, law: Callable[[], bool]) -> Law:
+    try:
+        return Law(sentence, law())
+    except Exception as error:  # of a stranger's code: whatever it raises is what came
+        return Law(sentence, False, f"{type(error).__name__}: {error}"[:200])
+
+
+def _calibrated(logarithms: Any) -> Calibration:
+    count, shares = len(logarithms), []
+    for level in LEVELS:
+        hits = int(np.count_nonzero(logarithms <= np.log10(level) + 1e-12))
+        shares.append((level, hits, *exact_limits(hits, count)))
+    return Calibration(count, tuple(shares), float(logarithms.min()))
+
+
+# --- what is asked
+
+
+@dataclass(frozen=True)
+class _InMemory:
+    """A network's weights, as a record of the same network numbers its slots."""
+
+    arrays: tuple[Any, ...]
+
+    def has(self, slot: int) -> bool:
+        return slot < len(self.arrays)
+
+    def values(self, slot: int, positions: Any) -> Any:
+        return self.arrays[slot].reshape(-1)[positions].astype(np.float64) if self.has(slot) else None
+
+    def array(self, slot: int) -> Any:
+        return self.arrays[slot] if self.has(slot) else None
+
+    def gains(self, slot: int) -> Any:
+        return row_gains(row_magnitudes(self.arrays[slot])) if self.has(slot) else None
+
+    def share(self, slots: Sequence[int]) -> float:
+        return float(self.has(0))
+
+
+def _no_anchors() -> Reads:
+    nothing = np.empty(0, np.int64)
+    return Reads(nothing, nothing, np.empty(0), np.empty(0))
+
+
+def _no_answer(inputs: Any) -> Any:
+    raise CannotLook("it does not answer")
+
+
+def _candidate(network: Path) -> Candidate:
+    with open_network(network) as opened:
+        arrays = tuple(slot.array() for slot in find_slots(opened).slots)
+    return Candidate(_InMemory(arrays), _no_anchors, open_runtime(network, threads=1).predict)
+
+
+def _drafted(network: Path, insertion: Insertion) -> Record:
+    from onnxnnw.training.insertion import draft_record
+
+    with open_network(network) as opened:
+        subject = Subject(find_slots(opened), INPUTS, (), 10, MEAN, DEVIATION)
+        record, _ = draft_record(opened, subject, insertion, Owner(), _key(0))
+    return record
+
+
+def _with_key(record: Record, number: int) -> Record:
+    return replace(record, key=_key(number + 1))
+
+
+def _key(number: int) -> Key:
+    """Keys of an experiment; none for a real mark."""
+    return Key(b"onnxnnw/method check/" + number.to_bytes(11, "little"))
