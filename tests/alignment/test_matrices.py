@@ -12,7 +12,9 @@ IDS = [f"{rows}x{channels}x{taps}" for rows, channels, taps in SHAPES]
 def drawn(rows: int, channels: int, taps: int, seed: int = 0) -> np.ndarray:
     """Values as training leaves them: rows of different size, heavier tails than normal."""
     rng = np.random.default_rng(seed)
-    return (np.exp(0.3 * rng.standard_normal((rows, 1, 1))) * rng.standard_t(6, (rows, channels, taps))).astype(np.float32)
+    return (np.exp(0.3 * rng.standard_normal((rows, 1, 1))) * rng.standard_t(6, (rows, channels, taps))).astype(
+        np.float32
+    )
 
 
 def flat(cube: np.ndarray) -> np.ndarray:
