@@ -38,8 +38,8 @@ from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record
 from onnxnnw.records.record_file import load_record
 from onnxnnw.verification import with_reference
-from onnxnnw.verification.aligned_fingerprint import judge_fingerprint
-from onnxnnw.verification.reference import Aligned, Reference
+from onnxnnw.verification.ordered.fingerprint import judge_fingerprint
+from onnxnnw.verification.ordered.reference import Aligned, Reference
 from onnxnnw.verification.verdict import Verdict
 from onnxnnw.verification.verify import verify
 from tests.support.alignment_draws import CANDIDATES, WAYS, Draws, saved, wrong_keys
@@ -95,7 +95,8 @@ def _calibration(report: Report, options: argparse.Namespace) -> None:
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         for (way, name, *_), draws in zip(tasks, pool.map(_some, tasks), strict=True):
             found.setdefault((way, name), []).append(draws)
-            progress(f"{way}, {name}: {sum(d.log10_p.size for d in found[way, name])} keys")
+            all_p = np.concatenate([d.raw for d in found[way, name]])
+            progress(f"{way}, {name}: {all_p.size} keys, {[round(share(all_p, level), 4) for level in LEVELS]}")
     bounds = [limits(options.keys, level) for level in LEVELS]
     within = (f"{low:.2%} … {high:.2%} (p ≤ {a:g})" for a, (low, high) in zip(LEVELS, bounds, strict=True))
     report.say(
@@ -137,7 +138,7 @@ def _some(task: tuple[str, str, int, int, int]) -> Draws:
 def _disguises(report: Report, options: argparse.Namespace) -> None:
     report.say(
         "Each weight has rows and channels of an order of its own (and scales, signs, dummies … of both). *Right* is the share of "
-        "rows and channels that are found where they are, over all weights; decisions are of the added mark and of the fingerprint, "
+        "rows and channels that are found where they are, over all weights; decisions are of the added mark and the fingerprint, "
         "with the unmarked original (the marked copy) as reference, and without one."
     )
     rows = []
@@ -362,8 +363,8 @@ def _cost(report: Report, options: argparse.Namespace) -> None:
         rows.append([kind, f"{wall:.1f}", f"{busy:.1f}", f"{more:.0f}", f"{right:.2%}", f"{found.score:.3f}"])
         progress(" | ".join(rows[-1]))
     report.say(
-        f"{len(ours)} drawn weights of ResNet-50's shapes, {sum(a.size for a in ours.values()):,} elements, each with orders of its "
-        "own. Seconds of processor time are what a quiet core takes; memory is what the peak rose by."
+        f"{len(ours)} drawn weights of ResNet-50's shapes, {sum(a.size for a in ours.values()):,} elements, each in its "
+        "own order. Seconds of processor time are what a quiet core takes; memory is what the peak rose by."
     )
     report.table(
         "A ResNet-50", ["disguise", "seconds", "seconds of processor time", "MB", "channels right", "score"], rows

@@ -53,22 +53,29 @@ def disguised(source: Path, target: Path, how: Disguise, rng: np.random.Generato
     model = onnx.load(source)
     axes = _axes(model.graph)
     truth: dict[str, tuple[Positions, Positions]] = {}
-    for tensor in model.graph.initializer:
-        if tensor.name in axes and tensor.data_type in (1, 10) and min(tensor.dims[:2]) >= 1:
-            rows, channels = axes[tensor.name]
-            array = np.moveaxis(numpy_helper.to_array(tensor).astype(np.float32), (rows, channels), (0, 1))
+    for name, tensor in _tensors(model.graph).items():
+        if name in axes and tensor.data_type in (1, 10) and min(tensor.dims[:2]) >= 1:
+            rows, channels = axes[name]
+            stored = numpy_helper.to_array(tensor)
+            array = np.moveaxis(stored.astype(np.float32), (rows, channels), (0, 1))
             moved, *where = _changed(array, how, rng)
-            truth[tensor.name] = (where[0], where[1])
+            truth[tensor.name or name] = (where[0], where[1])
             back = np.ascontiguousarray(np.moveaxis(moved, (0, 1), (rows, channels)))
-            tensor.CopyFrom(numpy_helper.from_array(back.astype(numpy_helper.to_array(tensor).dtype), tensor.name))
+            tensor.CopyFrom(numpy_helper.from_array(back.astype(stored.dtype), tensor.name))
     del model.graph.value_info[:]
     onnx.save(model, target)
     return truth
 
 
+def _tensors(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """Stored tensors by the name under which nodes read them."""
+    constants = [node for node in graph.node if node.op_type == "Constant" and node.attribute[0].name == "value"]
+    return {t.name: t for t in graph.initializer} | {node.output[0]: node.attribute[0].t for node in constants}
+
+
 def _axes(graph: onnx.GraphProto) -> dict[str, tuple[int, int]]:
     """Weights that one node alone uses, with the axes of their rows and channels; no grouped convolutions but depthwise ones."""
-    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    shapes = {name: tuple(tensor.dims) for name, tensor in _tensors(graph).items()}
     uses: dict[str, int] = {}
     out: dict[str, tuple[int, int]] = {}
     for node in graph.node:

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from onnxnnw.alignment.likeness import Likeness, can_correspond
 from onnxnnw.alignment.matrices import MatrixAlignment, align_matrices
 from onnxnnw.alignment.search import GOOD, Start
@@ -12,6 +15,9 @@ __all__ = ["NetworkAlignment", "SlotAlignment", "align_networks"]
 
 _TRIED = 4
 """Weights of a candidate that each of the reference's is held against where no name helps and none agrees well."""
+
+_ORDERS = 8
+"""Orders of one length that are tried where a weight says little of its own."""
 
 _FOUND = 0.2
 """Below this score a pair is left to others: nothing corresponds."""
@@ -75,7 +81,8 @@ def align_networks(reference: Sequence[Weight], candidate: Sequence[Weight]) -> 
         pairs.by_name(number)
     for number in sorted(range(len(reference)), key=lambda number: -reference[number].size):
         pairs.by_content(number)
-    return NetworkAlignment(pairs.chosen(), tuple(weight.size for weight in reference))
+    slots = pairs.by_neighbours(pairs.chosen())
+    return NetworkAlignment(slots, tuple(weight.size for weight in reference))
 
 
 class _Pairs:
@@ -120,6 +127,24 @@ class _Pairs:
                 self.settled[number] = free[place]
                 return
 
+    def by_neighbours(self, slots: Sequence[SlotAlignment | None]) -> tuple[SlotAlignment | None, ...]:
+        """Try the orders of weights that agree well on those that do not: what one makes another reads, in one order.
+
+        Depthwise, tiny and coarsely quantised weights say little of their own order. What agrees best decides.
+        """
+        known = _Orders([one.matrix for one in slots if one is not None and one.score > GOOD])
+        out = list(slots)
+        for number, one in enumerate(slots):
+            if one is None or one.score > GOOD:
+                continue
+            ours, theirs = self.reference[number], self.candidate[one.candidate]
+            starts = known.of(ours, theirs)
+            if starts:
+                again = align_matrices(ours.read(), theirs.read(), ours.taps, ours.groups, theirs.groups, starts)
+                if again.score > one.score:
+                    out[number] = SlotAlignment(one.candidate, again)
+        return tuple(out)
+
     def chosen(self) -> tuple[SlotAlignment | None, ...]:
         """Every weight with its best, each of the candidate's once."""
         out: list[SlotAlignment | None] = [None] * len(self.reference)
@@ -134,3 +159,26 @@ class _Pairs:
                 out[number] = SlotAlignment(other, self.tried[number, other])
                 taken.add(other)
         return tuple(out)
+
+
+class _Orders:
+    """Orders that were found, by how many channels they put in order and how many there are to choose from."""
+
+    def __init__(self, matrices: Sequence[MatrixAlignment]) -> None:
+        self.known: dict[tuple[int, int], list[NDArray[np.int64]]] = {}
+        for matrix in matrices:
+            rows, row_size = matrix.candidate_shape
+            self._keep(matrix.rows, rows)
+            if len(matrix.channels) == 1:
+                self._keep(matrix.channels[0], row_size // matrix.taps)
+
+    def _keep(self, order: NDArray[np.int64], choice: int) -> None:
+        several = self.known.setdefault((order.size, choice), [])
+        if len(several) < _ORDERS and not any(np.array_equal(order, each) for each in several):
+            several.append(order)
+
+    def of(self, ours: Weight, theirs: Weight) -> list[Start]:
+        """Where the search for one weight in another may begin."""
+        rows = self.known.get((ours.rows, theirs.rows), [])
+        channels = self.known.get((ours.channels, theirs.channels), []) if ours.channels > 1 else []
+        return [*(Start(rows=order) for order in rows), *(Start(channels=order) for order in channels)]
