@@ -12,6 +12,7 @@ from onnxnnw.graph import SlotView
 from onnxnnw.graph.slot import Slot, scaled
 from onnxnnw.matching.anchor_agreement import Wanted, agreement, agreements
 from onnxnnw.matching.match import Match
+from onnxnnw.matching.read_before import ReadBefore
 from onnxnnw.matching.row_scale import row_gains, row_magnitudes
 from onnxnnw.methods.base import Reads
 from onnxnnw.network_file.ahead import fetch_together
@@ -145,23 +146,6 @@ class Anchors:
                 )
             )
         return out
-
-
-class ReadBefore:
-    """Values of a slot that were read already; many small reads cost more than one."""
-
-    def __init__(self, places: Positions, values: Floats) -> None:
-        order = np.argsort(places)
-        self._places, self._values = places[order], values[order]
-
-    def at(self, places: Positions) -> Floats | None:
-        """The values there; None where not all of them were read."""
-        if not self._places.size:
-            return None
-        found = self._places.searchsorted(places)
-        if found.size and found.max() >= self._places.size:
-            return None
-        return self._values[found] if (self._places[found] == places).all() else None
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,9 @@ PACKAGES: dict[str, str] = {
     "channels": "shapes tags walk products passing moving groups changing growing",
     "accounting": "roles amounts given account classing",
     "records": "canonical_json key slot_table skeleton fields record record_file positions row_factors",
-    "matching": "row_scale anchor_agreement readings assembly match parameter_reads known_skeleton",
+    "matching": "read_before row_scale anchor_agreement readings assembly match parameter_reads known_skeleton",
     "alignment": "balance assignment signatures search scales weights grouped matrices likeness networks sketch",
-    "methods": "payload triggers base",
+    "methods": "payload triggers base control_reads",
     "candidate": "",
     "enrolment": "formulas sketched origins ancestry measure_slots copies owner how_many mark_grid own_weights refusals draft enrol "
     "price inspection recipients",

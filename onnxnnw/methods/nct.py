@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxnnw.errors import UnreadableRecord
 from onnxnnw.methods.base import Candidate, Floats, Judgement, Method, Positions, Reads, Standard, Weights
+from onnxnnw.methods.control_reads import read_with_controls
 from onnxnnw.network_file.stored import round_to
-from onnxnnw.records.positions import Plan, control_positions, plan_of
+from onnxnnw.records.positions import Plan, plan_of
 from onnxnnw.records.record import Record
 from onnxnnw.standard.grids import SIGNIFICANCE
 from onnxnnw.statistics import (
@@ -330,40 +330,4 @@ def _identical_slots(pair: _Pair, plan: Plan) -> list[int]:
             and correlations(pair.found[chosen], pair.enrolled[chosen]).pearson > _IDENTICAL
         ):
             out.append(slot)
-    return out
-
-
-def read_with_controls(record: Record, plan: Plan, weights: Weights) -> tuple[Floats, Floats, Floats]:
-    """Values at the positions: raw, minus the mean of their controls, and the same in the gauge of each out-row.
-
-    The gauge is that of the candidate itself, so the last is NaN where only raw values are read.
-    """
-    count = plan.positions.size
-    raw, corrected, gauged = (np.full(count, np.nan) for _ in range(3))
-    controls = control_positions(record, plan)
-    for slot in plan.numbers:
-        chosen = np.flatnonzero(plan.slots == slot)
-        own, beside = plan.positions[chosen], controls[chosen]
-        there = beside >= 0
-        both = np.concatenate([own, beside[there]])
-        values = weights.values(slot, both)
-        if values is None:
-            continue
-        raw[chosen] = values[: own.size]
-        corrected[chosen] = _minus_controls(values, there)
-        gains = weights.gains(slot)
-        if gains is not None:
-            with np.errstate(all="ignore"):
-                scaled = values / gains[both // record.slots[slot].row_size]
-            gauged[chosen] = _minus_controls(scaled, there)
-    return raw, corrected, gauged
-
-
-def _minus_controls(values: Floats, there: NDArray[np.bool_]) -> Floats:
-    """``values`` holds the own values, then each one's controls; what is left after their means are taken away."""
-    own = len(there)
-    beside = np.zeros(there.shape)
-    beside[there] = values[own:]
-    with np.errstate(all="ignore"):
-        out: Floats = values[:own] - beside.sum(1) / np.maximum(there.sum(1), 1)
     return out

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnxnnw.accounting.account import KINDS, Account
-from onnxnnw.candidate import Anchors, ReadBefore, StoredWeights
+from onnxnnw.candidate import Anchors, StoredWeights
 from onnxnnw.errors import CannotLook, UnreadableRecord
 from onnxnnw.flow.nodes import Flow
 from onnxnnw.graph import SlotView
 from onnxnnw.matching.known_skeleton import KnownSlots, known_slots
 from onnxnnw.matching.match import Match
 from onnxnnw.matching.parameter_reads import unchanged_parameters
+from onnxnnw.matching.read_before import ReadBefore
 from onnxnnw.methods.base import Candidate, Judgement, find_method
 from onnxnnw.network_file.ahead import fetch_together
 from onnxnnw.network_file.stored import StoredTensor

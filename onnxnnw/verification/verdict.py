@@ -207,7 +207,7 @@ class Verdict:
             "path": self.path,
             "not_understood": list(self.not_understood),
             "operator_tables": dict(VERSIONS),
-            **({} if self.reference is None else {"reference": self.reference.to_json()}),
+            "reference": None if self.reference is None else self.reference.to_json(),
         }
 
 

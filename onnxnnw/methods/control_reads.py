@@ -1,0 +1,46 @@
+"""Values at positions, each beside what shares its structure but not its origin: its control reads."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxnnw.methods.base import Floats, Weights
+from onnxnnw.records.positions import Plan, control_positions
+from onnxnnw.records.record import Record
+
+__all__ = ["read_with_controls"]
+
+
+def read_with_controls(record: Record, plan: Plan, weights: Weights) -> tuple[Floats, Floats, Floats]:
+    """Values at the positions: raw, minus the mean of their controls, and the same in the gauge of each out-row.
+
+    The gauge is that of the candidate itself, so the last is NaN where only raw values are read.
+    """
+    count = plan.positions.size
+    raw, corrected, gauged = (np.full(count, np.nan) for _ in range(3))
+    controls = control_positions(record, plan)
+    for slot in plan.numbers:
+        chosen = np.flatnonzero(plan.slots == slot)
+        own, beside = plan.positions[chosen], controls[chosen]
+        there = beside >= 0
+        both = np.concatenate([own, beside[there]])
+        values = weights.values(slot, both)
+        if values is None:
+            continue
+        raw[chosen] = values[: own.size]
+        corrected[chosen] = _minus_controls(values, there)
+        gains = weights.gains(slot)
+        if gains is not None:
+            with np.errstate(all="ignore"):
+                scaled = values / gains[both // record.slots[slot].row_size]
+            gauged[chosen] = _minus_controls(scaled, there)
+    return raw, corrected, gauged
+
+
+def _minus_controls(values: Floats, there: NDArray[np.bool_]) -> Floats:
+    """``values`` holds the own values, then each one's controls; what is left after their means are taken away."""
+    own = len(there)
+    beside = np.zeros(there.shape)
+    beside[there] = values[own:]
+    with np.errstate(all="ignore"):
+        out: Floats = values[:own] - beside.sum(1) / np.maximum(there.sum(1), 1)
+    return out
