@@ -52,7 +52,7 @@ class Entry:
         return digest_of(vars(self))
 
     def to_json(self) -> dict[str, Any]:
-        """The documented form, see docs/reference/json-formats.md."""
+        """The documented form, see docs/reference/registry-formats.md."""
         return dict(vars(self))
 
 

@@ -50,7 +50,7 @@ class RegistrySearch:
         return any(entry.revoked_at is None and verdict.meets(require, min_explained) for verdict, entry in pairs)
 
     def to_json(self) -> dict[str, Any]:
-        """The documented form, see docs/reference/json-formats.md."""
+        """The documented form, see docs/reference/registry-formats.md."""
         pairs = zip(self.search.verdicts, self.entries, strict=True)
         return {
             "format": FORMAT,

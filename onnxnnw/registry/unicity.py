@@ -55,7 +55,7 @@ class LayoutUnicity:
         return float(beta.ppf(CONFIDENCE, self.false + 1, self.pairs - self.false))
 
     def to_json(self) -> dict[str, Any]:
-        """The documented form, see docs/reference/json-formats.md."""
+        """The documented form, see docs/reference/registry-formats.md."""
         return {**vars(self), "rate": round(self.rate, 9), "upper": round(self.upper, 9)}
 
 
@@ -78,7 +78,7 @@ class Unicity:
     unreadable: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """The documented form, see docs/reference/json-formats.md."""
+        """The documented form, see docs/reference/registry-formats.md."""
         return {
             "format": FORMAT,
             "false_positive_rate": self.rate,
