@@ -36,8 +36,8 @@ YOUNG = 100_000
 finds next to nothing: what a start makes is made to stay."""
 
 BY_USE = (
-    "verify check compare fingerprint embed sign attest inspect digest modify demo evaluate report train export measure".split()
-)
+    "verify check compare fingerprint embed sign attest inspect digest modify demo evaluate report train export measure"
+).split()
 """Commands as help lists them: what most people come for stands first; those that are not named here stand last."""
 
 TRACEBACK = "ONNXNNW_TRACEBACK"
@@ -70,6 +70,7 @@ def build_app(only: str | None = None) -> typer.Typer:
             register(app)
     wanted = [c for c in app.registered_commands if c.callback is not None and (c.name or c.callback.__name__) == only]
     app.registered_commands = sorted(wanted or app.registered_commands, key=_by_use)
+    app.registered_groups = [] if wanted else app.registered_groups
     groups = [group.typer_instance for group in app.registered_groups if group.typer_instance is not None]
     for command in [*app.registered_commands, *(command for group in groups for command in group.registered_commands)]:
         _leave_reading_to_the_library(command.callback)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from onnxnnw.cli import show
+from onnxnnw.cli import registries, show
 
 __all__ = ["register"]
 
@@ -31,6 +31,9 @@ def fingerprint(
         help="Record of an unrelated network: weights that stand there too are tables and carry nothing; repeatable.",
     ),
     max_download: str = typer.Option("1GiB", help=show.DOWNLOAD_HELP),
+    registry: str | None = typer.Option(
+        None, help="Also add the record to this registry, a file or postgresql:// URL."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Fingerprint a network without changing it.
@@ -45,4 +48,5 @@ def fingerprint(
     others = [load_record(path) for path in unrelated]
     with show.downloads(max_download):
         enrolment = library(model, record, positions, owner, ancestors=ancestor, unrelated=others)
+    registries.add_to(registry, None, record, Path(model))
     show.enrolled(enrolment, record, None, as_json)

@@ -24,6 +24,7 @@ __all__ = [
     "document",
     "downloads",
     "enrolled",
+    "note",
     "number",
     "pairs",
     "place",
@@ -69,6 +70,11 @@ def number(value: float) -> str:
 def document(content: Any) -> None:
     """JSON on standard output."""
     print(json.dumps(content, indent=2, ensure_ascii=True, allow_nan=False))
+
+
+def note(text: str) -> None:
+    """What was done beside the answer, on standard error."""
+    typer.secho(visible(text), err=True)
 
 
 def pairs(rows: Sequence[tuple[str, str]]) -> None:

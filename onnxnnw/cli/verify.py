@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from onnxnnw.cli import show
+from onnxnnw.cli import show, verdicts
 from onnxnnw.errors import TraceabilityError, UsageError
 
 if TYPE_CHECKING:
     from onnxnnw.evidence.answer import Answer
     from onnxnnw.evidence.writing import Writer
-    from onnxnnw.methods.base import Decoded
     from onnxnnw.sources.inference import Questions
-    from onnxnnw.verification.verdict import Verdict
 
 __all__ = ["register"]
 
@@ -23,9 +21,6 @@ __all__ = ["register"]
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command()(verify)
-
-
-_COLOURS = {"identical": "green", "traced": "green", "not traced": "red", "inconclusive": "yellow"}
 
 
 def verify(
@@ -36,6 +31,7 @@ def verify(
     records: Path | None = typer.Option(
         None, help="A folder of records to search; FOLDER/** searches those inside too."
     ),
+    registry: str | None = typer.Option(None, help="A registry to search, a file or postgresql:// URL."),
     reference: Path | None = typer.Option(
         None, help="Your own copy of the recorded network: sees through channels in another order."
     ),
@@ -86,6 +82,14 @@ def verify(
         tuple(record), records, commitment, false_positive_rate, require, min_explained, full, reference, parent, keys
     )
     places = (sarif, junit, attestation, sbom, html, log, sign, merge)
+    if registry is not None:
+        if record or records is not None or commitment is not None or proof is not None or any(places) or endpoint:
+            raise UsageError("--registry stands alone: it knows the records and their commitments")
+        if len(candidates) != 1 or reference is not None or parent is not None:
+            raise UsageError("--registry takes one candidate, without --reference and --parent")
+        return verdicts.in_registry(
+            Path(candidates[0]), registry, None, require, min_explained, false_positive_rate, full, False, "", as_json
+        )
     if endpoint:
         from onnxnnw.sources.inference import Questions
 
@@ -137,7 +141,7 @@ def _show_answers(answers: "list[Answer]", on_stdout: bool) -> None:
         if answer.search is None:
             typer.secho(f"onnxnnw: {show.visible(answer.sentence)}", err=True)
         elif on_stdout:
-            _show_search(
+            verdicts.show_search(
                 answer.search.verdicts, answer.search.unreadable, answer.search.seconds_per_record, answer.name
             )
             _show_parent(answer)
@@ -178,7 +182,7 @@ def _endpoint(
     if as_json:
         show.document(result.to_json())
     else:
-        _show_search(result.verdicts, result.unreadable, result.seconds_per_record, show.place(candidate))
+        verdicts.show_search(result.verdicts, result.unreadable, result.seconds_per_record, show.place(candidate))
     if result.meets(require):
         return 0
     return TraceabilityError.exit_code if result.unsure else 1
@@ -195,69 +199,3 @@ def _files_of(candidate: str, file: str) -> list[str]:
     if file:
         raise UsageError("--file names a file of a repository, hf://owner/name; this candidate is none")
     return [candidate]
-
-
-def _show_search(verdicts: "tuple[Verdict, ...]", unreadable: tuple[str, ...], seconds: float, candidate: str) -> None:
-    _show_verdict(verdicts[0], candidate)
-    if len(verdicts) > 1:
-        print(f"\n{len(verdicts)} records, {seconds * 1e3:.0f} ms each; every p-value is multiplied by their number")
-        rows = [[v.decision, v.record, v.kind, show.number(v.log10_p), f"{v.effect:.3f}"] for v in verdicts[:20]]
-        show.table(["decision", "record", "kind", "log10 p", "effect"], rows, right=(3, 4))
-        show.rest(len(verdicts) - len(rows), "records")
-    for reason in unreadable:
-        typer.secho(f"warning: not searched: {show.visible(reason)}", fg="yellow", err=True)
-
-
-def _show_verdict(verdict: "Verdict", candidate: str) -> None:
-    who = " ".join(part for part in (verdict.role, verdict.actor) if part)
-    typer.secho(verdict.decision, fg=_COLOURS[verdict.decision], bold=True, nl=False)
-    print(
-        show.visible(
-            f"  {candidate} against {verdict.record} ({verdict.method} {verdict.kind}{', ' + who if who else ''})"
-        )
-    )
-    missing = f" ({verdict.absent:,} absent, {verdict.unread:,} unread)" if verdict.read < verdict.positions else ""
-    show.pairs(
-        [
-            ("log10 p", _log10_p(verdict)),
-            ("effect", f"{verdict.effect:.3f}"),
-            ("coverage", f"{verdict.coverage:.0%} of {verdict.positions:,} {verdict.unit}{missing}"),
-            *(
-                [("handed on", f"from {verdict.source_id or '?'} to {verdict.destination_id or '?'}")]
-                if verdict.source_id or verdict.destination_id
-                else []
-            ),
-            *([("payload", _decoded(verdict.payload))] if verdict.payload is not None else []),
-            ("explained", _explained(verdict)),
-            ("standard", f"{verdict.standard.sentence}, nominal"),
-            ("evidence", verdict.evidence.sentence),
-            *([("reference", verdict.reference.sentence)] if verdict.reference is not None else []),
-            *(("finding" if not n else "", f.sentence) for n, f in enumerate(verdict.findings)),
-        ]
-    )
-    for problem in verdict.not_understood[:3]:
-        typer.secho(f"warning: not covered: {show.visible(problem)}", fg="yellow", err=True)
-    show.rest(len(verdict.not_understood) - 3, "parts that are not covered; --json names them", err=True)
-
-
-def _log10_p(verdict: "Verdict") -> str:
-    rate = f"(false-positive rate {verdict.rate:g})"
-    if verdict.reference is not None and verdict.reference.used and verdict.log10_p == 0 and verdict.effect > 0.1:
-        return f"none is claimed in an order that was fitted   {rate}"
-    return f"{show.number(verdict.log10_p)}   {rate}"
-
-
-def _explained(verdict: "Verdict") -> str:
-    account = verdict.account
-    if verdict.path == "endpoint":
-        return "nothing: no weight was looked at"
-    if verdict.decision == "identical":
-        return "100 %: a digest leaves nothing out"
-    share = f"{verdict.explained:.1%} of what is stored at least, {account.disagree:,} of {account.looked_at:,} numbers differ"
-    left = ", ".join(f"{amount:,} of {name}" for name, amount in account.parts.items() if amount)
-    return f"{share}; not explained: {left}" if left else share
-
-
-def _decoded(payload: "Decoded") -> str:
-    text = f"{payload.text!r}" if payload.text else "none"
-    return f"{text}, {payload.errors:,} of {payload.symbols:,} Symbols wrong"
