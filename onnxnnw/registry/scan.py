@@ -209,14 +209,15 @@ def _z(found: NDArray[Any], expected: NDArray[np.int8]) -> NDArray[np.float64]:
     product = np.einsum("ij,ij->i", one, other)
     with np.errstate(all="ignore"):
         z = product / np.sqrt(power) * np.sqrt(np.float32(found.shape[1]))
-    return np.nan_to_num(z).astype(np.float64)
+    out: NDArray[np.float64] = np.nan_to_num(z).astype(np.float64)
+    return out
 
 
 def _read(registry: Registry, number: int) -> tuple[int, bytes]:
     """Records and content of a page, held against its digest."""
     screens = tables().screens
     with registry.database.reading() as connection:
-        page = connection.execute(sql().select(screens).where(screens.c.id == number)).one()
+        page: Any = connection.execute(sql().select(screens).where(screens.c.id == number)).one()
     return int(page.count), registry.pages.content_of(page)
 
 

@@ -13,6 +13,7 @@ import typer
 from onnxnnw.campaign import results, running
 from onnxnnw.cli import main
 from onnxnnw.cli.entry import build_app
+from onnxnnw.records.record_file import load_record
 from tests.support.keys import key_pair
 
 ROOT = Path(__file__).parent.parent.parent
@@ -37,6 +38,17 @@ COMMANDS = {
     "evaluate": ["evaluate --preset smoke --dry-run --cache cache --json", "evaluate --preset smoke -o results --json"],
 }
 """Every command that has ``--json``, in every way that changes the fields."""
+
+REGISTRY_COMMANDS = {
+    "registry add": "registry add {record} finger.record --registry r.db --json",
+    "registry list": "registry list --registry r.db --json",
+    "registry show": "registry show {commitment} --registry r.db --json",
+    "registry search": "registry search {marked} --registry r.db --json",
+    "registry unicity": "registry unicity {marked} --registry r.db --json",
+    "registry check": "registry check --registry r.db --json",
+    "registry revoke": "registry revoke {commitment} --reason lost --registry r.db --json",
+}
+"""Those of a registry in their order; they have a page of their own, and ``registry log verify`` a test of its own."""
 
 OWN_FILES = {"card", "checkpoint", "entry"}
 """What the package writes for itself and no command prints."""
@@ -104,7 +116,9 @@ def answers(enrolled, tmp_path, monkeypatch, capsys):
 def test_every_command_that_prints_json_is_held_against_the_pages():
     """A new one is missed here before it is missed by a user."""
     commands = dict(named(typer.main.get_command(build_app()).commands))
-    assert {n for n, c in commands.items() if any("--json" in option.opts for option in c.params)} == COMMANDS.keys()
+    found = {n for n, c in commands.items() if any("--json" in option.opts for option in c.params)}
+    assert {name for name in found if not name.startswith("registry ")} == COMMANDS.keys()
+    assert {name for name in found if name.startswith("registry ")} == {*REGISTRY_COMMANDS, "registry log verify"}
 
 
 def test_every_format_has_a_page():
@@ -139,3 +153,15 @@ def test_examples_are_of_their_format(name):
     found = json.loads(example)
     assert found["format"] == name
     assert [field for field, _ in printed(found)] == list(documented(SECTIONS[name]))
+
+
+def test_what_a_registry_prints_is_what_its_page_says(answers, enrolled):
+    """The fields of each format, no more and no fewer."""
+    rows = re.findall(r"^\| `(onnxnnw/[a-z]+/1)` \| [^|]* \| (.*) \|$", PAGES["registry-formats.md"], re.MULTILINE)
+    said = {name: set(re.findall(r"`([a-z_]+)`", fields)) for name, fields in rows}
+    commitment = load_record(enrolled.record).commitment
+    answers("fingerprint {model} -o finger.record --json")
+    for line in REGISTRY_COMMANDS.values():
+        found = answers(line.replace("{commitment}", commitment))
+        assert found.keys() - {"format"} <= said[found["format"]], line
+        assert not [name for name in said[found["format"]] - found.keys() if f'"{name}"' not in json.dumps(found)], line
