@@ -35,7 +35,8 @@ def scales_of(
     def ratios(rows: Positions, channels: Positions) -> Floats:
         with np.errstate(all="ignore"):
             mine = reference[ours[rows][:, None], our_channels[channels]].astype(np.float64)
-            return np.log(np.abs(mine / candidate[theirs[rows][:, None], their_channels[channels]]))
+            out: Floats = np.log(np.abs(mine / candidate[theirs[rows][:, None], their_channels[channels]]))
+        return out
 
     ratio = ratios(np.arange(len(ours)), across)
     down = ratios(along, np.arange(len(our_channels)))
