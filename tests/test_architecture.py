@@ -32,8 +32,8 @@ PACKAGES: dict[str, str] = {
     "methods": "payload triggers base",
     "candidate": "",
     "enrolment": "formulas origins measure_slots copies owner mark_grid own_weights refusals draft enrol price inspection",
-    "verification": "units changes named_records explained findings visible verdict evidence examiner reference aligned_fingerprint "
-    "aligned_rtw with_reference verify",
+    "verification": "units changes named_records explained findings visible verdict evidence examiner reference "
+    "aligned_fingerprint aligned_rtw with_reference verify",
     "tasks": "base",
     "training": "checkpoints hooks watch loop networks nct_insertion insertion",
     "modifications": "base",
