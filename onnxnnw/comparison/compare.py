@@ -30,7 +30,15 @@ RELATIONS = ("identical", "same weights, other form", "derived", "shares parts",
 _ALL, _HALF = 0.99, 0.5
 _LARGEST_ALIGNED = 60_000_000
 _KEPT_SCORE = 0.2
-_OF_ANOTHER = ("values-changed", "unchanged", "identical", "disguise-not-excluded", "other-channel-order", "missing", "added")
+_OF_ANOTHER = (
+    "values-changed",
+    "unchanged",
+    "identical",
+    "disguise-not-excluded",
+    "other-channel-order",
+    "missing",
+    "added",
+)
 """Findings that speak of a record, or that the layers say better."""
 
 
@@ -273,9 +281,17 @@ def _is_same(layer: Layer) -> bool:
     return layer.kind == "other order" and layer.correlation is not None and layer.correlation > 0.999
 
 
+_WORDS = (
+    ("of the mark's weights", "of the weights that were looked at"),
+    ("the record's", "the reference's"),
+    ("the record", "the reference"),
+    ("at enrolment", "in the reference"),
+    ("the enrolled network", "the reference"),
+)
+
+
 def _of_files(sentence: str) -> str:
     """A finding in words for two files: there is no record."""
-    for old, new in (("of the mark's weights", "of the weights that were looked at"), ("the record's", "the reference's"), ("the record", "the reference"), ("at enrolment", "in the reference"),
-                     ("the enrolled network", "the reference"), ("enrolled", "in the reference")):  # fmt: skip
+    for old, new in _WORDS:
         sentence = sentence.replace(old, new)
     return sentence
