@@ -13,16 +13,16 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 FIGURE = ROOT / "docs" / "measured" / "figures" / "packages.svg"
 COLUMNS = (
-    ("errors", "files", "standard", "statistics", "parameters", "runtime", "images", "recipes"),
+    ("errors", "files", "array_files", "standard", "statistics", "parameters", "runtime", "images", "recipes"),
     ("network_file",),
     ("flow",),
     ("constants",),
     ("graph",),
-    ("accounting", "records"),
+    ("accounting", "records", "channels"),
     ("matching", "alignment", "methods"),
     ("candidate",),
     ("enrolment", "verification"),
-    ("tasks", "training", "modifications"),
+    ("comparison", "tasks", "training", "modifications"),
     ("campaign", "report", "demo", "cli"),
 )
 """Packages from left to right; those of the first column are used everywhere, and their arrows are left out."""

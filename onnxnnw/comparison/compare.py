@@ -14,12 +14,11 @@ from onnxnnw.alignment.networks import NetworkAlignment, align_networks
 from onnxnnw.alignment.weights import Weight, weights_of
 from onnxnnw.comparison.layers import Layer, aligned_layer, places_in
 from onnxnnw.comparison.orders import Orders, Width, orders_in, some_of, widths_of
-from onnxnnw.comparison.pairing import RATE, Pairing, pair
+from onnxnnw.comparison.pairing import RATE, Holder, Pairing, pair
 from onnxnnw.enrolment.copies import without_copies
 from onnxnnw.graph import SlotView, find_slots, network_digests
 from onnxnnw.graph.slot import Slot
 from onnxnnw.network_file.file import open_network
-from onnxnnw.verification.examiner import Examiner
 from onnxnnw.verification.visible import visible
 
 __all__ = ["FORMAT", "RELATIONS", "Comparison", "Extra", "aligned_weights", "compare"]
@@ -31,7 +30,15 @@ RELATIONS = ("identical", "same weights, other form", "derived", "shares parts",
 _ALL, _HALF = 0.99, 0.5
 _LARGEST_ALIGNED = 60_000_000
 _KEPT_SCORE = 0.2
-_OF_ANOTHER = ("values-changed", "identity", "disguise-not-excluded", "other-channel-order", "missing", "added")
+_OF_ANOTHER = (
+    "values-changed",
+    "unchanged",
+    "identical",
+    "disguise-not-excluded",
+    "other-channel-order",
+    "missing",
+    "added",
+)
 """Findings that speak of a record, or that the layers say better."""
 
 
@@ -117,7 +124,7 @@ def compare(reference: Path | str, candidate: Path | str) -> Comparison:
     with open_network(reference) as ours, open_network(candidate) as theirs:
         view = find_slots(ours)
         account = account_of(ours, view)
-        examiner = Examiner(theirs, (), RATE, full=True)
+        examiner = Holder(theirs, (), RATE, full=True)
         digests = network_digests(ours, view)
         assert examiner.digests is not None
         same = digests.network == examiner.digests.network and not (digests.doubts or examiner.digests.doubts)
@@ -136,7 +143,7 @@ class _Made:
     reference: str
     view: SlotView
     account: Account
-    examiner: Examiner
+    examiner: Holder
     pairing: Pairing
     same: bool
 
@@ -274,9 +281,17 @@ def _is_same(layer: Layer) -> bool:
     return layer.kind == "other order" and layer.correlation is not None and layer.correlation > 0.999
 
 
+_WORDS = (
+    ("of the mark's weights", "of the weights that were looked at"),
+    ("the record's", "the reference's"),
+    ("the record", "the reference"),
+    ("at enrolment", "in the reference"),
+    ("the enrolled network", "the reference"),
+)
+
+
 def _of_files(sentence: str) -> str:
     """A finding in words for two files: there is no record."""
-    for old, new in (("the record's", "the reference's"), ("the record", "the reference"), ("at enrolment", "in the reference"),
-                     ("the enrolled network", "the reference"), ("enrolled", "in the reference")):  # fmt: skip
+    for old, new in _WORDS:
         sentence = sentence.replace(old, new)
     return sentence

@@ -20,7 +20,7 @@ from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import CannotLook, CapacityError
 from onnxnnw.graph import SlotView
 from onnxnnw.graph.slot import Slot
-from onnxnnw.matching.match import UNUSUAL, Match, match_slots
+from onnxnnw.matching.match import UNUSUAL, Match
 from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record
 from onnxnnw.verification.changes import SlotReads
@@ -29,10 +29,20 @@ from onnxnnw.verification.named_records import NamedRecord
 from onnxnnw.verification.units import in_best_unit, leveled
 from onnxnnw.verification.verdict import Verdict
 
-__all__ = ["Pairing", "pair"]
+__all__ = ["Holder", "Pairing", "pair"]
 
 _POSITIONS = (4096, 1024, 512, 256, 164, 64)
 RATE = 1e-6
+
+
+class Holder(Examiner):
+    """An examiner that remembers which slot it took for which: finding that out takes longest."""
+
+    matches: "list[Match | None] | None" = None
+
+    def _matches(self, anchors: Anchors) -> list[Match | None]:
+        self.matches = super()._matches(anchors)
+        return self.matches
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +64,7 @@ class Pairing:
     doubt: str = ""
 
 
-def pair(reference: SlotView, account: Account, digests: tuple[str, str], examiner: Examiner) -> Pairing:
+def pair(reference: SlotView, account: Account, digests: tuple[str, str], examiner: Holder) -> Pairing:
     """Hold a candidate against a reference.
 
     Args:
@@ -72,7 +82,7 @@ def pair(reference: SlotView, account: Account, digests: tuple[str, str], examin
     examiner.records, examiner.alternatives = (named,), 1  # p-values are multiplied by their number
     verdict = examiner.verdict(named)
     anchors = Anchors(record)
-    matches = _matches(record, anchors, examiner.view)
+    matches = _matches(record, anchors, examiner)
     traced = verdict.decision in ("traced", "identical")
     weights = CanonicalWeights(matches, examiner.live, anchors.folds)
     layers = [_layer(number, slot, record, anchors, weights, matches, traced) for number, slot in enumerate(own.slots)]
@@ -92,22 +102,10 @@ def _fingerprint(view: SlotView, account: Account, digests: tuple[str, str]) -> 
     raise AssertionError
 
 
-def _matches(record: Record, anchors: Anchors, view: SlotView) -> Sequence[Match | None]:
-    known = slots_as_enrolled(record, anchors, view)
-    if known is not None:
-        return known[0]
-    wanted = anchors.wanted()
-    matches = match_slots(wanted, view.slots)
-    missing = [number for number, match in enumerate(matches) if match is None or not match.is_clear]
-    if missing:
-        from onnxnnw.graph.linear import combined_slots
-
-        combined = combined_slots(view, {(wanted[n].rows, wanted[n].row_size) for n in missing})
-        found = match_slots([wanted[number] for number in missing], combined, whole=True) if combined else []
-        for number, match in zip(missing, found, strict=False):
-            if match is not None and match.is_better_than(matches[number]):
-                matches[number] = match
-    return matches
+def _matches(record: Record, anchors: Anchors, examiner: Holder) -> Sequence[Match | None]:
+    """The counterparts that the verdict rests on."""
+    known = slots_as_enrolled(record, anchors, examiner.view) if examiner.matches is None else None
+    return known[0] if known is not None else examiner.matches or [None] * len(record.slots)
 
 
 def _layer(
