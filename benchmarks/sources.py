@@ -137,7 +137,16 @@ def _one_record(
     for name, measured in found.items():
         said = re.search(r"read ([\d,]+) bytes in ([\d,]+) requests", measured.output)
         numbers = (said[1], said[2]) if said else (f"{sum(file.stat().st_size for file in files):,}", str(len(names)))
-        yield size_text(size), where, kind, name, seconds(measured), f"{measured.cpu_seconds:.2f}", *numbers, megabytes(measured)
+        yield (
+            size_text(size),
+            where,
+            kind,
+            name,
+            seconds(measured),
+            f"{measured.cpu_seconds:.2f}",
+            *numbers,
+            megabytes(measured),
+        )
 
 
 def _local(work: Workplace, name: str, shape: list[str], options: object) -> tuple[str, ...]:
