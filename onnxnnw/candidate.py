@@ -202,14 +202,36 @@ class StoredWeights:
 
 @dataclass(frozen=True)
 class CanonicalWeights(StoredWeights):
-    """The candidate's weights as the record's slots, with their gauge: the thorough path. One array at a time."""
+    """The candidate's weights as the record's slots, with their gauge: the thorough path.
 
+    Attributes:
+        kept: Bytes of arrays that stay in memory; 0 keeps one array at a time.
+        barred: Per slot: positions that are not read, because they aligned; empty where nothing is barred.
+    """
+
+    kept: int = 0
+    barred: Sequence[Positions] = ()
     _gains: dict[int, Floats] = field(default_factory=dict, repr=False)
     _loaded: dict[int, Array] = field(default_factory=dict, repr=False)
 
+    def without(self, barred: Sequence[Positions]) -> "CanonicalWeights":
+        """The same weights, what was read of them shared, of which some positions cannot be read.
+
+        Args:
+            barred: Per slot: positions by which it was found.
+        """
+        return CanonicalWeights(
+            self.matches, self.live, self.folds, self.known, self.kept, barred, self._gains, self._loaded
+        )
+
     def values(self, slot: int, positions: Positions) -> Floats | None:
         array = self.array(slot)
-        return None if array is None else np.asarray(array.reshape(-1)[positions], np.float64)
+        if array is None:
+            return None
+        values = np.asarray(array.reshape(-1)[positions], np.float64)
+        if self.barred:
+            values[np.isin(positions, self.barred[slot])] = np.nan
+        return values
 
     def gains(self, slot: int) -> Floats | None:
         if slot not in self._gains and self.array(slot) is None:
@@ -222,7 +244,8 @@ class CanonicalWeights(StoredWeights):
         if match is None:
             return None
         if slot not in self._loaded:
-            self._loaded.clear()
+            if sum(array.nbytes for array in self._loaded.values()) >= self.kept:
+                self._loaded.clear()
             self._loaded[slot] = self._oriented(match, slot)
             self._gains.setdefault(slot, row_gains(row_magnitudes(self._loaded[slot])))
         return self._loaded[slot]

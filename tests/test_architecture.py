@@ -32,8 +32,9 @@ PACKAGES: dict[str, str] = {
     "candidate": "",
     "enrolment": "formulas origins measure_slots copies owner how_many mark_grid own_weights refusals draft enrol price inspection "
     "recipient_list owner_secret recipients",
-    "verification": "units changes named_records explained findings visible verdict evidence examiner verify",
-    "registry": "schema database vault encryption entry scan_data pages store log",
+    "verification": "units changes named_records places_at_hand explained findings visible verdict "
+    "evidence looking examiner verify",
+    "registry": "schema database vault encryption entry scan_data pages store log alignment scan search check unicity",
     "tasks": "base",
     "training": "checkpoints hooks watch loop networks nct_insertion insertion",
     "modifications": "base",

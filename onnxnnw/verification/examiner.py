@@ -2,41 +2,32 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from onnxnnw.accounting.classing import account_of
-from onnxnnw.candidate import Anchors, CanonicalWeights, StoredWeights, slots_as_enrolled
-from onnxnnw.errors import UnknownName, UnreadableRecord
-from onnxnnw.graph import find_slots, network_digests
+from onnxnnw.candidate import Anchors, CanonicalWeights, StoredWeights
+from onnxnnw.errors import UnreadableRecord
 from onnxnnw.graph.digest import DIGEST_FORMAT
 from onnxnnw.graph.slot import Slot
 from onnxnnw.matching.match import Match, match_slots
 from onnxnnw.matching.parameter_reads import ParameterReads, read_parameters
-from onnxnnw.methods.base import Candidate, Judgement, Method, Reads, find_method
-from onnxnnw.network_file.file import Network
+from onnxnnw.methods.base import Judgement, Reads
 from onnxnnw.records.record import Record
 from onnxnnw.statistics import log10_of_either
+from onnxnnw.verification.evidence import evidence_of
 from onnxnnw.verification.explained import Explained, agreeing, explain
 from onnxnnw.verification.findings.base import Examination, collect_findings
-from onnxnnw.verification.verdict import Verdict
-
-if TYPE_CHECKING:
-    from onnxnnw.runtime import Runtime
-from onnxnnw.verification.evidence import evidence_of
+from onnxnnw.verification.looking import Look, Looking
 from onnxnnw.verification.named_records import NamedRecord
+from onnxnnw.verification.places_at_hand import PlacesAtHand
+from onnxnnw.verification.verdict import Verdict
 from onnxnnw.verification.visible import clean, visible
 
-__all__ = ["ANSWER_LIMIT_S", "Examiner"]
+__all__ = ["Examiner"]
 
 _MOST_COPIES = 8
 """How often one weight is looked for once more."""
-
-ANSWER_LIMIT_S = 120.0
-"""Seconds for one call of a candidate that is asked for answers: it is hostile input, and may loop forever."""
-
 
 _ORDER = ("identical", "traced", "inconclusive", "not traced")
 
@@ -47,92 +38,47 @@ def _rank(verdict: Verdict) -> tuple[int, float, float]:
     return _ORDER.index(verdict.decision), -likeness, verdict.log10_p
 
 
-class Examiner:
-    """One candidate, opened once, held against any number of records."""
+COMPLETE = 20
+"""Of so many records, the best first, findings are made and what they explain is measured; of the others where they are asked
+for alone."""
 
-    def __init__(self, network: Network, records: Sequence[NamedRecord], rate: float, full: bool) -> None:
-        self.network, self.records, self.rate = network, records, rate
-        self.view = find_slots(network)
-        self.account = account_of(network, self.view)
-        self.digests = network_digests(network, self.view) if full else None
-        self.log10_rate = float(np.log10(rate))
-        self.live = self.account.weight + self.account.doubtful
-        self.runtime: Runtime | None = None
+NOT_MEASURED = Explained(0.0, 0.0, 0, 0, 0, 0)
+
+
+class Examiner(Looking):
+    """Reaches verdicts; see ``Looking`` for what it is made of."""
 
     def verdicts(self) -> tuple[list[Verdict], list[str]]:
         """The verdicts, best first; and the records that hold not what their method needs, with the reason."""
-        verdicts, failed = [], []
+        looks, failed = [], []
         for named in self.records:
             try:
-                verdicts.append(self.verdict(named))
+                looks.append((self._decide(look := self.look(named), False), look))
             except UnreadableRecord as error:
                 failed.append(f"{visible(named.name)}: {visible(str(error))}")
-        return sorted(verdicts, key=_rank), failed
+        looks.sort(key=lambda pair: _rank(pair[0]))
+        out = []
+        for place, (verdict, look) in enumerate(looks):
+            try:
+                out.append(self._decide(look, True) if place < COMPLETE else verdict)
+            except UnreadableRecord as error:
+                failed.append(f"{visible(look.named.name)}: {visible(str(error))}")
+        return out, failed
 
-    def verdict(self, named: NamedRecord) -> Verdict:
-        record = named.record
-        method = _method_of(named)
-        alternatives = len(self.records)
-        log10_rate = self.log10_rate - float(np.log10(alternatives))
-        anchors = Anchors(record)
-        as_enrolled = slots_as_enrolled(record, anchors, self.view)
-        # What nothing binds may help to find a slot, but where names are enough it changes no value.
-        folds = anchors.folds if anchors.bound or as_enrolled is None else None
-        if as_enrolled is not None and method.reads_weights:
-            weights = StoredWeights(as_enrolled[0], self.live, folds, as_enrolled[1])
-            judgement = method.judge(record, self._candidate(anchors, weights), log10_rate)
-            if judgement.significant:
-                return self._decide(named, method, judgement, anchors, weights, "fast", True)
-        # A second alignment judged on the same mark would be another alternative, and nobody paid for it.
-        matches = as_enrolled[0] if as_enrolled is not None else self._matches(anchors)
-        weights = CanonicalWeights(matches, self.live, folds)
-        judgement = method.judge(record, self._candidate(anchors, weights), log10_rate)
-        path = "thorough" if method.reads_weights else "answers"
-        bound = anchors.bound or as_enrolled is not None or not method.reads_weights
-        return self._decide(named, method, judgement, anchors, weights, path, bound)
+    @cached_property
+    def _places(self) -> "PlacesAtHand":
+        return PlacesAtHand([named.record for named in self.records])
 
-    def _matches(self, anchors: Anchors) -> list[Match | None]:
-        """The record's slots by content; where nothing agrees well, sums and products of slots that act as one count too."""
-        wanted = anchors.wanted()
-        matches = match_slots(wanted, self.view.slots)
-        open_ = [number for number, match in enumerate(matches) if match is None or not match.is_clear]
-        if open_:
-            from onnxnnw.graph.linear import combined_slots
-
-            combined = combined_slots(self.view, {(wanted[n].rows, wanted[n].row_size) for n in open_})
-            found = match_slots([wanted[number] for number in open_], combined, whole=True) if combined else []
-            for number, match in zip(open_, found, strict=False):
-                if match is not None and match.is_better_than(matches[number]):
-                    matches[number] = match
-        return matches
-
-    def _candidate(self, anchors: Anchors, weights: StoredWeights) -> Candidate:
-        return Candidate(weights, lambda: anchors.reads(weights), self._predict)
-
-    def _predict(self, inputs: NDArray[Any]) -> NDArray[Any]:
-        """The candidate's answers; the only place where it is run."""
-        if self.runtime is None:
-            from onnxnnw.runtime import open_runtime
-
-            self.runtime = open_runtime(self.network.path, limit_s=ANSWER_LIMIT_S)
-        return self.runtime.predict(inputs)
-
-    def _decide(
-        self,
-        named: NamedRecord,
-        method: Method,
-        judgement: Judgement,
-        anchors: Anchors,
-        weights: StoredWeights,
-        path: str,
-        bound: bool,
-    ) -> Verdict:
+    def _decide(self, look: Look, complete: bool) -> Verdict:
         """The verdict.
 
         Args:
-            bound: Whether nothing that the mark does not depend on was needed to find it.
+            look: What the method said.
+            complete: Whether findings are made, and what is explained is measured.
         """
-        record, alternatives = named.record, len(self.records)
+        named, method, judgement, anchors, weights = look.named, look.method, look.judgement, look.anchors, look.weights
+        path, bound = look.path, look.bound
+        record, alternatives = named.record, self.alternatives
         matches = weights.matches
         log10_p = log10_of_either(judgement.association.log10_p, alternatives)
         identical = (
@@ -142,9 +88,11 @@ class Examiner:
             and self.digests.network == record.derived.get("digest")
             and _confirmed(record, judgement)
         )
-        doubtful = self._doubtful(anchors, matches)
-        copies = self._copies(anchors, matches)
-        explained = self._explained(named, judgement, anchors, weights, path, doubtful, copies)
+        doubtful = self._doubtful(anchors, matches) if complete else {}
+        copies = self._copies(anchors, matches) if complete else []
+        explained = NOT_MEASURED
+        if complete:
+            explained = self._explained(named, judgement, anchors, weights, path, doubtful, copies)
         read, absent = self._seen(judgement, record, matches)
         if identical:
             explained = replace(
@@ -163,7 +111,7 @@ class Examiner:
             matches=matches,
             judgement=judgement,
             significant=judgement.significant or identical,
-            others=[other.record for other in self.records if other is not named],
+            shared_positions=lambda: self._places.shared(record),
             digests=self.digests,
             doubtful=doubtful,
             parameters_changed=explained.parameters_changed,
@@ -172,7 +120,7 @@ class Examiner:
             anchors=lambda: anchors.further_reads(weights),
             folds=weights.folds or {},
         )
-        findings = tuple(clean(finding) for finding in collect_findings(examination))
+        findings = tuple(clean(finding) for finding in collect_findings(examination)) if complete else ()
         return Verdict(
             decision=decision,
             record=visible(named.name),
@@ -311,13 +259,6 @@ def _differ(parameters: ParameterReads) -> bool:
     with np.errstate(all="ignore"):
         same = np.abs(parameters.found - parameters.enrolled) <= 1e-5 * np.abs(parameters.enrolled) + 1e-30
     return not bool(same.all())
-
-
-def _method_of(named: NamedRecord) -> Method:
-    try:
-        return find_method(named.record.method)
-    except UnknownName as error:
-        raise UnreadableRecord(visible(str(error))) from None
 
 
 def _confirmed(record: Record, judgement: Judgement) -> bool:

@@ -75,7 +75,7 @@ class Examination:
         matches: The counterpart of each slot of the record.
         judgement: What the method said.
         significant: Whether the mark is there.
-        others: Other records at hand.
+        shared_positions: Counts the positions that other records at hand share with it.
         digests: Of the candidate; None where they were not asked for.
         doubtful: Slots of the record that stand only where an output depends on them through (nearly) nothing.
         parameters_changed: Share of the parameters looked at that are others.
@@ -90,7 +90,7 @@ class Examination:
     matches: Sequence[Match | None]
     judgement: Judgement
     significant: bool
-    others: Sequence[Record]
+    shared_positions: Callable[[], int]
     digests: Digests | None = None
     doubtful: Mapping[int, Match] = field(default_factory=dict)
     parameters_changed: float = 0.0

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.methods.nct import NCT
-from onnxnnw.records.positions import places_of
 from onnxnnw.verification.changes import SMALLEST, SlotReads
 from onnxnnw.verification.findings.base import Examination, Finding, few
 from onnxnnw.verification.units import clustered
@@ -115,6 +113,9 @@ def _whole_layers(examination: Examination) -> bool:
 
 
 def _shared(examination: Examination) -> list[Finding]:
+<<<<<<< HEAD
+    total = examination.shared_positions()
+=======
     record = examination.record
     others = [other for other in examination.others if other.method == NCT.name and other is not record]
     if record.is_for_recipient:  # those of other recipients lie at the same positions, all of them, as they should
@@ -123,6 +124,7 @@ def _shared(examination: Examination) -> list[Finding]:
         return []
     own = places_of(record)
     total = sum(len(own & places_of(other)) for other in others)
+>>>>>>> w-log
     if not total:
         return []
     return [

@@ -1,0 +1,151 @@
+"""One candidate, opened once: what the methods of any number of records say of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxnnw.accounting.classing import account_of
+from onnxnnw.candidate import Anchors, CanonicalWeights, StoredWeights, slots_as_enrolled
+from onnxnnw.errors import UnknownName, UnreadableRecord
+from onnxnnw.graph import find_slots, network_digests
+from onnxnnw.matching.match import Match, match_slots
+from onnxnnw.methods.base import Candidate, Judgement, Method, find_method
+from onnxnnw.network_file.file import Network
+from onnxnnw.records.row_factors import Folds
+from onnxnnw.verification.named_records import NamedRecord
+from onnxnnw.verification.visible import visible
+
+if TYPE_CHECKING:
+    from onnxnnw.runtime import Runtime
+
+__all__ = ["ANSWER_LIMIT_S", "Look", "Looking"]
+
+ANSWER_LIMIT_S = 120.0
+"""Seconds for one call of a candidate that is asked for answers: it is hostile input, and may loop forever."""
+
+KEPT = 64 * 2**20
+"""Bytes of a candidate's arrays that stay in memory where many records of one network are held against it."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the method of one record says, and what that rests on."""
+
+    named: NamedRecord
+    method: Method
+    judgement: Judgement
+    anchors: Anchors
+    weights: StoredWeights
+    path: str
+    bound: bool
+
+
+def _same(one: Folds | None, other: Folds | None) -> bool:
+    """Whether two records of one network say the same of what multiplied its rows."""
+    if one is None or other is None:
+        return one is other
+    return one.keys() == other.keys() and all(np.array_equal(one[k], other[k]) for k in one)
+
+
+class Looking:
+    """One candidate, opened once, held against any number of records.
+
+    Args:
+        network: The candidate.
+        records: What it is held against.
+        rate: The false-positive rate of the decision, over all alternatives.
+        full: Whether the canonical digest is computed.
+        alternatives: Records that were tried in any way, where these are the best of more; each p-value is multiplied by them.
+    """
+
+    def __init__(
+        self, network: Network, records: Sequence[NamedRecord], rate: float, full: bool, alternatives: int | None = None
+    ) -> None:
+        self.network, self.records, self.rate = network, records, rate
+        self.view = find_slots(network)
+        self.account = account_of(network, self.view)
+        self.digests = network_digests(network, self.view) if full else None
+        self.log10_rate = float(np.log10(rate))
+        self.live = self.account.weight + self.account.doubtful
+        self.runtime: Runtime | None = None
+        self.alternatives = len(records) if alternatives is None else alternatives
+        self._shared: dict[object, tuple[CanonicalWeights, Anchors]] = {}
+
+    def look(self, named: NamedRecord) -> Look:
+        """What the method of a record says of the candidate."""
+        record = named.record
+        method = _method_of(named)
+        log10_rate = self.log10_rate - float(np.log10(self.alternatives))
+        anchors = Anchors(record)
+        as_enrolled = slots_as_enrolled(record, anchors, self.view)
+        # What nothing binds may help to find a slot, but where names are enough it changes no value.
+        folds = anchors.folds if anchors.bound or as_enrolled is None else None
+        weights: StoredWeights
+        if as_enrolled is not None and method.reads_weights:
+            weights = StoredWeights(as_enrolled[0], self.live, folds, as_enrolled[1])
+            judgement = method.judge(record, self._candidate(anchors, weights), log10_rate)
+            if judgement.significant:
+                return Look(named, method, judgement, anchors, weights, "fast", True)
+        # A second alignment judged on the same mark would be another alternative, and nobody paid for it.
+        if as_enrolled is not None:
+            weights = CanonicalWeights(as_enrolled[0], self.live, folds)
+        else:
+            weights = self._by_content(anchors, folds)
+        judgement = method.judge(record, self._candidate(anchors, weights), log10_rate)
+        path = "thorough" if method.reads_weights else "answers"
+        bound = anchors.bound or as_enrolled is not None or not method.reads_weights
+        return Look(named, method, judgement, anchors, weights, path, bound)
+
+    def _by_content(self, anchors: Anchors, folds: Folds | None) -> CanonicalWeights:
+        """The record's slots by content; records of one network share what was found with the anchors of the first of them.
+
+        Nothing that is tested may have aligned: positions that are anchors of the first are left out of the others' marks.
+        """
+        record = anchors.record
+        if "positions" not in record.parameters or not record.enrolled_digest or not anchors.bound:
+            return CanonicalWeights(self._matches(anchors), self.live, folds)
+        network = record.slots, record.enrolled_digest, record.parameters.get("anchors")
+        if network not in self._shared:
+            weights = CanonicalWeights(self._matches(anchors), self.live, folds, KEPT)
+            self._shared[network] = weights, anchors
+            return weights
+        first, others = self._shared[network]
+        if not _same(first.folds, folds):
+            return CanonicalWeights(self._matches(anchors), self.live, folds)
+        return first.without(others.positions)
+
+    def _matches(self, anchors: Anchors) -> list[Match | None]:
+        """The record's slots by content; where nothing agrees well, sums and products of slots that act as one count too."""
+        wanted = anchors.wanted()
+        matches = match_slots(wanted, self.view.slots)
+        open_ = [number for number, match in enumerate(matches) if match is None or not match.is_clear]
+        if open_:
+            from onnxnnw.graph.linear import combined_slots
+
+            combined = combined_slots(self.view, {(wanted[n].rows, wanted[n].row_size) for n in open_})
+            found = match_slots([wanted[number] for number in open_], combined, whole=True) if combined else []
+            for number, match in zip(open_, found, strict=False):
+                if match is not None and match.is_better_than(matches[number]):
+                    matches[number] = match
+        return matches
+
+    def _candidate(self, anchors: Anchors, weights: StoredWeights) -> Candidate:
+        return Candidate(weights, lambda: anchors.reads(weights), self._predict)
+
+    def _predict(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """The candidate's answers; the only place where it is run."""
+        if self.runtime is None:
+            from onnxnnw.runtime import open_runtime
+
+            self.runtime = open_runtime(self.network.path, limit_s=ANSWER_LIMIT_S)
+        return self.runtime.predict(inputs)
+
+
+def _method_of(named: NamedRecord) -> Method:
+    try:
+        return find_method(named.record.method)
+    except UnknownName as error:
+        raise UnreadableRecord(visible(str(error))) from None
