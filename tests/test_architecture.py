@@ -41,7 +41,7 @@ PACKAGES: dict[str, str] = {
     "campaign": "settings campaign_file step environment cache workers progress steps trial plan estimate results running",
     "report": "fields trials settings results counts tables figures page writing",
     "demo": "",
-    "cli": "show",
+    "cli": "show registries",
 }
 """Every package with its modules: each imports only from what stands before it, between packages and inside one."""
 ORDER = list(PACKAGES)

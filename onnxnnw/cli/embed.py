@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from onnxnnw.cli import show
+from onnxnnw.cli import registries, show
 from onnxnnw.errors import TraceabilityError, UsageError
 
 if TYPE_CHECKING:
@@ -52,6 +52,9 @@ def embed(
         None, help="Samples (.npz, or a folder of .npy) on which outputs are compared; inputs are drawn without."
     ),
     unchecked: bool = typer.Option(False, "--unchecked", help="Do not run the networks to compare their outputs."),
+    registry: str | None = typer.Option(
+        None, help="Also add the record to this registry, a file or postgresql:// URL."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Write a marked copy of a network, and the record that proves it.
@@ -66,6 +69,8 @@ def embed(
         raise UsageError("--check compares outputs and --unchecked does not; give one of the two")
     owner = Owner(actor, role, source_id, destination_id)
     if recipients is not None:
+        if registry is not None:
+            raise UsageError("add the folder of records when all copies are made: registry add FOLDER")
         _refuse_with_recipients(insertion, value_std, destination_id, keep)
         _for_recipients(model, recipients, out, record, positions, strength, owner, check, unchecked, as_json)
         return
@@ -75,6 +80,7 @@ def embed(
 
         refuse_samples(model, check)  # before anything is written
     enrolment = library(model, out, record, positions, strength, value_std, owner, others, insertion=insertion)
+    registries.add_to(registry, None, record, model)
     show.enrolled(enrolment, record, out, as_json, None if unchecked else _price(model, out, check))
 
 

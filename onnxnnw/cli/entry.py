@@ -62,6 +62,7 @@ def build_app(only: str | None = None) -> typer.Typer:
             register(app)
     wanted = [c for c in app.registered_commands if c.callback is not None and (c.name or c.callback.__name__) == only]
     app.registered_commands = wanted or app.registered_commands
+    app.registered_groups = [] if wanted else app.registered_groups
     for command in app.registered_commands:
         _leave_reading_to_the_library(command.callback)
     return app

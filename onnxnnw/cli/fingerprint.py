@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from onnxnnw.cli import show
+from onnxnnw.cli import registries, show
 
 __all__ = ["register"]
 
@@ -30,6 +30,9 @@ def fingerprint(
         [],
         help="Record of an unrelated network: weights that stand there too are tables and carry nothing; repeatable.",
     ),
+    registry: str | None = typer.Option(
+        None, help="Also add the record to this registry, a file or postgresql:// URL."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Fingerprint a network without changing it.
@@ -43,4 +46,5 @@ def fingerprint(
     owner = Owner(actor, role, source_id, destination_id)
     others = [load_record(path) for path in unrelated]
     enrolment = library(model, record, positions, owner, ancestors=ancestor, unrelated=others)
+    registries.add_to(registry, None, record, model)
     show.enrolled(enrolment, record, None, as_json)

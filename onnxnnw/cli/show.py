@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from onnxnnw.enrolment.price import Price
     from onnxnnw.enrolment.recipients import RecipientCopies
 
-__all__ = ["Progress", "copies_for_recipients", "document", "enrolled", "number", "pairs", "table", "visible"]
+__all__ = ["Progress", "copies_for_recipients", "document", "enrolled", "note", "number", "pairs", "table", "visible"]
 
 
 def visible(text: str) -> str:
@@ -30,6 +30,11 @@ def number(value: float) -> str:
 def document(content: Any) -> None:
     """JSON on standard output."""
     print(json.dumps(content, indent=2, ensure_ascii=True, allow_nan=False))
+
+
+def note(text: str) -> None:
+    """What was done beside the answer, on standard error."""
+    typer.secho(visible(text), err=True)
 
 
 def pairs(rows: Sequence[tuple[str, str]]) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from onnxnnw.cli import show
+from onnxnnw.cli import registries, show
 from onnxnnw.errors import TraceabilityError, UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ __all__ = ["register"]
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command()(verify)
+    registries.group_of(app).command("search")(search)
 
 
 _COLOURS = {"identical": "green", "traced": "green", "not traced": "red", "inconclusive": "yellow"}
@@ -27,6 +28,7 @@ def verify(
     candidate: Path = typer.Argument(help="An ONNX file."),
     record: list[Path] = typer.Option([], help="A record; repeatable."),
     records: Path | None = typer.Option(None, help="A folder of records to search."),
+    registry: str | None = typer.Option(None, help="A registry to search, a file or postgresql:// URL."),
     require: str = typer.Option("traced", help="What the gate wants: traced or identical."),
     min_explained: float = typer.Option(0.0, help="Share of the weights (0 to 1) that the record must explain."),
     false_positive_rate: float = typer.Option(1e-6, help="How often an unrelated network may be called traced."),
@@ -54,6 +56,12 @@ def verify(
     if (proof is not None) != bool(log_key) or (proof is not None) != (tsa_root is not None):
         raise UsageError("--proof, --log-key and --tsa-root belong together")
     full = full or require == "identical"
+    if registry is not None:
+        if record or records is not None or commitment is not None or proof is not None:
+            raise UsageError("--registry stands alone: it knows the records and their commitments")
+        return _in_registry(
+            candidate, registry, None, require, min_explained, false_positive_rate, full, False, "", as_json
+        )
     result = examine(candidate, record, records, false_positive_rate, full, commitment)
     if proof is not None and tsa_root is not None:
         from onnxnnw.registry.log.checkpoints import VerifierKey
@@ -67,6 +75,56 @@ def verify(
     if result.meets(require, min_explained):
         return 0
     return TraceabilityError.exit_code if result.unsure else 1
+
+
+def search(
+    candidate: Path = typer.Argument(help="An ONNX file."),
+    registry: str | None = registries.REGISTRY,
+    key_file: Path | None = registries.KEY_FILE,
+    false_positive_rate: float = typer.Option(1e-6, help="How often an unrelated network may be called traced."),
+    thorough: bool = typer.Option(False, "--thorough", help="Scan all positions of every record."),
+    methods: str = typer.Option("", help="tbw: also records whose method runs the candidate."),
+    full: bool = typer.Option(False, "--full", help="Also compare the canonical digest."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> int:
+    """Find the record of a registry that an ONNX file comes from: exit 0 found, 1 not, 3 could not tell.
+
+    Example: onnxnnw registry search suspect.onnx --registry records.db
+    """
+    return _in_registry(
+        candidate, registry, key_file, "traced", 0.0, false_positive_rate, full, thorough, methods, as_json
+    )
+
+
+def _in_registry(
+    candidate: Path,
+    place: str | None,
+    key_file: Path | None,
+    require: str,
+    min_explained: float,
+    rate: float,
+    full: bool,
+    thorough: bool,
+    methods: str,
+    as_json: bool,
+) -> int:
+    from onnxnnw.registry.search import search_registry
+
+    wanted = tuple(methods.replace(",", " ").split())
+    with registries.opened(place, key_file) as opened:
+        found = search_registry(candidate, opened, rate, full, thorough, wanted)
+    if as_json:
+        show.document(found.to_json())
+    else:
+        _show_search(found.search.verdicts, found.search.unreadable, found.search.seconds_per_record, candidate)
+        print(f"{found.tried:,} records tried in {found.seconds:.2f} s; every p-value is multiplied by their number")
+        for entry in found.entries:
+            if entry.revoked_at is not None:
+                said = f"record {entry.commitment[:16]}… was revoked at {entry.revoked_at}: {entry.reason}"
+                typer.secho(f"warning: {show.visible(said)}", fg="yellow", err=True)
+    if found.meets(require, min_explained):
+        return 0
+    return TraceabilityError.exit_code if found.search.unsure else 1
 
 
 def _show_search(verdicts: "tuple[Verdict, ...]", unreadable: tuple[str, ...], seconds: float, candidate: Path) -> None:

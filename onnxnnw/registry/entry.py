@@ -1,9 +1,13 @@
 """A record as a registry lists it, and which of them are meant."""
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Added", "Entry", "Filters"]
+from onnxnnw.records.canonical_json import canonical
+
+__all__ = ["Added", "Entry", "Filters", "digest_of"]
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,20 @@ class Entry:
     revoked_at: str | None
     reason: str | None
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that a registry lists of the record."""
+        return digest_of(vars(self))
+
     def to_json(self) -> dict[str, Any]:
         """The documented form, see docs/reference/registry-formats.md."""
         return dict(vars(self))
+
+
+def digest_of(listed: Mapping[str, Any]) -> str:
+    """SHA-256 of what a registry lists of a record; its number is left out, for it is not known before the row is there."""
+    kept = {name: listed.get(name) for name in Entry.__dataclass_fields__ if name != "number"}
+    return hashlib.sha256(canonical(kept)).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -79,15 +79,37 @@ class Pages:
             connection.execute(screens.delete().where(screens.c.id.in_(ids)))
             self._write_screen(connection, group, level + 1, rows)
 
+    def content_of(self, page: Any) -> bytes:
+        """What a page holds.
+
+        Raises:
+            UnreadableRegistry: The page is damaged.
+        """
+        data = self.vault.open(bytes(page.data), f"screen {page.group_id} {page.digest}")
+        if page.count < 1 or len(data) % page.count or _sha(data) != page.digest:
+            raise UnreadableRegistry(f"{self.place}: scan page {page.id} is damaged; run `registry check`")
+        return data
+
+    def whole_of(self, row: Any) -> bytes:
+        """All positions of a record.
+
+        Raises:
+            UnreadableRegistry: They are damaged.
+        """
+        data = self.vault.open(bytes(row.data), f"whole {row.record_id}")
+        if _sha(data) != row.digest:
+            raise UnreadableRegistry(
+                f"{self.place}: scan data of record {row.record_id} are damaged; run `registry check`"
+            )
+        return data
+
     def rows_of(self, page: Any) -> list[tuple[int, bytes]]:
         """Numbers and scan data of the records of a page.
 
         Raises:
             UnreadableRegistry: The page is damaged.
         """
-        data = self.vault.open(page.data, f"screen {page.group_id} {page.digest}")
-        if page.count < 1 or len(data) % page.count or _sha(data) != page.digest:
-            raise UnreadableRegistry(f"{self.place}: scan page {page.id} is damaged; run `registry check`")
+        data = self.content_of(page)
         size, start = len(data) // page.count - 8, 8 * page.count
         numbers = [int.from_bytes(data[8 * k : 8 * k + 8], "little") for k in range(page.count)]
         return [(number, data[start + k * size : start + (k + 1) * size]) for k, number in enumerate(numbers)]

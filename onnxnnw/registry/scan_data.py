@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.errors import UnreadableRecord
-from onnxnnw.methods.nct import NCT, is_added
+from onnxnnw.methods.nct import NCT, expected_numbers, is_added
 from onnxnnw.records.canonical_json import canonical
 from onnxnnw.records.positions import plan_of
 from onnxnnw.records.record import Record
@@ -126,7 +126,7 @@ def scanned(record: Record) -> Scanned:
         enrolled = record.array("values", count).astype(np.float64)
         family = Family(FINGERPRINT, count, record.slots)
         return Scanned(family, places, _steps(standardise(enrolled, plan.slots)), nothing[2])
-    expected = _steps(record.key.stream("nct/values", record.values_context).normals(count))
+    expected = _steps(expected_numbers(record, plan))
     if not is_added(record):
         return Scanned(Family(REPLACED, count, record.slots), places, expected, nothing[2])
     units = record.array("deviations", len(record.slots)).astype("<f8")

@@ -99,6 +99,7 @@ def tables() -> Tables:
         column("added_at", sa.String(32)),
         column("revoked_at", sa.String(32), nullable=True),
         column("reason", sa.Text, nullable=True),
+        column("digest", sa.String(64)),
         column("content", sa.LargeBinary),
     )
     screens = sa.Table(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from onnxnnw.errors import UnreadableRecord, UnreadableRegistry, UsageError
 from onnxnnw.records.record import MAX_BYTES, Record, commitment_of
 from onnxnnw.registry.database import Database, now
-from onnxnnw.registry.entry import Added, Entry, Filters
+from onnxnnw.registry.entry import Added, Entry, Filters, digest_of
 from onnxnnw.registry.pages import Pages
 from onnxnnw.registry.scan_data import WHOLE, Scanned, scanned
 from onnxnnw.registry.schema import sql, tables
@@ -143,6 +143,7 @@ class Registry:
             "content": self.vault.seal(content, f"record {commitment}"),
         }
         row = {name: _storable(value) if isinstance(value, str) else value for name, value in row.items()}
+        row["digest"] = digest_of(row)
         return _key(connection.execute(tables().records.insert().values(**row)))
 
     # --- looking --------------------------------------------------------------------------------------------------
@@ -165,6 +166,21 @@ class Registry:
                 wanted = wanted.where(records.c[name] == value)
         with self.database.reading() as connection:
             return tuple(Entry(*row) for row in connection.execute(wanted))
+
+    def entries_of(self, numbers: Sequence[int]) -> tuple[Entry, ...]:
+        """Records by their numbers, in that order."""
+        records = tables().records
+        found: dict[int, Entry] = {}
+        with self.database.reading() as connection:
+            for start in range(0, len(numbers), _AT_ONCE):
+                chosen = records.c.id.in_(list(numbers[start : start + _AT_ONCE]))
+                for row in connection.execute(sql().select(*_listed()).where(chosen)):
+                    found[row[0]] = Entry(*row)
+        return tuple(found[number] for number in numbers if number in found)
+
+    def numbers(self, limit: int) -> list[int]:
+        """Numbers of the first records."""
+        return [entry.number for entry in self.entries(limit=limit)]
 
     def show(self, commitment: str) -> Entry:
         """One record, by the beginning of its commitment.
@@ -225,6 +241,7 @@ class Registry:
             if entry.revoked_at is not None:
                 raise UsageError(f"record {entry.commitment[:16]}… was revoked at {entry.revoked_at} already")
             values = {"revoked_at": now(), "reason": _storable(reason)[:1000]}
+            values["digest"] = digest_of({**vars(entry), **values})
             connection.execute(records.update().where(records.c.id == entry.number).values(**values))
             return self._one(connection, entry.commitment)
 

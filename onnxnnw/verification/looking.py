@@ -106,18 +106,18 @@ class Looking:
         """
         record = anchors.record
         if "positions" not in record.parameters or not record.enrolled_digest or not anchors.bound:
-            return CanonicalWeights(self._matches(anchors), self.live, folds)
+            return CanonicalWeights(self.matches(anchors), self.live, folds)
         network = record.slots, record.enrolled_digest, record.parameters.get("anchors")
         if network not in self._shared:
-            weights = CanonicalWeights(self._matches(anchors), self.live, folds, KEPT)
+            weights = CanonicalWeights(self.matches(anchors), self.live, folds, KEPT)
             self._shared[network] = weights, anchors
             return weights
         first, others = self._shared[network]
         if not _same(first.folds, folds):
-            return CanonicalWeights(self._matches(anchors), self.live, folds)
+            return CanonicalWeights(self.matches(anchors), self.live, folds)
         return first.without(others.positions)
 
-    def _matches(self, anchors: Anchors) -> list[Match | None]:
+    def matches(self, anchors: Anchors) -> list[Match | None]:
         """The record's slots by content; where nothing agrees well, sums and products of slots that act as one count too."""
         wanted = anchors.wanted()
         matches = match_slots(wanted, self.view.slots)

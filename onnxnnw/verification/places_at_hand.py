@@ -24,7 +24,13 @@ class PlacesAtHand:
 
     def __init__(self, records: Sequence[Record]) -> None:
         self._names: dict[str, int] = {}
-        several = [self._of(record) for record in records if record.method == NCT.name]
+        several, copies = [], set()
+        for record in records:
+            if record.method != NCT.name or (record.is_for_recipient and record.positions_key in copies):
+                continue  # copies for recipients share all positions, as they should
+            if record.is_for_recipient:
+                copies.add(record.positions_key)
+            several.append(self._of(record))
         everything = np.concatenate([*several, np.empty(0, np.int64)])
         self._places, self._counts = np.unique(everything, return_counts=True)
 

@@ -27,7 +27,10 @@ def find(examination: Examination) -> list[Finding]:
             )
         )
     if not examination.significant and len(matched) * 2 > len(slots) and record.kind == "watermark":
-        name, sentence = "same network without this mark", "{} weights agree with the marked network, but the mark is not there"
+        name, sentence = (
+            "same network without this mark",
+            "{} weights agree with the marked network, but the mark is not there",
+        )
         if record.is_for_recipient:
             name = "another copy of this network"
             sentence = f"{name}: {{}} weights agree, but this recipient's mark is not there"

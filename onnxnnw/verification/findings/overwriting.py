@@ -113,18 +113,7 @@ def _whole_layers(examination: Examination) -> bool:
 
 
 def _shared(examination: Examination) -> list[Finding]:
-<<<<<<< HEAD
     total = examination.shared_positions()
-=======
-    record = examination.record
-    others = [other for other in examination.others if other.method == NCT.name and other is not record]
-    if record.is_for_recipient:  # those of other recipients lie at the same positions, all of them, as they should
-        others = [other for other in others if other.positions_key != record.positions_key]
-    if record.method != NCT.name or not others:
-        return []
-    own = places_of(record)
-    total = sum(len(own & places_of(other)) for other in others)
->>>>>>> w-log
     if not total:
         return []
     return [

@@ -1,0 +1,129 @@
+"""A candidate's weights as what the records of one layout are scanned against: one table for all of them, in bytes.
+
+A filter decides nothing: whichever slots it takes, the records that pass are held against the candidate with anchors of their own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxnnw.candidate import Anchors, CanonicalWeights
+from onnxnnw.graph.slot import Slot
+from onnxnnw.records.record import Record
+from onnxnnw.records.slot_table import SlotEntry
+from onnxnnw.registry.scan_data import HOST_STEPS, MOST_HOST, STEPS, offsets_of
+from onnxnnw.statistics.association import CLIP
+from onnxnnw.verification.looking import Looking
+
+__all__ = ["AddedTable", "Table", "added_table", "arrays_by_content", "arrays_by_place", "scores_table"]
+
+LEAST_SLOPE = 0.1
+"""Where less of the host is left, its values say nothing of the candidate's."""
+
+Bytes = NDArray[np.int8]
+Arrays = Sequence[NDArray[np.floating] | None]
+Table = Bytes
+"""Of each weight of a layout: standardised in its slot and clipped to ±3, in sixteenths; 0 where nothing was found."""
+
+
+@dataclass(frozen=True)
+class AddedTable:
+    """Weights in 1/1024 of what their slot's deviation was, host taken out as far as it is one factor a slot.
+
+    Attributes:
+        values: (weights,) of type int16.
+        limit: Residuals are clipped there.
+    """
+
+    values: NDArray[np.int16]
+    limit: int
+
+
+def arrays_by_place(looking: Looking, slots: Sequence[SlotEntry]) -> Arrays | None:
+    """The candidate's slots under the names of a layout, else in its order; None where shapes say that neither is so."""
+    named = looking.view.by_name()
+    found = [named.get(entry.name) for entry in slots]
+    if all(slot is not None and slot.shape == entry.shape for slot, entry in zip(found, slots, strict=True)):
+        return [_of(slot) for slot in found]
+    there = looking.view.slots
+    if [slot.shape for slot in there] == [entry.shape for entry in slots]:
+        return [_of(slot) for slot in there]
+    return None
+
+
+def _of(slot: Slot | None) -> NDArray[np.floating] | None:
+    return None if slot is None else np.asarray(slot.array(), np.float32)
+
+
+def arrays_by_content(looking: Looking, record: Record) -> tuple[int, Arrays]:
+    """How many slots the anchors of a record recognise, and the arrays of all that were found."""
+    anchors = Anchors(record)
+    matches = looking.matches(anchors)
+    weights = CanonicalWeights(matches, looking.live, anchors.folds)
+    agreeing = sum(match is not None and match.agrees for match in matches)
+    arrays: list[NDArray[np.floating] | None] = []
+    for number in range(len(record.slots)):
+        array = weights.array(number)
+        arrays.append(None if array is None else np.asarray(array, np.float32))
+    return agreeing, arrays
+
+
+def scores_table(arrays: Arrays, slots: Sequence[SlotEntry]) -> Table:
+    """The table for marks that replaced values, and for fingerprints."""
+    ends = offsets_of(slots)
+    out = np.zeros(int(ends[-1]), np.int8)
+    for number, array in enumerate(arrays):
+        if array is None or array.size != ends[number + 1] - ends[number]:
+            continue
+        flat = np.nan_to_num(array.reshape(-1), nan=0.0, posinf=0.0, neginf=0.0)
+        with np.errstate(all="ignore"):
+            flat = (flat - flat.mean(dtype=np.float64)) / (flat.std(dtype=np.float64) or 1.0)
+            steps = np.rint(np.clip(np.nan_to_num(flat), -CLIP, CLIP) * STEPS)
+        out[ends[number] : ends[number + 1]] = steps
+    return out
+
+
+def added_table(
+    arrays: Arrays,
+    slots: Sequence[SlotEntry],
+    units: NDArray[np.float64],
+    places: NDArray[np.int64],
+    host: NDArray[np.int16],
+) -> AddedTable | None:
+    """The table for marks that were added to one host; None where little of the host is left.
+
+    Args:
+        arrays: The candidate's.
+        slots: The layout.
+        units: Deviation of each slot at enrolment.
+        places, host: Some positions through all slots, and what stood there before the mark.
+    """
+    ends = offsets_of(slots)
+    values = np.zeros(int(ends[-1]), np.float32)
+    for number, array in enumerate(arrays):
+        if array is not None and array.size == ends[number + 1] - ends[number] and units[number] > 0:
+            with np.errstate(all="ignore"):
+                values[ends[number] : ends[number + 1]] = np.nan_to_num(array.reshape(-1) / units[number] * HOST_STEPS)
+    slot_of = np.searchsorted(ends, places, side="right") - 1
+    slopes, means = np.zeros(len(slots)), np.zeros(len(slots))
+    for number in range(len(slots)):
+        chosen = slot_of == number
+        x, h = values[places[chosen]].astype(np.float64), host[chosen].astype(np.float64)
+        if x.size >= 8 and h.std() > 0:
+            slopes[number] = float(np.mean((x - x.mean()) * (h - h.mean()))) / float(h.var())
+            means[number] = x.mean() - slopes[number] * h.mean()
+    known = slopes[slopes != 0]
+    pooled = float(np.median(known)) if known.size else 1.0
+    if not LEAST_SLOPE < pooled < 1 / LEAST_SLOPE:
+        return None
+    slopes = np.where(slopes > LEAST_SLOPE * pooled, slopes, pooled)
+    for number in range(len(slots)):
+        part = values[ends[number] : ends[number + 1]]
+        part -= np.float32(means[number])
+        part /= np.float32(slopes[number])
+    whole = np.clip(np.rint(values), -MOST_HOST, MOST_HOST).astype(np.int16)
+    left = whole[places].astype(np.float64) - host
+    spread = 1.4826 * float(np.median(np.abs(left - np.median(left))))
+    return AddedTable(whole, int(np.clip(3 * spread, HOST_STEPS // 20, 2 * MOST_HOST)))

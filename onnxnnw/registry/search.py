@@ -1,0 +1,128 @@
+"""One candidate against a registry: scan, then the whole verifier on the best; every record counts as an alternative."""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from onnxnnw.errors import UnreadableRecord, UnreadableRegistry
+from onnxnnw.network_file.file import open_network
+from onnxnnw.records.record import Record
+from onnxnnw.registry.entry import Entry
+from onnxnnw.registry.scan import scan
+from onnxnnw.registry.store import Registry
+from onnxnnw.statistics import refuse_impossible_rate
+from onnxnnw.verification.examiner import Examiner
+from onnxnnw.verification.named_records import NamedRecord
+from onnxnnw.verification.verdict import Search
+from onnxnnw.verification.verify import DEFAULT_RATE
+
+__all__ = ["FORMAT", "RegistrySearch", "search_registry"]
+
+FORMAT = "onnxnnw/search/1"
+
+ASKED = ("tbw",)
+"""Methods that run the candidate: only where they were named."""
+
+
+@dataclass(frozen=True)
+class RegistrySearch:
+    """What a registry says of a candidate.
+
+    Attributes:
+        search: The verdicts of the records that came nearest, best first; every p-value is multiplied by all records.
+        entries: Each of those records as the registry lists it, in the same order.
+        tried: Records of the registry.
+        looked_at, passed: Records whose first positions were scanned, and those that passed.
+        seconds: Of all.
+    """
+
+    search: Search
+    entries: tuple[Entry, ...]
+    tried: int
+    looked_at: int
+    passed: int
+    seconds: float
+
+    def meets(self, require: str = "traced", min_explained: float = 0.0) -> bool:
+        """Whether a gate opens for a record that was not revoked."""
+        pairs = zip(self.search.verdicts, self.entries, strict=True)
+        return any(entry.revoked_at is None and verdict.meets(require, min_explained) for verdict, entry in pairs)
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented form, see docs/reference/registry-formats.md."""
+        pairs = zip(self.search.verdicts, self.entries, strict=True)
+        return {
+            "format": FORMAT,
+            "decision": self.search.best.decision,
+            "tried": self.tried,
+            "looked_at": self.looked_at,
+            "passed": self.passed,
+            "seconds": round(self.seconds, 6),
+            "records": [{"entry": entry.to_json(), "verdict": verdict.to_json()} for verdict, entry in pairs],
+            "unreadable_records": list(self.search.unreadable),
+        }
+
+
+def search_registry(
+    candidate: Path | str,
+    registry: Registry,
+    rate: float = DEFAULT_RATE,
+    full: bool = False,
+    thorough: bool = False,
+    methods: tuple[str, ...] = (),
+) -> RegistrySearch:
+    """Find the record of a registry that a candidate comes from.
+
+    Args:
+        candidate: An ONNX file. It is hostile input until proven otherwise.
+        registry: Where the records are.
+        rate: The false-positive rate of the decision, over all records together.
+        full: Also compute the canonical digest, which alone can say ``identical``.
+        thorough: Look at all positions of every record, rather than of those whose first 64 pass.
+        methods: Methods that run the candidate and are tried all the same: ``tbw``.
+
+    Raises:
+        CannotLook: The candidate or the registry cannot be examined.
+    """
+    refuse_impossible_rate(rate)
+    start = time.perf_counter()
+    tried = len(registry)
+    if not tried:
+        raise UnreadableRegistry(f"{registry.place}: holds no records yet")
+    with open_network(candidate) as network:
+        examiner = Examiner(network, [], rate, full, tried)
+        found = scan(registry, examiner, thorough)
+        wanted = [*(hit.number for hit in found.hits), *found.unscanned]
+        wanted = wanted or registry.numbers(1)
+        named, entries, unreadable = _named(registry, wanted, methods)
+        examiner.records = named
+        verdicts, failed = examiner.verdicts()
+        network.check_unchanged()
+    if not verdicts:
+        raise UnreadableRecord(f"no record that can be examined: {(*unreadable, *failed, 'none near')[0]}")
+    kept = tuple(
+        replace(verdict, record=entries[verdict.record].network or verdict.record[:16]) for verdict in verdicts
+    )
+    seconds = time.perf_counter() - start
+    search = Search(kept, (*unreadable, *failed), seconds / tried)
+    own = tuple(entries[verdict.record] for verdict in verdicts)
+    return RegistrySearch(search, own, tried, found.looked_at, found.passed, seconds)
+
+
+def _named(
+    registry: Registry, numbers: list[int], methods: tuple[str, ...]
+) -> tuple[list[NamedRecord], dict[str, Entry], list[str]]:
+    """Records by number, with their entries by commitment; and those that cannot be read."""
+    named, entries, unreadable = [], {}, []
+    for entry in registry.entries_of(numbers):
+        if entry.method in ASKED and entry.method not in methods:
+            continue
+        try:
+            record = Record.from_bytes(registry.content(entry.commitment))
+        except UnreadableRecord as error:
+            unreadable.append(f"{entry.commitment[:16]}: {error}")
+            continue
+        named.append(NamedRecord(record, entry.commitment, entry.commitment))
+        entries[entry.commitment] = entry
+    return named, entries, unreadable
