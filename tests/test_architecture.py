@@ -39,8 +39,8 @@ PACKAGES: dict[str, str] = {
     "candidate": "",
     "enrolment": "formulas sketched origins ancestry measure_slots copies owner how_many mark_grid own_weights refusals draft enrol "
     "price inspection recipients",
-    "verification": "units changes disguised named_records places_at_hand explained findings visible answer_text verdict verdicts "
-    "evidence looking examiner ordered short_cut endpoint verify",
+    "verification": "units changes disguised named_records places_at_hand explained findings visible answer_text verdict "
+    "verdicts evidence looking examiner ordered short_cut endpoint verify",
     "registry": "schema database vault encryption entry scan_data pages store log alignment scan search check unicity",
     "comparison": "layers pairing orders compare page",
     "evidence": "rules subject answer sarif junit keys envelope statements oms attested parent cyclonedx log page writing question",

@@ -38,11 +38,12 @@ RATE = 1e-6
 class Holder(Examiner):
     """An examiner that remembers which slot it took for which: finding that out takes longest."""
 
-    matches: "list[Match | None] | None" = None
+    found: "list[Match | None] | None" = None
 
-    def _matches(self, anchors: Anchors) -> list[Match | None]:
-        self.matches = super()._matches(anchors)
-        return self.matches
+    def matches(self, anchors: Anchors) -> list[Match | None]:
+        """As any examiner does."""
+        self.found = super().matches(anchors)
+        return self.found
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +105,8 @@ def _fingerprint(view: SlotView, account: Account, digests: tuple[str, str]) -> 
 
 def _matches(record: Record, anchors: Anchors, examiner: Holder) -> Sequence[Match | None]:
     """The counterparts that the verdict rests on."""
-    known = slots_as_enrolled(record, anchors, examiner.view) if examiner.matches is None else None
-    return known[0] if known is not None else examiner.matches or [None] * len(record.slots)
+    known = slots_as_enrolled(record, anchors, examiner.view) if examiner.found is None else None
+    return known[0] if known is not None else examiner.found or [None] * len(record.slots)
 
 
 def _layer(

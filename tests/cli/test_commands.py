@@ -173,7 +173,7 @@ def test_what_is_written_goes_where_output_says():
         for option in command.params
         if {"-o", "--output", "--out"} & set(option.opts)
     }
-    writing = {"demo", "embed", "evaluate", "export", "fingerprint", "modify", "report", "sign", "train"}
+    writing = {"demo", "embed", "evaluate", "export", "fingerprint", "method", "modify", "report", "sign", "train"}
     assert places == {name: ["--output", "-o"] for name in writing}
 
 

@@ -65,13 +65,16 @@ class Chapter:
 
 
 def chapters(sheets: Sequence[Sheet], plates: Sequence[Plate]) -> tuple[Chapter, ...]:
-    """Tables and figures under their headings: the standard's methods, other methods, then what concerns all."""
+    """Tables and figures under their headings: the standard's methods, other methods, then what concerns all.
+
+    Chapters of which nothing was measured are left out, unless nothing was measured at all.
+    """
     names = [
         name for name in dict.fromkeys([s.chapter for s in sheets] + [p.chapter for p in plates]) if name != "summary"
     ]
     methods = [name for name in names if name not in _TITLES]
     order = [*(n for n in _FIRST if n in methods), *(n for n in methods if n not in _FIRST)]
-    return tuple(
+    every = tuple(
         Chapter(
             f"chapter-{number}",
             _TITLES.get(name) or method_name(*name.rsplit(" ", 1)),
@@ -80,6 +83,7 @@ def chapters(sheets: Sequence[Sheet], plates: Sequence[Plate]) -> tuple[Chapter,
         )
         for number, name in enumerate([*order, *(name for name in _TITLES if name in names)], 1)
     )
+    return tuple(chapter for chapter in every if chapter.measured or chapter.plates) or every
 
 
 def render_page(
