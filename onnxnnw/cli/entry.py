@@ -35,9 +35,7 @@ YOUNG = 100_000
 """New objects between two searches for cycles in brief commands. Python searches after 700, a hundred times in a start, and
 finds next to nothing: what a start makes is made to stay."""
 
-BY_USE = (
-    "verify check compare fingerprint embed sign attest inspect digest modify demo evaluate report train export measure"
-).split()
+BY_USE = "verify check compare fingerprint embed sign inspect digest modify demo evaluate report train export measure".split()
 """Commands as help lists them: what most people come for stands first; those that are not named here stand last."""
 
 TRACEBACK = "ONNXNNW_TRACEBACK"
