@@ -159,13 +159,13 @@ CHANGES = [
     "update records set network = 'resnet9' where id = 1",
     "update records set actor = 'x' where id = 2",
     "update records set added_at = '2020-01-01T00:00:00.000000Z' where id = 3",
-    "update records set content = x'00' || substr(content, 2) where id = 1",
+    "update records set content = cast(x'00' || substr(content, 2) as blob) where id = 1",
     "update records set group_id = (select group_id from records where id = 2) where id = 1",
-    "update wholes set data = substr(data, 1, 99) || x'55' || substr(data, 101) where record_id = 1",
-    "update screens set data = substr(data, 1, 50) || x'55' || substr(data, 52) where id = 1",
-    "update layouts set slots = substr(slots, 1, 20) || x'55' || substr(slots, 22)",
+    "update wholes set data = cast(substr(data, 1, 99) || x'55' || substr(data, 101) as blob) where record_id = 1",
+    "update screens set data = cast(substr(data, 1, 50) || x'55' || substr(data, 52) as blob) where id = 1",
+    "update layouts set slots = cast(substr(slots, 1, 20) || x'55' || substr(slots, 22) as blob)",
     "update groups set positions = 511 where id = 1",
-    "update groups set units = x'0000000000000000' || substr(units, 9) where length(units) > 0",
+    "update groups set units = cast(x'0000000000000000' || substr(units, 9) as blob) where length(units) > 0",
     "delete from wholes where record_id = 2",
     "delete from screens where id = 2",
     "update log_entries set commitment = 'ab' || substr(commitment, 3) where place = 1",
@@ -183,7 +183,7 @@ def test_check_finds_what_was_changed(registry, tmp_path, change):
 def test_a_damaged_scan_page_is_named_by_a_search(registry, made, tmp_path):
     """It is no "not traced"."""
     with sqlite3.connect(tmp_path / "r.db") as connection:
-        connection.execute("update screens set data = substr(data, 1, 50) || x'55' || substr(data, 52)")
+        connection.execute("update screens set data = cast(substr(data, 1, 50) || x'55' || substr(data, 52) as blob)")
     with pytest.raises(UnreadableRegistry, match="damaged"):
         search_registry(made / "added.onnx", registry)
 
