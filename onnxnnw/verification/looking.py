@@ -109,7 +109,7 @@ class Looking:
             return CanonicalWeights(self.matches(anchors), self.live, folds)
         network = record.slots, record.enrolled_digest, record.parameters.get("anchors")
         if network not in self._shared:
-            weights = CanonicalWeights(self.matches(anchors), self.live, folds, KEPT)
+            weights = CanonicalWeights(self.matches(anchors), self.live, folds, kept=KEPT)
             self._shared[network] = weights, anchors
             return weights
         first, others = self._shared[network]
