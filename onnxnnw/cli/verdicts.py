@@ -42,7 +42,8 @@ def in_registry(
     if as_json:
         show.document(found.to_json())
     else:
-        show_search(found.search.verdicts, found.search.unreadable, found.search.seconds_per_record, candidate)
+        search = found.search
+        show_search(search.verdicts, search.unreadable, search.seconds_per_record, candidate, found.tried)
         print(f"{found.tried:,} records tried in {found.seconds:.2f} s; every p-value is multiplied by their number")
         for entry in found.entries:
             if entry.revoked_at is not None:
@@ -54,11 +55,18 @@ def in_registry(
 
 
 def show_search(
-    verdicts: "tuple[Verdict, ...]", unreadable: tuple[str, ...], seconds: float, candidate: object
+    verdicts: "tuple[Verdict, ...]", unreadable: tuple[str, ...], seconds: float, candidate: object, tried: int = 0
 ) -> None:
+    """Show the best verdict, and the others as a table.
+
+    Args:
+        seconds: Each record took.
+        tried: Records that the verdicts are the best of; 0 where they are all.
+    """
     _show_verdict(verdicts[0], candidate)
     if len(verdicts) > 1:
-        print(f"\n{len(verdicts)} records, {seconds * 1e3:.0f} ms each; every p-value is multiplied by their number")
+        which = f"the best {len(verdicts)} of {tried:,} records" if tried else f"{len(verdicts)} records"
+        print(f"\n{which}, {seconds * 1e3:.0f} ms each; every p-value is multiplied by the number of all")
         rows = [[v.decision, v.record, v.kind, show.number(v.log10_p), f"{v.effect:.3f}"] for v in verdicts[:20]]
         show.table(["decision", "record", "kind", "log10 p", "effect"], rows, right=(3, 4))
         show.rest(len(verdicts) - len(rows), "records")
