@@ -38,6 +38,7 @@ def with_manners(command: Callable[..., Any]) -> Callable[..., Any]:
             stack.enter_context(listening(notes=lambda sentence: _line(f"note: {sentence}")))
             if quiet:
                 nowhere = stack.enter_context(open(os.devnull, "w"))  # noqa: PTH123 - no path but a device's name
+                vars(nowhere)["behind"] = sys.stderr  # where ``show.error`` writes all the same
                 stack.enter_context(contextlib.redirect_stderr(nowhere))
                 if not values.get("as_json"):
                     stack.enter_context(contextlib.redirect_stdout(nowhere))

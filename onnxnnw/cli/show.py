@@ -24,6 +24,7 @@ __all__ = [
     "document",
     "downloads",
     "enrolled",
+    "error",
     "note",
     "number",
     "pairs",
@@ -60,6 +61,11 @@ def downloads(most: str) -> Iterator[None]:
         finally:
             if budget.requests:
                 typer.echo(budget.sentence, err=True)
+
+
+def error(text: str) -> None:
+    """Say on standard error why something could not be looked at, to those who want to be told nothing else too."""
+    print(f"onnxnnw: {visible(text)}", file=getattr(sys.stderr, "behind", sys.stderr))
 
 
 def number(value: float) -> str:

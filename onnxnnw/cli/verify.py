@@ -139,7 +139,7 @@ def _show_answers(answers: "list[Answer]", on_stdout: bool) -> None:
         if on_stdout and number:
             print()
         if answer.search is None:
-            typer.secho(f"onnxnnw: {show.visible(answer.sentence)}", err=True)
+            show.error(answer.sentence)
         elif on_stdout:
             verdicts.show_search(
                 answer.search.verdicts, answer.search.unreadable, answer.search.seconds_per_record, answer.name
