@@ -15,10 +15,14 @@ ANY = "any"
 """Allows every finding that this version knows."""
 
 FINDINGS = frozenset(
-    "added batch-norm-folded conditional decoys doubtful fine-tuned graph-differs lattice local-functions missing noise note "
-    "older-digest operator operators-differ other-values parameters-changed pruned recomputed renamed replaceable-at-run-time "
-    "rescaled rounded same-network-without-this-mark scaled scaled-per-channel shared-positions tensors-differ transposed "
-    "type-changed unchanged unused-copies values-changed".split()
+    (
+        "added another-copy-of-this-network batch-norm-folded channels-added channels-flipped channels-in-another-order "
+        "channels-removed channels-rescaled conditional decoys disguise-not-excluded doubtful fine-tuned graph-differs "
+        "lattice local-functions missing no-graph noise note older-digest operator operators-differ other-channel-order "
+        "other-values parameters-changed pruned recomputed renamed replaceable-at-run-time rescaled rounded "
+        "same-network-without-this-mark scaled scaled-per-channel shared-positions tensors-differ transposed "
+        "type-changed unchanged unused-copies values-changed"
+    ).split()
 )
 """Every id that this version of the findings has; a test holds it against them."""
 

@@ -73,8 +73,9 @@ def index_of(network: Network, view: SlotView, entries: Sequence[SlotEntry], acc
     files = tuple((name, source.size) for name, source in sources.items())
     index = SkeletonIndex("0" * 64, files, tuple(places))
     try:
-        return replace(index, digest=_digest(index, entries, list(sources.values())))
-    except UnreadableRecord:  # slots share bytes, or there is too much beside them
+        index = replace(index, digest=_digest(index, entries, list(sources.values())))
+        return SkeletonIndex.from_json(index.to_json(), entries)
+    except UnreadableRecord:  # slots share bytes, there is too much beside them, or it lies in too many files
         return None
 
 

@@ -38,7 +38,7 @@ __all__ = [
 Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
 
-_NO_METHODS = ("base", "payload", "triggers")
+_NO_METHODS = ("base", "control_reads", "payload", "triggers")
 """Modules of this folder that methods share."""
 
 # --- what is judged ---------------------------------------------------------------------------------------------------

@@ -35,10 +35,10 @@ _MOST_COPIES = 8
 _ORDER = ("identical", "traced", "inconclusive", "not traced")
 
 
-def rank(verdict: Verdict) -> tuple[int, float, float]:
+def rank(verdict: Verdict) -> tuple[int, float, float, float, str]:
     """Best first. Among records that are all significant likeness decides, to a tenth: a p-value says how many were read."""
     likeness = round(verdict.effect, 1) if verdict.decision in ("identical", "traced") else 0.0
-    return _ORDER.index(verdict.decision), -likeness, verdict.log10_p
+    return _ORDER.index(verdict.decision), -likeness, verdict.log10_p, -verdict.effect, verdict.record
 
 
 COMPLETE = 20

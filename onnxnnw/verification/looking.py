@@ -1,6 +1,7 @@
 """One candidate, opened once: what the methods of any number of records say of it."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from onnxnnw.matching.match import Match, match_slots
 from onnxnnw.methods.base import Candidate, Judgement, Method, find_method
 from onnxnnw.network_file.file import Network
 from onnxnnw.notices import tell
+from onnxnnw.records.record import Record
 from onnxnnw.records.row_factors import Folds
 from onnxnnw.verification.named_records import NamedRecord
 from onnxnnw.verification.verdict import ReferenceUse
@@ -57,6 +59,16 @@ def _same(one: Folds | None, other: Folds | None) -> bool:
     if one is None or other is None:
         return one is other
     return one.keys() == other.keys() and all(np.array_equal(one[k], other[k]) for k in one)
+
+
+def _shares(record: Record) -> bool:
+    """Whether it is known of which network a record with positions is."""
+    return "positions" in record.parameters and bool(record.enrolled_digest)
+
+
+def _network_of(record: Record) -> tuple[object, ...]:
+    """Equal for records of one network that look for it alike."""
+    return record.enrolled_digest, record.parameters.get("anchors"), record.slots
 
 
 class Looking:
@@ -112,22 +124,32 @@ class Looking:
         return Look(named, method, judgement, anchors, weights, path, bound)
 
     def _by_content(self, anchors: Anchors, folds: Folds | None) -> CanonicalWeights:
-        """The record's slots by content; records of one network share what was found with the anchors of the first of them.
+        """The record's slots by content; records of one network share what was found with the anchors of one of them.
 
-        Nothing that is tested may have aligned: positions that are anchors of the first are left out of the others' marks.
+        That is the one with the smallest commitment, so that the order of records changes nothing. Nothing that is tested may have
+        aligned: positions that are its anchors are left out of the others' marks.
         """
         record = anchors.record
-        if "positions" not in record.parameters or not record.enrolled_digest or not anchors.bound:
+        if not _shares(record) or not anchors.bound:
             return CanonicalWeights(self.matches(anchors), self.live, folds)
-        network = record.slots, record.enrolled_digest, record.parameters.get("anchors")
+        network = _network_of(record)
         if network not in self._shared:
-            weights = CanonicalWeights(self.matches(anchors), self.live, folds, kept=KEPT)
-            self._shared[network] = weights, anchors
-            return weights
-        first, others = self._shared[network]
-        if not _same(first.folds, folds):
+            self._shared[network] = self._first_of(network, anchors)
+        weights, first = self._shared[network]
+        if not _same(weights.folds, folds):
             return CanonicalWeights(self.matches(anchors), self.live, folds)
-        return first.without(others.positions)
+        return weights if first.record.commitment == record.commitment else weights.without(first.positions)
+
+    def _first_of(self, network: object, anchors: Anchors) -> tuple[CanonicalWeights, Anchors]:
+        """What is found with the anchors of the record that stands for all of its network, and these."""
+        alike = [
+            named.record for named in self.records if _shares(named.record) and _network_of(named.record) == network
+        ]
+        first = min([anchors.record, *alike], key=lambda record: record.commitment)
+        with suppress(UnreadableRecord):  # it is named where it is looked at
+            found = Anchors(first)
+            anchors = found if found.bound else anchors
+        return CanonicalWeights(self.matches(anchors), self.live, anchors.folds, kept=KEPT), anchors
 
     def matches(self, anchors: Anchors) -> list[Match | None]:
         """The record's slots by content; where nothing agrees well, sums and products of slots that act as one count too."""

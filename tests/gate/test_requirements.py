@@ -45,6 +45,8 @@ def test_every_finding_of_the_package_is_known_to_policies():
                     names.add(node.args[0].value.replace(" ", "-"))
                 own = [k.value for k in node.keywords if k.arg == "own_id"]
                 names |= {n.value for each in own for n in ast.walk(each) if isinstance(n, ast.Constant)}
+            if isinstance(node, ast.For) and isinstance(node.iter, ast.Tuple) and "Finding(name" in ast.unparse(node):
+                names |= {row.elts[0].value.replace(" ", "-") for row in node.iter.elts}
     assert len(names) > 25
     assert {name for name in names if isinstance(name, str)} == FINDINGS
 

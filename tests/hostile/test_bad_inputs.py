@@ -549,7 +549,7 @@ def test_a_command_that_is_terminated_leaves_nothing(tmp_path: Path, command: st
 WAITS = {
     "evaluate": ("onnxnnw.campaign.running", "evaluate"),
     "modify": ("onnxnnw.modifications.base", "apply"),
-    "verify": ("onnxnnw.verification.verify", "examine"),
+    "verify": ("onnxnnw.evidence.question", "ask"),
     "report": ("onnxnnw.report.writing", "write_report"),
     "measure": ("onnxnnw.training.networks", "measure_own"),
 }

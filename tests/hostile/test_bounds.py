@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from onnxnnw.errors import FileChanged
 from onnxnnw.graph import find_slots
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.record_file import load_record
+from onnxnnw.verification import looking, short_cut
 from onnxnnw.verification.verify import verify
 from tests.hostile.conftest import Victim
 from tests.support.bounded_run import bound, look
@@ -522,14 +524,15 @@ def test_a_function_named_like_a_standard_operator_is_not_read(victim: Victim, t
         assert "MatMul is named like an operator of runtimes" in found.text
 
 
+@pytest.mark.parametrize(
+    ("module", "name"), [(looking, "find_slots"), (short_cut, "_unchanged_weights")], ids=["traced", "known"]
+)
 def test_a_file_that_changes_while_it_is_read_is_an_error(
-    victim: Victim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    victim: Victim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str
 ) -> None:
-    """Size, time or inode: what was read is not what is there."""
-    import onnxnnw.verification.examiner as verification
-
+    """Size, time or inode: what was read is not what is there; whether it was traced or its skeleton known."""
     path = tmp_path / "m.onnx"
-    judge = verification.find_slots
+    judge = getattr(module, name)
 
     for change in (
         lambda: os.truncate(path, 10),
@@ -544,9 +547,9 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(
             change()
             return view
 
-        monkeypatch.setattr(verification, "find_slots", meddling)
+        monkeypatch.setattr(module, name, meddling)
         with pytest.raises(FileChanged):
-            verify(path, [load_record(victim.watermark)])
+            verify(path, [load_record(victim.watermark)], thorough=name == "find_slots")
 
 
 def test_names_from_a_file_are_never_printed_raw(victim: Victim, tmp_path: Path) -> None:

@@ -39,7 +39,6 @@ def checkpoint(**options: bool) -> bytes:
 
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
-HEADER = b'{"w":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}'
 OTHERS: dict[str, tuple[Callable[[], bytes], str]] = {
     "LFS": (lambda: POINTER, "a pointer of Git LFS.*git lfs pull"),
     "zip": (lambda: archive(["a.txt"]), "a zip archive; unpack it"),
@@ -50,7 +49,6 @@ OTHERS: dict[str, tuple[Callable[[], bytes], str]] = {
     "gzip": (lambda: gzip.compress(dense().SerializeToString()), "compressed with gzip.*gzip -d"),
     "bzip2": (lambda: bz2.compress(b"a" * 100), "compressed with bzip2"),
     "xz": (lambda: lzma.compress(b"a" * 100), "compressed with xz"),
-    "safetensors": (lambda: len(HEADER).to_bytes(8, "little") + HEADER + bytes(16), "a safetensors file.*to ONNX"),
     "GGUF": (lambda: b"GGUF" + bytes([3, 0, 0, 0]) + bytes(200), "a GGUF file.*to ONNX"),
     "torch": (checkpoint, "a PyTorch checkpoint.*torch.onnx.export"),
     "torch, legacy": (lambda: checkpoint(_use_new_zipfile_serialization=False), "a PyTorch checkpoint"),

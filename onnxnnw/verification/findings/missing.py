@@ -27,18 +27,11 @@ def find(examination: Examination) -> list[Finding]:
             )
         )
     if not examination.significant and len(matched) * 2 > len(slots) and record.kind == "watermark":
-        name, sentence = (
-            "same network without this mark",
-            "{} weights agree with the marked network, but the mark is not there",
-        )
+        agree, evidence = share(len(matched), len(slots)), {"slots": len(matched)}
         if record.is_for_recipient:
-            name = "another copy of this network"
-            sentence = f"{name}: {{}} weights agree, but this recipient's mark is not there"
-        out.append(
-            Finding(
-                name,
-                sentence.format(share(len(matched), len(slots))),
-                {"slots": len(matched)},
-            )
-        )
+            sentence = f"another copy of this network: {agree} weights agree, but this recipient's mark is not there"
+            out.append(Finding("another copy of this network", sentence, evidence))
+        else:
+            sentence = f"{agree} weights agree with the marked network, but the mark is not there"
+            out.append(Finding("same network without this mark", sentence, evidence))
     return out + [Finding("note", note) for note in examination.judgement.notes]
