@@ -22,6 +22,7 @@ from onnxnnw.matching.read_before import ReadBefore
 from onnxnnw.methods.base import Candidate, Judgement, find_method
 from onnxnnw.network_file.ahead import fetch_together
 from onnxnnw.network_file.stored import StoredTensor
+from onnxnnw.notices import tell
 from onnxnnw.records.positions import control_positions
 from onnxnnw.records.record import Record
 from onnxnnw.verification.evidence import evidence_of
@@ -50,6 +51,7 @@ def short_cut(candidate: "Path | str | Address", named: NamedRecord, rate: float
     record = named.record
     if record.skeleton is None or record.account is None or record.method != "nct" or "anchors" not in record.arrays:
         return None
+    tell(f"reading {Path(str(candidate)).name}")
     with known_slots(candidate, record.skeleton, record.slots) as known:
         if known is None:
             return None
