@@ -28,7 +28,7 @@ Written = Callable[[Path], Path]
 
 def short(candidate: Path | str, record: Record) -> Verdict | None:
     """The short cut's verdict."""
-    return short_cut(candidate, NamedRecord(record, "record", record.commitment), 1e-6)
+    return short_cut(candidate, NamedRecord(record, record.name or "record", record.commitment), 1e-6)
 
 
 def thorough(candidate: Path, record: Record) -> Verdict:
