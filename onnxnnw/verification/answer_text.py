@@ -1,6 +1,5 @@
 """A verdict in a sentence, for a prompt, and as a table for notebooks."""
 
-from html import escape
 from typing import TYPE_CHECKING, Literal, NoReturn
 
 if TYPE_CHECKING:
@@ -51,6 +50,8 @@ def sentence_of(verdict: "Verdict") -> str:
 
 def html_of(verdict: "Verdict") -> str:
     """The verdict as a table; every text is escaped, and it needs nothing from elsewhere."""
+    from html import escape
+
     who = " ".join(part for part in (verdict.role, verdict.actor) if part)
     rows = [
         ("record", f"{verdict.record} ({verdict.method} {verdict.kind}{', ' + who if who else ''})"),

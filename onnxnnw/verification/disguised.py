@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnxnnw.alignment.sketch import LEVELS, Sketches, agreeing_sketches
-from onnxnnw.alignment.weights import weights_of
 from onnxnnw.errors import UnreadableRecord
 from onnxnnw.graph import SlotView
 from onnxnnw.matching.match import Match
 from onnxnnw.records.record import Record
+
+if TYPE_CHECKING:
+    from onnxnnw.alignment.sketch import Sketches
 
 __all__ = ["LEAST_SKETCHES", "Disguise", "disguise_of", "sketches_in"]
 
@@ -41,7 +43,7 @@ class Disguise:
         return self.kept is not None and self.kept >= LEAST_SKETCHES and not self.likely
 
 
-def sketches_in(record: Record) -> Sketches | None:
+def sketches_in(record: Record) -> "Sketches | None":
     """The sketches that a record keeps; None where there are none.
 
     Raises:
@@ -49,6 +51,8 @@ def sketches_in(record: Record) -> Sketches | None:
     """
     if "sketch_slots" not in record.arrays:
         return None
+    from onnxnnw.alignment.sketch import LEVELS, Sketches  # only where no mark was found
+
     slots = record.array("sketch_slots")
     values = record.array("sketch", slots.size * LEVELS)
     if (
@@ -70,6 +74,9 @@ def disguise_of(record: Record, view: SlotView, matches: Sequence[Match | None])
         return Disguise(None)
     if len(kept.slots) < LEAST_SKETCHES:
         return Disguise(len(kept.slots))
+    from onnxnnw.alignment.sketch import agreeing_sketches
+    from onnxnnw.alignment.weights import weights_of
+
     entries = [record.slots[number] for number in kept.slots]
     shapes = [(entry.live_rows + len(entry.dead_rows), entry.row_size) for entry in entries]
     return Disguise(len(kept.slots), agreeing_sketches(kept, shapes, weights_of(view)))
