@@ -199,7 +199,7 @@ def _values_of(key: Key) -> AbstractContextManager[object]:
     def normals(record: Record, plan: Plan) -> NDArray[np.float64]:
         return key.stream("nct/values", record.values_context).normals(plan.positions.size)
 
-    return mock.patch.object(nct, "_normals", normals)
+    return mock.patch.object(nct, "expected_numbers", normals)
 
 
 def _judged(record: Record, anchors: Anchors, aligned: own_copy.Aligned) -> Judgement:
