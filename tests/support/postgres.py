@@ -27,7 +27,9 @@ def missing() -> str:
     if os.getuid() == 0:
         with contextlib.suppress(KeyError):
             pwd.getpwnam("postgres")
-            return ""
+            place = Path(tempfile.gettempdir()).resolve()
+            closed = [folder for folder in (place, *place.parents) if not folder.stat().st_mode & 0o001]
+            return f"the user postgres may not enter {closed[0]}" if closed else ""
         return "PostgreSQL does not run as root, and there is no user postgres"
     return ""
 
