@@ -13,7 +13,11 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 FIGURE = ROOT / "docs" / "measured" / "figures" / "packages.svg"
 COLUMNS = (
-    ("errors", "files", "array_files", "standard", "statistics", "parameters", "runtime", "images", "recipes"),
+    (
+        *("errors", "texts", "notices", "files", "array_files", "standard", "statistics", "parameters"),
+        *("onnxruntime_package", "runtime", "images", "recipes"),
+    ),
+    ("sources",),
     ("network_file",),
     ("flow",),
     ("constants",),
@@ -22,12 +26,12 @@ COLUMNS = (
     ("matching", "alignment", "methods"),
     ("candidate",),
     ("enrolment", "verification"),
-    ("comparison", "tasks", "training", "modifications"),
-    ("campaign", "report", "demo", "cli"),
+    ("registry", "comparison", "evidence", "tasks", "training", "modifications"),
+    ("gate", "campaign", "report", "method_check", "demo", "cli"),
 )
 """Packages from left to right; those of the first column are used everywhere, and their arrows are left out."""
 
-_WIDTH, _HEIGHT, _STEP_X, _STEP_Y = 116, 30, 150, 52
+_WIDTH, _HEIGHT, _STEP_X, _STEP_Y = 158, 30, 190, 48
 
 
 def imports() -> dict[str, set[str]]:
