@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -70,19 +71,29 @@ def examine_until(
     rate: float,
     full: bool,
     settles: Callable[[Verdict], bool],
+    reference: Path | None = None,
 ) -> Search:
     """Hold a candidate against records, the likeliest first, until one settles the answer.
 
     Every p-value is multiplied by the number of all records, looked at or not, so the order takes nothing from it.
 
+    Args:
+        settles: Whether a verdict settles the answer.
+        reference: The owner's own copy of the recorded network, in whose order of channels the candidate is read too.
+
     Raises:
-        CannotLook: The candidate, or all records, cannot be examined.
+        CannotLook: The candidate, the reference, or all records, cannot be examined.
     """
     start = time.perf_counter()
     verdicts: list[Verdict] = []
     failed: list[str] = []
-    with open_network(candidate) as network:
+    with open_network(candidate) as network, ExitStack() as opened:
         examiner = Examiner(network, records, rate, full)
+        if reference is not None:
+            from onnxnnw.verification.ordered.examiner import ExaminerWithReference
+
+            own = opened.enter_context(open_network(reference))
+            examiner = ExaminerWithReference(network, records, rate, full, own)
         order = list(range(len(records)))
         if len(records) > 1:
             slots = examiner.view.by_name()
@@ -101,6 +112,8 @@ def examine_until(
             if settles(verdicts[-1]):
                 break
         network.check_unchanged()
+        if reference is not None:
+            own.check_unchanged()
     if not verdicts:
         raise UnreadableRecord(f"no record that can be examined: {failed[0]}")
     seconds = (time.perf_counter() - start) / (len(verdicts) + len(failed))

@@ -138,6 +138,7 @@ class Judge:
             self.policy.rate,
             entry.full,
             entry.require.settles,
+            self.policy.folder / entry.reference if entry.reference else None,
         )
         return replace(answer, search=search, problems=entry.require.verify(search))
 
@@ -175,7 +176,8 @@ class Judge:
         named = [
             n
             for e in policy.networks
-            for n in (*e.records, *e.signed_by, *e.parent_signed_by, *([e.parent] if e.parent else []))
+            for n in (*e.records, *e.signed_by, *e.parent_signed_by, e.parent, e.reference)
+            if n
         ]
         chained = [
             n for e in policy.networks if e.chained is not None for n in (*e.chained.statements, *e.chained.keys)

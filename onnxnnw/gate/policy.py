@@ -46,6 +46,7 @@ class Entry:
         signed_by: Public keys, one of which must have signed the file.
         parent: The network that the matching record must have been made of.
         parent_signed_by: Public keys, one of which must have signed that.
+        reference: The owner's own copy of the recorded network, in whose order of channels files are read too.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Entry:
     signed_by: tuple[str, ...] = ()
     parent: str = ""
     parent_signed_by: tuple[str, ...] = ()
+    reference: str = ""
 
 
 @dataclass(frozen=True)

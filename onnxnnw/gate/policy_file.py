@@ -32,7 +32,6 @@ MAX_BYTES, MAX_ENTRIES = 2**20, 1_000
 
 LATER: Mapping[str, str] = {
     "registry": "records are named by records = [...]; a registry cannot be named in a policy yet",
-    "reference": "networks whose channels were reordered are not compared with a reference in a policy yet; name records",
     "timestamp": "timestamps of commitments are not checked by a policy yet; name commitments = [...]",
     "committed-before": "timestamps of commitments are not checked by a policy yet; name commitments = [...]",
     "addresses": "files at addresses are not fetched by a policy yet; fetch them first and name files = [...]",
@@ -45,7 +44,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TOP = "format mode expires false-positive-rate others network bundle".split()
 _ENTRY = (
     "name files records commitments require min-explained allow operators forbid mode expires attestations keys signed-by "
-    "parent parent-signed-by"
+    "parent parent-signed-by reference"
 ).split()
 _BUNDLE = "name files mode expires".split()
 _MEMBER = "path network sha256".split()
@@ -133,6 +132,11 @@ def _entry(said: dict[str, Any], number: int, mode: str) -> Entry:
     parent, parent_keys = _text(said, "parent", name), _texts(said, "parent-signed-by", name)
     if bool(parent) != bool(parent_keys):
         raise UsageError(f"{name}: parent and parent-signed-by go together")
+    reference = _text(said, "reference", name)
+    if reference and not records:
+        raise UsageError(f"{name}: reference goes with records = [...]: in its order of channels they are looked for")
+    if _ADDRESS.match(reference):
+        raise UsageError(f"{name}: {reference[:80]}: {LATER['addresses']}")
     parts: list[Requirement] = [Identical() if require == "identical" else Traced(), findings]
     parts += [Explained(float(share))] if share else []
     asked = [require + (f", explained {share:g} or more" if share else "")]
@@ -154,6 +158,7 @@ def _entry(said: dict[str, Any], number: int, mode: str) -> Entry:
         signed_by=_texts(said, "signed-by", name),
         parent=parent,
         parent_signed_by=parent_keys,
+        reference=reference,
     )
 
 

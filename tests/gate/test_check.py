@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -9,12 +10,14 @@ import pytest
 from onnx import numpy_helper
 
 from onnxnnw.cli.entry import main
-from onnxnnw.enrolment.enrol import fingerprint
+from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.evidence.subject import digest_of
 from onnxnnw.gate.checking import check, jobs_of
 from onnxnnw.gate.examining import Probe, examine_until
+from onnxnnw.modifications.base import apply, find_modification
 from onnxnnw.verification.named_records import named_record
 from onnxnnw.verification.verify import examine_records
+from tests.gate.conftest import Place
 from tests.support.keys import key_pair
 from tests.support.networks import dense, save
 
@@ -231,3 +234,21 @@ def test_reading_wrong_policies_on_the_command_line(place, capsys):
     assert code("check", "--policy", policy, "--sarif", policy) == 2
     assert "would replace" in capsys.readouterr().err
     assert code("check", "--policy", policy, "--sarif", place.folder / "x", "--junit", place.folder / "x") == 2
+
+
+def test_a_reference_sees_through_channels_in_another_order(tmp_path):
+    """Without it nobody can tell; with it the file passes where that finding is allowed, and not where it is not."""
+    shipped = Path(__file__).parents[2] / "models" / "resnet8.onnx"
+    embed(shipped, tmp_path / "marked.onnx", tmp_path / "own.record")
+    apply(find_modification("channel-permutation")(), tmp_path / "marked.onnx", tmp_path / "own.onnx")
+    shutil.copy(shipped, tmp_path / "original.onnx")
+    place, told = Place(tmp_path), 'reference = "original.onnx"'
+    blind = check(place.policy(place.entry()))
+    assert [answer.code for answer in blind.answers] == [3]
+    seen = check(place.policy(place.entry(more=f'{told}\nallow = ["channels-in-another-order"]')))
+    assert [answer.code for answer in seen.answers] == [0], reasons(seen)
+    shut = check(place.policy(place.entry(more=told)))
+    assert [answer.code for answer in shut.answers] == [1]
+    assert reasons(shut) == ["FindingNotAllowed"]
+    (tmp_path / "original.onnx").write_bytes(b"")
+    assert [answer.code for answer in check(place.policy(place.entry(more=told))).answers] == [3]
