@@ -37,7 +37,7 @@ from onnxnnw.methods.base import Judgement
 from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record
 from onnxnnw.records.record_file import load_record
-from onnxnnw.verification import with_reference
+from onnxnnw.verification.ordered import examiner as with_reference
 from onnxnnw.verification.ordered.fingerprint import judge_fingerprint
 from onnxnnw.verification.ordered.reference import Aligned, Reference
 from onnxnnw.verification.verdict import Verdict
