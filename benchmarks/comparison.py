@@ -78,7 +78,7 @@ def _strangers(pairs: list[tuple[Path, Path]]) -> tuple[list[str], int]:
             orders = orders_in(widths, aligned_weights(widths, weights, candidates))
             kept = sketches_of(weights)
             shapes = [(weights[slot].rows, weights[slot].row_size) for slot in kept.slots]
-            agreeing = agreeing_sketches(kept, shapes, candidates)
+            agreeing = agreeing_sketches(kept, shapes, candidates, {})
         if orders.widths:
             per_width.append(orders.agreeing / orders.widths)
             shares.append(orders.share)

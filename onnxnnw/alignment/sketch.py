@@ -108,18 +108,23 @@ def _effort(weight: Weight) -> float:
     return (1 + _SHUFFLES) * float(weight.size * (30 + narrow / 8) + 2 * narrow**3)
 
 
-def agreeing_sketches(kept: Sketches, shapes: Sequence[tuple[int, int]], weights: Sequence[Weight]) -> int:
+def agreeing_sketches(
+    kept: Sketches, shapes: Sequence[tuple[int, int]], weights: Sequence[Weight], at_hand: dict[int, Floats]
+) -> int:
     """How many of the kept sketches a network has, each of its weights standing for one of them at most.
 
     Args:
         shapes: Rows and row size of each kept sketch's weight.
         weights: Those of a candidate, in any order.
+        at_hand: Sketches of these weights by their number, made for records before; more are added.
     """
     wanted = set(shapes)
     known: dict[int, Floats] = {}
     for number, weight in enumerate(weights):
         if (weight.rows, weight.row_size) in wanted and can_be_sketched(weight) and len(known) < 4 * _MOST:
-            known[number] = sketch_of(weight.read(), weight.taps)
+            if number not in at_hand:
+                at_hand[number] = sketch_of(weight.read(), weight.taps)
+            known[number] = at_hand[number]
     pairs = sorted(
         (distance(own, theirs), place, number)
         for place, (own, shape) in enumerate(zip(kept.values, shapes, strict=True))

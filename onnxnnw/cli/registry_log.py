@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from onnxnnw.cli import show
+from onnxnnw.cli import registries, show
 from onnxnnw.errors import UnreadableData, UsageError
 
 if TYPE_CHECKING:
@@ -15,32 +15,16 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-REGISTRY = typer.Option(None, "--registry", envvar="ONNXNNW_REGISTRY", help="File or postgresql:// URL of a registry.")
-KEY_FILE = typer.Option(None, "--key-file", envvar="ONNXNNW_KEY_FILE", help="Key of a registry that is encrypted.")
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the group `registry`, which another file may have begun."""
-    group = next((info.typer_instance for info in app.registered_groups if info.name == "registry"), None)
-    if group is None:
-        group = typer.Typer(help="Keep many records, and prove when they were there.", no_args_is_help=True)
-        app.add_typer(group, name="registry")
+    group = registries.group_of(app)
     log = typer.Typer(help="What the log of a registry proves, and checking it without the registry.")
     log.callback(invoke_without_command=True)(log_command)
     log.command("verify")(verify_command)
     group.add_typer(log, name="log")
     group.command("stamp")(stamp_command)
     group.command("key-file")(key_file_command)
-
-
-def _open(place: str | None, key_file: Path | None) -> "Registry":
-    from onnxnnw.registry.encryption import vault_of
-    from onnxnnw.registry.log.kept import append
-    from onnxnnw.registry.store import Registry
-
-    if not place:
-        raise UsageError("give a registry: --registry PATH, or ONNXNNW_REGISTRY")
-    return Registry(place, vault=vault_of(key_file), logged=append)
 
 
 def _log_of(registry: "Registry") -> "KeptLog":
@@ -51,8 +35,8 @@ def _log_of(registry: "Registry") -> "KeptLog":
 
 def log_command(
     context: typer.Context,
-    registry: str | None = REGISTRY,
-    key_file: Path | None = KEY_FILE,
+    registry: str | None = registries.REGISTRY,
+    key_file: Path | None = registries.KEY_FILE,
     key: bool = typer.Option(False, "--key", help="Print the log's public key, to be published."),
     name: str = typer.Option("", help="Name of a new log: an address of yours, without https://; never changed."),
     prove: str = typer.Option("", help="Commitment of a record: print the proof that it is in the log."),
@@ -71,7 +55,7 @@ def log_command(
         raise UsageError("--key, --prove and --since are questions of their own; ask one")
     from onnxnnw.registry.log.evidence import TOKEN_ENDING
 
-    with _open(registry, key_file) as opened:
+    with registries.opened(registry, key_file) as opened:
         log = _log_of(opened)
         public = log.key(name)
         stamp = None
@@ -119,8 +103,8 @@ def verify_command(
 
 
 def stamp_command(
-    registry: str | None = REGISTRY,
-    key_file: Path | None = KEY_FILE,
+    registry: str | None = registries.REGISTRY,
+    key_file: Path | None = registries.KEY_FILE,
     tsa: str = typer.Option(..., help="Address of a timestamp authority (RFC 3161)."),
     tsa_root: Path | None = typer.Option(None, help="Its root certificate (PEM), to check the answer now."),
 ) -> None:
@@ -132,7 +116,7 @@ def stamp_command(
     from onnxnnw.registry.log.timestamps import request_stamp
 
     roots = None if tsa_root is None else read_roots(tsa_root)
-    with _open(registry, key_file) as opened:
+    with registries.opened(registry, key_file) as opened:
         log = _log_of(opened)
         checkpoint = log.checkpoint()
         if not checkpoint.size:

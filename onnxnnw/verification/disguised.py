@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnxnnw.errors import UnreadableRecord
 from onnxnnw.graph import SlotView
@@ -64,8 +65,14 @@ def sketches_in(record: Record) -> "Sketches | None":
     return Sketches(tuple(slots.tolist()), values.astype(np.float32).reshape(-1, LEVELS))
 
 
-def disguise_of(record: Record, view: SlotView, matches: Sequence[Match | None]) -> Disguise | None:
-    """What sketches say of a candidate in which no mark was found; None where its weights stand as they were enrolled."""
+def disguise_of(
+    record: Record, view: SlotView, matches: Sequence[Match | None], at_hand: "dict[int, NDArray[np.float32]]"
+) -> Disguise | None:
+    """What sketches say of a candidate in which no mark was found; None where its weights stand as they were enrolled.
+
+    Args:
+        at_hand: Sketches of the candidate that were made for records before; more are added.
+    """
     agree = sum(match is not None and match.agrees for match in matches)
     if 2 * agree > len(record.slots):
         return None
@@ -79,4 +86,4 @@ def disguise_of(record: Record, view: SlotView, matches: Sequence[Match | None])
 
     entries = [record.slots[number] for number in kept.slots]
     shapes = [(entry.live_rows + len(entry.dead_rows), entry.row_size) for entry in entries]
-    return Disguise(len(kept.slots), agreeing_sketches(kept, shapes, weights_of(view)))
+    return Disguise(len(kept.slots), agreeing_sketches(kept, shapes, weights_of(view), at_hand))

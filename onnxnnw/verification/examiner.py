@@ -17,7 +17,7 @@ from onnxnnw.notices import tell
 from onnxnnw.records.record import Record
 from onnxnnw.statistics import log10_of_either
 from onnxnnw.verification.answer_text import Decision
-from onnxnnw.verification.disguised import disguise_of
+from onnxnnw.verification.disguised import Disguise, disguise_of
 from onnxnnw.verification.evidence import evidence_of
 from onnxnnw.verification.explained import Explained, agreeing, explain
 from onnxnnw.verification.findings.base import Examination, collect_findings
@@ -53,18 +53,18 @@ class Examiner(Looking):
 
     def verdicts(self) -> tuple[list[Verdict], list[str]]:
         """The verdicts, best first; and the records that hold not what their method needs, with the reason."""
-        looks, failed = [], []
+        looks, failed, few = [], [], len(self.records) <= COMPLETE
         for number, named in enumerate(self.records, 1):
             tell(f"record {number:,} of {len(self.records):,}: {named.name}")
             try:
-                looks.append((self._decide(look := self.look(named), False), look))
+                looks.append((self._decide(look := self.look(named), few), look))
             except UnreadableRecord as error:
                 failed.append(f"{visible(named.name)}: {visible(str(error))}")
         looks.sort(key=lambda pair: rank(pair[0]))
         out = []
         for place, (verdict, look) in enumerate(looks):
             try:
-                out.append(self._decide(look, True) if place < COMPLETE else verdict)
+                out.append(self._decide(look, True) if place < COMPLETE and not few else verdict)
             except UnreadableRecord as error:
                 failed.append(f"{visible(look.named.name)}: {visible(str(error))}")
         return out, failed
@@ -86,6 +86,9 @@ class Examiner(Looking):
             and self.digests.network == record.derived.get("digest")
             and _confirmed(record, look.judgement)
         )
+
+    def _disguise(self, record: Record, matches: Sequence[Match | None]) -> Disguise | None:
+        return disguise_of(record, self.view, matches, self.sketches)
 
     @cached_property
     def _places(self) -> "PlacesAtHand":
@@ -120,7 +123,7 @@ class Examiner(Looking):
         else:
             needed = judgement.required
             enough = read + absent >= (method.required(record, self.rate) if needed is None else needed)
-            disguise = disguise_of(record, self.view, matches) if method.reads_weights and reference is None else None
+            disguise = self._disguise(record, matches) if method.reads_weights and reference is None else None
             decision = "not traced" if enough and not (disguise and disguise.likely) else "inconclusive"
         examination = Examination(
             record=record,

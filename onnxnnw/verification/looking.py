@@ -94,6 +94,7 @@ class Looking:
         self.live = self.account.weight + self.account.doubtful
         self.runtime: Runtime | None = None
         self.alternatives = max(1, len(records)) if alternatives is None else alternatives
+        self.sketches: dict[int, NDArray[np.float32]] = {}  # of the candidate, by number of the weight
         self._shared: dict[object, tuple[CanonicalWeights, Anchors]] = {}
 
     def look(self, named: NamedRecord) -> Look:
