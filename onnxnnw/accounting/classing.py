@@ -209,30 +209,14 @@ class _Accountant:
 
     def _roots(self, value: int, kind: str, operator: str, reason: str) -> None:
         """Everything stored from which a value is computed."""
-        stack, seen = [value], set()
-        while stack:
-            current = stack.pop()
-            if current in seen or current == ABSENT:
-                continue
-            seen.add(current)
-            if current in self.flow.tensors:
-                tensor = self.flow.tensors[current]
-                if id(tensor) not in self.done:
-                    self.done.add(id(tensor))
-                    self._add(kind, tensor.name, operator, reason, all_bytes(tensor))
-            elif current in self.flow.opaque:
-                if current not in self.opaque_done:
-                    self.opaque_done.add(current)
-                    amount = self._opaque(current)
-                    self._add(kind, self.flow.names[current], operator, reason, amount)
-            elif current in self.flow.handed:
-                stack.append(self.flow.handed[current])
-            elif current in self.flow.slices:
-                stack.append(self.flow.slices[current][0])
-            elif current in self.flow.producer:
-                producer = self.flow.producer[current]
-                stack += producer.inputs
-                stack += [output for body in producer.bodies for output in body.outputs]
+        for root in self.flow.roots(value, set()):
+            tensor = self.flow.tensors.get(root)
+            if tensor is None and root not in self.opaque_done:
+                self.opaque_done.add(root)
+                self._add(kind, self.flow.names[root], operator, reason, self._opaque(root))
+            elif tensor is not None and id(tensor) not in self.done:
+                self.done.add(id(tensor))
+                self._add(kind, tensor.name, operator, reason, all_bytes(tensor))
 
     def _opaque(self, value: int) -> int:
         """Bytes of a constant that is no stored tensor."""

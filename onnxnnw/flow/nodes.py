@@ -3,6 +3,7 @@
 Values are integers. ``tracing`` makes a flow of a network; what stands here is what everything else reads.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from onnx import AttributeProto, FunctionProto, NodeProto, SparseTensorProto
@@ -141,3 +142,26 @@ class Flow:
         """A new value."""
         self.names.append(name)
         return len(self.names) - 1
+
+    def roots(self, value: int, seen: set[int]) -> Iterator[int]:
+        """Everything stored from which a value is computed: values that ``tensors`` or ``opaque`` have.
+
+        Args:
+            seen: Values that were looked at; more are added.
+        """
+        stack = [value]
+        while stack:
+            current = stack.pop()
+            if current == ABSENT or current in seen:
+                continue
+            seen.add(current)
+            if current in self.tensors or current in self.opaque:
+                yield current
+            elif current in self.handed:
+                stack.append(self.handed[current])
+            elif current in self.slices:
+                stack.append(self.slices[current][0])
+            elif current in self.producer:
+                node = self.producer[current]
+                stack += node.inputs
+                stack += [output for body in node.bodies for output in body.outputs]

@@ -293,32 +293,8 @@ def _other_uses(nodes: list[Node], flow: Flow, constants: Constants, consumed: s
         if constant is not None:
             out.update(map(id, constant.stored()))
         elif constants.is_unreadable(value):
-            out.update(_stored_before(value, flow, unread))
+            out.update(id(flow.tensors[root]) for root in flow.roots(value, unread) if root in flow.tensors)
     return out
-
-
-def _stored_before(value: int, flow: Flow, seen: set[int]) -> Iterator[int]:
-    """Ids of the stored tensors from which a constant is computed by steps that are not understood.
-
-    Args:
-        seen: Values that were looked at; more are added.
-    """
-    stack = [value]
-    while stack:
-        current = stack.pop()
-        if current == ABSENT or current in seen:
-            continue
-        seen.add(current)
-        if current in flow.tensors:
-            yield id(flow.tensors[current])
-        elif current in flow.handed:
-            stack.append(flow.handed[current])
-        elif current in flow.slices:
-            stack.append(flow.slices[current][0])
-        elif current in flow.producer:
-            producer = flow.producer[current]
-            stack += producer.inputs
-            stack += [output for body in producer.bodies for output in body.outputs]
 
 
 def _unreached(nodes: list[Node], flow: Flow) -> list[StoredTensor]:
