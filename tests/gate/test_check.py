@@ -15,6 +15,7 @@ from onnxnnw.evidence.subject import digest_of
 from onnxnnw.gate.checking import check, jobs_of
 from onnxnnw.gate.examining import Probe, examine_until
 from onnxnnw.modifications.base import apply, find_modification
+from onnxnnw.records.key import Key
 from onnxnnw.verification.named_records import named_record
 from onnxnnw.verification.verify import examine_records
 from tests.gate.conftest import Place
@@ -104,7 +105,7 @@ def test_a_replaced_layer_is_found(place):
     """The network is traced, and too much of it is another one: a policy that allows nothing says no, one that allows all too."""
     save(dense(layers=4, width=64), place.folder / "own.onnx")
     (place.folder / "own.record").unlink()
-    fingerprint(place.folder / "own.onnx", place.folder / "own.record")
+    fingerprint(place.folder / "own.onnx", place.folder / "own.record", key=Key(bytes(32)))
     model = onnx.load(place.folder / "own.onnx")
     last = model.graph.initializer[6]
     values = np.random.default_rng(5).normal(0, 0.1, (64, 64)).astype("f4")

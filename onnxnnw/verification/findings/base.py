@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnxnnw.graph.digest import Digests
 from onnxnnw.graph.slots import SlotView
 from onnxnnw.matching.anchor_agreement import agreement
-from onnxnnw.matching.match import UNUSUAL, Match
+from onnxnnw.matching.match import AGREEMENT, UNUSUAL, Match
 from onnxnnw.methods.base import Judgement, Reads
 from onnxnnw.records.positions import ANCHORS
 from onnxnnw.records.record import Record
@@ -31,9 +31,8 @@ Floats = NDArray[np.float64]
 
 MAX_SLOTS = 200
 
-_LIKE_READS, _EXPECTED, _TOGETHER = 8, 6.0, 2.0
-"""Reads that tell how alike a slot is; z that its anchors must be expected to reach before one that reaches 3.1 nowhere is missing;
-z of anchors and mark together from which on it is likely to be there."""
+_LIKE_READS, _EXPECTED = 8, 6.0
+"""Reads that tell how alike a slot is; z that its anchors must be expected to reach before one that reaches 3.1 nowhere is missing."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +206,7 @@ class Examination:
             own = self.known.slots == number
             z = agreement(self.known.found[own], self.known.enrolled[own])
             together = z if match is None else (z + match.agreement) / np.sqrt(2)
-            if (expected < _EXPECTED and any(each >= size for each in free)) or together > _TOGETHER:
+            if (expected < _EXPECTED and any(each >= size for each in free)) or together > AGREEMENT:
                 out.append(number)
         return out
 
