@@ -32,7 +32,8 @@ Floats = NDArray[np.float64]
 MAX_SLOTS = 200
 
 _LIKE_READS, _EXPECTED = 8, 6.0
-"""Reads that tell how alike a slot is; z that its anchors must be expected to reach before one that reaches 3.1 nowhere is missing."""
+"""Reads that tell how alike a slot is; z that its anchors must be expected to reach before one that reaches 3.1 nowhere is
+missing."""
 
 
 @dataclass(frozen=True)
