@@ -31,7 +31,7 @@ from onnxnnw.comparison.compare import aligned_weights
 from onnxnnw.comparison.orders import orders_in, widths_of
 from onnxnnw.enrolment.copies import without_copies
 from onnxnnw.errors import CannotLook
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import open_network
 
 __all__ = ["main"]

@@ -38,7 +38,7 @@ def loops(network: str, size: str, batches: int, threads: int, wanted: tuple[str
 
     from onnxnnw.enrolment.owner import Owner
     from onnxnnw.exporters.base import export
-    from onnxnnw.graph import find_slots
+    from onnxnnw.graph.slots import find_slots
     from onnxnnw.methods.base import Subject, find_insertion
     from onnxnnw.network_file.file import open_network
     from onnxnnw.recipes import resumed

@@ -14,7 +14,7 @@ STATEMENTS = (
     "import onnxnnw",
     "import numpy, onnxnnw",
     "import onnxnnw.cli.entry; onnxnnw.cli.entry.build_app()",
-    "import onnxnnw.graph",
+    "import onnxnnw.graph.slots",
     "import onnxnnw.verification.verify",
     "import onnxnnw.cli.entry, onnxnnw.verification.verify; onnxnnw.cli.entry.build_app()",
 )

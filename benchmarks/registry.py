@@ -92,7 +92,7 @@ def _write(registry: Registry, several: list) -> None:
 
 def marked(folder: Path, number: int, strength: float = 1.0) -> Path:
     """The network with the mark of one record; a part of its strength is left, as noise leaves it."""
-    from onnxnnw.graph import find_slots
+    from onnxnnw.graph.slots import find_slots
     from onnxnnw.methods.nct import mark
     from onnxnnw.network_file.patch import Edit, write_patched
 
@@ -150,7 +150,7 @@ def measure(folder: Path) -> None:
 
 def strangers(folder: Path, count: int = 200) -> None:
     """Networks with other weights of the same layout: none may be traced."""
-    from onnxnnw.graph import find_slots
+    from onnxnnw.graph.slots import find_slots
     from onnxnnw.network_file.patch import Edit, write_patched
 
     registry, traced = opened(folder), 0

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from onnxnnw.enrolment.enrol import Enrolment, embed, fingerprint
     from onnxnnw.enrolment.owner import Owner
     from onnxnnw.errors import TraceabilityError
-    from onnxnnw.graph import network_digest
+    from onnxnnw.graph.digest import network_digest
     from onnxnnw.network_file.file import open_network
     from onnxnnw.records.key import Key
     from onnxnnw.records.record import Record

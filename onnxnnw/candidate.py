@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.graph import SlotView
 from onnxnnw.graph.slot import Slot, scaled
+from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.matching.anchor_agreement import Wanted, agreement, agreements
 from onnxnnw.matching.match import Match
 from onnxnnw.matching.read_before import ReadBefore

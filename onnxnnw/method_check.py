@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import CannotLook, UnreadableRecord, UsageError
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.matching.row_scale import row_gains, row_magnitudes
 from onnxnnw.methods.base import Candidate, Insertion, Method, Reads, Subject, find_insertion, find_method
 from onnxnnw.network_file.file import open_network

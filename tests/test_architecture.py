@@ -29,7 +29,7 @@ PACKAGES: dict[str, str] = {
     "flow": "names nodes runtime_operators handing literals attribute_weights tracing unread",
     "constants": "arrays moved evaluated contraction decoding rulebook elementwise arithmetic_rules quantisation_rules "
     "structure_rules place_rules rules constants",
-    "graph": "live packed_operators uses out_rows downstream computed_tables slot slots linear_map linear doubts digest",
+    "graph": "live packed_operators uses out_rows downstream computed_tables slot slot_view slots linear_map linear doubts digest",
     "channels": "shapes tags walk products passing moving groups changing growing",
     "accounting": "roles amounts given account classing",
     "records": "canonical_json key slot_table skeleton fields record record_file positions row_factors",

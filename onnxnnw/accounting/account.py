@@ -16,7 +16,7 @@ bytes, each byte an element: a whole layer fits into one string.
 from dataclasses import dataclass, field
 
 from onnxnnw.accounting.amounts import UNKNOWN
-from onnxnnw.constants.constants import Constant
+from onnxnnw.constants.arrays import Constant
 
 __all__ = ["KINDS", "Account", "Entry", "Parameter"]
 

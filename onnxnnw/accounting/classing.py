@@ -14,7 +14,7 @@ from onnxnnw.flow.nodes import ABSENT, Node
 from onnxnnw.flow.unread import stored_in_functions
 from onnxnnw.graph.computed_tables import is_computed
 from onnxnnw.graph.slot import Slot
-from onnxnnw.graph.slots import SlotView
+from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.network_file.file import Network
 from onnxnnw.network_file.stored import StoredTensor
 

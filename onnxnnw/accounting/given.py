@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from onnxnnw.accounting.amounts import elements_of
 from onnxnnw.flow.nodes import Flow, Node
-from onnxnnw.graph.slots import SlotView
+from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.graph.uses import uses_of
 from onnxnnw.network_file.file import Network
 

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from onnxnnw.graph.slot import Slot
-from onnxnnw.graph.slots import SlotView
+from onnxnnw.graph.slot_view import SlotView
 
 __all__ = ["Weight", "weight_of", "weights_of"]
 

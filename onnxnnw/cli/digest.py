@@ -21,8 +21,7 @@ def digest(
 
     Example: onnxnnw digest net.onnx
     """
-    from onnxnnw.graph import network_digests
-    from onnxnnw.graph.digest import DIGEST_FORMAT
+    from onnxnnw.graph.digest import DIGEST_FORMAT, network_digests
     from onnxnnw.network_file.file import open_network
 
     with show.downloads(max_download), open_network(model) as network:

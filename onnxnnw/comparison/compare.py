@@ -16,8 +16,10 @@ from onnxnnw.comparison.layers import Layer, aligned_layer, places_in
 from onnxnnw.comparison.orders import Orders, Width, orders_in, some_of, widths_of
 from onnxnnw.comparison.pairing import RATE, Holder, Pairing, pair
 from onnxnnw.enrolment.copies import without_copies
-from onnxnnw.graph import SlotView, find_slots, network_digests
+from onnxnnw.graph.digest import network_digests
 from onnxnnw.graph.slot import Slot
+from onnxnnw.graph.slot_view import SlotView
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import open_network
 from onnxnnw.verification.visible import visible
 

@@ -18,8 +18,8 @@ from onnxnnw.enrolment.draft import draft_fingerprint
 from onnxnnw.enrolment.origins import without_hidden_units
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import CannotLook, CapacityError
-from onnxnnw.graph import SlotView
 from onnxnnw.graph.slot import Slot
+from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.matching.match import UNUSUAL, Match
 from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record

@@ -12,7 +12,22 @@ import numpy as np
 from onnxnnw.constants.arrays import Constant, Positions
 from onnxnnw.network_file.stored import Array, StoredTensor
 
-__all__ = ["Diagonal", "Expanded", "Gathered", "Joined", "Reshaped", "Sliced", "Transposed", "broadcast", "slices_of"]
+__all__ = [
+    "NCHWC_BLOCKS",
+    "Diagonal",
+    "Expanded",
+    "Gathered",
+    "Joined",
+    "Reshaped",
+    "Sliced",
+    "Transposed",
+    "broadcast",
+    "slices_of",
+    "unblocked",
+]
+
+NCHWC_BLOCKS = (16, 8)
+"""Channels in a block of onnxruntime's blocked convolutions: as many as the machine's vectors hold. The file does not say which."""
 
 
 class _Moved(Constant):
@@ -265,3 +280,20 @@ def broadcast(
                 out += (index // block if len(shape) - place == axis else index) * stride
             stride *= operand[-place]
     return out
+
+
+def unblocked(weight: Constant, block: int) -> Constant | None:
+    """A weight of onnxruntime's blocked convolution as [out, in, *kernel], still padded to whole blocks.
+
+    Stored are [out / b, in / b, *kernel, b (in), b (out)], or [out / b, in, *kernel, b (out)] where there are fewer inputs
+    than a block: the first layer, and depthwise ones [onnxruntime, MlasReorderFilterOIHWBiBo and OIHWBo].
+    """
+    out, inputs, *kernel = weight.shape
+    if out % block:
+        return None
+    axes = tuple(range(2, 2 + len(kernel)))
+    if inputs % block:
+        parts = Reshaped(weight, (out // block, inputs, *kernel, block))
+        return Reshaped(Transposed(parts, (0, 2 + len(kernel), 1, *axes)), weight.shape)
+    parts = Reshaped(weight, (out // block, inputs // block, *kernel, block, block))
+    return Reshaped(Transposed(parts, (0, 3 + len(kernel), 1, 2 + len(kernel), *axes)), weight.shape)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.graph import Slot, SlotView
+from onnxnnw.graph.slot import Slot
+from onnxnnw.graph.slot_view import SlotView
 
 __all__ = ["AncestorWeights", "Forerunner", "forerunners_of"]
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.graph import Slot, SlotView
+from onnxnnw.graph.slot import Slot
+from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.graph.uses import AS_TABLE
 from onnxnnw.records.positions import plan_of
 from onnxnnw.records.record import Record

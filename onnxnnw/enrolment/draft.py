@@ -15,7 +15,7 @@ from onnxnnw.enrolment.own_weights import OwnWeights
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.enrolment.refusals import refuse_strange, why_nothing
 from onnxnnw.errors import CapacityError, UnsupportedNetwork, UsageError
-from onnxnnw.graph import SlotView
+from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.matching.parameter_reads import kept_parameters
 from onnxnnw.methods import nct
 from onnxnnw.network_file.patch import Edit

@@ -29,8 +29,9 @@ from onnxnnw.enrolment.owner import Owner
 from onnxnnw.enrolment.refusals import refuse_too_weak
 from onnxnnw.enrolment.sketched import with_sketches
 from onnxnnw.errors import UsageError
-from onnxnnw.graph import Digests, SlotView, find_slots, network_digest, network_digests
-from onnxnnw.graph.digest import DIGEST_FORMAT
+from onnxnnw.graph.digest import DIGEST_FORMAT, Digests, network_digest, network_digests
+from onnxnnw.graph.slot_view import SlotView
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.matching.known_skeleton import index_of
 from onnxnnw.methods import nct
 from onnxnnw.network_file.file import open_network

@@ -7,7 +7,8 @@ from typing import Any
 from onnxnnw.accounting.account import Account
 from onnxnnw.accounting.classing import account_of
 from onnxnnw.enrolment.measure_slots import may_carry
-from onnxnnw.graph import Slot, find_slots
+from onnxnnw.graph.slot import Slot
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.positions import ANCHORS
 

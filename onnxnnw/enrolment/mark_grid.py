@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.graph import SlotView
+from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.methods import nct
 from onnxnnw.records.positions import Plan, plan_of
 from onnxnnw.records.record import Record

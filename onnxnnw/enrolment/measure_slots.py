@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from onnxnnw.enrolment.formulas import is_formula
 from onnxnnw.enrolment.origins import is_near_identity
-from onnxnnw.graph import Slot
+from onnxnnw.graph.slot import Slot
 from onnxnnw.graph.uses import AS_TABLE
 from onnxnnw.matching.row_scale import column_gains, row_gains, row_magnitudes
 from onnxnnw.network_file.stored import Array

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.candidate import Anchors
-from onnxnnw.constants.constants import Constant
+from onnxnnw.constants.arrays import Constant
 from onnxnnw.flow.nodes import ABSENT, Node
-from onnxnnw.graph import Slot, SlotView
+from onnxnnw.graph.slot import Slot
+from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.network_file.stored import Array
 from onnxnnw.records.record import Record
 

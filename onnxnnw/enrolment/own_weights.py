@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.graph import Slot
+from onnxnnw.graph.slot import Slot
 
 __all__ = ["OwnWeights"]
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from onnxnnw.enrolment.copies import Copy
 from onnxnnw.errors import UsageError
-from onnxnnw.graph import SlotView
+from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.methods import nct
 from onnxnnw.records.positions import plan_of
 from onnxnnw.records.record import Record

@@ -6,7 +6,7 @@ import numpy as np
 
 from onnxnnw.alignment.sketch import sketches_of
 from onnxnnw.alignment.weights import weights_of
-from onnxnnw.graph import SlotView
+from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.records.record import Record
 
 __all__ = ["with_sketches"]

@@ -122,7 +122,8 @@ def subject_of(path: Path, canonical: bool = False) -> Subject:
     Raises:
         CannotLook: A file cannot be read, or is no network.
     """
-    from onnxnnw.graph import find_slots, network_digests
+    from onnxnnw.graph.digest import network_digests
+    from onnxnnw.graph.slots import find_slots
     from onnxnnw.network_file.file import open_network
 
     model = digest_of(path)

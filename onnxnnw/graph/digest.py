@@ -21,7 +21,8 @@ from onnx import AttributeProto, FunctionProto, NodeProto, SparseTensorProto, Va
 from onnxnnw.flow.names import key_of
 from onnxnnw.flow.nodes import ABSENT, Body, Flow, Node
 from onnxnnw.flow.unread import contents_of_functions
-from onnxnnw.graph.slots import SlotView, find_slots
+from onnxnnw.graph.slot_view import SlotView
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import Network
 from onnxnnw.network_file.stored import StoredTensor
 from onnxnnw.notices import tell

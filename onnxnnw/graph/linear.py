@@ -17,7 +17,7 @@ from onnxnnw.flow.nodes import ABSENT, Node
 from onnxnnw.graph.downstream import Downstream
 from onnxnnw.graph.linear_map import LinearMap, after, geometry_of, is_pointwise, same_kernel, times
 from onnxnnw.graph.slot import Slot
-from onnxnnw.graph.slots import SlotView
+from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.network_file.stored import Array
 
 __all__ = ["combined_slots"]

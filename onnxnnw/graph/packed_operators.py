@@ -5,25 +5,20 @@ from collections.abc import Callable
 from onnxnnw.constants.arrays import Constant
 from onnxnnw.constants.constants import Constants
 from onnxnnw.constants.decoding import Codebook, Unpacked, dequantize
-from onnxnnw.constants.moved import Reshaped, Sliced, Transposed
+from onnxnnw.constants.moved import NCHWC_BLOCKS, Reshaped, Sliced, Transposed, unblocked
 from onnxnnw.flow.nodes import ABSENT, Node
 
 __all__ = [
-    "NCHWC_BLOCKS",
     "dynamic_lstm",
     "experts",
     "gather_quantized",
     "matmul_bnb4",
     "matmul_nbits",
     "nchwc",
-    "unblocked",
 ]
 
 _EXPERT_SCALES = {1: (3, 11), 2: (6, 12), 3: (9, 13)}
 """Inputs of QMoE that hold the scales and the zero points of its first, second and third weight."""
-
-NCHWC_BLOCKS = (16, 8)
-"""Channels in a block of onnxruntime's blocked convolutions: as many as the machine's vectors hold. The file does not say which."""
 
 
 def _parameter(node: Node, index: int, constants: Constants) -> Constant | None:
@@ -161,23 +156,6 @@ def dynamic_lstm(scale: int) -> Callable[[Node, Constant, Constants], Constant |
         return Transposed(values, (0, 2, 1)) if values is not None else None
 
     return decode
-
-
-def unblocked(weight: Constant, block: int) -> Constant | None:
-    """A weight of onnxruntime's blocked convolution as [out, in, *kernel], still padded to whole blocks.
-
-    Stored are [out / b, in / b, *kernel, b (in), b (out)], or [out / b, in, *kernel, b (out)] where there are fewer inputs
-    than a block: the first layer, and depthwise ones [onnxruntime, MlasReorderFilterOIHWBiBo and OIHWBo].
-    """
-    out, inputs, *kernel = weight.shape
-    if out % block:
-        return None
-    axes = tuple(range(2, 2 + len(kernel)))
-    if inputs % block:
-        parts = Reshaped(weight, (out // block, inputs, *kernel, block))
-        return Reshaped(Transposed(parts, (0, 2 + len(kernel), 1, *axes)), weight.shape)
-    parts = Reshaped(weight, (out // block, inputs // block, *kernel, block, block))
-    return Reshaped(Transposed(parts, (0, 3 + len(kernel), 1, 2 + len(kernel), *axes)), weight.shape)
 
 
 def nchwc(node: Node, weight: Constant, constants: Constants) -> Constant | None:

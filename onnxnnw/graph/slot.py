@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.constants.arrays import Constant, Positions
-from onnxnnw.constants.moved import Diagonal, Gathered, Reshaped, Sliced
-from onnxnnw.graph.packed_operators import unblocked
+from onnxnnw.constants.moved import Diagonal, Gathered, Reshaped, Sliced, unblocked
 from onnxnnw.network_file.stored import Array, StoredTensor
 
 __all__ = ["Gains", "Region", "Slot", "region_of", "scaled"]

@@ -7,19 +7,19 @@ use. Weights of dead nodes are no slots at all.
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 
 from onnxnnw.constants.arrays import Constant
 from onnxnnw.constants.constants import Constants
 from onnxnnw.constants.rulebook import MAX_GROWTH
-from onnxnnw.flow.nodes import ABSENT, Flow, Node
+from onnxnnw.flow.nodes import Flow, Node
 from onnxnnw.flow.tracing import trace_flow
 from onnxnnw.graph.computed_tables import is_computed
 from onnxnnw.graph.downstream import Downstream
 from onnxnnw.graph.live import Live, live_nodes
 from onnxnnw.graph.slot import Gains, Slot, region_of
+from onnxnnw.graph.slot_view import SlotView, other_constants
 from onnxnnw.graph.uses import AS_TABLE, MIN_ELEMENTS, Use, bias_name, weights_of
 from onnxnnw.network_file.file import Network
 from onnxnnw.network_file.stored import StoredTensor, byte_length
@@ -28,46 +28,6 @@ __all__ = ["MIN_ELEMENTS", "SlotView", "find_slots"]
 
 _FORMULAS_TOGETHER = 2**22
 """Elements of tables that are held against a formula while a network is opened."""
-
-
-@dataclass(frozen=True, eq=False)
-class SlotView:
-    """What ``find_slots`` saw.
-
-    Attributes:
-        slots: In the order of the live nodes, each stored tensor once.
-        doubtful: Slots that an output depends on only through factors of (nearly) nothing; they prove no mark.
-        not_understood: Live uses of weights that this version cannot read: name or operator, with the reason.
-        flow: The flattened network.
-        constants: Its constants.
-        live: Its live nodes.
-        possible: Live nodes and those of which that is not certain; see ``graph.live``.
-        consumed: Inputs that were looked at as weights: id of the node, number of the input.
-        dead: Stored weights that no output can depend on.
-        nodes: The node that uses each of ``slots``.
-    """
-
-    slots: list[Slot]
-    doubtful: list[Slot]
-    not_understood: list[str]
-    flow: Flow = field(repr=False)
-    constants: Constants = field(repr=False)
-    live: list[Node] = field(repr=False)
-    possible: list[Node] = field(repr=False)
-    consumed: set[tuple[int, int]] = field(repr=False)
-    dead: list[StoredTensor] = field(repr=False)
-    nodes: list[Node] = field(repr=False)
-
-    def other_constants(self) -> Iterator[tuple[Node, int, int]]:
-        """Where other constants than weights reach what is computed: node, number of the input, value."""
-        return _other_constants(self.possible, self.constants, self.consumed)
-
-    def by_name(self) -> dict[str, Slot]:
-        """Slots by name; names are unique among stored tensors of one scope, and the first live use wins."""
-        out: dict[str, Slot] = {}
-        for slot in self.slots:
-            out.setdefault(slot.name, slot)
-        return out
 
 
 @contextmanager
@@ -256,39 +216,13 @@ def _is_weight(tensor: StoredTensor) -> bool:
     return len(tensor.shape) >= 2 and tensor.size >= MIN_ELEMENTS and tensor.readable
 
 
-def _other_constants(
-    nodes: list[Node], constants: Constants, consumed: set[tuple[int, int]]
-) -> Iterator[tuple[Node, int, int]]:
-    """Where constants reach what is computed other than as a weight; asked for anew, since there may be millions."""
-    status, flow = constants.status, constants.flow
-    for node in nodes:
-        dynamic: bool | None = None
-        for index, value in enumerate(node.inputs):
-            if value in flow.slices and (id(node), index) not in consumed:
-                stack = flow.slices[value][0]
-                if status(stack) is not None:
-                    yield node, index, stack
-                continue
-            if value == ABSENT or status(value) is None or (id(node), index) in consumed:
-                continue
-            if (
-                node.bodies and (id(node), index) in flow.passing
-            ):  # it is looked at where the body or what follows reads it
-                continue
-            if dynamic is None:
-                dynamic = status(node.result) is None
-            if not dynamic:
-                break
-            yield node, index, value
-
-
 def _other_uses(nodes: list[Node], flow: Flow, constants: Constants, consumed: set[tuple[int, int]]) -> set[int]:
     """Ids of the stored tensors that reach what is computed, or an answer, other than as a weight."""
     values = [*flow.outputs, *(value for node in nodes for body in node.bodies for value in body.computed())]
     values += [flow.slices[value][0] for value in values if value in flow.slices]
     out: set[int] = set()
     unread: set[int] = set()
-    for value in chain((value for _, _, value in _other_constants(nodes, constants, consumed)), values):
+    for value in chain((value for _, _, value in other_constants(nodes, constants, consumed)), values):
         constant = constants.of(value)
         if constant is not None:
             out.update(map(id, constant.stored()))

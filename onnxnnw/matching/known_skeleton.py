@@ -17,8 +17,8 @@ from onnxnnw.accounting.account import Account
 from onnxnnw.constants.arrays import Stored
 from onnxnnw.constants.moved import Transposed
 from onnxnnw.errors import FileChanged, UnreadableNetwork, UnreadableRecord
-from onnxnnw.graph import SlotView
 from onnxnnw.graph.slot import Slot
+from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.network_file.containers import open_beside
 from onnxnnw.network_file.file import Network, open_network, open_source
 from onnxnnw.network_file.source import Source, will_need

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.accounting.account import Account, Parameter
-from onnxnnw.graph import SlotView
+from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.matching.match import Match
 from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record

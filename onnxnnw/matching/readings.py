@@ -11,7 +11,7 @@ from itertools import permutations
 import numpy as np
 
 from onnxnnw.constants.arrays import Positions
-from onnxnnw.graph.packed_operators import NCHWC_BLOCKS
+from onnxnnw.constants.moved import NCHWC_BLOCKS
 from onnxnnw.graph.slot import Slot
 from onnxnnw.matching.anchor_agreement import Wanted
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.errors import UnknownName, UsageError
-from onnxnnw.graph.slots import SlotView
+from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.records.record import Record
 from onnxnnw.statistics import Association
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.errors import UnknownName, UnsupportedNetwork
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import Network, open_network
 from onnxnnw.network_file.patch import refuse_own_files, rewritten, write_patched
 from onnxnnw.network_file.stored import StoredTensor

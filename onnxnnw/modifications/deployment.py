@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from onnxnnw.errors import UnreadableNetwork, UnsupportedNetwork
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.modifications.base import Array, Modification, between, parameter, range_of
 from onnxnnw.network_file.file import Network, open_network
 from onnxnnw.network_file.patch import write_patched

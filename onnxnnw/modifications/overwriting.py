@@ -9,7 +9,7 @@ import numpy as np
 from onnxnnw.enrolment.draft import DEFAULT_STRENGTH, Writing, draft_watermark, mark_edits
 from onnxnnw.enrolment.how_many import DEFAULT_POSITIONS
 from onnxnnw.enrolment.owner import Owner
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.modifications.base import Modification, between, parameter
 from onnxnnw.network_file.file import Network
 from onnxnnw.network_file.patch import Edit, write_patched

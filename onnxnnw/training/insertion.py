@@ -17,8 +17,8 @@ from onnxnnw.enrolment.enrol import refuse_existing
 from onnxnnw.enrolment.measure_slots import measure_slot
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import UnreadableRecord, UsageError
-from onnxnnw.graph import find_slots, network_digest, network_digests
-from onnxnnw.graph.digest import DIGEST_FORMAT
+from onnxnnw.graph.digest import DIGEST_FORMAT, network_digest, network_digests
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.matching.parameter_reads import kept_parameters
 from onnxnnw.methods.base import Insertion, Subject
 from onnxnnw.network_file.file import Network, open_network

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from onnxnnw.enrolment.enrol import embed
 from onnxnnw.enrolment.how_many import DEFAULT_POSITIONS
 from onnxnnw.enrolment.owner import Owner
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.methods import nct
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.key import Key

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnxnnw.errors import MissingData, MissingExtra, UnknownName, UnreadableData, UnreadableNetwork, UsageError
-from onnxnnw.graph import network_digest
+from onnxnnw.graph.digest import network_digest
 from onnxnnw.network_file.file import open_network
 from onnxnnw.network_file.foreign import named
 from onnxnnw.recipes import UNSAID

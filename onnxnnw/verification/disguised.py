@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.errors import UnreadableRecord
-from onnxnnw.graph import SlotView
+from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.matching.match import Match
 from onnxnnw.records.record import Record
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from onnxnnw.accounting.classing import account_of
 from onnxnnw.candidate import Anchors, CanonicalWeights, StoredWeights, slots_as_enrolled
 from onnxnnw.errors import UnknownName, UnreadableRecord
-from onnxnnw.graph import find_slots, network_digests
+from onnxnnw.graph.digest import network_digests
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.matching.known_skeleton import refuse_other_index
 from onnxnnw.matching.match import Match, match_slots
 from onnxnnw.methods.base import Candidate, Judgement, Method, find_method

@@ -14,7 +14,7 @@ from onnxnnw.accounting.account import KINDS, Account
 from onnxnnw.candidate import Anchors, StoredWeights
 from onnxnnw.errors import CannotLook, UnreadableRecord
 from onnxnnw.flow.nodes import Flow
-from onnxnnw.graph import SlotView
+from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.matching.known_skeleton import KnownSlots, known_slots
 from onnxnnw.matching.match import Match
 from onnxnnw.matching.parameter_reads import unchanged_parameters

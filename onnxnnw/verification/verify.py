@@ -13,7 +13,6 @@ from pathlib import Path
 from onnxnnw.errors import UnreadableRecord, UsageError
 from onnxnnw.network_file.file import open_network
 from onnxnnw.statistics import refuse_impossible_rate
-from onnxnnw.verification.examiner import Examiner
 from onnxnnw.verification.named_records import NamedRecord, RecordLike, as_named, load_records, named_record
 from onnxnnw.verification.short_cut import short_cut
 from onnxnnw.verification.verdict import Search, Verdict
@@ -169,6 +168,8 @@ def _verdicts(
         known = short_cut(candidate, records[0], rate)
         if known is not None:
             return [known], []
+    from onnxnnw.verification.examiner import Examiner  # with all that traces a network, where the short cut did not do
+
     with open_network(candidate) as network, ExitStack() as opened:
         examiner = Examiner(network, records, rate, full)
         if reference is not None:

@@ -7,7 +7,7 @@ import pytest
 
 from onnxnnw.enrolment.draft import draft_watermark
 from onnxnnw.enrolment.owner import Owner
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import open_network
 from onnxnnw.verification.verify import verify
 from tests.support import calibration_networks as networks

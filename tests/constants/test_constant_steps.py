@@ -15,7 +15,7 @@ from onnxnnw.accounting.classing import account_of
 from onnxnnw.constants.constants import Constant, Constants
 from onnxnnw.enrolment.enrol import fingerprint
 from onnxnnw.flow.tracing import trace_flow
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.key import Key
 from onnxnnw.records.record_file import load_record

@@ -12,7 +12,7 @@ from onnx import helper
 
 from onnxnnw.accounting.classing import account_of
 from onnxnnw.constants.contraction import contraction_of
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import open_network
 from tests.support.networks import model_of, save, tensor
 

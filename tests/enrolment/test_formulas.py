@@ -5,7 +5,7 @@ import pytest
 from scipy import fft, linalg
 
 from onnxnnw.enrolment.formulas import is_formula
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import open_network
 
 

@@ -8,7 +8,7 @@ from onnx import numpy_helper
 
 from onnxnnw.errors import UnknownName, UnsupportedNetwork
 from onnxnnw.exporters.base import export, write_weights
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import open_network
 from onnxnnw.runtime import open_runtime
 from onnxnnw.training.networks import find_network, network_names

@@ -8,7 +8,7 @@ from onnx import ModelProto, NodeProto, helper
 
 from onnxnnw import Key, fingerprint, load_record, verify
 from onnxnnw.accounting.classing import account_of
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import open_network
 from onnxnnw.runtime import open_runtime
 from tests.support.networks import save, weight

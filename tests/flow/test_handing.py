@@ -9,7 +9,9 @@ import pytest
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from onnxnnw.accounting.classing import account_of
-from onnxnnw.graph import Slot, SlotView, find_slots
+from onnxnnw.graph.slot import Slot
+from onnxnnw.graph.slot_view import SlotView
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import open_network
 from tests.support.networks import model_of, save, tensor, weight
 

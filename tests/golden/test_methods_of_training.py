@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxnnw.graph import find_slots, network_digest
+from onnxnnw.graph.digest import network_digest
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.methods.rtw import mark_of
 from onnxnnw.methods.triggers import Triggers
 from onnxnnw.network_file.file import open_network

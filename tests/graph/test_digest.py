@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import ModelProto, SparseTensorProto, helper, numpy_helper
 
-from onnxnnw.graph import network_digest
+from onnxnnw.graph.digest import network_digest
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.record_file import load_record
 from onnxnnw.verification.verify import verify

@@ -9,7 +9,8 @@ import onnxruntime
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from onnxnnw.graph import Slot, find_slots
+from onnxnnw.graph.slot import Slot
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.matching.row_scale import row_magnitudes
 from onnxnnw.network_file.file import open_network
 from tests.support.networks import model_of, save, tensor, weight

@@ -10,7 +10,8 @@ from onnx import NodeProto, TensorProto, helper
 
 from onnxnnw.accounting.account import Account
 from onnxnnw.accounting.classing import account_of
-from onnxnnw.graph import SlotView, find_slots
+from onnxnnw.graph.slot_view import SlotView
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import open_network
 from tests.support.networks import model_of, save, tensor
 

@@ -9,8 +9,8 @@ import pytest
 from onnx import NodeProto, helper, numpy_helper
 
 from onnxnnw.enrolment.enrol import embed
-from onnxnnw.graph import find_slots
 from onnxnnw.graph.linear import combined_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.record_file import load_record
 from onnxnnw.verification.verify import verify

@@ -12,7 +12,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from onnxnnw.enrolment.enrol import fingerprint
 from onnxnnw.errors import FileChanged
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.record_file import load_record
 from onnxnnw.verification import looking, short_cut

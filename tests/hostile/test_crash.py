@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper
 
-from onnxnnw.graph import find_slots, network_digest
+from onnxnnw.graph.digest import network_digest
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.record_file import load_record
 from tests.support.networks import externalise, model_of, save, weight

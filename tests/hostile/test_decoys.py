@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.record_file import load_record
 from onnxnnw.verification.verify import verify

@@ -7,7 +7,8 @@ import pytest
 from onnx import ModelProto, TensorProto, helper
 
 from onnxnnw.errors import CannotLook
-from onnxnnw.graph import find_slots, network_digest
+from onnxnnw.graph.digest import network_digest
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.record_file import load_record
 from onnxnnw.verification.verify import verify

@@ -11,8 +11,8 @@ from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, TensorPro
 
 from onnxnnw.errors import UnreadableNetwork
 from onnxnnw.flow.unread import contents_of_functions, stored_in_functions
-from onnxnnw.graph import find_slots
 from onnxnnw.graph.digest import leaf_digest
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.record_file import load_record
 from onnxnnw.verification.verify import verify

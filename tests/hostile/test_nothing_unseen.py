@@ -18,7 +18,7 @@ from onnxnnw.accounting.roles import MAX_STRUCTURAL
 from onnxnnw.cli.entry import main
 from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.enrolment.inspection import inspect
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.key import Key
 from onnxnnw.records.record_file import load_record

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from onnx import NodeProto, TensorProto, helper
 
-from onnxnnw.graph import Slot, find_slots
+from onnxnnw.graph.slot import Slot
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.matching import match
 from onnxnnw.matching.anchor_agreement import Wanted, agreement, agreements
 from onnxnnw.matching.match import match_slots

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from onnxnnw.errors import CannotLook, UnreadableRecord
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.matching.row_scale import row_gains, row_magnitudes
 from onnxnnw.methods.base import Candidate, Reads, find_insertion, find_method, insertion_names, method_names
 from onnxnnw.network_file.file import open_network

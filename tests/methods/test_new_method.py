@@ -131,7 +131,7 @@ def test_wrong_keys_toss_coins(house, marked):
     """Right signs under 1,000 wrong keys are Binomial(64, 1/2), in the marked network as in one that never was."""
     script = f"""
 import json, sys
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import open_network
 from onnxnnw.methods.sign_bits import SignBitsInsertion, mark_of
 from onnxnnw.records.record_file import load_record

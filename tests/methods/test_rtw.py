@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxnnw.errors import UnreadableRecord, UsageError
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.matching.row_scale import row_gains, row_magnitudes
 from onnxnnw.methods.base import Candidate, Reads
 from onnxnnw.methods.rtw import MATRICES, RTW, RtwInsertion, choose_layer, mark_of, project

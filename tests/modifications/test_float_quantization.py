@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from onnxnnw.errors import UsageError
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.modifications.base import apply
 from onnxnnw.modifications.float_quantization import FORMATS, FloatQuantization, rounded
 from onnxnnw.network_file.file import open_network

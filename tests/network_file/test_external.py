@@ -15,7 +15,8 @@ from onnx import ModelProto
 
 from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.errors import FileChanged, UnreadableExternalData, UnreadableNetwork
-from onnxnnw.graph import Slot, find_slots
+from onnxnnw.graph.slot import Slot
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.modifications.base import apply
 from onnxnnw.modifications.gaussian_noise import GaussianNoise
 from onnxnnw.network_file.file import open_network

@@ -9,7 +9,7 @@ from onnx import numpy_helper
 
 from onnxnnw.enrolment.enrol import fingerprint
 from onnxnnw.errors import UnreadableNetwork
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.record_file import load_record
 from onnxnnw.verification.verify import verify

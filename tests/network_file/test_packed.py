@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from onnxnnw.graph import Slot, find_slots
+from onnxnnw.graph.slot import Slot
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.matching.match import Wanted, match_slots
 from onnxnnw.network_file.file import open_network
 from tests.support.networks import save, tensor, weight

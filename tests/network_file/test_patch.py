@@ -12,7 +12,7 @@ from onnx import GraphProto, ModelProto, TensorProto, helper
 from onnxnnw.enrolment.copies import copies_of
 from onnxnnw.enrolment.enrol import Enrolment, embed, fingerprint
 from onnxnnw.errors import CapacityError, FileChanged, UnsupportedNetwork, UsageError
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.methods import nct
 from onnxnnw.modifications.base import apply
 from onnxnnw.modifications.gaussian_noise import GaussianNoise

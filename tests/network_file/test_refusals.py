@@ -10,7 +10,7 @@ from onnx import ModelProto, TensorProto, helper
 
 from onnxnnw.errors import UnreadableNetwork
 from onnxnnw.flow import tracing
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file import cutting
 from onnxnnw.network_file.file import open_network
 from tests.support.networks import convolutional, dense, field, model_of, save, subgraph, tensor, varint, weight

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from onnxnnw.enrolment.enrol import fingerprint
 from onnxnnw.enrolment.inspection import inspect
 from onnxnnw.errors import UnreadableNetwork
-from onnxnnw.graph import find_slots, network_digest
+from onnxnnw.graph.digest import network_digest
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.record_file import load_record
 from onnxnnw.sources.limits import Budget, limited

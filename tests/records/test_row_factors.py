@@ -12,7 +12,7 @@ from onnx import ModelProto, helper, numpy_helper
 
 from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.errors import UnreadableRecord
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.matching.row_scale import column_gains
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.key import Key

@@ -9,7 +9,7 @@ import pytest
 
 from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.errors import UnreadableRegistry, UsageError
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import open_network
 from onnxnnw.network_file.patch import Edit, write_patched
 from onnxnnw.records.record_file import load_record

@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 from onnxnnw.candidate import Anchors
 from onnxnnw.enrolment.draft import Writing, draft_watermark
 from onnxnnw.enrolment.owner import Owner
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.methods import nct
 from onnxnnw.methods.base import Candidate, Judgement
 from onnxnnw.network_file.file import open_network

@@ -24,7 +24,7 @@ from onnx import ModelProto, helper, numpy_helper
 
 from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.errors import TraceabilityError
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import Network, open_network
 from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record

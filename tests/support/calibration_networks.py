@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 from onnxnnw.enrolment.draft import Writing, draft_fingerprint, draft_watermark
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import CannotLook
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.matching.row_scale import row_gains, row_magnitudes
 from onnxnnw.methods import nct
 from onnxnnw.methods.base import Candidate, Reads

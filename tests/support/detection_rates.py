@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.methods.rtw import MATRICES, RtwInsertion, mark_of, project
 from onnxnnw.methods.tbw import TbwInsertion
 from onnxnnw.methods.triggers import Triggers

@@ -15,7 +15,7 @@ from onnxnnw.enrolment.owner import Owner
 from onnxnnw.enrolment.recipients import owner_secret
 from onnxnnw.enrolment.recipients.embedding import embed_for_recipients
 from onnxnnw.enrolment.recipients.recipient_list import recipients_of
-from onnxnnw.graph import network_digest
+from onnxnnw.graph.digest import network_digest
 from onnxnnw.methods.rtw import RtwInsertion
 from onnxnnw.methods.tbw import TbwInsertion
 from onnxnnw.network_file.file import open_network

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import stats
 
 from onnxnnw.enrolment.owner import Owner
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.methods.base import Candidate, Insertion, Reads, Subject
 from onnxnnw.methods.rtw import mark_of, project
 from onnxnnw.network_file.file import open_network

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from onnxnnw.errors import UsageError
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.methods.base import Acts, find_insertion, insertion_names
 from onnxnnw.methods.rtw import FORMS, RtwInsertion, mark_of, project
 from onnxnnw.methods.tbw import TbwInsertion

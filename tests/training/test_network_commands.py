@@ -168,7 +168,7 @@ def test_shipped_cards_are_true(name):
     """The card's digest, hash and size are its file's; what is not shipped says how to make it."""
     import hashlib
 
-    from onnxnnw.graph import network_digest
+    from onnxnnw.graph.digest import network_digest
     from onnxnnw.network_file.file import open_network
 
     card = find_card(name)

@@ -15,7 +15,8 @@ from onnxnnw.campaign.steps.trajectories import Settings, inserted_as
 from onnxnnw.enrolment.draft import Writing, draft_watermark
 from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.enrolment.owner import Owner
-from onnxnnw.graph import find_slots, network_digest
+from onnxnnw.graph.digest import network_digest
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.methods.nct import REPLACED
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.key import Key

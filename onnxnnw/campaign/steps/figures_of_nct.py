@@ -15,7 +15,9 @@ from onnxnnw.campaign.steps.evaluated_network import Bench
 from onnxnnw.enrolment.draft import Writing, draft_watermark
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import CapacityError
-from onnxnnw.graph import SlotView, find_slots, network_digest
+from onnxnnw.graph.digest import network_digest
+from onnxnnw.graph.slot_view import SlotView
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.methods import nct
 from onnxnnw.network_file.file import open_network
 from onnxnnw.network_file.patch import Edit, write_patched

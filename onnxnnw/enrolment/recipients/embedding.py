@@ -23,7 +23,9 @@ from onnxnnw.enrolment.recipients.owner_secret import OwnerSecret, alone_in, loa
 from onnxnnw.enrolment.recipients.recipient_list import Recipient
 from onnxnnw.enrolment.refusals import refuse_too_weak
 from onnxnnw.errors import CannotLook, UsageError
-from onnxnnw.graph import SlotView, find_slots, network_digest, network_digests
+from onnxnnw.graph.digest import network_digest, network_digests
+from onnxnnw.graph.slot_view import SlotView
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.methods import nct
 from onnxnnw.network_file.file import Network, open_network
 from onnxnnw.network_file.patch import joined_edits, refuse_own_files, write_patched

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.graph.digest import Digests
-from onnxnnw.graph.slots import SlotView
+from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.matching.anchor_agreement import agreement
 from onnxnnw.matching.match import AGREEMENT, UNUSUAL, Match
 from onnxnnw.methods.base import Judgement, Reads
@@ -24,6 +23,7 @@ from onnxnnw.verification.units import in_best_unit, leveled
 
 if TYPE_CHECKING:
     from onnxnnw.alignment import MatrixAlignment
+    from onnxnnw.graph.digest import Digests
 
 __all__ = ["Examination", "Finding", "collect_findings", "few", "loose_of", "share"]
 
@@ -98,7 +98,7 @@ class Examination:
     judgement: Judgement
     significant: bool
     shared_positions: Callable[[], int]
-    digests: Digests | None = None
+    digests: "Digests | None" = None
     doubtful: Mapping[int, Match] = field(default_factory=dict)
     parameters_changed: float = 0.0
     copied: int = 0

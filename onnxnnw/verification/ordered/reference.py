@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from onnxnnw.alignment import MatrixAlignment, NetworkAlignment, Weight, align_networks, weights_of
 from onnxnnw.candidate import Anchors, CanonicalWeights, StoredWeights, slots_as_enrolled
 from onnxnnw.enrolment.copies import why_alone, without_copies
-from onnxnnw.graph import SlotView, find_slots, network_digest
+from onnxnnw.graph.digest import network_digest
+from onnxnnw.graph.slot_view import SlotView
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.matching.anchor_agreement import agreement
 from onnxnnw.matching.match import Match, match_slots
 from onnxnnw.matching.row_scale import row_gains, row_magnitudes

@@ -31,7 +31,7 @@ from onnx import ModelProto
 from onnxnnw.cli.entry import main as command_line
 from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.errors import TraceabilityError
-from onnxnnw.graph import network_digest
+from onnxnnw.graph.digest import network_digest
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.key import Key
 from tests.support.networks import save
