@@ -19,7 +19,7 @@ from onnxnnw.enrolment.copies import why_alone, without_copies
 from onnxnnw.graph import SlotView, find_slots, network_digest
 from onnxnnw.matching.anchor_agreement import agreement
 from onnxnnw.matching.match import Match, match_slots
-from onnxnnw.matching.row_scale import row_gains, row_magnitudes
+from onnxnnw.matching.row_scale import row_magnitudes, row_scales
 from onnxnnw.methods import nct
 from onnxnnw.network_file.file import Network
 from onnxnnw.network_file.patch import Edit, joined_edits
@@ -48,7 +48,7 @@ class AlignedWeights(CanonicalWeights):
     def _oriented(self, match: Match, slot: int) -> Array:
         return self.orders[slot].applied(match.slot.array())
 
-    def gains(self, slot: int) -> Floats | None:
+    def row_scales(self, slot: int) -> Floats | None:
         """Gauge of every out-row, over what has a counterpart."""
         array = self.array(slot)
         if array is None:
@@ -58,7 +58,7 @@ class AlignedWeights(CanonicalWeights):
             magnitudes = row_magnitudes(np.where(there, array, 0))
             share = there.mean(1)
             with np.errstate(all="ignore"):
-                self._own[slot] = row_gains(np.where(share > 0, magnitudes / np.sqrt(share), np.nan))
+                self._own[slot] = row_scales(np.where(share > 0, magnitudes / np.sqrt(share), np.nan))
         return self._own[slot]
 
     @cached_property
