@@ -1,4 +1,4 @@
-"""A candidate's weights as a record's slots: as they are stored, or recognised by content and with their gauge."""
+"""A candidate's weights as a record's slots: as they are stored, or recognised by content and with the scales of their rows."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.matching.anchor_agreement import Wanted, agreement, agreements
 from onnxnnw.matching.match import Match
 from onnxnnw.matching.read_before import ReadBefore
-from onnxnnw.matching.row_scale import row_gains, row_magnitudes
+from onnxnnw.matching.row_scale import row_magnitudes, row_scales
 from onnxnnw.methods.base import Reads
 from onnxnnw.network_file.ahead import fetch_together
 from onnxnnw.network_file.stored import Array, StoredTensor
@@ -48,32 +48,32 @@ class Anchors:
         values = record.array("anchors", sum(sizes)).astype(np.float64)
         self.values = np.split(values, np.cumsum(sizes)[:-1])
         self.folds = folds_of(record)
-        self.gains: list[Floats] | None = None
+        self.row_scales: list[Floats] | None = None
         if "anchor_gains" in record.arrays:
-            gains = record.array("anchor_gains", sum(sizes)).astype(np.float64)
-            self.gains = np.split(gains, np.cumsum(sizes)[:-1])
+            scales = record.array("anchor_gains", sum(sizes)).astype(np.float64)
+            self.row_scales = np.split(scales, np.cumsum(sizes)[:-1])
 
         self._samples: list[Positions] | None = None
 
     def looked_at(self, slot: int) -> tuple[Positions, Floats, Floats | None]:
-        """Anchors and samples of a slot: positions, values, and the gauge of their rows where it was kept.
+        """Anchors and samples of a slot: positions, values, and the scales of their rows where they were kept.
 
         Raises:
             UnreadableRecord: The record contradicts itself.
         """
         places, values = self.of(slot)
-        gains = None if self.gains is None else self.gains[slot]
+        scales = None if self.row_scales is None else self.row_scales[slot]
         if "samples" not in self.record.arrays:
-            return places, values, gains
+            return places, values, scales
         if self._samples is None:
             self._samples = sample_positions(self.record, self.plan, self.positions)
             ends = np.cumsum([each.size for each in self._samples])
             kept = self.record.array("samples", int(ends[-1])).astype(np.float64)
-            gauge = self.record.array("sample_gains", int(ends[-1])).astype(np.float64)
-            self._values, self._gauges = np.split(kept, ends[:-1]), np.split(gauge, ends[:-1])
+            sampled = self.record.array("sample_gains", int(ends[-1])).astype(np.float64)
+            self._values, self._sample_row_scales = np.split(kept, ends[:-1]), np.split(sampled, ends[:-1])
         more = self._samples[slot]
         both = np.concatenate([places, more]), np.concatenate([values, self._values[slot]])
-        return *both, None if gains is None else np.concatenate([gains, self._gauges[slot]])
+        return *both, None if scales is None else np.concatenate([scales, self._sample_row_scales[slot]])
 
     def everything(self, slot: int) -> Positions:
         """All positions of a slot that a verification looks at: anchors, samples, and what is tested."""
@@ -141,7 +141,7 @@ class Anchors:
                     layout=entry.layout,
                     further=self._further(number, fold, rows),
                     folds=None if fold is None else np.broadcast_to(fold, rows)[places // entry.row_size],
-                    gains=None if self.gains is None else self.gains[number],
+                    row_scales=None if self.row_scales is None else self.row_scales[number],
                     columns=columns.get(number),
                 )
             )
@@ -185,7 +185,7 @@ class StoredWeights:
         match = self.matches[slot]
         return None if match is None else scaled(match.slot.array(), self._ratio(match, slot))
 
-    def gains(self, slot: int) -> Floats | None:
+    def row_scales(self, slot: int) -> Floats | None:
         return None
 
     def share(self, slots: Sequence[int]) -> float:
@@ -198,7 +198,7 @@ class StoredWeights:
 
 @dataclass(frozen=True)
 class CanonicalWeights(StoredWeights):
-    """The candidate's weights as the record's slots, with their gauge: the thorough path.
+    """The candidate's weights as the record's slots, with the scales of their rows: the thorough path.
 
     Attributes:
         kept: Bytes of arrays that stay in memory; 0 keeps one array at a time.
@@ -207,7 +207,7 @@ class CanonicalWeights(StoredWeights):
 
     kept: int = 0
     barred: Sequence[Positions] = ()
-    _gains: dict[int, Floats] = field(default_factory=dict, repr=False)
+    _row_scales: dict[int, Floats] = field(default_factory=dict, repr=False)
     _loaded: dict[int, Array] = field(default_factory=dict, repr=False)
 
     def without(self, barred: Sequence[Positions]) -> "CanonicalWeights":
@@ -227,13 +227,13 @@ class CanonicalWeights(StoredWeights):
             values[np.isin(positions, self.barred[slot])] = np.nan
         return values
 
-    def gains(self, slot: int) -> Floats | None:
-        if slot not in self._gains and self.array(slot) is None:
+    def row_scales(self, slot: int) -> Floats | None:
+        if slot not in self._row_scales and self.array(slot) is None:
             return None
-        return self._gains[slot]
+        return self._row_scales[slot]
 
     def array(self, slot: int) -> Array | None:
-        """The slot's weights in the record's orientation; the gauge is measured as they come by."""
+        """The slot's weights in the record's orientation; the scales of its rows are measured as they come by."""
         match = self.matches[slot]
         if match is None:
             return None
@@ -241,7 +241,7 @@ class CanonicalWeights(StoredWeights):
             if sum(array.nbytes for array in self._loaded.values()) >= self.kept:
                 self._loaded.clear()
             self._loaded[slot] = self._oriented(match, slot)
-            self._gains.setdefault(slot, row_gains(row_magnitudes(self._loaded[slot])))
+            self._row_scales.setdefault(slot, row_scales(row_magnitudes(self._loaded[slot])))
         return self._loaded[slot]
 
     def _oriented(self, match: Match, slot: int) -> Array:

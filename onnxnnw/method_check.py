@@ -11,7 +11,7 @@ import numpy as np
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import CannotLook, UnreadableRecord, UsageError
 from onnxnnw.graph.slots import find_slots
-from onnxnnw.matching.row_scale import row_gains, row_magnitudes
+from onnxnnw.matching.row_scale import row_magnitudes, row_scales
 from onnxnnw.methods.base import Candidate, Insertion, Method, Reads, Subject, find_insertion, find_method
 from onnxnnw.network_file.file import open_network
 from onnxnnw.parameters import describe
@@ -194,8 +194,8 @@ class _InMemory:
     def array(self, slot: int) -> Any:
         return self.arrays[slot] if self.has(slot) else None
 
-    def gains(self, slot: int) -> Any:
-        return row_gains(row_magnitudes(self.arrays[slot])) if self.has(slot) else None
+    def row_scales(self, slot: int) -> Any:
+        return row_scales(row_magnitudes(self.arrays[slot])) if self.has(slot) else None
 
     def share(self, slots: Sequence[int]) -> float:
         return float(self.has(0))

@@ -42,7 +42,7 @@ def report(
     if out is not None:
         done = write_report(results, out, tables, figures)
         print(show.visible(str(done.page)))
-        show.pairs([("trials", f"{done.trials:,}"), ("tables", str(done.sheets)), ("figures", str(done.figures))])
+        show.pairs([("trials", f"{done.trials:,}"), ("tables", str(done.tables)), ("figures", str(done.figures))])
         for sentence in (done.summary.subject, *done.summary.sentences):
             print(show.visible(sentence))
     if count:
@@ -53,10 +53,10 @@ def report(
 
 def _count(folders: "Sequence[Path]") -> None:
     from onnxnnw.report.tables.cells_measured import cells_measured
-    from onnxnnw.report.tables.standard_tables import standard_sheets
+    from onnxnnw.report.tables.standard_tables import standard_tables
     from onnxnnw.report.writing import read_parts
 
-    cells = cells_measured(standard_sheets(read_parts(folders)))
+    cells = cells_measured(standard_tables(read_parts(folders)))
     show.pairs([(f"Table {c.number}", f"{c.measured:>3} of {c.published:>3}, {c.single} at M = D = 1") for c in cells])
     measured, single = sum(c.measured for c in cells), sum(c.single for c in cells)
     print(f"{measured} of {sum(c.published for c in cells)} cells measured, {single} of them at M = D = 1")
@@ -64,10 +64,10 @@ def _count(folders: "Sequence[Path]") -> None:
 
 def _check(folders: "Sequence[Path]", page: Path) -> bool:
     from onnxnnw.report.certificate import check_page
-    from onnxnnw.report.writing import all_sheets, read_parts
+    from onnxnnw.report.writing import all_tables, read_parts
 
     results = read_parts(folders)
-    found = check_page(page, results, all_sheets(results))
+    found = check_page(page, results, all_tables(results))
     for sentence in found.sentences:
         print(show.visible(sentence))
     if found.same:

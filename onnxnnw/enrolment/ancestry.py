@@ -75,7 +75,7 @@ class AncestorWeights:
 
     Attributes:
         slots: The network's own.
-        rows: Gauge of their rows: differences are taken in the gauge of the network, not of its ancestor.
+        rows: Scales of their rows: differences are taken in those of the network, not of its ancestor.
         forerunners: By id of the slot.
     """
 
@@ -95,7 +95,7 @@ class AncestorWeights:
         own = self.slots[slot]
         return self.values(slot, np.arange(own.size)).reshape(own.rows, own.row_size)
 
-    def gains(self, slot: int) -> NDArray[np.float64]:
+    def row_scales(self, slot: int) -> NDArray[np.float64]:
         return self.rows[slot]
 
     def share(self, slots: Sequence[int]) -> float:

@@ -226,17 +226,17 @@ class _Draft:
 
     def fingerprint(self, forerunners: Mapping[int, Forerunner] | None) -> Record:
         plan = self._plan(())
-        own = OwnWeights(self.view.slots, [one.gains for one in self.measured])
-        raw, corrected, gauged = nct.read_with_controls(self.record, plan, own)
+        own = OwnWeights(self.view.slots, [one.row_scales for one in self.measured])
+        raw, corrected, row_scaled = nct.read_with_controls(self.record, plan, own)
         self.arrays |= {
             "values": raw.astype("<f8"),
             "controls": (raw - corrected).astype("<f8"),
-            "gauged": gauged.astype("<f8"),
+            "gauged": row_scaled.astype("<f8"),
         }
         if forerunners:
             before = AncestorWeights(self.view.slots, own.rows, forerunners)
-            _, corrected, gauged = nct.read_with_controls(self.record, plan, before)
-            self.arrays |= {"ancestor": corrected.astype("<f8"), "ancestor_gauged": gauged.astype("<f8")}
+            _, corrected, row_scaled = nct.read_with_controls(self.record, plan, before)
+            self.arrays |= {"ancestor": corrected.astype("<f8"), "ancestor_gauged": row_scaled.astype("<f8")}
         return self._finished(plan)
 
     def watermark(self, keep: Sequence[Record]) -> Record:
@@ -245,9 +245,9 @@ class _Draft:
         if skipped is not None:
             self.arrays["skipped"] = skipped
         plan = self._plan([] if skipped is None else skipped.tolist())
-        gains, sizes = [one.gains for one in self.measured], [entry.row_size for entry in self.record.slots]
+        scales, sizes = [one.row_scales for one in self.measured], [entry.row_size for entry in self.record.slots]
         places = zip(plan.slots.tolist(), plan.positions.tolist(), strict=True)
-        self.arrays["row_gains"] = np.array([gains[s][p // sizes[s]] for s, p in places], "<f8")
+        self.arrays["row_gains"] = np.array([scales[s][p // sizes[s]] for s, p in places], "<f8")
         if added:
             wide = any(entry.data_type == "double" for entry in self.record.slots)
             self.arrays["host"] = self._values(plan).astype("<f8" if wide else "<f4")
@@ -288,8 +288,8 @@ class _Draft:
         for name, places in (("anchor", anchors), ("sample", samples)):
             slots = list(zip(self.view.slots, self.measured, places, strict=True))
             self.arrays[f"{name}s"] = np.concatenate([slot.values(p) for slot, _, p in slots]).astype("<f4")
-            gains = [one.folded_gains[p // one.entry.row_size] for _, one, p in slots]
-            self.arrays[f"{name}_gains"] = np.concatenate(gains).astype("<f4")
+            scales = [one.folded_row_scales[p // one.entry.row_size] for _, one, p in slots]
+            self.arrays[f"{name}_gains"] = np.concatenate(scales).astype("<f4")
         return plan
 
     def _finished(self, plan: Plan) -> Record:

@@ -1,4 +1,4 @@
-"""What enrolment measures of each slot: its row of the slot table, its deviation, its gauge.
+"""What enrolment measures of each slot: its row of the slot table, its deviation, the scales of its rows and columns.
 
 Out-rows that are (nearly) dead and tables that were computed rather than trained take no part in a mark.
 """
@@ -12,7 +12,7 @@ from onnxnnw.enrolment.formulas import is_formula
 from onnxnnw.enrolment.origins import is_near_identity
 from onnxnnw.graph.slot import Slot
 from onnxnnw.graph.uses import AS_TABLE
-from onnxnnw.matching.row_scale import column_gains, row_gains, row_magnitudes
+from onnxnnw.matching.row_scale import column_scales, row_magnitudes, row_scales
 from onnxnnw.network_file.stored import Array
 from onnxnnw.records.slot_table import SlotEntry
 
@@ -28,17 +28,17 @@ class MeasuredSlot:
     Attributes:
         entry: Its row of the slot table.
         deviation: Standard deviation of its weights.
-        gains: Gauge of each out-row; 1 where the slot has none.
+        row_scales: Scale (root mean square) of each out-row; 1 where the slot has none.
         fold: What multiplies each out-row downstream; None where nothing does.
-        folded_gains: Gauge of each out-row once that is folded in.
+        folded_row_scales: The same once that is folded in.
         columns: Balanced magnitude of each input channel's columns; None where there are too few rows.
     """
 
     entry: SlotEntry
     deviation: float
-    gains: NDArray[np.float64]
+    row_scales: NDArray[np.float64]
     fold: NDArray[np.float64] | None
-    folded_gains: NDArray[np.float64]
+    folded_row_scales: NDArray[np.float64]
     columns: NDArray[np.float64] | None
 
 
@@ -54,8 +54,8 @@ def measure_slot(slot: Slot, watermark: bool) -> MeasuredSlot:
     magnitudes = row_magnitudes(array)
     fold = slot.row_gain
     folded = magnitudes if fold is None else magnitudes * np.abs(fold)
-    gains, folded_gains = row_gains(magnitudes), row_gains(folded)
-    dead = np.flatnonzero(_dead(magnitudes, gains) | _dead(folded, folded_gains))
+    scales, folded_row_scales = row_scales(magnitudes), row_scales(folded)
+    dead = np.flatnonzero(_dead(magnitudes, scales) | _dead(folded, folded_row_scales))
     finite = bool(np.isfinite(magnitudes).all())
     eligible = finite and dead.size < slot.rows and may_carry(slot, watermark)
     if eligible and not watermark:
@@ -71,8 +71,8 @@ def measure_slot(slot: Slot, watermark: bool) -> MeasuredSlot:
         dead_rows=tuple(dead.tolist()) if dead.size < slot.rows else (),
         eligible=eligible,
     )
-    gains, folded_gains = (np.where(np.isfinite(each), each, 1.0) for each in (gains, folded_gains))
-    return MeasuredSlot(entry, _deviation(array), gains, fold, folded_gains, column_gains(array, entry.taps))
+    scales, folded_row_scales = (np.where(np.isfinite(each), each, 1.0) for each in (scales, folded_row_scales))
+    return MeasuredSlot(entry, _deviation(array), scales, fold, folded_row_scales, column_scales(array, entry.taps))
 
 
 def may_carry(slot: Slot, watermark: bool) -> bool:
@@ -84,9 +84,9 @@ def may_carry(slot: Slot, watermark: bool) -> bool:
     return weight_of_a_layer and not slot.shared and not (watermark and slot.read_only)
 
 
-def _dead(magnitudes: NDArray[np.float64], gains: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _dead(magnitudes: NDArray[np.float64], scales: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Out-rows of which there is (nearly) nothing."""
-    dead: NDArray[np.bool_] = ~(magnitudes >= np.where(np.isfinite(gains), gains, np.inf) * (1 - 1e-9))
+    dead: NDArray[np.bool_] = ~(magnitudes >= np.where(np.isfinite(scales), scales, np.inf) * (1 - 1e-9))
     return dead
 
 

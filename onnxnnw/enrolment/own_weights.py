@@ -28,7 +28,7 @@ class OwnWeights:
     def array(self, slot: int) -> NDArray[Any]:
         return self.slots[slot].array()
 
-    def gains(self, slot: int) -> NDArray[np.float64]:
+    def row_scales(self, slot: int) -> NDArray[np.float64]:
         return self.rows[slot]
 
     def share(self, slots: Sequence[int]) -> float:

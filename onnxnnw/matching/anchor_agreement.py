@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from onnxnnw.constants.arrays import Positions
 from onnxnnw.graph.slot import Slot, scaled
-from onnxnnw.matching.row_scale import row_gains, row_magnitudes
+from onnxnnw.matching.row_scale import row_magnitudes, row_scales
 from onnxnnw.network_file.stored import Array
 
 __all__ = ["FOLDED", "STORED", "TRANSPOSED", "Anchors", "Content", "Wanted", "agreement", "agreements"]
@@ -35,9 +35,9 @@ class Wanted:
         use, layout: What used it, and how; see ``slots.Slot``.
         further: More values outside the mark, and where: parts of a slot may hold few of its anchors.
         folds: What multiplied each anchor's row downstream; None in records that do not say it.
-        gains: Root mean square of each anchor's folded row; None in records that do not say it.
+        row_scales: Root mean square of each anchor's folded row; None in records that do not say it.
         columns: Balanced magnitude of each column, or of each channel's (row_size is a multiple of their number), see
-            ``gauge.column_gains``; None in records that do not say it.
+            ``row_scale.column_scales``; None in records that do not say it.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Wanted:
     layout: str = ""
     further: "tuple[Positions, NDArray[np.float64]] | None" = field(default=None, repr=False)
     folds: NDArray[np.float64] | None = field(default=None, repr=False)
-    gains: NDArray[np.float64] | None = field(default=None, repr=False)
+    row_scales: NDArray[np.float64] | None = field(default=None, repr=False)
     columns: NDArray[np.float64] | None = field(default=None, repr=False)
 
 
@@ -98,7 +98,7 @@ class Anchors:
         width = max((want.positions.size for want in wanted), default=0)
         self.places = np.zeros((len(wanted), width), np.int64)
         self.values = np.full(self.places.shape, np.nan)
-        self.gains = np.full(self.places.shape, np.nan)
+        self.row_scales = np.full(self.places.shape, np.nan)
         self.folded = any(want.folds is not None for want in wanted)
         self.folds = np.ones(self.places.shape)
         for row, want in enumerate(wanted):
@@ -107,8 +107,8 @@ class Anchors:
             self.values[row, :count] = want.values if want.folds is None else want.values * want.folds
             if want.folds is not None:
                 self.folds[row, :count] = np.where(want.folds == 0, 1, want.folds)
-            if want.gains is not None:
-                self.gains[row, :count] = want.gains
+            if want.row_scales is not None:
+                self.row_scales[row, :count] = want.row_scales
 
     def agree(self, slot: Slot, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
         """Agreement of a slot with some of the wanted ones, and how it was found."""
@@ -138,20 +138,20 @@ class Anchors:
     def compare(self, content: "Content", places: Positions, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """The better agreement of folded values and of values in units of their rows, at ``places`` of the content."""
         scores = _agreements(content.flat[places], self.values[rows])
-        if np.isfinite(self.gains[rows]).any():
+        if np.isfinite(self.row_scales[rows]).any():
             with np.errstate(all="ignore"):
-                gauged = _agreements(content.gauged(places), self.values[rows] / self.gains[rows])
-            scores = np.where(np.abs(gauged) > np.abs(scores), gauged, scores)
+                scaled_z = _agreements(content.row_scaled(places), self.values[rows] / self.row_scales[rows])
+            scores = np.where(np.abs(scaled_z) > np.abs(scores), scaled_z, scores)
         return scores
 
 
 class Content:
-    """A candidate's values with the gauge of their rows."""
+    """A candidate's values with the scales of their rows."""
 
     def __init__(self, array: Array) -> None:
         self.flat, self.row_size = array.reshape(-1), array.shape[1]
-        self.gains = row_gains(row_magnitudes(array))
+        self.row_scales = row_scales(row_magnitudes(array))
 
-    def gauged(self, places: Positions) -> NDArray[np.float64]:
-        out: NDArray[np.float64] = self.flat[places] / self.gains[places // self.row_size]
+    def row_scaled(self, places: Positions) -> NDArray[np.float64]:
+        out: NDArray[np.float64] = self.flat[places] / self.row_scales[places // self.row_size]
         return out

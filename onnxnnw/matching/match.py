@@ -18,7 +18,7 @@ from onnxnnw.graph.slot import Slot
 from onnxnnw.matching.anchor_agreement import STORED, TRANSPOSED, Anchors, Content, Wanted, agreement
 from onnxnnw.matching.assembly import assembled
 from onnxnnw.matching.readings import Reading, Steps, gates_of, readings_of
-from onnxnnw.matching.row_scale import column_gains
+from onnxnnw.matching.row_scale import column_scales
 
 __all__ = ["AGREEMENT", "UNUSUAL", "Match", "Wanted", "agreement", "match_slots"]
 
@@ -128,7 +128,7 @@ def _with_columns(want: Wanted, match: Match) -> Match:
     anchors = Anchors([want], (want.rows, want.row_size))
     array = anchors.read(match.slot)
     taps, rest = divmod(want.row_size, want.columns.size)
-    own = column_gains(array, taps) if array.shape == (want.rows, want.row_size) and not rest else None
+    own = column_scales(array, taps) if array.shape == (want.rows, want.row_size) and not rest else None
     if own is None:
         return match
     with np.errstate(all="ignore"):  # a candidate may hold numbers that overflow

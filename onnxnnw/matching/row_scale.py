@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from onnxnnw.network_file.stored import Array
 
-__all__ = ["BALANCED_ROWS", "NEARLY_DEAD", "column_gains", "row_gains", "row_magnitudes"]
+__all__ = ["BALANCED_ROWS", "NEARLY_DEAD", "column_scales", "row_magnitudes", "row_scales"]
 
 NEARLY_DEAD = 0.01
 """Rows below this share of the slot's RMS are (nearly) dead: pruned channels, up to a third of a public network."""
@@ -35,10 +35,10 @@ def row_magnitudes(array: Array) -> NDArray[np.float64]:
     return magnitudes
 
 
-def row_gains(magnitudes: NDArray[np.float64]) -> NDArray[np.float64]:
+def row_scales(magnitudes: NDArray[np.float64]) -> NDArray[np.float64]:
     """What to divide each row by: its magnitude, but at least 1 % of the slot's, or dead rows would become noise.
 
-    Rows of a slot without any finite, positive magnitude get NaN: it has no gauge.
+    Rows of a slot without any finite, positive magnitude get NaN: it has no scale.
     """
     finite = magnitudes[np.isfinite(magnitudes)]
     overall = float(np.sqrt(np.mean(finite**2))) if finite.size else 0.0
@@ -47,11 +47,11 @@ def row_gains(magnitudes: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.maximum(magnitudes, NEARLY_DEAD * overall)
 
 
-def column_gains(array: Array, taps: int = 1) -> NDArray[np.float64] | None:
+def column_scales(array: Array, taps: int = 1) -> NDArray[np.float64] | None:
     """Magnitude of each column of a (rows, row_size) array once its rows are of equal magnitude, and the other way round.
 
     Args:
-        array: The weights; what is not finite has no gauge.
+        array: The weights; what is not finite has no scale.
         taps: So many columns side by side count as one: what a kernel's taps read of one channel is multiplied together.
 
     Rows and columns are normalised in turn (Sinkhorn), on up to 32 rows at fixed places: multiplying rows or columns by
@@ -68,13 +68,13 @@ def column_gains(array: Array, taps: int = 1) -> NDArray[np.float64] | None:
         power = power.reshape(len(power), columns // taps, taps).sum(axis=2)  # (rows, columns / taps)
         if len(power) < BALANCED_ROWS or not np.isfinite(power).all():
             return None
-        gains = np.ones(columns // taps)
+        scales = np.ones(columns // taps)
         for _ in range(_ROUNDS):
-            lines = np.einsum("ij,j->i", power, 1 / gains)  # not BLAS, whose threads wait for each other
+            lines = np.einsum("ij,j->i", power, 1 / scales)  # not BLAS, whose threads wait for each other
             weights = 1 / np.maximum(lines, _FLOOR * lines.mean())
-            former, gains = gains, np.einsum("i,ij->j", weights, power)
-            gains = np.maximum(gains, _FLOOR * gains.mean())
-            if (np.abs(gains / former - 1) < _SETTLED).all():
+            former, scales = scales, np.einsum("i,ij->j", weights, power)
+            scales = np.maximum(scales, _FLOOR * scales.mean())
+            if (np.abs(scales / former - 1) < _SETTLED).all():
                 break
-        balanced: NDArray[np.float64] = np.sqrt(gains / gains.mean())
+        balanced: NDArray[np.float64] = np.sqrt(scales / scales.mean())
     return balanced if np.isfinite(balanced).all() and balanced.min() > 0 else None

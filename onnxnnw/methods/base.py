@@ -56,7 +56,7 @@ class Weights(Protocol):
     def array(self, slot: int) -> NDArray[Any] | None:
         """All values of the record's slot, (rows, row_size)."""
 
-    def gains(self, slot: int) -> Floats | None:
+    def row_scales(self, slot: int) -> Floats | None:
         """Gauge of every out-row of the record's slot; None where only raw values are read."""
 
     def share(self, slots: Sequence[int]) -> float:

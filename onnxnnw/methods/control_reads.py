@@ -11,12 +11,12 @@ __all__ = ["read_with_controls"]
 
 
 def read_with_controls(record: Record, plan: Plan, weights: Weights) -> tuple[Floats, Floats, Floats]:
-    """Values at the positions: raw, minus the mean of their controls, and the same in the gauge of each out-row.
+    """Values at the positions: raw, minus the mean of their controls, and the same divided by the scale of each out-row.
 
-    The gauge is that of the candidate itself, so the last is NaN where only raw values are read.
+    The scales are those of the candidate itself, so the last is NaN where only raw values are read.
     """
     count = plan.positions.size
-    raw, corrected, gauged = (np.full(count, np.nan) for _ in range(3))
+    raw, corrected, row_scaled = (np.full(count, np.nan) for _ in range(3))
     controls = control_positions(record, plan)
     for slot in plan.numbers:
         chosen = np.flatnonzero(plan.slots == slot)
@@ -28,12 +28,12 @@ def read_with_controls(record: Record, plan: Plan, weights: Weights) -> tuple[Fl
             continue
         raw[chosen] = values[: own.size]
         corrected[chosen] = _minus_controls(values, there)
-        gains = weights.gains(slot)
-        if gains is not None:
+        scales = weights.row_scales(slot)
+        if scales is not None:
             with np.errstate(all="ignore"):
-                scaled = values / gains[both // record.slots[slot].row_size]
-            gauged[chosen] = _minus_controls(scaled, there)
-    return raw, corrected, gauged
+                scaled = values / scales[both // record.slots[slot].row_size]
+            row_scaled[chosen] = _minus_controls(scaled, there)
+    return raw, corrected, row_scaled
 
 
 def _minus_controls(values: Floats, there: NDArray[np.bool_]) -> Floats:

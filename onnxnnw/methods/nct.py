@@ -54,7 +54,7 @@ ANCESTRY_EFFECT = 0.75
 """Of differences to a common ancestor: other data of the same task give up to .65, the same data .85 to .90."""
 
 _IDENTICAL, _IDENTICAL_READS = 0.98, 8
-_VIEWS = 2  # raw and gauge
+_VIEWS = 2  # raw and row-scaled
 
 
 def mark_values(record: Record, plan: Plan, numbers: Floats | None = None) -> Floats:
@@ -136,13 +136,13 @@ def _read(record: Record, plan: Plan, read: Callable[[int, Positions], Floats | 
     return out
 
 
-def _row_gains(record: Record, weights: Weights, slot: int, positions: Positions) -> Floats | None:
-    gains = weights.gains(slot)
-    return None if gains is None else gains[positions // record.slots[slot].row_size]
+def _row_scales_at(record: Record, weights: Weights, slot: int, positions: Positions) -> Floats | None:
+    scales = weights.row_scales(slot)
+    return None if scales is None else scales[positions // record.slots[slot].row_size]
 
 
 def views(record: Record, weights: Weights) -> list[Association]:
-    """The strict test in each view (raw, then gauge), not yet paid for; what calibration measures."""
+    """The strict test in each view (raw, then row-scaled), not yet paid for; what calibration measures."""
     plan = plan_of(record)
     if record.kind == "watermark" and is_added(record):
         return [view.association for view in _added_views(record, plan, weights)[1]]
@@ -161,13 +161,13 @@ def expected_numbers(record: Record, plan: Plan) -> Floats:
 
 
 def _read_views(record: Record, plan: Plan, weights: Weights) -> list[Floats]:
-    """What was read at the positions: as it is, and in the gauge of enrolment where the candidate's is known."""
+    """What was read at the positions: as it is, and in the row scales of enrolment where the candidate's are known."""
     raw = _read(record, plan, weights.values)
-    gains = _read(record, plan, lambda slot, positions: _row_gains(record, weights, slot, positions))
-    if not np.isfinite(gains).any():
+    scales = _read(record, plan, lambda slot, positions: _row_scales_at(record, weights, slot, positions))
+    if not np.isfinite(scales).any():
         return [raw]
     with np.errstate(all="ignore"):
-        return [raw, raw * record.array("row_gains", plan.positions.size).astype(np.float64) / gains]
+        return [raw, raw * record.array("row_gains", plan.positions.size).astype(np.float64) / scales]
 
 
 def _added_views(record: Record, plan: Plan, weights: Weights) -> tuple[Floats, list[HostCancelled]]:
@@ -261,11 +261,11 @@ class _Pair:
 def _pairs(record: Record, plan: Plan, weights: Weights) -> tuple[Floats, list[_Pair]]:
     """What was read at the positions, and the two sides of each view."""
     count = plan.positions.size
-    raw, corrected, gauged = read_with_controls(record, plan, weights)
+    raw, corrected, row_scaled = read_with_controls(record, plan, weights)
     enrolled = record.array("values", count).astype(np.float64)
     out = [_Pair(corrected, enrolled - record.array("controls", count).astype(np.float64))]
-    if np.isfinite(gauged).any():
-        out.append(_Pair(gauged, record.array("gauged", count).astype(np.float64)))
+    if np.isfinite(row_scaled).any():
+        out.append(_Pair(row_scaled, record.array("gauged", count).astype(np.float64)))
     if record.parameters.get("ancestors"):
         both = zip(out, [record.array(name, count) for name in ("ancestor", "ancestor_gauged")], strict=False)
         out = [_Pair(*beside_ancestor(pair.found, pair.enrolled, b, plan.slots)) for pair, b in both]

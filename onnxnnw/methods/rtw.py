@@ -123,16 +123,16 @@ def mark_of(record: Record) -> _Mark:
 _MAX_MATRIX = 2**28
 
 
-def project(rows: NDArray[Any], mark: _Mark, gains: Floats | None = None) -> Floats:
+def project(rows: NDArray[Any], mark: _Mark, scales: Floats | None = None) -> Floats:
     """The T projections of a layer.
 
     Args:
         rows: (rows, M); values that are not finite count as zero.
         mark: The mark.
-        gains: What to divide each row by; None takes rows as they are.
+        scales: What to divide each row by; None takes rows as they are.
     """
     total = np.zeros(rows.shape[1])
-    scale = np.ones(len(rows)) if gains is None else np.where(gains > 0, 1 / np.where(gains > 0, gains, 1), 0)
+    scale = np.ones(len(rows)) if scales is None else np.where(scales > 0, 1 / np.where(scales > 0, scales, 1), 0)
     step = max(1, 2**20 // rows.shape[1])
     for start in range(0, len(rows), step):
         block = np.nan_to_num(rows[start : start + step].astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
@@ -163,9 +163,9 @@ class RTW(Method):
             nothing = Standard(False, {"ber": 1.0}, "not retrieved: the marked layer was not found")
             return Judgement(Association(0.0, 0.0, 0), False, nothing, reads, "bits", bits, 0, bits)
         views = [project(rows, mark)]
-        gains = weights.gains(mark.slot)
-        if gains is not None:
-            views.append(project(rows, mark, gains))
+        scales = weights.row_scales(mark.slot)
+        if scales is not None:
+            views.append(project(rows, mark, scales))
         right = [(2.0 * mark.wanted - 1) * view > 0 for view in views]  # a tie is an error
         best = max(right, key=np.count_nonzero)
         matches = int(best.sum())

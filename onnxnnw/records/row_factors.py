@@ -59,10 +59,10 @@ def columns_of(record: Record) -> Folds:
     name = "channels" if "channels" in record.arrays else "columns"
     slots = [record.slots[n] for n in numbers]
     counts = [slot.row_size // (slot.taps if name == "channels" else 1) for slot in slots]
-    gains = record.array(name, sum(counts)).astype(np.float64)
-    if (gains <= 0).any():
+    scales = record.array(name, sum(counts)).astype(np.float64)
+    if (scales <= 0).any():
         raise UnreadableRecord(f"the record's array {name!r} is impossible")
-    return dict(zip(numbers, np.split(gains, np.cumsum(counts)[:-1]), strict=True))
+    return dict(zip(numbers, np.split(scales, np.cumsum(counts)[:-1]), strict=True))
 
 
 def _flagged(record: Record, name: str) -> list[int]:

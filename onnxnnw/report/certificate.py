@@ -12,7 +12,7 @@ from typing import Any
 from onnxnnw.errors import UnreadableData
 from onnxnnw.files import read_regular
 from onnxnnw.report.results import Results
-from onnxnnw.report.tables.table import Sheet
+from onnxnnw.report.tables.table import ReportTable
 
 __all__ = ["CERTIFICATE_FORMAT", "Checked", "certificate", "check_page"]
 
@@ -30,12 +30,12 @@ class Checked:
     sentences: tuple[str, ...]
 
 
-def certificate(results: Results, sheets: Sequence[Sheet]) -> dict[str, Any]:
+def certificate(results: Results, tables: Sequence[ReportTable]) -> dict[str, Any]:
     """Digests of the trials of each part, of what went in, and of every number that the tables show."""
     numbers = [
-        [sheet.id, [[[e.text, e.role, e.margin, e.low, e.high] for e in row] for row in group.rows]]
-        for sheet in sheets
-        for group in sheet.groups
+        [table.id, [[[e.text, e.role, e.margin, e.low, e.high] for e in row] for row in group.rows]]
+        for table in tables
+        for group in table.groups
     ]
     text = json.dumps(numbers, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return {
@@ -44,13 +44,13 @@ def certificate(results: Results, sheets: Sequence[Sheet]) -> dict[str, Any]:
             {"name": part.name, "trials": part.trials, "trials_sha256": part.digest, "inputs": dict(part.inputs)}
             for part in results.parts
         ],
-        "numbers": sum(entry.role == "measured" for sheet in sheets for entry in sheet.entries),
+        "numbers": sum(entry.role == "measured" for table in tables for entry in table.entries),
         "numbers_sha256": hashlib.sha256(text.encode()).hexdigest(),
         "versions": dict(results.environment),
     }
 
 
-def check_page(page: Path, results: Results, sheets: Sequence[Sheet]) -> Checked:
+def check_page(page: Path, results: Results, tables: Sequence[ReportTable]) -> Checked:
     """Compare a page's certificate with one that is computed anew.
 
     Raises:
@@ -67,7 +67,7 @@ def check_page(page: Path, results: Results, sheets: Sequence[Sheet]) -> Checked
         raise UnreadableData(f"{page}: its certificate cannot be read") from None
     if form != CERTIFICATE_FORMAT:
         raise UnreadableData(f"{page}: a certificate of another format, {str(form)[:50]!r}")
-    own = certificate(results, sheets)
+    own = certificate(results, tables)
     wrong = []
     for part in own["parts"]:
         other = named.pop(part["name"], None)

@@ -9,23 +9,23 @@ from onnxnnw.errors import UsageError
 from onnxnnw.network_file.writing import write_whole
 from onnxnnw.report.certificate import certificate
 from onnxnnw.report.figures.drawing import save_panel
-from onnxnnw.report.figures.panels import affordable, plates
+from onnxnnw.report.figures.panels import affordable, all_figures
 from onnxnnw.report.page.html import render_page
 from onnxnnw.report.page.summary import Summary, summarise, trials_of
 from onnxnnw.report.parts import joined
 from onnxnnw.report.results import FILES, Results, read_results
 from onnxnnw.report.tables import comma_separated, latex, markdown
-from onnxnnw.report.tables.cost import cost_sheets, environment_sheet
-from onnxnnw.report.tables.false_positives import false_positive_sheet
-from onnxnnw.report.tables.fingerprints import fingerprint_sheets, sharing_sheets
-from onnxnnw.report.tables.measured_tables import count_sheets, other_imperceptibility, other_robustness
-from onnxnnw.report.tables.outlasting import outlasting_sheet
-from onnxnnw.report.tables.standard_tables import standard_sheets
-from onnxnnw.report.tables.table import Sheet
+from onnxnnw.report.tables.cost import cost_tables, environment_table
+from onnxnnw.report.tables.false_positives import false_positive_table
+from onnxnnw.report.tables.fingerprints import fingerprint_tables, sharing_tables
+from onnxnnw.report.tables.measured_tables import count_tables, other_imperceptibility, other_robustness
+from onnxnnw.report.tables.outlasting import outlasting_table
+from onnxnnw.report.tables.standard_tables import standard_tables
+from onnxnnw.report.tables.table import ReportTable
 
-__all__ = ["Written", "all_sheets", "read_parts", "write_report"]
+__all__ = ["Written", "all_tables", "read_parts", "write_report"]
 
-_RENDERERS: Mapping[str, Callable[[Sheet], str]] = {
+_RENDERERS: Mapping[str, Callable[[ReportTable], str]] = {
     ".md": markdown.render,
     ".csv": comma_separated.render,
     ".tex": latex.render,
@@ -38,26 +38,26 @@ class Written:
 
     page: Path
     trials: int
-    sheets: int
+    tables: int
     figures: int
     summary: Summary
 
 
-def all_sheets(results: Results) -> tuple[Sheet, ...]:
+def all_tables(results: Results) -> tuple[ReportTable, ...]:
     """The standard's tables, then everything beyond them."""
-    standard = standard_sheets(results)
+    standard = standard_tables(results)
     shown = trials_of(standard)
     return (
         *standard,
-        *sharing_sheets(results),
+        *sharing_tables(results),
         *other_imperceptibility(results, shown),
         *other_robustness(results, shown),
-        *count_sheets(results),
-        *fingerprint_sheets(results),
-        *outlasting_sheet(results),
-        *false_positive_sheet(results),
-        *cost_sheets(results),
-        environment_sheet(results),
+        *count_tables(results),
+        *fingerprint_tables(results),
+        *outlasting_table(results),
+        *false_positive_table(results),
+        *cost_tables(results),
+        environment_table(results),
     )
 
 
@@ -86,21 +86,21 @@ def write_report(
     if os.path.realpath(out) in {os.path.realpath(folder / name) for folder in folders for name in FILES}:
         raise UsageError(f"{out}: would replace the results; give the page another name")
     results = read_parts(folders)
-    sheets = all_sheets(results)
-    drawn, undrawn = affordable(plates(results))
-    summary = summarise(results, [sheet for sheet in sheets if sheet.number is not None])
-    page = render_page(results, summary, sheets, drawn, undrawn, certificate(results, sheets))
+    report_tables = all_tables(results)
+    drawn, undrawn = affordable(all_figures(results))
+    summary = summarise(results, [report_table for report_table in report_tables if report_table.number is not None])
+    page = render_page(results, summary, report_tables, drawn, undrawn, certificate(results, report_tables))
     if tables is not None:
         tables.mkdir(parents=True, exist_ok=True)
-        for sheet in sheets:
+        for report_table in report_tables:
             for suffix, render in _RENDERERS.items():
-                _write(tables / f"{sheet.id}{suffix}", render(sheet))
+                _write(tables / f"{report_table.id}{suffix}", render(report_table))
     if figures is not None:
         figures.mkdir(parents=True, exist_ok=True)
-        for panel in (panel for plate in drawn for panel in plate.panels):
+        for panel in (panel for figure in drawn for panel in figure.panels):
             save_panel(panel, figures)
     _write(out, page)
-    return Written(out, len(results.trials), len(sheets), sum(len(plate.panels) for plate in drawn), summary)
+    return Written(out, len(results.trials), len(report_tables), sum(len(figure.panels) for figure in drawn), summary)
 
 
 def _write(path: Path, text: str) -> None:

@@ -314,12 +314,12 @@ def complete_record(record: Record, file: Path) -> Record:
             looked_at["sample"] = sample_positions(record, NO_PLAN, anchors)
             record = record.with_measured(**arrays)
         for name, places in looked_at.items():
-            gains = [one.folded_gains[p // one.entry.row_size] for one, p in zip(found, places, strict=True)]
+            scales = [one.folded_row_scales[p // one.entry.row_size] for one, p in zip(found, places, strict=True)]
             values = [slot.values(p) for slot, p in zip(own, places, strict=True)]
             record = record.with_measured(
                 **{
                     f"{name}s": np.concatenate(values).astype("<f4"),
-                    f"{name}_gains": np.concatenate(gains).astype("<f4"),
+                    f"{name}_gains": np.concatenate(scales).astype("<f4"),
                 }
             )
         record = record.with_measured(

@@ -235,7 +235,7 @@ def _slots(record: Record, anchors: Anchors, weights: StoredWeights, reads: Read
     for number, match in enumerate(weights.matches):
         if match is None:
             continue
-        places, enrolled, gains = anchors.looked_at(number)
+        places, enrolled, scales = anchors.looked_at(number)
         found = weights.values(number, places)
         if found is None or not places.size:
             continue
@@ -249,7 +249,7 @@ def _slots(record: Record, anchors: Anchors, weights: StoredWeights, reads: Read
             before = np.concatenate([enrolled, reads.enrolled[chosen]])
             now = np.concatenate([found, reads.found[chosen]])
         agree, count, luck = agreeing(before, now, spread)
-        for other in _other_units(record, weights, number, places, enrolled, found, gains) if agree < count else ():
+        for other in _other_units(record, weights, number, places, enrolled, found, scales) if agree < count else ():
             again = agreeing(enrolled, other, spread)
             if _better(again, (agree, count, luck)):
                 agree, count, luck = again
@@ -274,7 +274,7 @@ def _other_units(
     places: NDArray[np.int64],
     enrolled: Floats,
     found: Floats,
-    gains: Floats | None,
+    scales: Floats | None,
 ) -> Iterator[Floats]:
     """What was found in other units: where a whole slot, or each of its rows, was multiplied, or its integers have no scale."""
     with np.errstate(all="ignore"):
@@ -286,16 +286,16 @@ def _other_units(
         if match is None:
             return
         yield leveled(match, enrolled, found)
-        if gains is None:
+        if scales is None:
             return
         canonical = (
             weights
             if isinstance(weights, CanonicalWeights)
             else CanonicalWeights(weights.matches, weights.live, weights.folds)
         )
-        own, values = canonical.gains(number), canonical.values(number, places)
+        own, values = canonical.row_scales(number), canonical.values(number, places)
         if own is not None and values is not None:
-            yield values * gains / own[places // record.slots[number].row_size]
+            yield values * scales / own[places // record.slots[number].row_size]
 
 
 def _better(one: tuple[int, int, float], other: tuple[int, int, float]) -> bool:

@@ -89,7 +89,7 @@ def _fewer(anchors: Anchors) -> Anchors:
     """The first few anchors of each slot, and no samples."""
     anchors.positions = [places[:_FEW] for places in anchors.positions]
     anchors.values = [values[:_FEW] for values in anchors.values]
-    anchors.gains = None if anchors.gains is None else [gains[:_FEW] for gains in anchors.gains]
+    anchors.row_scales = None if anchors.row_scales is None else [scales[:_FEW] for scales in anchors.row_scales]
     arrays = {name: array for name, array in anchors.record.arrays.items() if name != "samples"}
     anchors.record = replace(anchors.record, arrays=arrays)
     return anchors

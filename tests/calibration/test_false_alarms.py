@@ -25,7 +25,7 @@ def check(kind: str, sample: measure.Sample) -> None:
     """What DESIGN promises of one candidate under many wrong keys."""
     count = sample.raw.size
     exact = kind == "watermark"  # a fingerprint's null distribution is nominal: bounded here, not exact
-    for view in ("raw", "gauge", "printed"):
+    for view in ("raw", "row_scaled", "printed"):
         log10_p = getattr(sample, view)
         whole = bool((log10_p < 0).all())  # an atom at p = 1: everything that was read was one value
         for level in measure.LEVELS:

@@ -148,8 +148,8 @@ def test_rows_of_other_scales_agree_in_their_gauge(tmp_path: Path) -> None:
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
     slot = one_slot(node, values, tmp_path)
     (plain,) = wanted([slot])
-    gains = row_magnitudes(slot.array())[plain.positions // slot.row_size]
-    kept = replace(plain, folds=np.ones(32), gains=gains)
+    scales = row_magnitudes(slot.array())[plain.positions // slot.row_size]
+    kept = replace(plain, folds=np.ones(32), row_scales=scales)
     other = one_slot(node, values * np.exp(rng.normal(0, 1.2, 64)).astype("f4"), tmp_path)
     (found,) = match_slots([kept], [other])
     assert found is not None
@@ -168,7 +168,7 @@ def test_anchors_say_whether_folded_or_stored_values_are_compared(tmp_path: Path
     (plain,) = wanted([slot])
     assert slot.row_gain is not None
     rows = plain.positions // slot.row_size
-    kept = replace(plain, folds=slot.row_gain[rows], gains=row_magnitudes(slot.folded())[rows])
+    kept = replace(plain, folds=slot.row_gain[rows], row_scales=row_magnitudes(slot.folded())[rows])
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
     (found,) = match_slots([kept], [one_slot(node, values if gone else values * gain, tmp_path)])
     assert found is not None

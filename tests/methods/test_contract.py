@@ -8,7 +8,7 @@ from scipy import stats
 
 from onnxnnw.errors import CannotLook, UnreadableRecord
 from onnxnnw.graph.slots import find_slots
-from onnxnnw.matching.row_scale import row_gains, row_magnitudes
+from onnxnnw.matching.row_scale import row_magnitudes, row_scales
 from onnxnnw.methods.base import Candidate, Reads, find_insertion, find_method, insertion_names, method_names
 from onnxnnw.network_file.file import open_network
 from onnxnnw.parameters import describe, from_arguments
@@ -41,8 +41,8 @@ class Weights:
     def array(self, slot):
         return self.arrays[slot] if self.has(slot) else None
 
-    def gains(self, slot):
-        return row_gains(row_magnitudes(self.arrays[slot])) if self.has(slot) else None
+    def row_scales(self, slot):
+        return row_scales(row_magnitudes(self.arrays[slot])) if self.has(slot) else None
 
     def share(self, slots):
         return float(self.has(0))

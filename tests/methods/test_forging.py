@@ -53,7 +53,7 @@ def reads(record: Record, suspect: networks.InMemory) -> np.ndarray[Any, np.dtyp
     return np.array([suspect.arrays[s].reshape(-1)[p] for s, p in zip(plan.slots, plan.positions, strict=True)], float)
 
 
-def gauge_factors(record: Record, suspect: networks.InMemory, rng: np.random.Generator) -> Record:
+def fitted_row_scales(record: Record, suspect: networks.InMemory, rng: np.random.Generator) -> Record:
     """Gauge factors that turn what the suspect holds into what the mark would be."""
     z = values_of(record)[1]
     fitted = z / reads(record, suspect) * (1 + 0.01 * rng.random(z.size))
@@ -121,7 +121,7 @@ def another_key(record: Record, suspect: networks.InMemory, rng: np.random.Gener
 
 Forgery = Callable[[Record, networks.InMemory, np.random.Generator], Record]
 FORGERIES: tuple[Forgery, ...] = (
-    gauge_factors, skipped_draws, slot_table, slot_order, anchors, deviations, declared_values, owner, strength,
+    fitted_row_scales, skipped_draws, slot_table, slot_order, anchors, deviations, declared_values, owner, strength,
     another_key,
 )  # fmt: skip
 
@@ -148,10 +148,10 @@ def test_editing_a_record_after_seeing_the_suspect_gains_nothing(
 def test_the_forgeries_would_succeed_if_mark_values_did_not_follow_from_the_record(
     record: Record, suspect: networks.InMemory
 ) -> None:
-    """Judged on the mark values of before the edit, fitted gauge factors and chosen draws are overwhelming evidence."""
+    """Judged on the mark values of before the edit, fitted row scales and chosen draws are overwhelming evidence."""
     rng = np.random.default_rng(2)
     plan, z = values_of(record)
-    fitted = gauge_factors(record, suspect, rng).arrays["row_gains"]
+    fitted = fitted_row_scales(record, suspect, rng).arrays["row_gains"]
     assert associate_watermark(reads(record, suspect) * fitted, z, plan.slots).log10_p < -50
     chosen = skipped_draws(record, suspect, rng)
     plan, old = placement.plan_of(chosen), values_of(record)[1]

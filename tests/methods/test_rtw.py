@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnxnnw.errors import UnreadableRecord, UsageError
 from onnxnnw.graph.slots import find_slots
-from onnxnnw.matching.row_scale import row_gains, row_magnitudes
+from onnxnnw.matching.row_scale import row_magnitudes, row_scales
 from onnxnnw.methods.base import Candidate, Reads
 from onnxnnw.methods.rtw import MATRICES, RTW, RtwInsertion, choose_layer, mark_of, project
 from onnxnnw.modifications.base import apply, find_modification
@@ -29,7 +29,7 @@ class Layer:
     """One layer as a candidate's weights."""
 
     rows: np.ndarray
-    gauged: bool = True
+    row_scaled: bool = True
 
     def has(self, slot):
         return True
@@ -37,8 +37,8 @@ class Layer:
     def array(self, slot):
         return self.rows
 
-    def gains(self, slot):
-        return row_gains(row_magnitudes(self.rows)) if self.gauged else None
+    def row_scales(self, slot):
+        return row_scales(row_magnitudes(self.rows)) if self.row_scaled else None
 
     def candidate(self):
         nothing = np.empty(0, np.int64)
@@ -108,8 +108,8 @@ def test_rows_may_be_rescaled(marked, layer):
         rows = find_slots(network).by_name()["block3.conv2.weight"].array()
     factors = np.exp(np.random.default_rng(0).normal(0, 1, (len(rows), 1))).astype(np.float32)
     mark = mark_of(record)
-    gauge = [project(r, mark, row_gains(row_magnitudes(r))) for r in (rows, rows * factors)]
-    np.testing.assert_allclose(gauge[0], gauge[1], rtol=1e-4, atol=1e-6)
+    projected = [project(r, mark, row_scales(row_magnitudes(r))) for r in (rows, rows * factors)]
+    np.testing.assert_allclose(projected[0], projected[1], rtol=1e-4, atol=1e-6)
 
 
 CANDIDATES = ("unmarked", "marked under another key", "pruned 90 %", "constant", "overflowing")
@@ -168,7 +168,7 @@ def test_forging_gains_nothing(marked, layer):
         read = (project(layer, mark) > 0).astype(np.uint8)
         pad = mark.wanted ^ mark.payload
         forged = replace(known, arrays={**known.arrays, "payload": read ^ pad})
-        p.append(RTW().judge(forged, Layer(layer, gauged=False).candidate(), -6.0).association.log10_p)
+        p.append(RTW().judge(forged, Layer(layer, row_scaled=False).candidate(), -6.0).association.log10_p)
     assert min(p) > -5
     assert np.mean(np.array(p) <= np.log10(0.05)) < 0.1
 

@@ -13,7 +13,7 @@ from onnx import ModelProto, helper, numpy_helper
 from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.errors import UnreadableRecord
 from onnxnnw.graph.slots import find_slots
-from onnxnnw.matching.row_scale import column_gains
+from onnxnnw.matching.row_scale import column_scales
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record
@@ -93,14 +93,14 @@ def test_a_folded_network_is_found_in_its_raw_form(tmp_path: Path) -> None:
     record = load_record(tmp_path / "mark")
     assert folds_of(record) == {}
     with open_network(tmp_path / "raw.onnx") as network_:
-        gains = [slot.row_gain for slot in find_slots(network_).slots]
+        scales = [slot.row_gain for slot in find_slots(network_).slots]
     with open_network(tmp_path / "marked.onnx") as network_:
         marked = [slot.array() for slot in find_slots(network_).slots]
     suspect = ModelProto()
     suspect.CopyFrom(raw)
     for proto in suspect.graph.initializer:
         if proto.name[0] == "w":
-            values, gain = marked[int(proto.name[1:])], gains[int(proto.name[1:])]
+            values, gain = marked[int(proto.name[1:])], scales[int(proto.name[1:])]
             assert gain is not None
             proto.CopyFrom(tensor(proto.name, (values / gain[:, None]).astype("f4").reshape(tuple(proto.dims))))
     (verdict,) = verify(save(suspect, tmp_path / "suspect.onnx"), [record])
@@ -226,7 +226,7 @@ def equalised(path: Path, out: Path) -> Path:
 def test_positive_rescaling_through_an_activation_costs_nothing(
     enrolled: tuple[Path, list[Record]], tmp_path: Path
 ) -> None:
-    """Rows lie in the gauge; columns are put into the unit of enrolment where the anchors say that they were rescaled."""
+    """Rows are divided by their scale; columns are put into the unit of enrolment where the anchors say that they were rescaled."""
     marked, records = enrolled
     path = equalised(folded(marked, tmp_path / "f.onnx"), tmp_path / "e.onnx")
     for before, after in zip(verdicts(marked, records), verdicts(path, records), strict=True):
@@ -252,9 +252,9 @@ def test_damaged_magnitudes_of_columns_are_refused(enrolled: tuple[Path, list[Re
 def by_columns(record: Record, path: Path) -> Record:
     """The record as it was made before channels were kept: a magnitude of every column, in single precision."""
     with open_network(path) as network:
-        gains = [column_gains(slot.array()) for slot in find_slots(network).slots]
+        scales = [column_scales(slot.array()) for slot in find_slots(network).slots]
     arrays = {name: array for name, array in record.arrays.items() if name != "channels"}
-    return replace(record, arrays={**arrays, "columns": np.concatenate(gains).astype("<f4")})
+    return replace(record, arrays={**arrays, "columns": np.concatenate(scales).astype("<f4")})
 
 
 def test_records_that_keep_columns_find_what_channels_find(enrolled: tuple[Path, list[Record]], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from scipy import stats
 from onnxnnw.report.counts import Mean
 from onnxnnw.report.figures import plots as figures
 from onnxnnw.report.figures.drawing import inline_svg, save_panel
-from onnxnnw.report.figures.panels import Panel, affordable, plates
+from onnxnnw.report.figures.panels import Panel, affordable, all_figures
 from onnxnnw.report.figures.plots import Curve, Point
 
 HOSTILE = '$\\frac{</text><script>alert("&")</script>'
@@ -112,7 +112,7 @@ def test_nothing_to_draw_is_no_error(ax, draw):
 
 def test_svg_is_well_formed_and_alone(results):
     """Several in one page: no id twice, every reference to its own, nothing from elsewhere, the page's colours."""
-    drawn = [panel for plate in plates(results) for panel in plate.panels][::9]
+    drawn = [panel for figure in all_figures(results) for panel in figure.panels][::9]
     ids: list[str] = []
     for panel in drawn:
         text = inline_svg(panel)
@@ -139,18 +139,18 @@ def test_a_name_is_text_in_a_figure(ax, tmp_path):
 
 def test_the_same_panel_gives_the_same_svg(results):
     """Nothing in it comes from the clock."""
-    (panel,) = plates(results)[-1].panels
+    (panel,) = all_figures(results)[-1].panels
     assert inline_svg(panel) == inline_svg(panel)
 
 
 def test_a_page_holds_so_many_figures(results):
     """The first ones, whole; the others are counted."""
-    drawn = plates(results)
-    total = sum(len(plate.panels) for plate in drawn)
+    drawn = all_figures(results)
+    total = sum(len(figure.panels) for figure in drawn)
     assert affordable(drawn) == (drawn, 0)
     kept, left = affordable(drawn, 5)
     assert kept == drawn[: len(kept)]
-    assert sum(len(plate.panels) for plate in kept) == total - left <= 5
+    assert sum(len(figure.panels) for figure in kept) == total - left <= 5
 
 
 def test_no_p_claimed_anywhere(ax):

@@ -3,7 +3,7 @@
 import pytest
 
 from onnxnnw.report.results import read_results
-from onnxnnw.report.tables.outlasting import outlasting_sheet
+from onnxnnw.report.tables.outlasting import outlasting_table
 from tests.support import made_results as made
 
 
@@ -23,8 +23,8 @@ def trial(number: int, bits: int, quality: float, log10_p: float) -> dict:
 
 def rows(tmp_path, *lines) -> list[list[str]]:
     """The table's texts."""
-    (sheet,) = outlasting_sheet(read_results(made.write(tmp_path / "r", lines)))
-    return [[entry.text for entry in row] for group in sheet.groups for row in group.rows]
+    (table,) = outlasting_table(read_results(made.write(tmp_path / "r", lines)))
+    return [[entry.text for entry in row] for group in table.groups for row in group.rows]
 
 
 def test_the_smallest_error_of_a_lost_mark_is_told_with_its_strength(tmp_path):
@@ -44,4 +44,4 @@ def test_a_mark_that_was_never_found_says_so(tmp_path):
 
 @pytest.mark.parametrize("lines", [[], [made.line("search", 0, records=3, right=True)]])
 def test_nothing_modified_has_no_table(tmp_path, lines):
-    assert outlasting_sheet(read_results(made.write(tmp_path / "r", lines))) == ()
+    assert outlasting_table(read_results(made.write(tmp_path / "r", lines))) == ()

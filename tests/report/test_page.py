@@ -10,11 +10,11 @@ import pytest
 
 from onnxnnw.errors import MissingExtra, UsageError
 from onnxnnw.report import writing
-from onnxnnw.report.page.provenance import Ledger
+from onnxnnw.report.page.provenance import TrialIndex
 from onnxnnw.report.results import read_results
 from onnxnnw.report.tables.table import counted
 from onnxnnw.report.trials import Detection
-from onnxnnw.report.writing import all_sheets, write_report
+from onnxnnw.report.writing import all_tables, write_report
 from onnxnnw.standard.contradictions import CONTRADICTIONS
 from tests.support import made_results as made
 
@@ -92,8 +92,8 @@ def test_it_needs_nothing_else(reader, text):
 
 def test_every_table_is_there(text, results):
     """Each heading, each published figure, each contradiction."""
-    for sheet in all_sheets(results):
-        assert f'id="{sheet.id}"' in text
+    for table in all_tables(results):
+        assert f'id="{table.id}"' in text
     for one in CONTRADICTIONS:
         assert one.where.split(";")[0] in text
     assert ">01.7<" in text
@@ -108,7 +108,7 @@ def test_every_measured_number_opens_its_trials(text, results):
     assert set(buttons) == set(range(len(data["groups"])))
     assert {row[0] for row in data["rows"]} <= known
     assert all(count >= len(places) > 0 for count, *places in data["groups"])
-    measured = sum(entry.role == "measured" for sheet in all_sheets(results) for entry in sheet.entries)
+    measured = sum(entry.role == "measured" for table in all_tables(results) for entry in table.entries)
     assert len(buttons) >= measured
 
 
@@ -121,7 +121,7 @@ def test_secrets_stay_out(text):
 def test_the_tables_are_files_too(page, results):
     """Three forms of each."""
     names = {path.name for path in (page.parent / "tables").iterdir()}
-    assert names == {f"{sheet.id}{suffix}" for sheet in all_sheets(results) for suffix in (".md", ".csv", ".tex")}
+    assert names == {f"{table.id}{suffix}" for table in all_tables(results) for suffix in (".md", ".csv", ".tex")}
 
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'`{{7*7}}&amp;\u202e\x00$a_b$"
@@ -191,11 +191,11 @@ def test_twenty_thousand_trials_stay_small(results):
     from dataclasses import replace
 
     many = [replace(wrong[n % len(wrong)], id=f"{n:016x}") for n in range(20_000)]
-    ledger = Ledger()
+    trial_index = TrialIndex()
     for start in range(0, 20_000, 5):
-        ledger.number(counted(5, many[start : start + 5]))
-    ledger.number(counted(20_000, many))
-    content = ledger.to_json()
+        trial_index.number(counted(5, many[start : start + 5]))
+    trial_index.number(counted(20_000, many))
+    content = trial_index.to_json()
     assert len(content) <= 3_000_000
     data = json.loads(content)
     count, *places = data["groups"][-1]
@@ -207,11 +207,11 @@ def test_twenty_thousand_trials_stay_small(results):
 
 def test_equal_lists_are_kept_once(results):
     """A row's numbers mostly come from the same trials."""
-    ledger = Ledger()
+    trial_index = TrialIndex()
     trials = results.trials[:6]
-    assert ledger.number(counted(6, trials)) == ledger.number(counted(5, trials)) == 0
-    assert ledger.number(counted(1, trials[:1])) == 1
-    assert ledger.number(counted(0, [])) is None
+    assert trial_index.number(counted(6, trials)) == trial_index.number(counted(5, trials)) == 0
+    assert trial_index.number(counted(1, trials[:1])) == 1
+    assert trial_index.number(counted(0, [])) is None
 
 
 def test_the_page_replaces_an_old_one_only_when_it_is_whole(tmp_path, monkeypatch):
@@ -284,8 +284,8 @@ def test_reading_needs_no_drawing(folder):
 
     code = (
         "import sys; from pathlib import Path; from onnxnnw.report.results import read_results; "
-        "from onnxnnw.report.tables.standard_tables import standard_sheets; "
-        f"standard_sheets(read_results(Path({str(Path(folder))!r}))); print('matplotlib' in sys.modules)"
+        "from onnxnnw.report.tables.standard_tables import standard_tables; "
+        f"standard_tables(read_results(Path({str(Path(folder))!r}))); print('matplotlib' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 

@@ -11,9 +11,9 @@ from onnxnnw.report.parts import joined
 from onnxnnw.report.results import read_results
 from onnxnnw.report.settings import by_setting
 from onnxnnw.report.tables.cells_measured import cells_measured
-from onnxnnw.report.tables.standard_tables import standard_sheets
+from onnxnnw.report.tables.standard_tables import standard_tables
 from onnxnnw.report.trials import Detection
-from onnxnnw.report.writing import all_sheets, write_report
+from onnxnnw.report.writing import all_tables, write_report
 from tests.support import made_results as made
 
 
@@ -37,7 +37,7 @@ def page(halves, tmp_path_factory):
 
 def texts(results):
     """Every entry of every table."""
-    return [[entry.text for entry in sheet.entries] for sheet in all_sheets(results)]
+    return [[entry.text for entry in table.entries] for table in all_tables(results)]
 
 
 def test_a_campaign_in_parts_has_the_tables_of_the_whole(halves, results):
@@ -73,7 +73,7 @@ def test_trials_of_one_name_that_differ_are_refused(tmp_path):
 
 def test_cells_are_counted_as_the_summary_counts_them(results):
     """Measured ones are some of those published, and of a campaign of M = 2 and D = 3 hardly one is of one network."""
-    cells = cells_measured(standard_sheets(results))
+    cells = cells_measured(standard_tables(results))
     assert sum(cell.published for cell in cells) == 615
     assert 0 < sum(cell.measured for cell in cells) < 615
     assert all(cell.single <= cell.measured <= cell.published for cell in cells)
@@ -82,14 +82,14 @@ def test_cells_are_counted_as_the_summary_counts_them(results):
 def test_a_single_network_is_told(tmp_path):
     """M = D = 1."""
     lines = [line for line in made.detections(np.random.default_rng(1)) if (line["model"], line["payload"]) == (0, 0)]
-    cells = cells_measured(standard_sheets(read_results(made.write(tmp_path / "one", lines))))
+    cells = cells_measured(standard_tables(read_results(made.write(tmp_path / "one", lines))))
     assert sum(cell.measured for cell in cells) > 0
     assert all(cell.single == cell.measured for cell in cells)
 
 
 def test_a_page_is_what_follows_from_its_trials(halves, page):
     results = joined([read_results(folder) for folder in halves])
-    found = check_page(page, results, all_sheets(results))
+    found = check_page(page, results, all_tables(results))
     assert (found.same, found.sentences) == (True, ())
     assert found.numbers > 500
 
@@ -101,7 +101,7 @@ def test_a_changed_trial_is_noticed(halves, page, tmp_path):
     for file in halves[0].iterdir():
         (changed / file.name).write_text(file.read_text().replace('"pearson": 0.9', '"pearson": 0.8', 3))
     results = joined([read_results(changed), read_results(halves[1])])
-    found = check_page(page, results, all_sheets(results))
+    found = check_page(page, results, all_tables(results))
     assert not found.same
     assert any("trials are not those" in sentence for sentence in found.sentences)
 

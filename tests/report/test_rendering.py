@@ -7,11 +7,11 @@ import re
 import pytest
 
 from onnxnnw.report.tables import comma_separated, latex, markdown
-from onnxnnw.report.tables.table import Column, Entry, Group, Sheet, label, missing, note
-from onnxnnw.report.writing import all_sheets
+from onnxnnw.report.tables.table import Column, Entry, Group, ReportTable, label, missing, note
+from onnxnnw.report.writing import all_tables
 
 HOSTILE = r"=cmd|' /C calc'!A0 \input{/etc/passwd} <b>$x$</b> | a_b & 100% #1 {~^} `code` *x* [l](u)"
-HOSTILE_SHEET = Sheet(
+HOSTILE_TABLE = ReportTable(
     "hostile",
     "a chapter",
     HOSTILE,
@@ -28,33 +28,33 @@ HOSTILE_SHEET = Sheet(
 
 
 @pytest.fixture(scope="module")
-def sheets(results) -> tuple[Sheet, ...]:
+def tables(results) -> tuple[ReportTable, ...]:
     """All tables of the made campaign, and one that means harm."""
-    return (*all_sheets(results), HOSTILE_SHEET)
+    return (*all_tables(results), HOSTILE_TABLE)
 
 
-def markdown_cells(sheet: Sheet) -> list[list[str]]:
+def markdown_cells(table: ReportTable) -> list[list[str]]:
     """The cells of a rendered table, its heading rows left out."""
-    lines = [line for line in markdown.render(sheet).splitlines() if line.startswith("|")]
+    lines = [line for line in markdown.render(table).splitlines() if line.startswith("|")]
     rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
-    assert len({len(row) for row in rows}) == 1, sheet.id
-    assert set("".join(rows[1])) <= set("-:"), sheet.id
+    assert len({len(row) for row in rows}) == 1, table.id
+    assert set("".join(rows[1])) <= set("-:"), table.id
     return rows[2:]
 
 
-def latex_rows(sheet: Sheet) -> list[list[str]]:
+def latex_rows(table: ReportTable) -> list[list[str]]:
     """The rows of a rendered table between the head and the last rule, group headings left out."""
-    text = latex.render(sheet)
+    text = latex.render(table)
     body = text[text.index(r"\endhead") + len(r"\endhead") : text.index(r"\bottomrule")]
     lines = [line.removesuffix(r"\\").strip() for line in body.strip().splitlines() if line.strip()]
     assert all(line.endswith(r"\\") for line in body.strip().splitlines() if line.strip())
     return [re.split(r"(?<!\\) & ", line) for line in lines if not line.startswith(r"\multicolumn")]
 
 
-def csv_rows(sheet: Sheet) -> tuple[list[str], list[list[str]]]:
+def csv_rows(table: ReportTable) -> tuple[list[str], list[list[str]]]:
     """Head and rows."""
-    head, *rows = csv.reader(io.StringIO(comma_separated.render(sheet)))
-    assert {len(row) for row in rows} <= {len(head)}, sheet.id
+    head, *rows = csv.reader(io.StringIO(comma_separated.render(table)))
+    assert {len(row) for row in rows} <= {len(head)}, table.id
     return head, rows
 
 
@@ -64,69 +64,69 @@ def number(text: str) -> float | None:
     return float(found.group().replace(",", "")) if found else None
 
 
-def test_all_forms_hold_the_same_numbers(sheets):
-    """Cell by cell, against the sheet itself."""
-    for sheet in sheets:
-        entries = [[number(entry.text) for entry in row] for group in sheet.groups for row in group.rows]
-        grouped = any(group.title for group in sheet.groups)
-        as_markdown = [[number(cell) for cell in row][1 if grouped else 0 :] for row in markdown_cells(sheet)]
-        as_latex = [[number(cell) for cell in row] for row in latex_rows(sheet)]
-        head, rows = csv_rows(sheet)
+def test_all_forms_hold_the_same_numbers(tables):
+    """Cell by cell, against the table itself."""
+    for table in tables:
+        entries = [[number(entry.text) for entry in row] for group in table.groups for row in group.rows]
+        grouped = any(group.title for group in table.groups)
+        as_markdown = [[number(cell) for cell in row][1 if grouped else 0 :] for row in markdown_cells(table)]
+        as_latex = [[number(cell) for cell in row] for row in latex_rows(table)]
+        head, rows = csv_rows(table)
         plain = [n for n, title in enumerate(head) if n and not title.endswith((" low", " high"))]
         as_csv = [[number(row[n]) for n in plain] for row in rows]
-        if sheet is not HOSTILE_SHEET:
-            assert as_markdown == entries, sheet.id
-            assert as_latex == entries, sheet.id
-            assert as_csv == entries, sheet.id
-        assert [row[-1] for row in as_csv] == [row[-1] for row in entries] or sheet is HOSTILE_SHEET
+        if table is not HOSTILE_TABLE:
+            assert as_markdown == entries, table.id
+            assert as_latex == entries, table.id
+            assert as_csv == entries, table.id
+        assert [row[-1] for row in as_csv] == [row[-1] for row in entries] or table is HOSTILE_TABLE
 
 
-def test_margins_and_limits_agree(sheets):
+def test_margins_and_limits_agree(tables):
     """Half the distance of the limits in the CSV is what stands behind ± in Markdown, up to its rounding."""
     checked = 0
-    for sheet in sheets:
-        for entry in (entry for entry in sheet.entries if entry.margin):
+    for table in tables:
+        for entry in (entry for entry in table.entries if entry.margin):
             digits = len(entry.margin.partition(".")[2])
             assert abs((entry.high - entry.low) / 2 - float(entry.margin)) <= 0.51 * 10**-digits
-            assert f"{entry.text} ± {entry.margin}" in markdown.render(sheet)
+            assert f"{entry.text} ± {entry.margin}" in markdown.render(table)
             checked += 1
     assert checked > 100
 
 
-def test_every_sentence_is_said(sheets):
+def test_every_sentence_is_said(tables):
     """Cuts and contradictions stand below their table."""
-    for sheet in sheets[:-1]:
-        text = markdown.render(sheet).replace("\\", "")
-        for sentence in (*sheet.cuts, *sheet.flags, *sheet.notes):
+    for table in tables[:-1]:
+        text = markdown.render(table).replace("\\", "")
+        for sentence in (*table.cuts, *table.flags, *table.notes):
             assert sentence in text
 
 
-def test_braces_and_environments_close(sheets):
+def test_braces_and_environments_close(tables):
     """LaTeX: every opened brace and environment is closed, whatever a name says."""
-    for sheet in sheets:
-        text = re.sub(r"^%.*$", "", latex.render(sheet), flags=re.MULTILINE)
+    for table in tables:
+        text = re.sub(r"^%.*$", "", latex.render(table), flags=re.MULTILINE)
         bare = re.sub(r"\\[\\{}]", "", text)
-        assert bare.count("{") == bare.count("}"), sheet.id
+        assert bare.count("{") == bare.count("}"), table.id
         assert text.count(r"\begin{longtable}") == text.count(r"\end{longtable}") == 1
 
 
 def test_hostile_names_are_text():
     """No command, no markup, no formula comes out of a name."""
-    tex = latex.render(HOSTILE_SHEET).split("\n", 1)[1]
+    tex = latex.render(HOSTILE_TABLE).split("\n", 1)[1]
     assert r"\input" not in tex
     assert not re.search(r"(?<!\\)[#_&%$](?!\\)", re.sub(r"\$\\?[a-z]+\$|\$-\$", "", tex).replace(" & ", ""))
-    down = markdown.render(HOSTILE_SHEET)
+    down = markdown.render(HOSTILE_TABLE)
     assert "<b>" not in down
     assert not re.search(r"(?<!\\)[<`*\[]", down.replace("**", ""))
-    _, rows = csv_rows(HOSTILE_SHEET)
+    _, rows = csv_rows(HOSTILE_TABLE)
     assert [row[1][0] for row in rows] == ["'", "x"]
     assert rows[0][2] == "-0.5"
 
 
 def test_what_is_missing_says_so():
     """In all forms."""
-    sheet = Sheet(
+    table = ReportTable(
         "one", "chapter", "One", (Column("a", numeric=False), Column("b")), (Group("", ((label("x"), missing()),)),)
     )
     for render in (markdown.render, comma_separated.render, latex.render):
-        assert "not measured in this campaign" in render(sheet)
+        assert "not measured in this campaign" in render(table)

@@ -7,63 +7,63 @@ import pytest
 from onnxnnw.report.counts import STRICT, counts
 from onnxnnw.report.page.summary import summarise
 from onnxnnw.report.results import read_results
-from onnxnnw.report.tables.standard_tables import iterations_entry, standard_sheets
-from onnxnnw.report.tables.table import NOT_MEASURED, Sheet
+from onnxnnw.report.tables.standard_tables import iterations_entry, standard_tables
+from onnxnnw.report.tables.table import NOT_MEASURED, ReportTable
 from onnxnnw.report.trials import Detection, read_trial
 from onnxnnw.report.units import key_of
-from onnxnnw.report.writing import all_sheets
+from onnxnnw.report.writing import all_tables
 from onnxnnw.standard.tables import TABLES
 from tests.support import made_results as made
 
 
 @pytest.fixture(scope="module")
-def sheets(results) -> dict[str, Sheet]:
+def tables(results) -> dict[str, ReportTable]:
     """All tables of the made campaign by their name."""
-    return {sheet.id: sheet for sheet in all_sheets(results)}
+    return {table.id: table for table in all_tables(results)}
 
 
-def rows_of(sheet: Sheet, group: str) -> list[list[str]]:
+def rows_of(table: ReportTable, group: str) -> list[list[str]]:
     """The texts of a group of rows."""
-    (found,) = [one for one in sheet.groups if one.title == group]
+    (found,) = [one for one in table.groups if one.title == group]
     return [[entry.text for entry in row] for row in found.rows]
 
 
-def column(sheet: Sheet, over: str, title: str) -> int:
+def column(table: ReportTable, over: str, title: str) -> int:
     """The place of a column."""
-    (place,) = [n for n, one in enumerate(sheet.columns) if (one.over, one.title) == (over, title)]
+    (place,) = [n for n, one in enumerate(table.columns) if (one.over, one.title) == (over, title)]
     return place
 
 
 def test_all_tables_of_results_are_there(results):
     """2 to 23, in the order of print."""
-    assert [sheet.number for sheet in standard_sheets(results)] == list(range(2, 24))
+    assert [table.number for table in standard_tables(results)] == list(range(2, 24))
 
 
 @pytest.mark.parametrize("number", TABLES)
 def test_every_figure_stands_as_printed(number, tmp_path):
     """Each printed cell once, character for character, whatever was measured; nothing was, and each cell says so."""
     empty = read_results(made.write(tmp_path, []))
-    sheet = {sheet.number: sheet for sheet in standard_sheets(empty)}[number]
-    shown = [entry.text for entry in sheet.entries if entry.role == "published"]
+    table = {table.number: table for table in standard_tables(empty)}[number]
+    shown = [entry.text for entry in table.entries if entry.role == "published"]
     assert sorted(shown) == sorted(cell.printed for cell in TABLES[number].cells)
-    assert not sheet.measured
-    assert {entry.text for entry in sheet.entries if entry.role == "missing"} == {NOT_MEASURED}
-    assert sheet.flags == TABLES[number].flags
+    assert not table.measured
+    assert {entry.text for entry in table.entries if entry.role == "missing"} == {NOT_MEASURED}
+    assert table.flags == TABLES[number].flags
 
 
-def test_rows_are_as_wide_as_their_headings(sheets):
+def test_rows_are_as_wide_as_their_headings(tables):
     """In every table."""
-    for sheet in sheets.values():
-        assert {len(row) for group in sheet.groups for row in group.rows} <= {len(sheet.columns)}, sheet.id
+    for table in tables.values():
+        assert {len(row) for group in table.groups for row in group.rows} <= {len(table.columns)}, table.id
 
 
 def test_ids_are_unique(results):
     """They are file names and anchors."""
-    ids = [sheet.id for sheet in all_sheets(results)]
+    ids = [table.id for table in all_tables(results)]
     assert len(ids) == len(set(ids))
 
 
-def test_table_5_beside_the_trials(sheets, folder):
+def test_table_5_beside_the_trials(tables, folder):
     """A row recomputed from the lines of the file: alpha = 90, S = 0.5."""
     import json
 
@@ -77,35 +77,35 @@ def test_table_5_beside_the_trials(sheets, folder):
         and line["modification"] == {"name": "gaussian-noise", "parameter": "ratio", "value": 0.5}
     ]
     assert len(own) == made.M * made.D
-    (row,) = [row for row in rows_of(sheets["table-5"], "ResNet8, α = 90, N = 512") if row[0] == "0.5"]
-    sheet = sheets["table-5"]
+    (row,) = [row for row in rows_of(tables["table-5"], "ResNet8, α = 90, N = 512") if row[0] == "0.5"]
+    table = tables["table-5"]
     pearson = statistics.fmean(line["verdict"]["values"]["pearson"] for line in own)
     error = statistics.fmean(
         100 * abs(a["classification-error"] - b["classification-error"]) / b["classification-error"]
         for a, b in ((line["quality"], line["unmodified"]) for line in own)
     )
-    assert row[column(sheet, "corr", "published")] == "0.979"
-    assert row[column(sheet, "corr", "Pearson")] == f"{pearson:.3f}"
-    assert row[column(sheet, "error, %", "measured")] == f"{error:.2f}"
+    assert row[column(table, "corr", "published")] == "0.979"
+    assert row[column(table, "corr", "Pearson")] == f"{pearson:.3f}"
+    assert row[column(table, "error, %", "measured")] == f"{error:.2f}"
     found = sum(line["verdict"]["decision"] == "traced" for line in own)
-    assert row[column(sheet, "mark found in", "strict decision")] == f"{found} of 6"
+    assert row[column(table, "mark found in", "strict decision")] == f"{found} of 6"
 
 
-def test_table_12_gives_ber_and_impact(sheets):
+def test_table_12_gives_ber_and_impact(tables):
     """Both of lambda = 0.01, and the published pair beside them."""
-    (row,) = [row for row in rows_of(sheets["table-12"], "ResNet8") if row[0] == "λ = 0.01"]
-    sheet = sheets["table-12"]
-    assert row[column(sheet, "impact, %", "published")] == "5"
-    assert row[column(sheet, "impact, %", "measured")] == "6.00"
-    assert row[column(sheet, "BER", "published")] == "0"
-    assert float(row[column(sheet, "BER", "measured")]) < 0.05
+    (row,) = [row for row in rows_of(tables["table-12"], "ResNet8") if row[0] == "λ = 0.01"]
+    table = tables["table-12"]
+    assert row[column(table, "impact, %", "published")] == "5"
+    assert row[column(table, "impact, %", "measured")] == "6.00"
+    assert row[column(table, "BER", "published")] == "0"
+    assert float(row[column(table, "BER", "measured")]) < 0.05
 
 
-def test_table_23_compares_iterations_and_time(sheets):
+def test_table_23_compares_iterations_and_time(tables):
     """RTW's 500 iterations and 16.64 % beside those measured; NCT's zeros too."""
-    (row,) = rows_of(sheets["table-23"], "RTW")
+    (row,) = rows_of(tables["table-23"], "RTW")
     assert row[1:] == ["500", "480", "16.64", "17.0"]
-    assert [row[1:] for row in rows_of(sheets["table-23"], "NCT")] == [["0", "0", "0", "0.0"]] * 2
+    assert [row[1:] for row in rows_of(tables["table-23"], "NCT")] == [["0", "0", "0", "0.0"]] * 2
 
 
 def test_two_blocks_of_one_configuration_stay_apart(tmp_path):
@@ -124,9 +124,9 @@ def test_two_blocks_of_one_configuration_stay_apart(tmp_path):
         )
         for number, (block, value) in enumerate([("strong", 0.9), ("weak", 0.5)])
     ]
-    sheet = {s.number: s for s in standard_sheets(read_results(made.write(tmp_path, lines)))}[5]
+    table = {s.number: s for s in standard_tables(read_results(made.write(tmp_path, lines)))}[5]
     for block, value in (("strong", "0.900"), ("weak", "0.500")):
-        rows = rows_of(sheet, f"ResNet8, α = 90, N = 512, {block}")
+        rows = rows_of(table, f"ResNet8, α = 90, N = 512, {block}")
         assert [row[2] for row in rows if row[0] == "0.1"] == [value]
 
 
@@ -135,21 +135,21 @@ def test_a_small_network_is_named_as_such(tmp_path):
     line = made.line(
         "detection", 0, size="small", truth=True, mark=made.mark(), quality={}, verdict=made.verdict(-9, {}, True)
     )
-    found = all_sheets(read_results(made.write(tmp_path, [line])))
-    names = [entry.text for sheet in found if sheet.number == 2 for entry in sheet.entries if "small" in entry.text]
+    found = all_tables(read_results(made.write(tmp_path, [line])))
+    names = [entry.text for table in found if table.number == 2 for entry in table.entries if "small" in entry.text]
     assert names == ["α = 90, N = 512, small"]
 
 
-def test_cuts_stand_beside_their_tables(sheets, results):
+def test_cuts_stand_beside_their_tables(tables, results):
     """And beside no other."""
     (cut,) = results.cuts
-    touched = {sheet.number for sheet in sheets.values() if cut.sentence in sheet.cuts}
+    touched = {table.number for table in tables.values() if cut.sentence in table.cuts}
     assert touched == set(cut.tables)
 
 
-def test_a_method_that_the_standard_does_not_know(sheets):
+def test_a_method_that_the_standard_does_not_know(tables):
     """Imperceptibility, robustness per modification and detections, unaided, with its own numbers."""
-    own = {sheet.id for sheet in sheets.values() if sheet.chapter == "spread watermark"}
+    own = {table.id for table in tables.values() if table.chapter == "spread watermark"}
     assert own == {
         "imperceptibility-spread-watermark",
         "detections-spread-watermark",
@@ -159,17 +159,17 @@ def test_a_method_that_the_standard_does_not_know(sheets):
             if name not in ("fine-tuning", "magnitude-pruning")
         ),
     }
-    titles = [one.title for one in sheets["robustness-spread-watermark-gaussian-noise"].columns]
+    titles = [one.title for one in tables["robustness-spread-watermark-gaussian-noise"].columns]
     assert titles[:3] == ["S", "likelihood", "SER"]
 
 
-def test_no_trial_of_a_marked_network_is_left_out(sheets, results):
+def test_no_trial_of_a_marked_network_is_left_out(tables, results):
     """Every one stands behind some number."""
-    shown = {trial.id for sheet in sheets.values() for entry in sheet.entries for trial in entry.trials}
+    shown = {trial.id for table in tables.values() for entry in table.entries for trial in entry.trials}
     assert {trial.id for trial in results.trials} <= shown
 
 
-def test_detections_agree_with_the_counts(sheets, results):
+def test_detections_agree_with_the_counts(tables, results):
     """The strict counts of one modification, network by network."""
     own = [
         trial
@@ -181,7 +181,7 @@ def test_detections_agree_with_the_counts(sheets, results):
         and (trial.modification.name, trial.modification.value) == ("gaussian-noise", 1.0)
     ]
     expected = counts(own, STRICT)
-    (group,) = sheets["detections-tbw-watermark"].groups
+    (group,) = tables["detections-tbw-watermark"].groups
     (row,) = [row for row in group.rows if row[0].text == "Gaussian noise addition, S = 1"]
     assert [entry.text for entry in row[8:12]] == [
         str(expected.true_positives),
@@ -192,10 +192,10 @@ def test_detections_agree_with_the_counts(sheets, results):
     assert row[1].text == str(made.M * (made.D + 1))
 
 
-def test_false_positives_are_those_of_all_trials_without_the_mark(sheets, results):
+def test_false_positives_are_those_of_all_trials_without_the_mark(tables, results):
     """The first row is about all of them, with exact limits."""
     absent = [trial for trial in results.of(Detection) if not trial.truth]
-    row = sheets["false-positives"].groups[0].rows[0]
+    row = tables["false-positives"].groups[0].rows[0]
     assert row[1].text == f"{len(absent):,}"
     keys = len({key_of(trial) for trial in absent})
     assert 0 < keys < len(absent)
@@ -205,8 +205,8 @@ def test_false_positives_are_those_of_all_trials_without_the_mark(sheets, result
 
 def test_the_summary_says_what_the_trials_say(results):
     """Found in so many of so many, wrong keys, and how many published figures have a measured one beside them."""
-    sheets = standard_sheets(results)
-    summary = summarise(results, sheets)
+    tables = standard_tables(results)
+    summary = summarise(results, tables)
     marked = [t for t in results.of(Detection) if t.truth and t.modification and t.mark and t.mark.kind == "watermark"]
     found = sum(trial.verdict.traced for trial in marked)
     keys = sum(t.key is not None for t in results.of(Detection))
@@ -220,7 +220,7 @@ def test_the_summary_says_what_the_trials_say(results):
 def test_a_summary_of_nothing(tmp_path):
     """No trials: nothing is claimed."""
     empty = read_results(made.write(tmp_path, []))
-    summary = summarise(empty, standard_sheets(empty))
+    summary = summarise(empty, standard_tables(empty))
     assert (summary.headline, summary.tiles, summary.losses, summary.overview, summary.compared) == (
         "",
         (),
@@ -230,11 +230,11 @@ def test_a_summary_of_nothing(tmp_path):
     )
 
 
-def test_memory_and_its_margin_are_in_the_same_unit(sheets, results):
+def test_memory_and_its_margin_are_in_the_same_unit(tables, results):
     """Two figures in bytes: mean and half the interval in MB, by hand."""
     from onnxnnw.report.trials import Retrieval
 
-    rows = [row for group in sheets["retrieval"].groups for row in group.rows]
+    rows = [row for group in tables["retrieval"].groups for row in group.rows]
     bytes_ = {trial.cost["memory_bytes"] for trial in results.of(Retrieval)}
     assert bytes_ == {61_000_000, 61_000_001}
     assert {(row[3].text, row[3].margin) for row in rows} == {("61.0", "0.0")}

@@ -13,7 +13,7 @@ from onnxnnw.enrolment.draft import Writing, draft_fingerprint, draft_watermark
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import CannotLook
 from onnxnnw.graph.slots import find_slots
-from onnxnnw.matching.row_scale import row_gains, row_magnitudes
+from onnxnnw.matching.row_scale import row_magnitudes, row_scales
 from onnxnnw.methods import nct
 from onnxnnw.methods.base import Candidate, Reads
 from onnxnnw.network_file.file import open_network
@@ -130,11 +130,11 @@ def apply_mark(weights: Weights, record: Record) -> Weights:
 
 @dataclass(frozen=True)
 class InMemory:
-    """Weights of a candidate as ``methods.base.Weights``; ``gauged`` switches between the two views of verification."""
+    """Weights of a candidate as ``methods.base.Weights``; ``row_scaled`` switches between the two views of verification."""
 
     arrays: Sequence[Array]
     rows: Sequence[NDArray[np.float64]]
-    gauged: bool = True
+    row_scaled: bool = True
 
     def has(self, slot: int) -> bool:
         return True
@@ -150,8 +150,8 @@ class InMemory:
     def values(self, slot: int, positions: NDArray[np.int64]) -> NDArray[np.float64] | None:
         return self.arrays[slot].reshape(-1)[positions].astype(np.float64)
 
-    def gains(self, slot: int) -> NDArray[np.float64] | None:
-        return self.rows[slot] if self.gauged else None
+    def row_scales(self, slot: int) -> NDArray[np.float64] | None:
+        return self.rows[slot] if self.row_scaled else None
 
     def share(self, slots: Sequence[int]) -> float:
         return sum(self.arrays[slot].size for slot in slots) / sum(array.size for array in self.arrays)
@@ -162,9 +162,9 @@ def _answers_nothing(inputs: Array) -> Array:
 
 
 def in_memory(weights: Mapping[str, Array], record: Record) -> InMemory:
-    """A candidate whose slots are aligned with a record's, with their gauge."""
+    """A candidate whose slots are aligned with a record's, with the scales of their rows."""
     arrays = [weights[entry.name].reshape(-1, entry.row_size) for entry in record.slots]
-    return InMemory(arrays, [row_gains(row_magnitudes(array)) for array in arrays])
+    return InMemory(arrays, [row_scales(row_magnitudes(array)) for array in arrays])
 
 
 def under_key(record: Record, number: int, original: InMemory) -> Record:
@@ -174,11 +174,11 @@ def under_key(record: Record, number: int, original: InMemory) -> Record:
         return other
     plan = placement.plan_of(other)
     sizes = np.array([entry.row_size for entry in record.slots])[plan.slots]
-    gains = np.empty(plan.slots.size)
+    scales = np.empty(plan.slots.size)
     for slot in np.unique(plan.slots).tolist():
         chosen = plan.slots == slot
-        gains[chosen] = original.rows[slot][plan.positions[chosen] // sizes[chosen]]
-    return replace(other, arrays={**record.arrays, "row_gains": gains})
+        scales[chosen] = original.rows[slot][plan.positions[chosen] // sizes[chosen]]
+    return replace(other, arrays={**record.arrays, "row_gains": scales})
 
 
 def pruned(weights: Weights, share: float = 0.9) -> Weights:

@@ -36,12 +36,12 @@ def shape_of(name: str) -> tuple[int, ...]:
     return tuple(n // 2 if n % 16 == 0 else n for n in networks.SHAPES[name])
 
 
-def weights() -> networks.Weights:
+def weights(secret: bytes = SECRETS["network"]) -> networks.Weights:
     """Normal weights in rows of different size."""
     out = {}
     for name in networks.SHAPES:
         shape = shape_of(name)
-        z = Key(SECRETS["network"]).stream(name, bytes(32)).normals(int(np.prod(shape))).reshape(shape[0], -1)
+        z = Key(secret).stream(name, bytes(32)).normals(int(np.prod(shape))).reshape(shape[0], -1)
         gains = 0.5 + np.arange(shape[0]) % 5
         out[name] = (z * gains[:, None] / 16).astype(np.float32).reshape(shape)
     return out

@@ -27,14 +27,14 @@ class Sample:
 
     Attributes:
         candidate: Which network.
-        raw, gauge: The single views.
-        printed: min(1, 2 min(raw, gauge)), as the verdict has it.
+        raw, row_scaled: The single views.
+        printed: min(1, 2 min(raw, row_scaled)), as the verdict has it.
         traced: How many wrong keys were called traced at 1e-6.
     """
 
     candidate: str
     raw: NDArray[np.float64]
-    gauge: NDArray[np.float64]
+    row_scaled: NDArray[np.float64]
     printed: NDArray[np.float64]
     traced: int
 
@@ -66,9 +66,9 @@ def wrong_keys(
     for number in range(keys):
         wrong = networks.under_key(record, 10_000 + number, enrolled)
         for name, weights in loaded.items():
-            raw, gauge = (view.log10_p for view in nct.views(wrong, weights))
-            printed = log10_of_either(min(raw, gauge), 2)
-            columns[name][number] = raw, gauge, printed
+            raw, row_scaled = (view.log10_p for view in nct.views(wrong, weights))
+            printed = log10_of_either(min(raw, row_scaled), 2)
+            columns[name][number] = raw, row_scaled, printed
             if number % JUDGE_EVERY == 0 or printed <= -4:
                 judgement = nct.NCT().judge(wrong, weights.candidate(), -6)
                 traced[name] += judgement.significant
@@ -99,11 +99,11 @@ def main(keys: int) -> None:
     with TemporaryDirectory() as folder:
         for test, (record, against, original) in subjects(Path(folder)).items():
             for sample in wrong_keys(record, against, original, keys):
-                for view in ("raw", "gauge", "printed"):
+                for view in ("raw", "row_scaled", "printed"):
                     log10_p = getattr(sample, view)
                     shares = " | ".join(f"{share(log10_p, a):.3%}" for a in LEVELS)
                     tail = f"{ks_p(log10_p):.2g} | {10 ** log10_p.min():.1e} | {sample.traced}"
-                    say(f"| {test} | {sample.candidate} | {view} | {shares} | {tail} |")
+                    say(f"| {test} | {sample.candidate} | {view.replace('_', '-')} | {shares} | {tail} |")
 
 
 if __name__ == "__main__":

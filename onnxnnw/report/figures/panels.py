@@ -29,7 +29,7 @@ from onnxnnw.standard.tables import TABLES
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["MAX_PANELS", "Panel", "Plate", "affordable", "plates"]
+__all__ = ["MAX_PANELS", "Panel", "ReportFigure", "affordable", "all_figures"]
 
 MAX_PANELS = 400
 """Drawings on one page: each takes a fifth of a second and some 15 KB."""
@@ -50,7 +50,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Plate:
+class ReportFigure:
     """Panels that stand side by side under one caption, before the tables of the same topic."""
 
     id: str
@@ -60,7 +60,7 @@ class Plate:
     panels: tuple[Panel, ...]
 
 
-def plates(results: Results) -> tuple[Plate, ...]:
+def all_figures(results: Results) -> tuple[ReportFigure, ...]:
     """All figures for which there are trials."""
     detections = [trial for trial in results.of(Detection) if trial.key is None]
     return (
@@ -74,18 +74,18 @@ def plates(results: Results) -> tuple[Plate, ...]:
     )
 
 
-def affordable(drawn: Sequence[Plate], most: int = MAX_PANELS) -> tuple[tuple[Plate, ...], int]:
+def affordable(drawn: Sequence[ReportFigure], most: int = MAX_PANELS) -> tuple[tuple[ReportFigure, ...], int]:
     """The first figures, with at most so many panels together, and how many panels are left out."""
     kept, panels = [], 0
-    for plate in drawn:
-        if panels + len(plate.panels) > most:
+    for figure in drawn:
+        if panels + len(figure.panels) > most:
             break
-        kept.append(plate)
-        panels += len(plate.panels)
-    return tuple(kept), sum(len(plate.panels) for plate in drawn) - panels
+        kept.append(figure)
+        panels += len(figure.panels)
+    return tuple(kept), sum(len(figure.panels) for figure in drawn) - panels
 
 
-def _robustness(marked: Sequence[Detection]) -> Iterable[Plate]:
+def _robustness(marked: Sequence[Detection]) -> Iterable[ReportFigure]:
     for number, ((method, kind), inner) in enumerate(groupby(by_setting(marked).items(), key=lambda i: i[0].family)):
         settings = list(inner)
         every = [trial for _, trials in settings for trial in trials]
@@ -96,7 +96,7 @@ def _robustness(marked: Sequence[Detection]) -> Iterable[Plate]:
                     f"Robustness of {method_name(method, kind)} against {running(name)}. Filled markers: "
                     "measured, with 95 % confidence limits of the mean; hollow and dashed: published."
                 )
-                yield Plate(f"robustness-{number}-{place}", f"{method} {kind}", name, caption, panels)
+                yield ReportFigure(f"robustness-{number}-{place}", f"{method} {kind}", name, caption, panels)
 
 
 def _robustness_panels(
@@ -164,7 +164,7 @@ def _short(setting: Setting) -> str:
     return name or setting.block or network_name(setting.network, setting.size)
 
 
-def _sharing(trials: Sequence[Sharing]) -> Iterable[Plate]:
+def _sharing(trials: Sequence[Sharing]) -> Iterable[ReportFigure]:
     panels = []
     for N in sorted({trial.N for trial in trials}):
         own = sorted((trial for trial in trials if trial.N == N), key=lambda t: (t.number, t.share))
@@ -183,10 +183,10 @@ def _sharing(trials: Sequence[Sharing]) -> Iterable[Plate]:
             "5 % threshold (two-sided, Spearman) of the N used; the dotted one is the 0.018 that the standard draws and that fits "
             "none of its N."
         )
-        yield Plate("plate-figure-4", "nct watermark", "sharing", caption, tuple(panels))
+        yield ReportFigure("plate-figure-4", "nct watermark", "sharing", caption, tuple(panels))
 
 
-def _scaling(trials: Sequence[Scaling]) -> Iterable[Plate]:
+def _scaling(trials: Sequence[Scaling]) -> Iterable[ReportFigure]:
     panels = []
     for number, network in enumerate(dict.fromkeys((trial.network, trial.size) for trial in trials)):
         own = [trial for trial in trials if (trial.network, trial.size) == network]
@@ -203,14 +203,14 @@ def _scaling(trials: Sequence[Scaling]) -> Iterable[Plate]:
         caption = (
             "Figure 5. Time of insertion and detection against N; the dotted guide grows as N log N [NNW-TEC 7.2.7]."
         )
-        yield Plate("plate-figure-5", "cost", "scaling", caption, tuple(panels))
+        yield ReportFigure("plate-figure-5", "cost", "scaling", caption, tuple(panels))
 
 
 def _cost(trial: Scaling, name: str) -> float | None:
     return trial.cost.get(name)
 
 
-def _unicity(trials: Sequence[Unicity]) -> Iterable[Plate]:
+def _unicity(trials: Sequence[Unicity]) -> Iterable[ReportFigure]:
     panels = []
     for number, (setting, own) in enumerate(by_setting(trials).items()):
         records = sorted({(trial.record, trial.key) for trial in own})
@@ -225,10 +225,10 @@ def _unicity(trials: Sequence[Unicity]) -> Iterable[Plate]:
         panels.append(Panel(f"unicity-{number}", setting.name, draw))
     if panels:
         caption = "Unicity: −log10 p of every record in every network. A record finds itself in its own network only."
-        yield Plate("plate-unicity", "fingerprints", "unicity", caption, tuple(panels))
+        yield ReportFigure("plate-unicity", "fingerprints", "unicity", caption, tuple(panels))
 
 
-def _null(trials: Sequence[Detection]) -> Iterable[Plate]:
+def _null(trials: Sequence[Detection]) -> Iterable[ReportFigure]:
     found: dict[str, list[float]] = {}
     for setting, own in by_setting(trial for trial in trials if not trial.truth).items():
         claimed = [trial.verdict.log10_p for trial in own if trial.verdict.log10_p is not None]
@@ -240,12 +240,12 @@ def _null(trials: Sequence[Detection]) -> Iterable[Plate]:
             "that is smaller than it may be; tests of discrete marks lie below it."
         )
         draw = partial(figures.null_distribution, log10_p=kept)
-        yield Plate(
+        yield ReportFigure(
             "plate-null", "false positives", "", caption, (Panel("null", "unmarked networks and wrong keys", draw),)
         )
 
 
-def _frontier(marked: Sequence[Detection]) -> Iterable[Plate]:
+def _frontier(marked: Sequence[Detection]) -> Iterable[ReportFigure]:
     panels = []
     for number, (network, inner) in enumerate(
         groupby(sorted(by_setting(marked).items(), key=_by_network), key=_by_network)
@@ -268,10 +268,10 @@ def _frontier(marked: Sequence[Detection]) -> Iterable[Plate]:
             "its mark still is. Below the line the strict test has lost it; a mark that outlives its network is lost at the "
             "far right only."
         )
-        yield Plate("plate-frontier", "outlasting", "", caption, tuple(panels))
+        yield ReportFigure("plate-frontier", "outlasting", "", caption, tuple(panels))
 
 
-def _trade(trials: Sequence[Detection]) -> Iterable[Plate]:
+def _trade(trials: Sequence[Detection]) -> Iterable[ReportFigure]:
     panels = []
     settings = [(s, own) for s, own in by_setting(t for t in trials if t.truth).items() if s.kind == "watermark"]
     for number, (network, inner) in enumerate(groupby(sorted(settings, key=_by_network), key=_by_network)):
@@ -291,7 +291,7 @@ def _trade(trials: Sequence[Detection]) -> Iterable[Plate]:
             "Imperceptibility against robustness: the impact of a mark, and the share of modified networks in which the strict "
             "test still finds it. Best is top left. Shares depend on which modifications were tried."
         )
-        yield Plate("plate-trade", "summary", "", caption, tuple(panels))
+        yield ReportFigure("plate-trade", "summary", "", caption, tuple(panels))
 
 
 def _by_network(item: tuple[Setting, object]) -> tuple[str, str]:

@@ -11,12 +11,12 @@ from typing import Any
 
 from onnxnnw.errors import MissingExtra
 from onnxnnw.report.figures.drawing import inline_svg
-from onnxnnw.report.figures.panels import Plate
-from onnxnnw.report.page.provenance import Ledger
+from onnxnnw.report.figures.panels import ReportFigure
+from onnxnnw.report.page.provenance import TrialIndex
 from onnxnnw.report.page.summary import Summary
 from onnxnnw.report.results import Results
 from onnxnnw.report.settings import method_name
-from onnxnnw.report.tables.table import NOT_MEASURED, Entry, Group, Sheet
+from onnxnnw.report.tables.table import NOT_MEASURED, Entry, Group, ReportTable
 from onnxnnw.standard.contradictions import CONTRADICTIONS
 
 __all__ = ["Chapter", "chapters", "render_page"]
@@ -38,39 +38,39 @@ class Chapter:
 
     id: str
     title: str
-    plates: tuple[Plate, ...]
-    sheets: tuple[Sheet, ...]
+    figures: tuple[ReportFigure, ...]
+    tables: tuple[ReportTable, ...]
 
     @property
-    def measured(self) -> tuple[Sheet, ...]:
+    def measured(self) -> tuple[ReportTable, ...]:
         """Tables with something measured in them, and those that never compare."""
-        return tuple(sheet for sheet in self.sheets if sheet.measured or sheet.number is None)
+        return tuple(table for table in self.tables if table.measured or table.number is None)
 
     @property
-    def blocks(self) -> tuple[tuple[tuple[Plate, ...], tuple[Sheet, ...]], ...]:
+    def blocks(self) -> tuple[tuple[tuple[ReportFigure, ...], tuple[ReportTable, ...]], ...]:
         """Figures and tables, topic by topic in the order of the tables."""
-        topics = dict.fromkeys([s.topic for s in self.measured] + [p.topic for p in self.plates])
+        topics = dict.fromkeys([s.topic for s in self.measured] + [p.topic for p in self.figures])
         return tuple(
             (
-                tuple(plate for plate in self.plates if plate.topic == topic),
-                tuple(sheet for sheet in self.measured if sheet.topic == topic),
+                tuple(figure for figure in self.figures if figure.topic == topic),
+                tuple(table for table in self.measured if table.topic == topic),
             )
             for topic in topics
         )
 
     @property
-    def published_only(self) -> tuple[Sheet, ...]:
+    def published_only(self) -> tuple[ReportTable, ...]:
         """Tables of the standard of which the campaign measured nothing."""
-        return tuple(sheet for sheet in self.sheets if not sheet.measured and sheet.number is not None)
+        return tuple(table for table in self.tables if not table.measured and table.number is not None)
 
 
-def chapters(sheets: Sequence[Sheet], plates: Sequence[Plate]) -> tuple[Chapter, ...]:
+def chapters(tables: Sequence[ReportTable], figures: Sequence[ReportFigure]) -> tuple[Chapter, ...]:
     """Tables and figures under their headings: the standard's methods, other methods, then what concerns all.
 
     Chapters of which nothing was measured are left out, unless nothing was measured at all.
     """
     names = [
-        name for name in dict.fromkeys([s.chapter for s in sheets] + [p.chapter for p in plates]) if name != "summary"
+        name for name in dict.fromkeys([s.chapter for s in tables] + [p.chapter for p in figures]) if name != "summary"
     ]
     methods = [name for name in names if name not in _TITLES]
     order = [*(n for n in _FIRST if n in methods), *(n for n in methods if n not in _FIRST)]
@@ -78,19 +78,19 @@ def chapters(sheets: Sequence[Sheet], plates: Sequence[Plate]) -> tuple[Chapter,
         Chapter(
             f"chapter-{number}",
             _TITLES.get(name) or method_name(*name.rsplit(" ", 1)),
-            tuple(plate for plate in plates if plate.chapter == name),
-            tuple(sheet for sheet in sheets if sheet.chapter == name),
+            tuple(figure for figure in figures if figure.chapter == name),
+            tuple(table for table in tables if table.chapter == name),
         )
         for number, name in enumerate([*order, *(name for name in _TITLES if name in names)], 1)
     )
-    return tuple(chapter for chapter in every if chapter.measured or chapter.plates) or every
+    return tuple(chapter for chapter in every if chapter.measured or chapter.figures) or every
 
 
 def render_page(
     results: Results,
     summary: Summary,
-    sheets: Sequence[Sheet],
-    plates: Sequence[Plate],
+    tables: Sequence[ReportTable],
+    figures: Sequence[ReportFigure],
     undrawn: int = 0,
     certificate: Mapping[str, Any] | None = None,
 ) -> str:
@@ -108,11 +108,11 @@ def render_page(
         from markupsafe import Markup
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "jinja2", "report") from error
-    ledger = Ledger()
+    trial_index = TrialIndex()
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["trials"] = ledger.number
+    environment.filters["trials"] = trial_index.number
     environment.filters["svg"] = lambda panel: Markup(inline_svg(panel))
     script, style = _template("page.js"), _template("page.css")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -120,14 +120,14 @@ def render_page(
         results=results,
         summary=summary,
         undrawn=undrawn,
-        chapters=chapters(sheets, plates),
-        overview=[plate for plate in plates if plate.chapter == "summary"],
+        chapters=chapters(tables, figures),
+        overview=[figure for figure in figures if figure.chapter == "summary"],
         contradictions=CONTRADICTIONS,
         header_of=header_of,
         wordy=wordy,
-        rows_of=lambda sheet: sum(len(group.rows) for group in sheet.groups),
+        rows_of=lambda table: sum(len(group.rows) for group in table.groups),
     )
-    data = ledger.to_json().replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    data = trial_index.to_json().replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     return environment.from_string(_template("page.html")).render(
         title=f"Evaluation {results.name}{f', {results.date}' if results.date else ''}",
         certificate=json.dumps(certificate or {}, ensure_ascii=True, separators=(",", ":")),
@@ -141,15 +141,15 @@ def render_page(
     )
 
 
-def header_of(sheet: Sheet) -> Mapping[str, Any]:
+def header_of(table: ReportTable) -> Mapping[str, Any]:
     """Rows of a table's head: ``over`` as (text, columns) where neighbours share a heading, and whether there is any."""
-    over = [(name, len(list(inner))) for name, inner in groupby(sheet.columns, key=lambda column: column.over)]
+    over = [(name, len(list(inner))) for name, inner in groupby(table.columns, key=lambda column: column.over)]
     return {"over": over, "two": any(name for name, _ in over)}
 
 
-def wordy(sheet: Sheet, group: Group, row: Sequence[Entry]) -> Sequence[str]:
+def wordy(table: ReportTable, group: Group, row: Sequence[Entry]) -> Sequence[str]:
     """What each missing cell says: words once for a row, or for its whole group in the group's heading; dashes then."""
-    said = bool(group.title) and not group.measured and sheet.number is not None
+    said = bool(group.title) and not group.measured and table.number is not None
     partly = any(entry.role == "measured" for entry in row)
     words = []
     for entry in row:

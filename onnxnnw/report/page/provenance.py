@@ -9,14 +9,14 @@ from onnxnnw.report.settings import method_name, modification_name, setting_of
 from onnxnnw.report.tables.table import Entry
 from onnxnnw.report.trials import Detection, Injection, Scaling, Searched, Sharing, Trial, Unicity, Verdict
 
-__all__ = ["Ledger"]
+__all__ = ["TrialIndex"]
 
 HEADER = ("trial", "what", "model", "payload", "the mark is there", "decision", "log10 p", "values", "quality", "cost")
 _LISTED = (60, 24, 12, 6, 3, 1)
 """Trials that a number lists, at most; fewer where the page would grow beyond its budget."""
 
 
-class Ledger:
+class TrialIndex:
     """Numbers of a page with the trials behind them; equal lists of trials are kept once."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from onnxnnw.report.results import Results
 from onnxnnw.report.settings import by_setting, method_name, modification_name, modifications_of, network_name
 from onnxnnw.report.tables.cells_measured import cells_measured
 from onnxnnw.report.tables.measures import found_entries, impact_entry, metrics_of
-from onnxnnw.report.tables.table import Column, Entry, Group, Sheet, label, note, shared
+from onnxnnw.report.tables.table import Column, Entry, Group, ReportTable, label, note, shared
 from onnxnnw.report.trials import Detection, Searched, Unicity
 
 __all__ = ["Loss", "Summary", "Tile", "summarise", "trials_of"]
@@ -41,16 +41,16 @@ class Summary:
     sentences: tuple[str, ...]
     tiles: tuple[Tile, ...]
     losses: tuple[Loss, ...]
-    overview: Sheet | None
+    overview: ReportTable | None
     published: int
     compared: int
 
 
-def summarise(results: Results, sheets: Sequence[Sheet]) -> Summary:
+def summarise(results: Results, tables: Sequence[ReportTable]) -> Summary:
     """Count what matters, and say it.
 
     Args:
-        sheets: The standard's, of which published figures are counted.
+        tables: The standard's, of which published figures are counted.
     """
     detections = results.of(Detection)
     marked = [t for t in detections if t.truth and t.key is None and t.modification is not None]
@@ -66,7 +66,7 @@ def summarise(results: Results, sheets: Sequence[Sheet]) -> Summary:
         *_accused([t for t in results.of(Unicity) if not t.truth], "fingerprints took another network for theirs"),
         *_search(results.of(Searched)),
     ]
-    cells = cells_measured(sheets)
+    cells = cells_measured(tables)
     return Summary(
         _headline(watermarks or prints, wrong or unmarked, "wrong keys" if wrong else "questions to unmarked networks"),
         _subject(results, detections),
@@ -91,7 +91,7 @@ def _headline(marked: Sequence[Detection], others: Sequence[Detection], what: st
     return f"{said}; {sum(t.verdict.traced for t in others):,} of {len(others):,} {what} found one."
 
 
-def _overview(trials: Sequence[Detection]) -> Sheet | None:
+def _overview(trials: Sequence[Detection]) -> ReportTable | None:
     """A row for each setting: what its mark costs, how often it is found, and how often where it is not."""
     rows = []
     for setting, own in by_setting(trials).items():
@@ -112,7 +112,7 @@ def _overview(trials: Sequence[Detection]) -> Sheet | None:
         Column("unmarked networks", "traced all the same"),
         Column("wrong keys", "traced all the same"),
     )
-    return Sheet("overview", "summary", "At a glance", columns, (Group("", tuple(rows)),)) if rows else None
+    return ReportTable("overview", "summary", "At a glance", columns, (Group("", tuple(rows)),)) if rows else None
 
 
 def _found(trials: Sequence[Detection], caption: str) -> list[Tile]:
@@ -190,6 +190,6 @@ def _and(names: Sequence[str]) -> str:
     return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part) if names else ""
 
 
-def trials_of(sheets: Sequence[Sheet]) -> frozenset[str]:
+def trials_of(tables: Sequence[ReportTable]) -> frozenset[str]:
     """Ids of the trials that these tables show."""
-    return frozenset(trial.id for sheet in sheets for entry in sheet.entries for trial in entry.trials)
+    return frozenset(trial.id for table in tables for entry in table.entries for trial in entry.trials)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from onnxnnw.report.tables.table import Entry, Sheet
+from onnxnnw.report.tables.table import Entry, ReportTable
 from onnxnnw.report.units import by_unit, key_of
 from onnxnnw.standard.tables import TABLES
 
@@ -28,20 +28,20 @@ class CellCount:
     single: int
 
 
-def cells_measured(sheets: Iterable[Sheet]) -> tuple[CellCount, ...]:
+def cells_measured(tables: Iterable[ReportTable]) -> tuple[CellCount, ...]:
     """The standard's tables in the order of print."""
     found = []
-    for sheet in sheets:
-        if sheet.number is None:
+    for table in tables:
+        if table.number is None:
             continue
-        rows = [row for group in sheet.groups for row in group.rows]
+        rows = [row for group in table.groups for row in group.rows]
         measured: dict[int, bool] = {}
         for row in rows:
             for cell, single in _compared(row):
                 measured[cell] = measured.get(cell, True) and single
         published = {id(entry.cell) for row in rows for entry in row if entry.cell is not None}
-        title = TABLES[sheet.number].title
-        found.append(CellCount(sheet.number, title, len(published), len(measured), sum(measured.values())))
+        title = TABLES[table.number].title
+        found.append(CellCount(table.number, title, len(published), len(measured), sum(measured.values())))
     return tuple(found)
 
 

@@ -1,26 +1,26 @@
-"""A sheet as CSV: one row of headings, each measured number with its limits in columns of their own."""
+"""A table as CSV: one row of headings, each measured number with its limits in columns of their own."""
 
 import csv
 import io
 
-from onnxnnw.report.tables.table import Column, Sheet
+from onnxnnw.report.tables.table import Column, ReportTable
 
 __all__ = ["render"]
 
 _FORMULA = ("=", "+", "-", "@")
 
 
-def render(sheet: Sheet) -> str:
+def render(table: ReportTable) -> str:
     """Numbers as shown in the other forms, with the confidence limits to six digits; words stay words."""
-    limited = [_has_limits(sheet, place) for place in range(len(sheet.columns))]
+    limited = [_has_limits(table, place) for place in range(len(table.columns))]
     head = ["group"]
-    for column, limits in zip(sheet.columns, limited, strict=True):
+    for column, limits in zip(table.columns, limited, strict=True):
         title = _title(column)
         head += [title, f"{title} low", f"{title} high"] if limits else [title]
     content = io.StringIO()
     writer = csv.writer(content, lineterminator="\n")
     writer.writerow([_inert(text) for text in head])
-    for group in sheet.groups:
+    for group in table.groups:
         for row in group.rows:
             cells = [group.title]
             for entry, limits in zip(row, limited, strict=True):
@@ -33,8 +33,8 @@ def _title(column: Column) -> str:
     return ": ".join(part for part in (column.over, column.title) if part)
 
 
-def _has_limits(sheet: Sheet, place: int) -> bool:
-    return any(row[place].low is not None for group in sheet.groups for row in group.rows)
+def _has_limits(table: ReportTable, place: int) -> bool:
+    return any(row[place].low is not None for group in table.groups for row in group.rows)
 
 
 def _limit(limit: float | None) -> str:

@@ -6,11 +6,22 @@ from onnxnnw.report import counts
 from onnxnnw.report.results import Results
 from onnxnnw.report.settings import by_setting, network_name
 from onnxnnw.report.tables.standard_tables import WITHHELD, increase_entry, iterations_entry, paired
-from onnxnnw.report.tables.table import Column, Entry, Group, Sheet, averaged, counted, fixed, label, missing, seconds
+from onnxnnw.report.tables.table import (
+    Column,
+    Entry,
+    Group,
+    ReportTable,
+    averaged,
+    counted,
+    fixed,
+    label,
+    missing,
+    seconds,
+)
 from onnxnnw.report.trials import Detection, Injection, Retrieval, Scaling, Trial
 from onnxnnw.report.units import TRAININGS
 
-__all__ = ["cost_entry", "cost_sheets", "environment_sheet"]
+__all__ = ["cost_entry", "cost_tables", "environment_table"]
 
 COST = "cost"
 
@@ -30,7 +41,7 @@ _INJECTION = (
 )
 
 
-def cost_sheets(results: Results) -> tuple[Sheet, ...]:
+def cost_tables(results: Results) -> tuple[ReportTable, ...]:
     """Injection, retrieval, verification: seconds and memory, means with 95 % limits [NNW-NNT]."""
     return (
         *_injection(results.of(Injection)),
@@ -40,7 +51,7 @@ def cost_sheets(results: Results) -> tuple[Sheet, ...]:
     )
 
 
-def _injection(trials: Sequence[Injection]) -> Iterable[Sheet]:
+def _injection(trials: Sequence[Injection]) -> Iterable[ReportTable]:
     if not trials:
         return
     rows = [
@@ -64,7 +75,7 @@ def _injection(trials: Sequence[Injection]) -> Iterable[Sheet]:
         "Time and memory are those of trainings with and without the mark by turns, each in a process of its own (costs.pairs "
         "of the campaign); what steps took that ran beside other work compares with nothing, and is withheld.",
     )
-    yield Sheet(
+    yield ReportTable(
         "injection", COST, "Injection: time and memory", columns, (Group("", tuple(rows)),), "Injection", notes=notes
     )
 
@@ -74,7 +85,7 @@ def _of_pairs(trials: Sequence[Injection], name: str) -> Entry:
     return cost_entry(kept, name) if kept else missing(WITHHELD)
 
 
-def _retrieval(trials: Sequence[Retrieval]) -> Iterable[Sheet]:
+def _retrieval(trials: Sequence[Retrieval]) -> Iterable[ReportTable]:
     if not trials:
         return
     rows = [
@@ -92,7 +103,7 @@ def _retrieval(trials: Sequence[Retrieval]) -> Iterable[Sheet]:
         Column("as a command, seconds"),
         Column("peak memory, MB"),
     )
-    yield Sheet(
+    yield ReportTable(
         "retrieval",
         COST,
         "Detection, decoding, matching: time and memory",
@@ -102,7 +113,7 @@ def _retrieval(trials: Sequence[Retrieval]) -> Iterable[Sheet]:
     )
 
 
-def _verification(trials: Sequence[Detection]) -> Iterable[Sheet]:
+def _verification(trials: Sequence[Detection]) -> Iterable[ReportTable]:
     names = ("verify_seconds", "modify_seconds", "measure_seconds")
     timed = [trial for trial in trials if trial.cost.keys() & set(names)]
     if not timed:
@@ -118,10 +129,10 @@ def _verification(trials: Sequence[Detection]) -> Iterable[Sheet]:
         Column("modify", "seconds per trial"),
         Column("measure the quality", "seconds per trial"),
     )
-    yield Sheet("trial-cost", COST, "What the trials themselves took", columns, (Group("", tuple(rows)),))
+    yield ReportTable("trial-cost", COST, "What the trials themselves took", columns, (Group("", tuple(rows)),))
 
 
-def _scaling(trials: Sequence[Scaling]) -> Iterable[Sheet]:
+def _scaling(trials: Sequence[Scaling]) -> Iterable[ReportTable]:
     if not trials:
         return
     groups = []
@@ -134,10 +145,12 @@ def _scaling(trials: Sequence[Scaling]) -> Iterable[Sheet]:
             rows.append((label(f"{N:,}"), insertion, detection))
         groups.append(Group(network_name(*network), tuple(rows)))
     columns = (Column("N"), Column("insertion, seconds"), Column("detection, seconds"))
-    yield Sheet("figure-5", COST, "Figure 5 in numbers: time against N", columns, tuple(groups), "Figure 5", "scaling")
+    yield ReportTable(
+        "figure-5", COST, "Figure 5 in numbers: time against N", columns, tuple(groups), "Figure 5", "scaling"
+    )
 
 
-def environment_sheet(results: Results) -> Sheet:
+def environment_table(results: Results) -> ReportTable:
     """The testing environment, which the standard asks to be stated; trials done elsewhere name theirs."""
     groups = [Group("Campaign", _pairs(results.environment) or ((label("environment"), missing("not stated")),))]
     others = dict.fromkeys(
@@ -145,7 +158,7 @@ def environment_sheet(results: Results) -> Sheet:
     )
     groups += [Group(f"Trials, environment {number}", _pairs(own)) for number, own in enumerate(list(others)[:20], 1)]
     columns = (Column("what", numeric=False), Column("", numeric=False))
-    return Sheet("environment", COST, "Testing environment", columns, tuple(groups))
+    return ReportTable("environment", COST, "Testing environment", columns, tuple(groups))
 
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[Entry, ...], ...]:

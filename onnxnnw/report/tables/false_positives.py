@@ -5,15 +5,15 @@ from collections.abc import Iterable, Sequence
 from onnxnnw.report import counts
 from onnxnnw.report.results import Results
 from onnxnnw.report.settings import by_setting, method_name, modification_name, modifications_of
-from onnxnnw.report.tables.table import Column, Entry, Group, Sheet, counted, label, missing, shared
+from onnxnnw.report.tables.table import Column, Entry, Group, ReportTable, counted, label, missing, shared
 from onnxnnw.report.trials import Detection
 
-__all__ = ["false_positive_sheet"]
+__all__ = ["false_positive_table"]
 
 FALSE_POSITIVES = "false positives"
 
 
-def false_positive_sheet(results: Results) -> tuple[Sheet, ...]:
+def false_positive_table(results: Results) -> tuple[ReportTable, ...]:
     """Unmarked networks and wrong keys: how often the mark was "found" that is not there, with exact limits."""
     absent = [trial for trial in results.of(Detection) if not trial.truth]
     if not absent:
@@ -48,7 +48,7 @@ def false_positive_sheet(results: Results) -> tuple[Sheet, ...]:
     )
     title = "Networks without the mark: unmarked ones asked with right records, and wrong keys"
     return (
-        Sheet(
+        ReportTable(
             "false-positives",
             FALSE_POSITIVES,
             title,

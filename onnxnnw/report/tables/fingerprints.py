@@ -7,18 +7,18 @@ from onnxnnw.report import counts
 from onnxnnw.report.results import Results
 from onnxnnw.report.settings import by_setting
 from onnxnnw.report.tables.cost import cost_entry
-from onnxnnw.report.tables.table import Column, Entry, Group, Sheet, averaged, fixed, label, missing, shared
+from onnxnnw.report.tables.table import Column, Entry, Group, ReportTable, averaged, fixed, label, missing, shared
 from onnxnnw.report.trials import Searched, Sharing, Unicity
 
-__all__ = ["fingerprint_sheets", "sharing_sheets"]
+__all__ = ["fingerprint_tables", "sharing_tables"]
 
 
-def fingerprint_sheets(results: Results) -> tuple[Sheet, ...]:
+def fingerprint_tables(results: Results) -> tuple[ReportTable, ...]:
     """Unicity and search [NNW-TEC 5.3.1]."""
     return (*_unicity(results.of(Unicity)), *_search(results.of(Searched)))
 
 
-def _unicity(trials: Sequence[Unicity]) -> Iterable[Sheet]:
+def _unicity(trials: Sequence[Unicity]) -> Iterable[ReportTable]:
     if not trials:
         return
     rows = []
@@ -46,7 +46,7 @@ def _unicity(trials: Sequence[Unicity]) -> Iterable[Sheet]:
     notes = (
         "Every record asked of every network. Limits count records, each with the share of networks in which it was found.",
     )
-    yield Sheet(
+    yield ReportTable(
         "unicity",
         "fingerprints",
         "Unicity: records against networks",
@@ -58,7 +58,7 @@ def _unicity(trials: Sequence[Unicity]) -> Iterable[Sheet]:
     )
 
 
-def _search(trials: Sequence[Searched]) -> Iterable[Sheet]:
+def _search(trials: Sequence[Searched]) -> Iterable[ReportTable]:
     if not trials:
         return
     groups = []
@@ -70,14 +70,16 @@ def _search(trials: Sequence[Searched]) -> Iterable[Sheet]:
             rows.append((label(f"{size:,}"), shared(right, kept), cost_entry(kept, "seconds_per_record")))
         groups.append(Group(setting.full_name, tuple(rows)))
     columns = (Column("records"), Column("best match was the right one"), Column("seconds per record"))
-    yield Sheet("search", "fingerprints", "Search: one network among many records", columns, tuple(groups), "Search")
+    yield ReportTable(
+        "search", "fingerprints", "Search: one network among many records", columns, tuple(groups), "Search"
+    )
 
 
 def _value(trial: Sharing, name: str) -> float | None:
     return trial.values.get(name)
 
 
-def sharing_sheets(results: Results) -> tuple[Sheet, ...]:
+def sharing_tables(results: Results) -> tuple[ReportTable, ...]:
     """The numbers behind Figure 4."""
     trials = results.of(Sharing)
     if not trials:
@@ -107,4 +109,4 @@ def sharing_sheets(results: Results) -> tuple[Sheet, ...]:
         Column("retrieved, standard's decision"),
     )
     title = "Figure 4 in numbers: a mark whose Weights are replaced by another mark"
-    return (Sheet("figure-4", "nct watermark", title, columns, tuple(groups), "Figure 4", "sharing"),)
+    return (ReportTable("figure-4", "nct watermark", title, columns, tuple(groups), "Figure 4", "sharing"),)

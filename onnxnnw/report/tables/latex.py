@@ -1,8 +1,8 @@
-"""A sheet as LaTeX: a longtable with the rules of booktabs."""
+"""A table as LaTeX: a longtable with the rules of booktabs."""
 
 from itertools import groupby
 
-from onnxnnw.report.tables.table import Entry, Sheet
+from onnxnnw.report.tables.table import Entry, ReportTable
 
 __all__ = ["render"]
 
@@ -34,24 +34,24 @@ _SPECIAL = str.maketrans(
 )
 
 
-def render(sheet: Sheet) -> str:
+def render(table: ReportTable) -> str:
     """Needs the packages longtable, booktabs and, for its quotes, an encoding such as T1."""
-    columns = sheet.columns
+    columns = table.columns
     shape = "".join("r" if column.numeric else "l" for column in columns)
-    lines = [f"% {' '.join(sheet.heading.split())}", rf"\begin{{longtable}}{{{shape}}}"]
-    lines += [rf"\caption{{{_plain(sheet.heading)}}} \label{{tab:{sheet.id}}} \\", r"\toprule"]
+    lines = [f"% {' '.join(table.heading.split())}", rf"\begin{{longtable}}{{{shape}}}"]
+    lines += [rf"\caption{{{_plain(table.heading)}}} \label{{tab:{table.id}}} \\", r"\toprule"]
     if any(column.over for column in columns):
         spans = [(name, len(list(inner))) for name, inner in groupby(columns, key=lambda column: column.over)]
         lines.append(" & ".join(rf"\multicolumn{{{span}}}{{c}}{{{_plain(name)}}}" for name, span in spans) + r" \\")
     lines += [" & ".join(_plain(column.title) for column in columns) + r" \\", r"\midrule", r"\endhead"]
-    for group in sheet.groups:
+    for group in table.groups:
         if group.title:
             lines.append(rf"\multicolumn{{{len(columns)}}}{{l}}{{\textbf{{{_plain(group.title)}}}}} \\")
         lines += [" & ".join(map(_cell, row)) + r" \\" for row in group.rows]
     lines += [r"\bottomrule", r"\end{longtable}"]
-    lines += [rf"\noindent\emph{{Cut down:}} {_plain(sentence)}\par" for sentence in sheet.cuts]
-    lines += [rf"\noindent\emph{{Contradiction in the standard:}} {_plain(sentence)}\par" for sentence in sheet.flags]
-    lines += [rf"\noindent {_plain(sentence)}\par" for sentence in sheet.notes]
+    lines += [rf"\noindent\emph{{Cut down:}} {_plain(sentence)}\par" for sentence in table.cuts]
+    lines += [rf"\noindent\emph{{Contradiction in the standard:}} {_plain(sentence)}\par" for sentence in table.flags]
+    lines += [rf"\noindent {_plain(sentence)}\par" for sentence in table.notes]
     return "\n".join(lines) + "\n"
 
 

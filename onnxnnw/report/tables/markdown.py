@@ -1,27 +1,27 @@
-"""A sheet as Markdown."""
+"""A table as Markdown."""
 
-from onnxnnw.report.tables.table import Column, Entry, Sheet
+from onnxnnw.report.tables.table import Column, Entry, ReportTable
 
 __all__ = ["render"]
 
 _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>#|~$"})
 
 
-def render(sheet: Sheet) -> str:
+def render(table: ReportTable) -> str:
     """A heading, a table with one row of headings, and the sentences that belong to it."""
-    titles = ["", *(_title(column) for column in sheet.columns)]
-    rules = ["---", *("---:" if column.numeric else "---" for column in sheet.columns)]
-    grouped = any(group.title for group in sheet.groups)
+    titles = ["", *(_title(column) for column in table.columns)]
+    rules = ["---", *("---:" if column.numeric else "---" for column in table.columns)]
+    grouped = any(group.title for group in table.groups)
     lines = [_line(titles, grouped), _line(rules, grouped)]
-    for group in sheet.groups:
+    for group in table.groups:
         lines += [_line([_plain(group.title), *map(_cell, row)], grouped) for row in group.rows]
     sentences = [
-        *(f"Cut down: {_plain(sentence)}" for sentence in sheet.cuts),
-        *(f"Contradiction in the standard: {_plain(sentence)}" for sentence in sheet.flags),
-        *map(_plain, sheet.notes),
+        *(f"Cut down: {_plain(sentence)}" for sentence in table.cuts),
+        *(f"Contradiction in the standard: {_plain(sentence)}" for sentence in table.flags),
+        *map(_plain, table.notes),
     ]
-    clause = f" (NNW-TEC {_plain(sheet.clause)})" if sheet.clause else ""
-    return "\n".join([f"**{_plain(sheet.heading)}**{clause}", "", *lines, *(f"\n{s}" for s in sentences)]) + "\n"
+    clause = f" (NNW-TEC {_plain(table.clause)})" if table.clause else ""
+    return "\n".join([f"**{_plain(table.heading)}**{clause}", "", *lines, *(f"\n{s}" for s in sentences)]) + "\n"
 
 
 def _line(cells: list[str], grouped: bool) -> str:

@@ -29,16 +29,27 @@ from onnxnnw.report.tables.measures import (
     values_of,
 )
 from onnxnnw.report.tables.standard_tables import RETRIEVED
-from onnxnnw.report.tables.table import Column, Entry, Group, Sheet, averaged, counted, fixed, label, missing, note
+from onnxnnw.report.tables.table import (
+    Column,
+    Entry,
+    Group,
+    ReportTable,
+    averaged,
+    counted,
+    fixed,
+    label,
+    missing,
+    note,
+)
 from onnxnnw.report.trials import Detection, Modified
 from onnxnnw.standard.tables import TABLES
 
-__all__ = ["count_sheets", "other_imperceptibility", "other_robustness"]
+__all__ = ["count_tables", "other_imperceptibility", "other_robustness"]
 
 _BOTH = (Column("standard's decision", RETRIEVED), Column("strict decision", RETRIEVED))
 
 
-def other_imperceptibility(results: Results, shown: Collection[str]) -> tuple[Sheet, ...]:
+def other_imperceptibility(results: Results, shown: Collection[str]) -> tuple[ReportTable, ...]:
     """Impact of marks whose trials no table of the standard has shown; fingerprints change nothing and have none."""
     found = []
     for (method, kind), settings in _families(results, shown):
@@ -73,13 +84,15 @@ def other_imperceptibility(results: Results, shown: Collection[str]) -> tuple[Sh
         )
         printed = method in {table.method for table in TABLES.values()}
         title = f"Imperceptibility of {method_name(method, kind)}{', other settings' if printed else ''}"
-        sheet_id = f"imperceptibility-{_slug(method)}-{_slug(kind)}"
+        table_id = f"imperceptibility-{_slug(method)}-{_slug(kind)}"
         short = "Imperceptibility, other settings" if printed else "Imperceptibility"
-        found.append(Sheet(sheet_id, f"{method} {kind}", title, columns, tuple(groups), short, "imperceptibility"))
+        found.append(
+            ReportTable(table_id, f"{method} {kind}", title, columns, tuple(groups), short, "imperceptibility")
+        )
     return tuple(found)
 
 
-def other_robustness(results: Results, shown: Collection[str]) -> tuple[Sheet, ...]:
+def other_robustness(results: Results, shown: Collection[str]) -> tuple[ReportTable, ...]:
     """Robustness against each modification, of trials that no table of the standard has shown."""
     found = []
     for (method, kind), settings in _families(results, shown):
@@ -91,7 +104,7 @@ def other_robustness(results: Results, shown: Collection[str]) -> tuple[Sheet, .
     return tuple(found)
 
 
-def _robustness(method: str, kind: str, name: str, trials: Sequence[Detection]) -> Sheet:
+def _robustness(method: str, kind: str, name: str, trials: Sequence[Detection]) -> ReportTable:
     values, metrics = values_of(trials), metrics_of(trials)
     decoder = any(trial.verdict.errors is not None for trial in trials) and "ber" not in values
     groups = []
@@ -118,8 +131,8 @@ def _robustness(method: str, kind: str, name: str, trials: Sequence[Detection]) 
     printed = kind == "watermark" and (method, name) in {(t.method, t.modification) for t in TABLES.values()}
     short = f"{modification_name(name)}{', other settings' if printed else ''}"
     title = f"Robustness of {method_name(method, kind)} against {running(name)}{', other settings' if printed else ''}"
-    sheet_id = f"robustness-{_slug(method)}-{_slug(kind)}-{_slug(name)}"
-    return Sheet(sheet_id, f"{method} {kind}", title, columns, tuple(groups), short, name)
+    table_id = f"robustness-{_slug(method)}-{_slug(kind)}-{_slug(name)}"
+    return ReportTable(table_id, f"{method} {kind}", title, columns, tuple(groups), short, name)
 
 
 def _strength(at: Modified | None) -> str:
@@ -141,7 +154,7 @@ def _ser(trials: Sequence[Detection]) -> Entry:
     return averaged(counts.mean(kept, counts.symbol_error_rate), form_of("ser"), kept) if kept else missing()
 
 
-def count_sheets(results: Results) -> tuple[Sheet, ...]:
+def count_tables(results: Results) -> tuple[ReportTable, ...]:
     """TP, TN, FP, FN over M (D + 1) networks, for each mark, network and modification [NNW-NNT]."""
     trials = [trial for trial in results.of(Detection) if trial.key is None]
     over = {STANDARD: "standard's decision", STRICT: "strict decision"}
@@ -166,10 +179,10 @@ def count_sheets(results: Results) -> tuple[Sheet, ...]:
             "Networks are counted: a marked one by its own record, an unmarked one as FP where any of its D records finds "
             "itself in it. Ratios are over all M (D + 1) networks [NNW-NNT].",
         )
-        sheet_id = f"detections-{_slug(method)}-{_slug(kind)}"
+        table_id = f"detections-{_slug(method)}-{_slug(kind)}"
         short = "Detections per modification"
         found.append(
-            Sheet(sheet_id, f"{method} {kind}", title, columns, tuple(groups), short, "detections", notes=notes)
+            ReportTable(table_id, f"{method} {kind}", title, columns, tuple(groups), short, "detections", notes=notes)
         )
     return tuple(found)
 

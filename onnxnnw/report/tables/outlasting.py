@@ -6,15 +6,15 @@ from onnxnnw.report import counts
 from onnxnnw.report.results import Results
 from onnxnnw.report.settings import by_setting, modification_name, modifications_of, number, symbol
 from onnxnnw.report.tables.measures import metrics_of
-from onnxnnw.report.tables.table import Column, Entry, Group, Sheet, fixed, label, note
+from onnxnnw.report.tables.table import Column, Entry, Group, ReportTable, fixed, label, note
 from onnxnnw.report.trials import Detection, Modified
 
-__all__ = ["OUTLASTING", "outlasting_sheet"]
+__all__ = ["OUTLASTING", "outlasting_table"]
 
 OUTLASTING = "outlasting"
 
 
-def outlasting_sheet(results: Results) -> tuple[Sheet, ...]:
+def outlasting_table(results: Results) -> tuple[ReportTable, ...]:
     """The smallest error of a modified network in which the strict test lost the mark, and the largest in which it held."""
     marked = [t for t in results.of(Detection) if t.truth and t.key is None and t.modification is not None]
     groups = []
@@ -45,7 +45,7 @@ def outlasting_sheet(results: Results) -> tuple[Sheet, ...]:
         "the network of no use. Only strengths that were tried are known.",
     )
     title = "Does the mark outlive the network? The error at which it is first lost"
-    return (Sheet("outlasting", OUTLASTING, title, columns, tuple(groups), "First lost", notes=notes),)
+    return (ReportTable("outlasting", OUTLASTING, title, columns, tuple(groups), "First lost", notes=notes),)
 
 
 def _entries(trials: Sequence[Detection], metric: str) -> tuple[Entry, ...]:

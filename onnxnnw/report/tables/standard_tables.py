@@ -21,12 +21,23 @@ from onnxnnw.report.settings import (
     unit_of,
 )
 from onnxnnw.report.tables.measures import error_entry, found_entries, impact_entry, quality_entry, value_entry
-from onnxnnw.report.tables.table import Column, Entry, Group, Sheet, averaged, fixed, label, missing, note, published
+from onnxnnw.report.tables.table import (
+    Column,
+    Entry,
+    Group,
+    ReportTable,
+    averaged,
+    fixed,
+    label,
+    missing,
+    note,
+    published,
+)
 from onnxnnw.report.trials import Detection, Injection
 from onnxnnw.report.units import TRAININGS
 from onnxnnw.standard.tables import TABLES, Cell, Table
 
-__all__ = ["RETRIEVED", "WITHHELD", "cuts_of", "increase_entry", "iterations_entry", "paired", "standard_sheets"]
+__all__ = ["RETRIEVED", "WITHHELD", "cuts_of", "increase_entry", "iterations_entry", "paired", "standard_tables"]
 
 RETRIEVED = "mark found in"
 WITHHELD = "withheld: no interleaved pairs"
@@ -63,11 +74,11 @@ class _Case:
         return published_name(dict(self.setting.published) if self.setting else self.published)
 
 
-def standard_sheets(results: Results) -> tuple[Sheet, ...]:
+def standard_tables(results: Results) -> tuple[ReportTable, ...]:
     """All tables of results, in the order of print."""
     marked = by_setting(trial for trial in results.of(Detection) if trial.truth and trial.key is None)
     injections = by_setting(results.of(Injection))
-    makers: Mapping[str, Callable[[Table], Sheet]] = {
+    makers: Mapping[str, Callable[[Table], ReportTable]] = {
         "robustness": lambda table: _robustness(table, marked),
         "imperceptibility": lambda table: _imperceptibility(table, marked),
         "computational cost": lambda table: _cost(table, injections),
@@ -82,15 +93,15 @@ def cuts_of(results: Results, number: int) -> tuple[str, ...]:
     return tuple(cut.sentence for cut in results.cuts if number in cut.tables)
 
 
-def _with_cuts(sheet: Sheet, results: Results) -> Sheet:
-    return replace(sheet, cuts=cuts_of(results, sheet.number or 0))
+def _with_cuts(report_table: ReportTable, results: Results) -> ReportTable:
+    return replace(report_table, cuts=cuts_of(results, report_table.number or 0))
 
 
-def _sheet(
+def _report_table(
     table: Table, columns: Iterable[Column], groups: Iterable[Group], notes: tuple[str, ...] = (_READING,)
-) -> Sheet:
+) -> ReportTable:
     chapter = f"{table.method} watermark" if table.method else "samples"
-    return Sheet(
+    return ReportTable(
         id=f"table-{table.number}",
         chapter=chapter,
         title=table.title,
@@ -152,7 +163,7 @@ def _mark_entries(trials: Sequence[Detection], quantity: str) -> tuple[Entry, ..
     return tuple(value_entry(trials, name) for name in names)
 
 
-def _robustness(table: Table, marked: Mapping[Setting, list[Detection]]) -> Sheet:
+def _robustness(table: Table, marked: Mapping[Setting, list[Detection]]) -> ReportTable:
     quantity = next(cell.quantity for cell in table.cells if cell.quantity != "error")
     metric = next(cell.metric for cell in table.cells if cell.quantity == "error")
     groups = []
@@ -175,10 +186,10 @@ def _robustness(table: Table, marked: Mapping[Setting, list[Detection]]) -> Shee
         groups.append(Group(case.name, tuple(rows)))
     errors = (Column("published", "error, %"), Column("measured", "error, %"), Column("measured", "Top-1, %"))
     columns = (Column(symbol(table.modification)), *_mark_columns(quantity), *errors, *_BOTH)
-    return _sheet(table, columns, groups)
+    return _report_table(table, columns, groups)
 
 
-def _imperceptibility(table: Table, marked: Mapping[Setting, list[Detection]]) -> Sheet:
+def _imperceptibility(table: Table, marked: Mapping[Setting, list[Detection]]) -> ReportTable:
     """Rows of configurations, one for each metric, under a heading for each network (or method, where several are compared)."""
     marks = tuple(dict.fromkeys(cell.quantity for cell in table.cells if cell.quantity != "impact"))
     promised = ("corr",) if table.method == "nct" and not marks else ()
@@ -207,10 +218,10 @@ def _imperceptibility(table: Table, marked: Mapping[Setting, list[Detection]]) -
     columns += [Column("marked", "Top-1, %")] if metrics == ("classification-error",) else []
     columns += [column for mark in marks for column in _mark_columns(mark)]
     columns += [column for mark in promised for column in _mark_columns(mark)[1:]]
-    return _sheet(table, (*columns, *_BOTH), [Group(title, tuple(rows)) for title, rows in groups.items()])
+    return _report_table(table, (*columns, *_BOTH), [Group(title, tuple(rows)) for title, rows in groups.items()])
 
 
-def _cost(table: Table, injections: Mapping[Setting, list[Injection]]) -> Sheet:
+def _cost(table: Table, injections: Mapping[Setting, list[Injection]]) -> ReportTable:
     groups = []
     for method in dict.fromkeys(cell.method for cell in table.cells):
         own = [cell for cell in table.cells if cell.method == method]
@@ -229,7 +240,7 @@ def _cost(table: Table, injections: Mapping[Setting, list[Injection]]) -> Sheet:
         groups.append(Group(method_name(method), tuple(rows)))
     over = "batch iterations until inserted", "increase of the time of a batch, %"
     columns = [Column(title, name) for name in over for title in ("published", "measured")]
-    return _sheet(table, (Column("setting", numeric=False), *columns), groups)
+    return _report_table(table, (Column("setting", numeric=False), *columns), groups)
 
 
 def iterations_entry(trials: Sequence[Injection]) -> Entry:

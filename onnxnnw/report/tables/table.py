@@ -13,7 +13,7 @@ __all__ = [
     "Column",
     "Entry",
     "Group",
-    "Sheet",
+    "ReportTable",
     "averaged",
     "counted",
     "fixed",
@@ -78,7 +78,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class ReportTable:
     """A table.
 
     Attributes:

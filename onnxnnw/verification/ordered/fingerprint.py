@@ -111,8 +111,8 @@ def _left_over(
     entry = record.slots[number]
     places = plan.of(number)
     cube = reference.reshape(len(reference), -1, entry.taps).astype(np.float32)
-    gauge = balanced(cube)
-    unit = np.outer(gauge.rows, np.repeat(gauge.channels, entry.taps))
+    scales = balanced(cube)
+    unit = np.outer(scales.rows, np.repeat(scales.channels, entry.taps))
     row, column = np.divmod(places, entry.row_size)
     hidden = np.zeros(reference.shape, np.bool_)
     kernels = column // entry.taps * entry.taps

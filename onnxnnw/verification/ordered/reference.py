@@ -21,7 +21,7 @@ from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.graph.slots import find_slots
 from onnxnnw.matching.anchor_agreement import agreement
 from onnxnnw.matching.match import Match, match_slots
-from onnxnnw.matching.row_scale import row_gains, row_magnitudes
+from onnxnnw.matching.row_scale import row_magnitudes, row_scales
 from onnxnnw.methods import nct
 from onnxnnw.network_file.file import Network
 from onnxnnw.network_file.patch import Edit, joined_edits
@@ -50,7 +50,7 @@ class AlignedWeights(CanonicalWeights):
     def _oriented(self, match: Match, slot: int) -> Array:
         return self.orders[slot].applied(match.slot.array())
 
-    def gains(self, slot: int) -> Floats | None:
+    def row_scales(self, slot: int) -> Floats | None:
         """Gauge of every out-row, over what has a counterpart."""
         array = self.array(slot)
         if array is None:
@@ -60,7 +60,7 @@ class AlignedWeights(CanonicalWeights):
             magnitudes = row_magnitudes(np.where(there, array, 0))
             share = there.mean(1)
             with np.errstate(all="ignore"):
-                self._own[slot] = row_gains(np.where(share > 0, magnitudes / np.sqrt(share), np.nan))
+                self._own[slot] = row_scales(np.where(share > 0, magnitudes / np.sqrt(share), np.nan))
         return self._own[slot]
 
     @cached_property
