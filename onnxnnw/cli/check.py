@@ -27,6 +27,7 @@ def check(
     paths: list[Path] = typer.Argument(None, help="Files and folders; without any, all that the policy names."),
     policy: Path = typer.Option(Path("onnxnnw.toml"), help="The policy file."),
     changed_since: str = typer.Option("", help="Leave out networks that are as they were at this revision of git."),
+    max_download: str = typer.Option("1GiB", help=show.DOWNLOAD_HELP),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
     sarif: Path | None = typer.Option(None, help="Write SARIF 2.1.0 for code scanning."),
     junit: Path | None = typer.Option(None, help="Write a JUnit test report."),
@@ -51,7 +52,8 @@ def check(
         from onnxnnw.evidence.writing import Outputs, Writer
 
         writer = Writer(Outputs(*places), [policy, *(paths or [])], (policy, rules.sha256))
-    checked = check_by(rules, paths or [], changed_since, attestation is not None)
+    with show.downloads(max_download):
+        checked = check_by(rules, paths or [], changed_since, attestation is not None)
     if as_json:
         show.document(checked.to_json())
     else:

@@ -1,5 +1,6 @@
 """How verdicts look on a terminal, and those of a registry."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from onnxnnw.errors import TraceabilityError
 
 if TYPE_CHECKING:
     from onnxnnw.methods.base import Decoded
+    from onnxnnw.registry.search import RegistrySearch
+    from onnxnnw.registry.store import Registry
     from onnxnnw.verification.verdict import Verdict
 
 __all__ = ["in_registry", "show_search"]
@@ -18,7 +21,7 @@ _COLOURS = {"identical": "green", "traced": "green", "not traced": "red", "incon
 
 
 def in_registry(
-    candidate: Path,
+    candidate: Path | str,
     place: str | None,
     key_file: Path | None,
     require: str,
@@ -28,22 +31,24 @@ def in_registry(
     thorough: bool,
     methods: str,
     as_json: bool,
+    tsa_root: Path | None = None,
 ) -> int:
     """Hold a candidate against a registry; the exit code.
 
     Args:
         methods: Names of methods that run the candidate, to be tried too.
+        tsa_root: Certificates of authorities, by whose timestamps it is said when a record existed.
     """
     from onnxnnw.registry.search import search_registry
 
     wanted = tuple(methods.replace(",", " ").split())
     with registries.opened(place, key_file) as opened:
-        found = search_registry(candidate, opened, rate, full, thorough, wanted)
+        found = _dated(search_registry(candidate, opened, rate, full, thorough, wanted), opened, tsa_root)
     if as_json:
         show.document(found.to_json())
     else:
         search = found.search
-        show_search(search.verdicts, search.unreadable, search.seconds_per_record, candidate, found.tried)
+        show_search(search.verdicts, search.unreadable, search.seconds_per_record, show.place(candidate), found.tried)
         print(f"{found.tried:,} records tried in {found.seconds:.2f} s; every p-value is multiplied by their number")
         for entry in found.entries:
             if entry.revoked_at is not None:
@@ -52,6 +57,22 @@ def in_registry(
     if found.meets(require, min_explained):
         return 0
     return TraceabilityError.exit_code if found.search.unsure else 1
+
+
+def _dated(found: "RegistrySearch", opened: "Registry", tsa_root: Path | None) -> "RegistrySearch":
+    """What was found, with the time by which each record that matches existed."""
+    from onnxnnw.registry.log.evidence import read_roots, with_dates
+    from onnxnnw.registry.log.kept import KeptLog
+
+    log = KeptLog(opened.database, opened.vault)
+    if tsa_root is not None:
+        return replace(found, search=with_dates(found.search, log, read_roots(tsa_root), show.note))
+    proven = [v for v in found.search.verdicts if v.decision in ("traced", "identical")]
+    if proven and log.stamped(proven[0].evidence.commitment):
+        show.note(
+            "the log that holds this record was timestamped: --tsa-root PEM checks that, and says by when it existed"
+        )
+    return found
 
 
 def show_search(

@@ -55,7 +55,9 @@ def verify(
         None, help="Proof that the record is in a log, its timestamp beside it (PROOF.tsr): by when it existed."
     ),
     log_key: str = typer.Option("", help="Public key of that log, NAME+KEYID+BASE64."),
-    tsa_root: Path | None = typer.Option(None, help="Root certificate (PEM) of the timestamp's authority."),
+    tsa_root: Path | None = typer.Option(
+        None, help="Root certificate (PEM) of the timestamp's authority; a registry's too."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
     parent: Path | None = typer.Option(None, help="Network that the record must have been made of."),
     parent_key: list[Path] = typer.Option([], help="Public key that must have signed it (model_signing); repeatable."),
@@ -75,8 +77,8 @@ def verify(
     from onnxnnw.evidence.answer import document_of
     from onnxnnw.evidence.question import Question, ask
 
-    if (proof is not None) != bool(log_key) or (proof is not None) != (tsa_root is not None):
-        raise UsageError("--proof, --log-key and --tsa-root belong together")
+    if (proof is not None) != bool(log_key) or (registry is None and (proof is not None) != (tsa_root is not None)):
+        raise UsageError("--proof, --log-key and --tsa-root belong together; a registry has proofs of its own")
     keys = tuple(parent_key)
     question = Question(
         tuple(record), records, commitment, false_positive_rate, require, min_explained, full, reference, parent, keys
@@ -87,9 +89,12 @@ def verify(
             raise UsageError("--registry stands alone: it knows the records and their commitments")
         if len(candidates) != 1 or reference is not None or parent is not None:
             raise UsageError("--registry takes one candidate, without --reference and --parent")
-        return verdicts.in_registry(
-            Path(candidates[0]), registry, None, require, min_explained, false_positive_rate, full, False, "", as_json
-        )
+        with show.downloads(max_download):
+            one = candidates[0] if "://" in candidates[0] else Path(candidates[0])
+            return verdicts.in_registry(
+                *(one, registry, None, require, min_explained, false_positive_rate, full, False, ""),
+                *(as_json, tsa_root),
+            )
     if endpoint:
         from onnxnnw.sources.inference import Questions
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxnnw.errors import CannotLook, UnreadableRecord
+from onnxnnw.errors import CannotLook, UnreadableRecord, UnreadableRegistry
 from onnxnnw.evidence.rules import NO, RULES, UNSURE, YES, Problem, Rule, worst
 from onnxnnw.verification.verdict import FORMAT, Search, Verdict
 from onnxnnw.verification.visible import visible
@@ -82,8 +82,21 @@ class Answer:
 
 def could_not_look(path: Path | str, asked: str, error: CannotLook, subject: "Subject | None" = None) -> Answer:
     """The answer of a file, or of records, that cannot be examined."""
-    rule = RULES["UnreadableRecord" if isinstance(error, UnreadableRecord) else "UnreadableNetwork"]
-    return Answer(path, asked, None, (Problem(rule, _line(str(error))),), subject)
+    return Answer(path, asked, None, (Problem(RULES[_rule(path, error)], _line(str(error))),), subject)
+
+
+def _rule(path: Path | str, error: CannotLook) -> str:
+    """What could not be looked at."""
+    if isinstance(error, UnreadableRecord):
+        return "UnreadableRecord"
+    if isinstance(error, UnreadableRegistry):
+        return "UnreadableRegistry"
+    if isinstance(path, str) and "://" in path:
+        from onnxnnw.sources.answers import Refused
+
+        if isinstance(error, Refused) or type(error) is CannotLook:
+            return "AddressUnreachable"
+    return "UnreadableNetwork"
 
 
 def judge(

@@ -184,11 +184,17 @@ def _hold_on(verdict: Verdict, answer: Answer) -> str:
             "commitment",
             f"<code>{_t(verdict.evidence.commitment)}</code> (SHA-256 of the record; what counts is when it was published)",
         ),
-        ("timestamp", "none is kept here: a commitment proves no date by itself"),
+        ("timestamp", _timestamp(verdict.evidence.existed_before)),
         *([("parent", _t(f"the record was made of {answer.parent.sentence}"))] if answer.parent is not None else []),
         *_files(answer),
     ]
     return _block("What a third party can hold on to", _list(rows))
+
+
+def _timestamp(existed_before: str | None) -> str:
+    if existed_before is None:
+        return "none is kept here: a commitment proves no date by itself"
+    return f"the record existed before {_t(existed_before)}, says an authority that was trusted"
 
 
 def _files(answer: Answer) -> list[tuple[str, str]]:

@@ -61,6 +61,16 @@ _ALL = (
          "Put the attestation back in place, or take its name out."),
     Rule("NNW016", "OtherParent", NO, "The record was not made of the network that was named as its parent.",
          "Name the network that was enrolled, or enrol the one that is named."),
+    Rule("NNW017", "UnreadableRegistry", UNSURE, "The registry of records could not be searched.",
+         "The message says what is wrong; registry check looks at all of it."),
+    Rule("NNW018", "RecordRevoked", NO, "The record that matches was revoked.",
+         "registry list --revoked says when and why; enrol the network anew, and add that record."),
+    Rule("NNW019", "NotTimestamped", UNSURE, "No timestamp that can be trusted says by when the record existed.",
+         "Have the log that holds its commitment timestamped (registry stamp), or bring proof and timestamp."),
+    Rule("NNW020", "CommittedTooLate", NO, "The record's earliest timestamp is not before the date that was asked for.",
+         "Bring an earlier timestamp, or a record that was committed to in time."),
+    Rule("NNW021", "AddressUnreachable", UNSURE, "The server behind an address does not hand the file out as it should.",
+         "The message says what the server answered; check address, credentials and --max-download, or fetch the file."),
 )  # fmt: skip
 
 RULES: Mapping[str, Rule] = {rule.name: rule for rule in _ALL}

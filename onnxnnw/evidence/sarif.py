@@ -50,7 +50,11 @@ def sarif_of(answers: Sequence[Answer], version: str, root: Path) -> dict[str, A
 
 
 def uri_of(path: Path | str, root: Path) -> str:
-    """A file's address: relative to the repository, with everything that is not plain percent-encoded."""
+    """A file's address: relative to the repository, with everything that is not plain percent-encoded; one without secrets."""
+    if "://" in str(path):
+        from onnxnnw.sources.addresses import shown_place
+
+        return quote(shown_place(path), safe=":/@")
     whole = absolute(Path(path))
     inside = os.path.relpath(whole, root)
     if inside == ".." or inside.startswith(f"..{os.sep}"):

@@ -18,6 +18,7 @@ from onnxnnw.gate.places import expand
 from onnxnnw.gate.policy import Chained
 from onnxnnw.gate.requirements import AllOf
 from onnxnnw.verification.findings.base import Finding
+from onnxnnw.verification.verdict import Evidence
 from onnxnnw.verification.visible import visible
 
 __all__ = ["Chain", "load_chain"]
@@ -33,7 +34,7 @@ class _Told:
     record: str
     explained: float
     findings: tuple[Finding, ...]
-    commitment: str
+    evidence: Evidence
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,10 @@ class Chain:
                 if problems:
                     reasons += problems
                     continue
-                if told.commitment in self.roots:
-                    return f"{words} ← record {visible(told.record)} ({told.commitment[:16]}…)", ()
-                digest = _digest_of_record(link, told.commitment)
+                commitment = told.evidence.commitment
+                if commitment in self.roots:
+                    return f"{words} ← record {visible(told.record)} ({commitment[:16]}…)", ()
+                digest = _digest_of_record(link, commitment)
                 nexts = [one for one in self.links if digest and _network(one) == digest]
                 waiting += [([*links, one], f"{words} ← {_name(one)}") for one in nexts]
         if self.unreadable:
@@ -110,9 +112,9 @@ def _verdicts(link: Attested) -> list[_Told]:
     for one in given if isinstance(given, list) else ():
         try:
             findings = tuple(_finding(finding) for finding in one["findings"])
-            commitment = str(one["evidence"]["commitment"])
+            evidence = Evidence("", str(one["evidence"]["commitment"]), None, "")
             out.append(
-                _Told(str(one["decision"]), visible(str(one["record"])), float(one["explained"]), findings, commitment)
+                _Told(str(one["decision"]), visible(str(one["record"])), float(one["explained"]), findings, evidence)
             )
         except (KeyError, TypeError, ValueError, AttributeError):
             continue  # of another version, or damaged: it proves nothing

@@ -29,7 +29,7 @@ class Job:
     """One question about one file.
 
     Attributes:
-        path: The file.
+        path: The file, or its address.
         network: Name of the entry that says what it must be; empty where nothing does, or a digest does.
         member: The file of a bundle.
         bundle: Name of the bundle.
@@ -37,7 +37,7 @@ class Job:
         missing: Whether the file is named and not there.
     """
 
-    path: Path
+    path: Path | str
     network: str = ""
     member: Member | None = None
     bundle: str = ""
@@ -130,7 +130,7 @@ def jobs_of(
     Raises:
         CannotLook: A folder cannot be read, or git says nothing.
     """
-    named: dict[Path, list[Entry]] = {}
+    named: dict[Path | str, list[Entry]] = {}
     jobs: list[Job] = []
     if paths:
         for path in paths:
@@ -146,19 +146,23 @@ def jobs_of(
                 for file in found:
                     entries = named.setdefault(file, [])
                     entries += [entry] if entry not in entries else []
+            for address in entry.addresses:
+                named.setdefault(address, []).append(entry)
     bundled = {policy.folder / member.path for bundle in policy.bundles for member in bundle.members}
     inside = {relative(path, policy.folder) for path in bundled}
     chosen = list(named)
     if revision:
-        everything = [*chosen, *(path for path in bundled if path not in named)]
+        here = [path for path in chosen if isinstance(path, Path)]
+        everything = [*here, *(path for path in bundled if path not in named)]
         changed = set(changed_since(everything, revision, [policy.path, *kept]))
-        chosen = [path for path in named if path in changed]
+        chosen = [path for path in named if path in changed or _outside_git(path, named[path])]
         bundled &= changed
-    for file in chosen:
-        jobs += [Job(file, entry.name, mode=entry.mode) for entry in named[file]]
-        if not named[file] and relative(file, policy.folder) not in inside and policy.others == "refuse":
-            jobs.append(Job(file, mode=policy.mode))
-    given = {relative(file, policy.folder) for file in chosen}
+    for each in chosen:
+        jobs += [Job(each, entry.name, mode=entry.mode) for entry in named[each]]
+        known = named[each] or not isinstance(each, Path) or relative(each, policy.folder) in inside
+        if not known and policy.others == "refuse":
+            jobs.append(Job(each, mode=policy.mode))
+    given = {relative(file, policy.folder) for file in chosen if isinstance(file, Path)}
     for bundle in policy.bundles:
         members = {member.path for member in bundle.members}
         touched = (
@@ -166,12 +170,17 @@ def jobs_of(
         )
         if touched and (not revision or any(policy.folder / member in bundled for member in members)):
             for member in bundle.members:
-                path = policy.folder / member.path
-                there = path.exists() or path.is_symlink()
+                place = policy.folder / member.path
+                there = place.exists() or place.is_symlink()
                 jobs.append(
-                    Job(path, member.network, member, bundle.name, bundle.mode, bool(member.network) and not there)
+                    Job(place, member.network, member, bundle.name, bundle.mode, bool(member.network) and not there)
                 )
     return jobs, len(named) - len(chosen)
+
+
+def _outside_git(path: Path | str, entries: Sequence[Entry]) -> bool:
+    """Whether git cannot say that an answer is as it was: behind an address, or where a registry may have changed."""
+    return not isinstance(path, Path) or any(entry.registry for entry in entries)
 
 
 def _in_bundle(policy: Policy, entry: Entry) -> bool:
@@ -201,15 +210,22 @@ def check(
     judge = Judge(policy, canonical)
     jobs, left_out = jobs_of(policy, paths, revision, [Path(path) for path in judge.kept] if revision else [])
     cores = processes or _cores()
-    if len(jobs) < ALONE or cores < 2:
-        answers = [_done(judge, job) for job in jobs]
-        return Checked(policy, tuple(answers), judge.lineage(), left_out)
+    answers: dict[int, Answer] = {}
     lineage: dict[str, str] = {}
-    answers = []
-    for answer, known in _spread(policy, canonical, jobs, min(cores, len(jobs))):
-        answers.append(answer)
-        lineage |= known
-    return Checked(policy, tuple(answers), lineage, left_out)
+    here = [number for number, job in enumerate(jobs) if isinstance(job.path, Path)]
+    try:
+        if len(here) >= ALONE and cores > 1:
+            spread = _spread(policy, canonical, [jobs[number] for number in here], min(cores, len(here)))
+            for number, (answer, known) in zip(here, spread, strict=True):
+                answers[number] = answer
+                lineage |= known
+        for number, job in enumerate(jobs):  # servers are asked from here, so that one limit holds for all
+            if number not in answers:
+                answers[number] = _done(judge, job)
+        lineage |= judge.lineage()
+    finally:
+        judge.close()
+    return Checked(policy, tuple(answers[number] for number in range(len(jobs))), lineage, left_out)
 
 
 def _cores() -> int:
@@ -222,7 +238,7 @@ def _done(judge: Judge, job: Job) -> Answer:
     unit = f"bundle {job.bundle}" if job.bundle else ""
     if job.missing and job.mode != "off":
         asked = policy.entry(job.network).asked
-        return judge.missing(job.path, asked, unit or f"network {job.network}", job.mode)
+        return judge.missing(Path(job.path), asked, unit or f"network {job.network}", job.mode)
     if job.member is not None:
         bundle = next(bundle for bundle in policy.bundles if bundle.name == job.bundle)
         over = bundle.expires.verify(judge.now) or policy.expires.verify(judge.now)

@@ -64,7 +64,7 @@ class Probe:
 
 
 def examine_until(
-    candidate: Path,
+    candidate: Path | str,
     records: Sequence[NamedRecord],
     probes: Sequence[Probe],
     unreadable: Sequence[str],
@@ -72,6 +72,8 @@ def examine_until(
     full: bool,
     settles: Callable[[Verdict], bool],
     reference: Path | None = None,
+    others: int = 0,
+    told: Callable[[Verdict], Verdict] = lambda verdict: verdict,
 ) -> Search:
     """Hold a candidate against records, the likeliest first, until one settles the answer.
 
@@ -80,6 +82,8 @@ def examine_until(
     Args:
         settles: Whether a verdict settles the answer.
         reference: The owner's own copy of the recorded network, in whose order of channels the candidate is read too.
+        others: Records elsewhere that are tried for the same answer; not together with a reference.
+        told: What is known of a verdict besides.
 
     Raises:
         CannotLook: The candidate, the reference, or all records, cannot be examined.
@@ -88,7 +92,7 @@ def examine_until(
     verdicts: list[Verdict] = []
     failed: list[str] = []
     with open_network(candidate) as network, ExitStack() as opened:
-        examiner = Examiner(network, records, rate, full)
+        examiner = Examiner(network, records, rate, full, max(1, len(records)) + others)
         if reference is not None:
             from onnxnnw.verification.ordered.examiner import ExaminerWithReference
 
@@ -105,7 +109,7 @@ def examine_until(
         for number in order:
             named = records[number]
             try:
-                verdicts.append(examiner.verdict(named))
+                verdicts.append(told(examiner.verdict(named)))
             except UnreadableRecord as error:
                 failed.append(f"{visible(named.name)}: {visible(str(error))}")
                 continue

@@ -1,6 +1,7 @@
 """A file and an entry of a policy: one answer. What is read for many files – records, keys, attestations – is read once."""
 
 import datetime
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,14 +13,23 @@ from onnxnnw.evidence.parent import parent_problem, signed_by
 from onnxnnw.evidence.rules import RULES, Problem
 from onnxnnw.evidence.subject import Signed, Subject, digest_of, subject_of
 from onnxnnw.gate.chain import Chain, load_chain
+from onnxnnw.gate.dating import Dates
 from onnxnnw.gate.examining import Probe, examine_until
 from onnxnnw.gate.places import expand
 from onnxnnw.gate.policy import Entry, Member, Policy
-from onnxnnw.gate.requirements import AllOf, AnyRecord
+from onnxnnw.gate.registry_records import RegistryRecords
+from onnxnnw.gate.requirements import PROVEN, AllOf, AnyRecord, NotRevoked
+from onnxnnw.verification.examiner import rank
 from onnxnnw.verification.named_records import NamedRecord, load_records, named_record
+from onnxnnw.verification.verdict import Search
 from onnxnnw.verification.visible import visible
 
-__all__ = ["Judge", "Known"]
+__all__ = ["BY_RANGE", "Judge", "Known"]
+
+BY_RANGE = (
+    "read by range behind an address, so it has no SHA-256 here, and no statement and no component is written of it"
+)
+"""What is said of a file that nobody read whole."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +61,15 @@ class Judge:
         self._known: dict[str, Known] = {}
         self._chains: dict[str, Chain] = {}
         self._parents: dict[str, tuple[Signed, Problem | None]] = {}
+        self._registries: dict[str, RegistryRecords] = {}
+        self._dates: dict[str, Dates] = {}
 
-    def answer(self, path: Path, entry: Entry, unit: str = "", mode: str = "") -> Answer:
+    def close(self) -> None:
+        """Nothing will be asked any more."""
+        for registry in self._registries.values():
+            registry.close()
+
+    def answer(self, path: Path | str, entry: Entry, unit: str = "", mode: str = "") -> Answer:
         """What an entry makes of a file; an error that only concerns the file is its answer."""
         mode = mode or entry.mode
         unit = unit or f"network {entry.name}"
@@ -65,9 +82,12 @@ class Judge:
             return Answer(path, asked, problems=over[:1], enforced=enforced, unit=unit)
         subject: Subject | None = None
         try:
-            subject = subject_of(path, self.canonical)
-            answer = self._judged(path, entry, subject, asked)
-            subject.check_unchanged()
+            if isinstance(path, Path):
+                subject = subject_of(path, self.canonical)
+                answer = self._judged(path, entry, subject, asked)
+                subject.check_unchanged()
+            else:
+                answer = self._judged(path, entry, None, asked)
         except CannotLook as error:
             answer = could_not_look(path, asked, error, subject)
         return replace(answer, enforced=enforced, unit=unit)
@@ -103,19 +123,22 @@ class Judge:
     def lineage(self) -> dict[str, str]:
         """Commitment of each record that was read -> canonical digest of the network that it was made of."""
         known = [named for entry in self._known.values() for named in entry.records]
-        return {named.commitment: named.record.derived.get("digest", "") for named in known}
+        out = {named.commitment: named.record.derived.get("digest", "") for named in known}
+        for registry in self._registries.values():
+            out |= registry.digests
+        return out
 
-    def _judged(self, path: Path, entry: Entry, subject: Subject, asked: str) -> Answer:
-        answer = Answer(path, asked, subject=subject)
-        if entry.records:
-            answer = self._against_records(answer, entry, subject)
-        if entry.chained is not None and (not entry.records or answer.problems):
+    def _judged(self, path: Path | str, entry: Entry, subject: Subject | None, asked: str) -> Answer:
+        answer = Answer(path, asked, subject=subject, notes=() if subject is not None else (BY_RANGE,))
+        if entry.records or entry.registry:
+            answer = self._against_records(answer, entry)
+        if entry.chained is not None and subject is not None and (not entry.records or answer.problems):
             words, problems = self._chain(entry).follow(subject, self._of_links(entry))
             if words:
                 answer = replace(answer, problems=(), notes=(f"by attestations: {words}",))
             else:
                 answer = replace(answer, problems=(*answer.problems, *problems))
-        if entry.signed_by:
+        if entry.signed_by and subject is not None:
             signed, problem = signed_by(subject, [load_public_key(self.policy.folder / key) for key in entry.signed_by])
             by = (f"signed by the key {signed.signer[:16]}…",) if signed.signer else ()
             answer = replace(
@@ -123,24 +146,62 @@ class Judge:
             )
         return self._with_parent(answer, entry) if entry.parent else answer
 
-    def _against_records(self, answer: Answer, entry: Entry, subject: Subject) -> Answer:
+    def _against_records(self, answer: Answer, entry: Entry) -> Answer:
         known = self._records(entry)
-        if not known.records:
-            reasons = known.unreadable or (f"{', '.join(entry.records)}: there is no record",)
+        registry = self._registry(entry.registry) if entry.registry else None
+        records, probes, unreadable = known.records, known.probes, known.unreadable
+        revoked: Mapping[str, str] = registry.revoked if registry is not None else {}
+        require = entry.require
+        if registry is not None and isinstance(require, AnyRecord):
+            require = require.and_also(NotRevoked(revoked))
+        elif registry is not None:  # none may match, so each is asked
+            more, failed = registry.all_records()
+            records, unreadable = _once((*records, *more)), (*unreadable, *failed)
+            probes, registry = tuple(Probe(named) for named in records), None
+        if not records and registry is None:
+            reasons = unreadable or (f"{', '.join(entry.records)}: there is no record",)
             return replace(
                 answer, problems=tuple(Problem(RULES["UnreadableRecord"], reason) for reason in reasons[:20])
             )
-        search = examine_until(
-            subject.model.path,
-            known.records,
-            known.probes,
-            known.unreadable,
-            self.policy.rate,
-            entry.full,
-            entry.require.settles,
-            self.policy.folder / entry.reference if entry.reference else None,
-        )
-        return replace(answer, search=search, problems=entry.require.verify(search))
+        dates = self._dates_of(entry)
+        told = (lambda verdict: verdict) if dates is None else dates.told
+        search = Search((), tuple(unreadable), 0.0)
+        others = len(registry) if registry is not None else 0
+        if records:
+            reference = self.policy.folder / entry.reference if entry.reference else None
+            rate, full = self.policy.rate, entry.full
+            try:
+                search = examine_until(
+                    answer.path, records, probes, unreadable, rate, full, require.settles, reference, others, told
+                )
+            except UnreadableRecord as error:
+                if registry is None:
+                    raise
+                search = Search((), (*unreadable, visible(str(error))), 0.0)
+        if registry is not None and not any(require.settles(verdict) for verdict in search.verdicts):
+            found = registry.search(answer.path, self.policy.rate, entry.full, len(records))
+            verdicts = sorted([*search.verdicts, *map(told, found.verdicts)], key=rank)
+            seconds = max(search.seconds_per_record, found.seconds_per_record)
+            search = Search(tuple(verdicts), (*search.unreadable, *found.unreadable), seconds)
+        problems = require.verify(search)
+        if dates is not None and any(problem.rule is RULES["NotTimestamped"] for problem in problems):
+            proven = [v.evidence.commitment for v in search.verdicts if v.decision in PROVEN]
+            reasons = tuple(dict.fromkeys(why for commitment in proven for why in dates.reasons(commitment)))
+            problems += tuple(Problem(RULES["NotTimestamped"], reason) for reason in reasons[:20])
+        return replace(answer, search=search, problems=problems)
+
+    def _registry(self, place: str) -> RegistryRecords:
+        if place not in self._registries:
+            self._registries[place] = RegistryRecords(place, self.policy.folder)
+        return self._registries[place]
+
+    def _dates_of(self, entry: Entry) -> Dates | None:
+        if entry.dated is None:
+            return None
+        if entry.name not in self._dates:
+            registry = self._registry(entry.registry).registry if entry.registry else None
+            self._dates[entry.name] = Dates(entry.dated, self.policy.folder, registry)
+        return self._dates[entry.name]
 
     def _with_parent(self, answer: Answer, entry: Entry) -> Answer:
         if entry.parent not in self._parents:
@@ -179,6 +240,7 @@ class Judge:
             for n in (*e.records, *e.signed_by, *e.parent_signed_by, e.parent, e.reference)
             if n
         ]
+        named += [n for e in policy.networks if e.dated is not None for n in (*e.dated.roots, *e.dated.proofs)]
         chained = [
             n for e in policy.networks if e.chained is not None for n in (*e.chained.statements, *e.chained.keys)
         ]
@@ -205,5 +267,10 @@ def _load(policy: Policy, entry: Entry) -> Known:
             unreadable.append(
                 f"{visible(named.name)}: is not a record that was committed to ({named.commitment[:16]}…)"
             )
-    once = list({named.commitment: named for named in records}.values())  # nobody pays for one record twice
-    return Known(tuple(once), tuple(Probe(named) for named in once) if len(once) > 1 else (), tuple(unreadable))
+    once = _once(records)
+    return Known(once, tuple(Probe(named) for named in once) if len(once) > 1 else (), tuple(unreadable))
+
+
+def _once(records: Sequence[NamedRecord]) -> tuple[NamedRecord, ...]:
+    """Each record once: nobody pays for one twice."""
+    return tuple({named.commitment: named for named in records}.values())

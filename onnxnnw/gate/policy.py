@@ -6,7 +6,7 @@ from pathlib import Path
 
 from onnxnnw.gate.requirements import AnyRecord, Findings, NoneOf, NotExpired
 
-__all__ = ["MODES", "Bundle", "Chained", "Entry", "Member", "Policy"]
+__all__ = ["MODES", "Bundle", "Chained", "Dated", "Entry", "Member", "Policy"]
 
 MODES = ("off", "warn", "enforce")
 """Not looked at, shown only, or shutting the gate."""
@@ -28,12 +28,30 @@ class Chained:
 
 
 @dataclass(frozen=True)
+class Dated:
+    """By when the record that matches must have existed, and who may say so.
+
+    Attributes:
+        before: The moment; None where any timestamp will do.
+        roots: Certificates (PEM) of authorities whose timestamps count.
+        proofs: Globs of proofs that commitments are in a log, each with its timestamp beside it.
+        keys: Public keys of these logs, NAME+KEYID+BASE64.
+    """
+
+    before: datetime.datetime | None
+    roots: tuple[str, ...]
+    proofs: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Entry:
     """What one network, or several of a kind, must be.
 
     Attributes:
         name: What the entry is called.
         files: Globs of the files that it speaks of.
+        addresses: Files behind servers that it speaks of.
         records: Records, folders of records, or globs of them.
         commitments: SHA-256 that the records must have; empty where any record that stands there counts.
         require: What is asked of the verdicts.
@@ -47,10 +65,13 @@ class Entry:
         parent: The network that the matching record must have been made of.
         parent_signed_by: Public keys, one of which must have signed that.
         reference: The owner's own copy of the recorded network, in whose order of channels files are read too.
+        registry: A registry that is searched besides ``records``: a file, or ``postgresql://…``.
+        dated: By when the record must have existed; None where nobody asks.
     """
 
     name: str
     files: tuple[str, ...]
+    addresses: tuple[str, ...]
     records: tuple[str, ...]
     commitments: tuple[str, ...]
     require: AnyRecord | NoneOf
@@ -64,6 +85,8 @@ class Entry:
     parent: str = ""
     parent_signed_by: tuple[str, ...] = ()
     reference: str = ""
+    registry: str = ""
+    dated: Dated | None = None
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from typing import Any
 from onnxnnw.errors import UnreadableData, UsageError
 from onnxnnw.files import read_regular
 from onnxnnw.gate.allowances import CONVERSIONS, FINDINGS, allowances_of
-from onnxnnw.gate.policy import MODES, Bundle, Chained, Entry, Member, Policy
+from onnxnnw.gate.policy import MODES, Bundle, Chained, Dated, Entry, Member, Policy
 from onnxnnw.gate.requirements import (
     AllOf,
     AnyRecord,
+    Committed,
     Explained,
     Findings,
     Identical,
@@ -25,27 +26,20 @@ from onnxnnw.gate.requirements import (
     Traced,
 )
 
-__all__ = ["FORMAT", "LATER", "load_policy"]
+__all__ = ["FORMAT", "load_policy"]
 
 FORMAT = "onnxnnw/policy/1"
 MAX_BYTES, MAX_ENTRIES = 2**20, 1_000
 
-LATER: Mapping[str, str] = {
-    "registry": "records are named by records = [...]; a registry cannot be named in a policy yet",
-    "timestamp": "timestamps of commitments are not checked by a policy yet; name commitments = [...]",
-    "committed-before": "timestamps of commitments are not checked by a policy yet; name commitments = [...]",
-    "addresses": "files at addresses are not fetched by a policy yet; fetch them first and name files = [...]",
-}
-"""What a policy will be able to say once other parts of the package can do it, and until then is refused with a sentence. To add
-one: take it out here, and read it in ``_entry``."""
-
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_NO_PASSWORDS = "a policy is no place for a password: give it by the environment"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TOP = "format mode expires false-positive-rate others network bundle".split()
 _ENTRY = (
     "name files records commitments require min-explained allow operators forbid mode expires attestations keys signed-by "
-    "parent parent-signed-by reference"
+    "parent parent-signed-by reference registry committed-before timestamp tsa-roots proofs log-keys"
 ).split()
+_NEVER_EMPTY = "files records keys attestations signed-by commitments tsa-roots proofs log-keys".split()
 _BUNDLE = "name files mode expires".split()
 _MEMBER = "path network sha256".split()
 
@@ -95,19 +89,20 @@ def _policy(said: dict[str, Any], path: Path, sha256: str) -> Policy:
 def _entry(said: dict[str, Any], number: int, mode: str) -> Entry:
     name = _text(said, "name", f"network {number}") or f"network {number}"
     _refuse_unknown(said, _ENTRY, name)
-    files, records = _texts(said, "files", name), _texts(said, "records", name)
-    for given in (*files, *records):
-        if _ADDRESS.match(given):
-            raise UsageError(f"{name}: {given[:80]}: {LATER['addresses']}")
+    named, records = _texts(said, "files", name), _texts(said, "records", name)
+    files = tuple(one for one in named if not _ADDRESS.match(one))
+    addresses = tuple(_address(one, name) for one in named if _ADDRESS.match(one))
+    _refuse_addresses(said, ("records", "reference", "parent", "keys", "attestations", "signed-by"), name)
+    registry = _registry(said, name)
     commitments = tuple(one.lower() for one in _texts(said, "commitments", name))
     if any(not _SHA256.fullmatch(one) for one in commitments):
         raise UsageError(f"{name}: commitments are SHA-256 of records, 64 hexadecimal digits each")
     attestations, keys = _texts(said, "attestations", name), _texts(said, "keys", name)
     if bool(attestations) != bool(keys):
         raise UsageError(f"{name}: attestations and keys go together: who has to have signed them?")
-    if not records and not (attestations and commitments):
+    if not records and not registry and not (attestations and commitments):
         raise UsageError(
-            f"{name}: name records = [...], or attestations, keys and commitments: what does it have to come from?"
+            f"{name}: name records = [...], a registry, or attestations, keys and commitments: what does it have to come from?"
         )
     require = said.get("require")
     if require not in ("traced", "identical", "none-of"):
@@ -135,17 +130,21 @@ def _entry(said: dict[str, Any], number: int, mode: str) -> Entry:
     reference = _text(said, "reference", name)
     if reference and not records:
         raise UsageError(f"{name}: reference goes with records = [...]: in its order of channels they are looked for")
-    if _ADDRESS.match(reference):
-        raise UsageError(f"{name}: {reference[:80]}: {LATER['addresses']}")
+    _refuse_together(said, name, require == "none-of", bool(addresses))
+    dated = _dated(said, name)
     parts: list[Requirement] = [Identical() if require == "identical" else Traced(), findings]
     parts += [Explained(float(share))] if share else []
+    parts += [Committed(dated.before)] if dated is not None else []
     asked = [require + (f", explained {share:g} or more" if share else "")]
     asked += [f"allowed: {', '.join(allow)}"] if allow else []
     asked += [f"operators: {', '.join(operators)}"] if operators else []
     asked += [f"forbidden: {', '.join(forbid)}"] if forbid else []
+    if dated is not None:
+        asked += [f"committed before {dated.before:%Y-%m-%d %H:%M} UTC" if dated.before else "with a timestamp"]
     return Entry(
         name=name,
-        files=_needed(files, f"{name}: files = [...]: which files does it speak of?"),
+        files=files if addresses else _needed(files, f"{name}: files = [...]: which files does it speak of?"),
+        addresses=addresses,
         records=records,
         commitments=commitments,
         require=NoneOf() if require == "none-of" else AnyRecord(AllOf(tuple(parts))),
@@ -159,7 +158,104 @@ def _entry(said: dict[str, Any], number: int, mode: str) -> Entry:
         parent=parent,
         parent_signed_by=parent_keys,
         reference=reference,
+        registry=registry,
+        dated=dated,
     )
+
+
+def _address(text: str, where: str) -> str:
+    """A file behind an address, which a policy names whole and without secrets."""
+    from onnxnnw.sources.addresses import address_of, is_repository
+
+    if is_repository(text):
+        raise UsageError(f"{where}: {text[:80]} names a repository; name its files: hf://owner/name/path")
+    if "*" in text or "@" in text.partition("://")[2].partition("/")[0]:
+        what = "an address stands for one file, without *" if "*" in text else _NO_PASSWORDS
+        raise UsageError(f"{where}: {what}")
+    try:
+        address_of(text)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
+    return text
+
+
+def _registry(said: Mapping[str, Any], where: str) -> str:
+    place = _text(said, "registry", where)
+    if "registry" in said and not place:
+        raise UsageError(f"{where}: registry is empty; give a file or postgresql://host/name")
+    if _ADDRESS.match(place):
+        if not place.startswith("postgresql://"):
+            raise UsageError(
+                f"{where}: a registry is a file or postgresql://…, not {place.partition('://')[0][:40]}://…"
+            )
+        if ":" in place.partition("://")[2].partition("/")[0].rpartition("@")[0] or "password=" in place:
+            raise UsageError(f"{where}: {_NO_PASSWORDS}; PGPASSWORD and ~/.pgpass are read")
+    return place
+
+
+def _dated(said: Mapping[str, Any], where: str) -> Dated | None:
+    """By when the record must have existed, and whose word counts."""
+    asked = said.get("timestamp", False)
+    if not isinstance(asked, bool):
+        raise UsageError(
+            f"{where}: timestamp = true asks for one; committed-before = 2026-11-01 for one before that day"
+        )
+    before = _moment(said, "committed-before", where, datetime.time.min)
+    roots, proofs, keys = (_texts(said, key, where) for key in ("tsa-roots", "proofs", "log-keys"))
+    if before is None and not asked:
+        idle = [key for key in ("tsa-roots", "proofs", "log-keys") if key in said]
+        if idle:
+            raise UsageError(f"{where}: {idle[0]} says nothing without committed-before or timestamp = true")
+        return None
+    if "timestamp" in said and not asked:
+        raise UsageError(f"{where}: timestamp = false contradicts committed-before")
+    if not roots:
+        raise UsageError(f'{where}: tsa-roots = ["tsa.pem"]: whose timestamps count?')
+    if bool(proofs) != bool(keys):
+        raise UsageError(f"{where}: proofs and log-keys go together: which log do they have to be of?")
+    if said.get("records") and not proofs:
+        raise UsageError(
+            f'{where}: records that are files need proofs = ["net.tlog-proof"] and log-keys = ["NAME+ID+KEY"]'
+        )
+    if keys:
+        from onnxnnw.registry.log.checkpoints import VerifierKey
+
+        try:
+            for key in keys:
+                VerifierKey.from_text(key)
+        except UsageError as error:
+            raise UsageError(f"{where}: log-keys: {error}") from None
+    return Dated(before, roots, proofs, keys)
+
+
+def _refuse_together(said: Mapping[str, Any], where: str, none_of: bool, remote: bool) -> None:
+    """Refuse what contradicts each other, or would ask for what cannot be had."""
+    for one, others, why in (
+        ("registry", ("commitments",), "it knows the commitments of its records"),
+        ("registry", ("attestations",), "a chain ends at commitments, and a registry is searched where it can be read"),
+        ("registry", ("reference",), "the reference is of one network; name its record by records"),
+        ("committed-before", ("attestations",), "timestamps are looked at where the record is"),
+        ("timestamp", ("attestations",), "timestamps are looked at where the record is"),
+    ):
+        clash = [other for other in others if one in said and other in said]
+        if clash:
+            raise UsageError(f"{where}: {one} does not go with {clash[0]}: {why}")
+    dates = [key for key in ("committed-before", "timestamp") if key in said]
+    if none_of and dates:
+        raise UsageError(f"{where}: {dates[0]} means nothing with none-of, where no record may match")
+    whole = [key for key in ("attestations", "signed-by") if key in said]
+    if remote and whole:
+        raise UsageError(
+            f"{where}: {whole[0]} needs the SHA-256 of the whole file, and what lies behind an address is read by range; fetch it"
+        )
+
+
+def _refuse_addresses(said: Mapping[str, Any], keys: Sequence[str], where: str) -> None:
+    for key in keys:
+        given = said.get(key, "")
+        for one in given if isinstance(given, list) else [given]:
+            if isinstance(one, str) and _ADDRESS.match(one):
+                raise UsageError(f"{where}: {key} are files on this disk; only files = [...] are read behind addresses")
 
 
 def _bundle(said: dict[str, Any], number: int, mode: str, networks: Sequence[str]) -> Bundle:
@@ -174,6 +270,8 @@ def _bundle(said: dict[str, Any], number: int, mode: str, networks: Sequence[str
     for one in files:
         _refuse_unknown(one, _MEMBER, name)
         member = Member(*(_text(one, key, name) for key in _MEMBER))
+        if _ADDRESS.match(member.path):
+            raise UsageError(f"{name}: the files of a bundle lie on this disk; fetch {member.path[:80]!r}")
         if not member.path or bool(member.network) == bool(member.sha256):
             raise UsageError(f"{name}: a file has a path, and either network or sha256")
         if member.network and member.network not in networks:
@@ -197,8 +295,6 @@ def _tables(said: dict[str, Any], key: str) -> list[dict[str, Any]]:
 
 def _refuse_unknown(said: Mapping[str, Any], known: Sequence[str], where: str) -> None:
     for key in said:
-        if key in LATER:
-            raise UsageError(f"{where}: {key}: {LATER[key]}")
         if key not in known:
             raise UsageError(f"{where}: {key[:60]!r} means nothing here; there are {', '.join(known)}")
 
@@ -212,14 +308,18 @@ def _mode(said: Mapping[str, Any], default: str, where: str) -> str:
 
 def _until(said: Mapping[str, Any], where: str) -> datetime.datetime | None:
     """The last moment: a day counts until it is over in UTC."""
-    given = said.get("expires")
+    return _moment(said, "expires", where, datetime.time.max)
+
+
+def _moment(said: Mapping[str, Any], key: str, where: str, of_day: datetime.time) -> datetime.datetime | None:
+    given = said.get(key)
     if given is None:
         return None
     if isinstance(given, datetime.datetime):
         return (given if given.tzinfo else given.replace(tzinfo=datetime.UTC)).astimezone(datetime.UTC)
     if isinstance(given, datetime.date):
-        return datetime.datetime.combine(given, datetime.time.max, datetime.UTC)
-    raise UsageError(f"{where}: expires is a date without quotation marks, as 2027-06-30")
+        return datetime.datetime.combine(given, of_day, datetime.UTC)
+    raise UsageError(f"{where}: {key} is a date without quotation marks, as 2027-06-30")
 
 
 def _text(said: Mapping[str, Any], key: str, where: str) -> str:
@@ -233,7 +333,7 @@ def _texts(said: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
     given = said.get(key, [])
     if not isinstance(given, list) or not all(isinstance(one, str) and one and "\0" not in one for one in given):
         raise UsageError(f"{where}: {key} is a list of texts")
-    if key in said and not given and key in ("files", "records", "keys", "attestations", "signed-by", "commitments"):
+    if key in said and not given and key in _NEVER_EMPTY:
         raise UsageError(f"{where}: {key} is empty, so nothing could meet it")
     return tuple(given)
 

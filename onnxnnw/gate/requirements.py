@@ -1,7 +1,7 @@
 """What a policy asks: small objects, each with one ``verify`` that returns why it is not met, and nothing where it is."""
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,17 +9,19 @@ from onnxnnw.errors import UsageError
 from onnxnnw.evidence.rules import RULES, Problem
 from onnxnnw.gate.allowances import Allowance, not_allowed
 from onnxnnw.verification.findings.base import Finding
-from onnxnnw.verification.verdict import Search
+from onnxnnw.verification.verdict import Evidence, Search
 
 __all__ = [
     "AllOf",
     "AnyRecord",
+    "Committed",
     "Explained",
     "Findings",
     "Identical",
     "Judged",
     "NoneOf",
     "NotExpired",
+    "NotRevoked",
     "Requirement",
     "Traced",
 ]
@@ -38,6 +40,8 @@ class Judged(Protocol):
     def explained(self) -> float: ...
     @property
     def findings(self) -> tuple[Finding, ...]: ...
+    @property
+    def evidence(self) -> Evidence: ...
 
 
 class Requirement(Protocol):
@@ -114,6 +118,45 @@ class Findings:
 
 
 @dataclass(frozen=True)
+class Committed:
+    """A timestamp that is trusted says that the record existed, and before some moment.
+
+    Attributes:
+        before: That moment; None where any will do.
+    """
+
+    before: datetime.datetime | None = None
+
+    def verify(self, verdict: Judged) -> tuple[Problem, ...]:
+        if verdict.decision not in PROVEN:
+            return ()
+        said = verdict.evidence.existed_before
+        if said is None:
+            return (Problem(RULES["NotTimestamped"], f"no trusted timestamp says when {verdict.record} existed"),)
+        if self.before is None or datetime.datetime.fromisoformat(said) < self.before:
+            return ()
+        late = f"{verdict.record} existed before {said}, not before {self.before:%Y-%m-%d %H:%M} UTC, as far as is timestamped"
+        return (Problem(RULES["CommittedTooLate"], late),)
+
+
+@dataclass(frozen=True)
+class NotRevoked:
+    """The registry says of the record that it holds.
+
+    Attributes:
+        revoked: Commitments of records that do not, with time and reason.
+    """
+
+    revoked: Mapping[str, str]
+
+    def verify(self, verdict: Judged) -> tuple[Problem, ...]:
+        why = self.revoked.get(verdict.evidence.commitment)
+        if verdict.decision not in PROVEN or why is None:
+            return ()
+        return (Problem(RULES["RecordRevoked"], f"{verdict.decision} to {verdict.record}, which was revoked {why}"),)
+
+
+@dataclass(frozen=True)
 class AllOf:
     """All of some requirements, of one and the same verdict.
 
@@ -137,6 +180,10 @@ class AnyRecord:
     """One of the records meets the requirements; that none does is a no only where all were sure."""
 
     of: AllOf
+
+    def and_also(self, part: Requirement) -> "AnyRecord":
+        """With one thing more that is asked of the same record."""
+        return AnyRecord(AllOf((*self.of.parts, part)))
 
     def settles(self, verdict: Judged) -> bool:
         """Whether no other record can change the answer any more."""

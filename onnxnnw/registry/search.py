@@ -71,6 +71,7 @@ def search_registry(
     full: bool = False,
     thorough: bool = False,
     methods: tuple[str, ...] = (),
+    others: int = 0,
 ) -> RegistrySearch:
     """Find the record of a registry that a candidate comes from.
 
@@ -81,6 +82,7 @@ def search_registry(
         full: Also compute the canonical digest, which alone can say ``identical``.
         thorough: Look at all positions of every record, rather than of those whose first 64 pass.
         methods: Methods that run the candidate and are tried all the same: ``tbw``.
+        others: Records outside the registry that were tried for the same decision.
 
     Raises:
         CannotLook: The candidate or the registry cannot be examined.
@@ -91,7 +93,7 @@ def search_registry(
     if not tried:
         raise UnreadableRegistry(f"{registry.place}: holds no records yet")
     with open_network(candidate) as network:
-        examiner = Examiner(network, [], rate, full, tried)
+        examiner = Examiner(network, [], rate, full, tried + others)
         found = scan(registry, examiner, thorough)
         wanted = [*(hit.number for hit in found.hits), *found.unscanned]
         wanted = wanted or registry.numbers(1)

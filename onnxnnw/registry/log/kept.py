@@ -167,6 +167,27 @@ class KeptLog:
             path = inclusion_proof(index, checkpoint.size, lambda level, place: _node(connection, level, place))
         return Proof(inclusion_file(index, path, checkpoint), checkpoint, stamp)
 
+    def stamped(self, commitment: str) -> list[Proof]:
+        """A proof for each timestamped state that holds a record's commitment; nothing is written where there is none.
+
+        Raises:
+            UnreadableRegistry: The log or a timestamp is damaged.
+        """
+        with self.database.reading() as connection:
+            if not list(self._stamp_rows(connection)):
+                return []
+            try:
+                index = self._place_of(connection, commitment)
+            except UsageError:
+                return []  # it never was added to this log
+        key, stamps, out = self._signing().verifier, self.stamps(), []
+        with self.database.reading() as connection:
+            for stamp in (each for each in stamps if each.size > index):
+                checkpoint = parse_checkpoint(stamp.note, key)
+                path = inclusion_proof(index, checkpoint.size, lambda level, place: _node(connection, level, place))
+                out.append(Proof(inclusion_file(index, path, checkpoint), checkpoint, stamp))
+        return out
+
     def _place_of(self, connection: "Connection", commitment: str) -> int:
         start = commitment.strip().lower()
         if len(start) < 4 or not set(start) <= set("0123456789abcdef"):
