@@ -1,20 +1,23 @@
 """A registry of many records: what the scan of a candidate costs, and how often it loses the record.
 
-    python -m benchmarks registry --make FOLDER --records 100000 --times 10
+    python -m benchmarks registry --make FOLDER --records 100000 --times 10 [--network FILE]
     python -m benchmarks registry --measure FOLDER
 
-Records are watermarks of one network under the keys 0, 1, 2, …; positions and values come from the real key streams. ``--times``
-repeats the pages under new numbers. Bytes of records are made when they are asked for, since only the best are read.
+Records are watermarks of one network under the keys 0, 1, 2, …; positions and values come from the real key streams, a page of records
+at once. ``--times`` repeats the pages under new numbers. Bytes of records are made when they are asked for, since only the best are read.
 """
 
 import argparse
 import hashlib
 import resource
+import shutil
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnxnnw.enrolment.enrol import embed
 from onnxnnw.network_file.file import open_network
@@ -24,7 +27,7 @@ from onnxnnw.records.record_file import load_record
 from onnxnnw.registry.database import now
 from onnxnnw.registry.pages import PAGE
 from onnxnnw.registry.scan import scan
-from onnxnnw.registry.scan_data import SCREEN, scanned
+from onnxnnw.registry.scan_data import SCREEN, STEPS, Family, Scanned, offsets_of, scanned
 from onnxnnw.registry.schema import tables
 from onnxnnw.registry.search import search_registry
 from onnxnnw.registry.store import Registry
@@ -34,6 +37,8 @@ __all__ = ["main"]
 
 MODEL = Path(__file__).parent.parent / "models" / "resnet8.onnx"
 ROUNDS = 5
+SUM_MEAN, SUM_STD = 16 * (2**32 - 1) / 2, float(np.sqrt(16 * (2**64 - 1) / 12))
+NO_HOST = np.empty(0, np.int16)
 
 
 def key_of(number: int) -> Key:
@@ -59,26 +64,69 @@ def opened(folder: Path) -> Made:
     return registry
 
 
-def make(folder: Path, count: int, times: int) -> None:
-    """Write a registry of so many records, the pages of which are repeated."""
+def network_of(folder: Path) -> Path:
+    """The network whose records a folder has."""
+    return folder / "network.onnx"
+
+
+def make(folder: Path, count: int, times: int, network: Path = MODEL) -> None:
+    """Write a registry of so many records of a network, the pages of which are repeated."""
     folder.mkdir(parents=True, exist_ok=True)
-    embed(MODEL, folder / "template.onnx", folder / "template.record", insertion="replaced")
+    shutil.copyfile(network, network_of(folder))
+    embed(network, folder / "template.onnx", folder / "template.record", insertion="replaced")
     (folder / "distinct").write_text(str(count))
     template = load_record(folder / "template.record")
-    contexts = {"positions_context": template.positions_context, "values_context": template.values_context}
     with Registry(folder / "made.db", create=True) as registry:
         registry.add([(folder / "template.record").read_bytes()])
         with registry.database.writing() as connection:
             for table in (tables().screens, tables().wholes, tables().records):
                 connection.execute(table.delete())
+        places = places_of(template)
         for start in range(0, count, PAGE):
-            several = []
-            for number in range(start, min(count, start + PAGE)):
-                record = template.with_key(key_of(number))
-                vars(record).update(contexts)
-                several.append(scanned(record))
+            several = page_of(template, range(start, min(count, start + PAGE)), places)
             for again in range(times):
                 _write(registry, [(again * count + start + k, one) for k, one in enumerate(several)])
+
+
+def places_of(template: Record) -> NDArray[np.int64]:
+    """Where in the layout each element lies that a position may be drawn from."""
+    starts = offsets_of(template.slots)
+    out = []
+    for start, entry in zip(starts.tolist(), template.slots, strict=False):
+        if entry.eligible:
+            rows = np.delete(np.arange(entry.live_rows + len(entry.dead_rows)), entry.dead_rows)
+            out.append(start + (rows[:, None] * entry.row_size + np.arange(entry.row_size)).reshape(-1))
+    return np.concatenate(out)
+
+
+def page_of(template: Record, numbers: Sequence[int], places: NDArray[np.int64]) -> list[Scanned]:
+    """What ``scanned`` makes of the template under many keys: all their streams side by side; one is held against it."""
+    count, contexts = template.number_of_positions, (template.positions_context, template.values_context)
+    words = count + count // 4 + 16
+    streams = [
+        (key.stream("nct/positions", contexts[0]).take(8 * words), key.stream("nct/values", contexts[1]).take(64 * count))
+        for key in map(key_of, numbers)
+    ]
+    drawn = np.frombuffer(b"".join(one for one, _ in streams), "<u8").reshape(-1, words)
+    assert drawn.max() < 2**64 // places.size * places.size
+    index = (drawn % np.uint64(places.size)).astype(np.int64)
+    order = np.argsort(index, axis=1, kind="stable")
+    ascending = np.take_along_axis(index, order, 1)
+    first = np.ones(index.shape, bool)
+    np.put_along_axis(first, order[:, 1:], ascending[:, 1:] != ascending[:, :-1], 1)
+    chosen = np.argsort(~first, axis=1, kind="stable")[:, :count]  # the first of each, in the order of the stream
+    assert np.take_along_axis(first, chosen, 1).all()
+    positions = places[np.take_along_axis(index, chosen, 1)]
+    family = Family("replaced", count, template.slots)
+    out = []
+    for row, (_, values) in enumerate(streams):
+        summands = np.frombuffer(values, "<u4").reshape(count, 16).sum(axis=1, dtype=np.uint64).astype(np.float64)
+        z = (summands - SUM_MEAN) / SUM_STD
+        out.append(Scanned(family, positions[row], np.clip(np.rint(z * STEPS), -127, 127).astype(np.int8), NO_HOST))
+    record = template.with_key(key_of(numbers[0]))
+    vars(record).update(positions_context=contexts[0], values_context=contexts[1])
+    assert scanned(record).to_bytes(count) == out[0].to_bytes(count)
+    return out
 
 
 def _write(registry: Registry, several: list) -> None:
@@ -99,7 +147,7 @@ def marked(folder: Path, number: int, strength: float = 1.0) -> Path:
     record = load_record(folder / "template.record").with_key(key_of(number))
     out = folder / f"marked-{number}-{strength:g}.onnx"
     rng = np.random.default_rng(number)
-    with open_network(MODEL, for_writing=True) as network:
+    with open_network(network_of(folder), for_writing=True) as network:
         slots, edits = find_slots(network).by_name(), []
         for name, (places, values) in mark(record).items():
             noise = rng.standard_normal(values.size) * values.std() * np.sqrt(max(0.0, 1 / strength**2 - 1))
@@ -157,7 +205,7 @@ def strangers(folder: Path, count: int = 200) -> None:
     for seed in range(count):
         rng = np.random.default_rng(seed)
         out = folder / "stranger.onnx"
-        with open_network(MODEL, for_writing=True) as network:
+        with open_network(network_of(folder), for_writing=True) as network:
             edits = []
             for slot in find_slots(network).slots:
                 values = slot.array().reshape(-1)
@@ -178,9 +226,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--recall", type=Path)
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--times", type=int, default=1)
+    parser.add_argument("--network", type=Path, default=MODEL)
     chosen = parser.parse_args(arguments)
     if chosen.make:
-        make(chosen.make, chosen.records, chosen.times)
+        make(chosen.make, chosen.records, chosen.times, chosen.network)
     for folder, run in ((chosen.measure, measure), (chosen.strangers, strangers), (chosen.recall, recall)):
         if folder:
             run(folder)
