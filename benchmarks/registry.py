@@ -104,7 +104,10 @@ def page_of(template: Record, numbers: Sequence[int], places: NDArray[np.int64])
     count, contexts = template.number_of_positions, (template.positions_context, template.values_context)
     words = count + count // 4 + 16
     streams = [
-        (key.stream("nct/positions", contexts[0]).take(8 * words), key.stream("nct/values", contexts[1]).take(64 * count))
+        (
+            key.stream("nct/positions", contexts[0]).take(8 * words),
+            key.stream("nct/values", contexts[1]).take(64 * count),
+        )
         for key in map(key_of, numbers)
     ]
     drawn = np.frombuffer(b"".join(one for one, _ in streams), "<u8").reshape(-1, words)
