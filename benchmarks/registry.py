@@ -3,8 +3,9 @@
     python -m benchmarks registry --make FOLDER --records 100000 --times 10 [--network FILE]
     python -m benchmarks registry --measure FOLDER
 
-Records are watermarks of one network under the keys 0, 1, 2, …; positions and values come from the real key streams, a page of records
-at once. ``--times`` repeats the pages under new numbers. Bytes of records are made when they are asked for, since only the best are read.
+Records are watermarks of one network under the keys 0, 1, 2, …; positions and values come from the real key streams, a page
+of records at once. ``--times`` repeats the pages under new numbers. Bytes of records are made when they are asked for, since
+only the best are read.
 """
 
 import argparse
