@@ -1,29 +1,54 @@
-"""Small number formats, against an independent implementation of them."""
+"""Small number formats, against their specifications."""
 
-import ml_dtypes
 import numpy as np
 import pytest
 from onnx import TensorProto
 
-from onnxnnw.network_file.formats import PACKED_BITS, SMALL_FLOATS, decode_small, unpack
+from onnxnnw.network_file.formats import PACKED_BITS, SMALL_FLOATS, decode_small, round_small, unpack
 from onnxnnw.network_file.stored import StoredTensor
 
-DTYPES = {
-    "FLOAT8E4M3FN": ml_dtypes.float8_e4m3fn,
-    "FLOAT8E4M3FNUZ": ml_dtypes.float8_e4m3fnuz,
-    "FLOAT8E5M2": ml_dtypes.float8_e5m2,
-    "FLOAT8E5M2FNUZ": ml_dtypes.float8_e5m2fnuz,
-    "FLOAT8E8M0": ml_dtypes.float8_e8m0fnu,
-    "FLOAT4E2M1": ml_dtypes.float4_e2m1fn,
+LIMITS = {
+    "FLOAT8E4M3FN": (448.0, 2.0**-9),
+    "FLOAT8E4M3FNUZ": (240.0, 2.0**-10),
+    "FLOAT8E5M2": (57344.0, 2.0**-16),
+    "FLOAT8E5M2FNUZ": (57344.0, 2.0**-17),
+    "FLOAT8E8M0": (2.0**127, 2.0**-127),
+    "FLOAT4E2M1": (6.0, 0.5),
 }
+"""Largest and smallest positive numbers as the specifications print them."""
 
 
 @pytest.mark.parametrize("name", SMALL_FLOATS)
-def test_every_code_of_a_small_float_is_the_right_number(name: str) -> None:
-    """All 256 codes, or all 16."""
-    codes = np.arange(2 ** PACKED_BITS.get(name, 8), dtype="u1")
-    expected = codes.view(DTYPES[name]).astype(np.float32)
-    np.testing.assert_array_equal(decode_small(codes, name), expected)
+def test_a_small_float_has_the_limits_of_its_specification(name: str) -> None:
+    """[OCP 8-bit Floating Point Specification 1.0, table 2; Microscaling Formats 1.0, tables 5 and 7; ONNX, float 8]"""
+    numbers = decode_small(np.arange(2 ** PACKED_BITS.get(name, 8), dtype="u1"), name)
+    positive = numbers[np.isfinite(numbers) & (numbers > 0)]
+    assert (positive.max(), positive.min()) == LIMITS[name]
+    assert np.isinf(numbers).sum() == (2 if name == "FLOAT8E5M2" else 0)
+
+
+@pytest.mark.parametrize("name", SMALL_FLOATS.keys() - {"FLOAT8E8M0"})
+@pytest.mark.parametrize("saturate", [True, False])
+def test_rounding_takes_the_nearest_number_and_even_codes_of_two(name: str, saturate: bool) -> None:
+    """Against all numbers of the type, one by one; what is too large is the largest, or no number."""
+    numbers = decode_small(np.arange(2 ** PACKED_BITS.get(name, 8), dtype="u1"), name).astype(np.float64)
+    grid = np.unique(numbers[np.isfinite(numbers)])
+    values = np.concatenate([grid, (grid[1:] + grid[:-1]) / 2, np.random.default_rng(0).normal(0, grid[-1] / 3, 500)])
+    values = values[np.abs(values) <= grid[-1]].astype(np.float32)
+    rounded = round_small(values, name, saturate).astype(np.float64)
+    assert np.isin(rounded, grid).all()
+    off = np.abs(grid[None] - values[:, None].astype(np.float64))
+    np.testing.assert_array_equal(np.abs(rounded - values), off.min(1))
+    code = {number: index for index, number in enumerate(np.unique(np.abs(grid)))}
+    ties = (off == off.min(1)[:, None]).sum(1) == 2
+    assert ties.any()
+    assert all(code[abs(number)] % 2 == 0 for number in rounded[ties])
+    beyond = round_small(np.float32([4 * grid[-1], -np.inf, np.nan]), name, saturate)
+    if saturate or name == "FLOAT4E2M1":
+        expected = [grid[-1], np.nan if name.endswith("FNUZ") else -grid[-1], np.nan]
+    else:
+        expected = [np.inf, -np.inf, np.nan] if name == "FLOAT8E5M2" else [np.nan, np.nan, np.nan]
+    np.testing.assert_array_equal(beyond, np.float32(expected))
 
 
 @pytest.mark.parametrize("name", PACKED_BITS)
