@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 from onnxnnw.errors import MissingExtra
 from onnxnnw.report.figures.panels import Panel
@@ -20,6 +21,7 @@ __all__ = ["inline_svg", "save_panel"]
 _SIZE = (4.7, 3.3)
 """Inches: about the width of a phone at 1:1."""
 _LONGEST = 48
+_COORDINATES = frozenset("d x y x1 y1 x2 y2 transform points width height".split())
 _SETTINGS: dict[Any, Any] = {
     "axes.edgecolor": INK,
     "axes.formatter.useoffset": False,
@@ -49,18 +51,10 @@ def inline_svg(panel: Panel) -> str:
     with _drawn(panel) as figure:
         content = io.StringIO()
         figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = content.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
-    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
-    text = re.sub(r"<svg [^>]*?viewBox=\"([^\"]*)\"[^>]*>", r'<svg viewBox="\1" aria-hidden="true">', text, count=1)
-    text = re.sub(r'<g id="[^"]*">', "<g>", text)
-    text = re.sub(r'\bid="', f'id="{panel.id}-', text)
-    text = re.sub(r'(xlink:)?href="#', f'href="#{panel.id}-', text)
-    text = text.replace("url(#", f"url(#{panel.id}-")
-    text = re.sub(r'\b(d|x|y|x1|y1|x2|y2|transform|points|width|height)="[^"]*"', _rounded, text)
-    text = re.sub(r'style="[^"]*"', _themed, text)
-    return re.sub(r"\n\s*", "\n", text)
+    svg = ElementTree.fromstring(content.getvalue())
+    _simplify(svg, panel.id)
+    svg.attrib = {"viewBox": svg.attrib["viewBox"], "aria-hidden": "true"}
+    return ElementTree.tostring(svg, encoding="unicode")
 
 
 def save_panel(panel: Panel, folder: Path) -> tuple[Path, Path]:
@@ -96,19 +90,59 @@ def _drawn(panel: Panel) -> "Iterator[Figure]":
         yield figure
 
 
-def _themed(style: "re.Match[str]") -> str:
+def _simplify(element: ElementTree.Element, panel: str) -> None:
+    """Without namespaces, metadata, style sheets and names of groups; what refers to an id refers to this panel's.
+
+    A page holds many figures, and ids are unique in the whole of it.
+    """
+    element.tag = _local(element.tag)
+    if element.tag == "g":
+        element.attrib.pop("id", None)
+    element.attrib = {_local(name): _value(_local(name), text, panel) for name, text in element.attrib.items()}
+    for child in list(element):
+        _simplify(child, panel)
+        if child.tag in ("metadata", "style") or (child.tag == "defs" and not len(child)):
+            element.remove(child)
+    if len(element) and not (element.text or "").strip():
+        element.text = "\n"
+    if not (element.tail or "").strip():
+        element.tail = "\n"
+
+
+def _local(name: str) -> str:
+    """A name without its namespace."""
+    return name.rpartition("}")[2]
+
+
+def _value(name: str, text: str, panel: str) -> str:
+    """The value of an attribute: ids with the panel's name before them, coordinates rounded, colours the page's."""
+    if name == "id":
+        return f"{panel}-{text}"
+    if name == "href":
+        return text.replace("#", f"#{panel}-", 1)
+    if name in _COORDINATES:
+        text = re.sub(r"(\.\d\d)\d+", r"\1", text)  # to a hundredth of a point
+    return (_themed(text) if name == "style" else text).replace("url(#", f"url(#{panel}-")
+
+
+def _themed(style: str) -> str:
     """Colours of the palette become those of the page; its fonts too."""
-    text = style.group(0).replace(INK, "currentColor").replace(GRID, "var(--grid)")
+    style = style.replace(INK, "currentColor").replace(GRID, "var(--grid)")
     for number, colour in enumerate(COLOURS):
-        text = text.replace(colour, f"var(--c{number})")
-    text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)
-    text = re.sub(r"font: (\d+) ([\d.]+px) [^;\"]*", r"font-weight: \1; font-size: \2", text)
-    return re.sub(r"font-family: [^;\"]*;? ?", "", text)
+        style = style.replace(colour, f"var(--c{number})")
+    return "; ".join(filter(None, (_property(*part.split(":", 1)) for part in style.split(";") if ":" in part)))
 
 
-def _rounded(attribute: "re.Match[str]") -> str:
-    """Coordinates to a hundredth of a point."""
-    return re.sub(r"(\.\d\d)\d+", r"\1", attribute.group(0))
+def _property(name: str, value: str) -> str:
+    """A property of a style; of fonts only size and weight."""
+    name, words = name.strip(), value.split()
+    if name == "font-family":
+        return ""
+    if name != "font":
+        return f"{name}: {value.strip()}"
+    if words[0].endswith("px"):
+        return f"font-size: {words[0]}"
+    return f"font-weight: {words[0]}; font-size: {words[1]}"
 
 
 def _short(text: str) -> str:
