@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.campaign.step import NETWORK, Outcome, Place, Step, Work, key_of
-from onnxnnw.campaign.steps.evaluated_network import Bench
+from onnxnnw.campaign.steps.evaluated_network import NetworkSetup
 from onnxnnw.enrolment.draft import Writing, draft_watermark
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import CapacityError
@@ -24,11 +24,11 @@ from onnxnnw.records.record import Record
 from onnxnnw.standard.grids import SIGNIFICANCE
 from onnxnnw.statistics import correlations
 
-__all__ = ["Scaling", "Sharing"]
+__all__ = ["ScalingStep", "SharingStep"]
 
 
 @dataclass(frozen=True)
-class Sharing(Step):
+class SharingStep(Step):
     """Five marks, one after the other, each on the same positions up to a share [NNW-TEC 7.2.6, Figure 4].
 
     The first mark is inserted on its own positions; each further one replaces the given share of the positions of the mark
@@ -40,7 +40,7 @@ class Sharing(Step):
         shares: From 0 to 1.
     """
 
-    bench: Bench
+    setup: NetworkSetup
     candidate: Step
     positions: int
     strength: float
@@ -129,14 +129,14 @@ def _said(mark: Mark, read: NDArray[np.float64]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Scaling(Step):
+class ScalingStep(Step):
     """Time of insertion and of detection against N [NNW-TEC 7.2.7, Figure 5].
 
     Insertion: drawing positions and values, and writing them into the tensors. Detection: reading them and correlating.
     Without opening the file, so that what grows with N shows.
     """
 
-    bench: Bench
+    setup: NetworkSetup
     candidate: Step
     positions: tuple[int, ...]
     repeats: int
