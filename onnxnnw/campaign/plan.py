@@ -12,7 +12,7 @@ from onnxnnw.campaign.steps.enrolling import FingerprintStep, WrongKeysStep
 from onnxnnw.campaign.steps.examining import Change, MeasureStep, RecordFile, RetrieveStep, SearchStep, VerifyStep
 from onnxnnw.campaign.steps.figures_of_nct import ScalingStep, SharingStep
 from onnxnnw.campaign.steps.pairs import PAIRED, PairsStep
-from onnxnnw.campaign.steps.subjects import Mark, Point, Subjects
+from onnxnnw.campaign.steps.subjects import MarkedSubject, Point, Subjects
 from onnxnnw.campaign.steps.trajectories import InsertStep, Schedule
 from onnxnnw.campaign.trial import Plan, PlannedTrial, ResultField
 from onnxnnw.errors import UsageError
@@ -93,11 +93,11 @@ class _Planner:
                     ]
                     yield from self.robustness(network, marks, own)
 
-    def robustness(self, network: Evaluated, marks: Marks, own: list[Mark]) -> Iterator[PlannedTrial]:
+    def robustness(self, network: Evaluated, marks: Marks, own: list[MarkedSubject]) -> Iterator[PlannedTrial]:
         """All trials of the marks of one network: M = 1 of NNW-NNT's protocol, with the unmarked network beside them."""
         unmarked, model, settings = own[0].unmarked, own[0].model, own[0].settings
         label = f"{self.campaign.seed}/{network.name}/{model}/{marks.method}"
-        subjects: list[tuple[Step, list[Mark], bool, str]] = [
+        subjects: list[tuple[Step, list[MarkedSubject], bool, str]] = [
             (mark.step, [mark], True, f"{label}/{mark.payload}") for mark in own
         ]
         subjects.append((unmarked, own, False, label))
@@ -155,7 +155,7 @@ class _Planner:
 
     # --- costs
 
-    def injection(self, network: Evaluated, mark: Mark) -> PlannedTrial:
+    def injection(self, network: Evaluated, mark: MarkedSubject) -> PlannedTrial:
         fields = {**self.head(network, mark.model, mark.payload), "mark": dict(mark.fields)}
         iterations, costs = ResultField("iterations", mark.step, ("iterations",)), []
         wanted = self.campaign.costs
@@ -175,7 +175,7 @@ class _Planner:
             costs = [ResultField(name, pairs, (name,)) for name in PAIRED]
         return PlannedTrial("injection", fields, (iterations,), tuple(costs))
 
-    def retrieval(self, network: Evaluated, mark: Mark) -> PlannedTrial:
+    def retrieval(self, network: Evaluated, mark: MarkedSubject) -> PlannedTrial:
         assert self.campaign.costs is not None
         step = RetrieveStep(self.subjects.setup_of(network), mark.step, mark.record, self.campaign.costs.repeats)
         fields = {**self.head(network, mark.model, mark.payload), "mark": dict(mark.fields)}

@@ -25,7 +25,7 @@ from onnxnnw.records.key import Key
 from onnxnnw.records.positions import ANCHORS, NO_PLAN, SAMPLES, anchors_of, sample_positions
 from onnxnnw.records.record import Record, commitment_of
 from onnxnnw.records.record_file import load_record, save_record
-from onnxnnw.records.row_factors import kept, kept_columns
+from onnxnnw.records.row_factors import column_arrays, factor_arrays
 from onnxnnw.training.nct_insertion import NctAtEpoch, NctInsertion
 from onnxnnw.training.networks import train_network
 
@@ -318,8 +318,8 @@ def complete_record(record: Record, file: Path) -> Record:
             )
         record = record.with_measured(
             deviations=np.array([one.deviation for one in found], "<f8"),
-            **kept([one.fold for one in found]),
-            **kept_columns([one.columns for one in found]),
+            **factor_arrays([one.fold for one in found]),
+            **column_arrays([one.columns for one in found]),
         )
         digests = network_digests(network, view)
         return record.with_digests(digests.network, digests.tensors, DIGEST_FORMAT, digests.graph)

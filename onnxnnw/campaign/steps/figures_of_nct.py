@@ -78,11 +78,11 @@ class SharingStep(Step):
 
 Where = tuple[str, int]
 """Slot and position."""
-Mark = list[tuple[Where, float]]
+MarkValues = list[tuple[Where, float]]
 """Positions with their values, in the order of I."""
 
 
-def _in_order(record: Record) -> Mark:
+def _in_order(record: Record) -> MarkValues:
     plan = plan_of(record)
     names = [record.slots[slot].name for slot in plan.slots.tolist()]
     return list(
@@ -90,9 +90,9 @@ def _in_order(record: Record) -> Mark:
     )
 
 
-def _overlaid(own: list[Mark], shared: int) -> list[Mark]:
+def _overlaid(own: list[MarkValues], shared: int) -> list[MarkValues]:
     """Each mark moved, as to its first ``shared`` values, onto the first positions of the mark before it."""
-    marks: list[Mark] = []
+    marks: list[MarkValues] = []
     for mark in own:
         before = [where for where, _ in marks[-1][:shared]] if marks else []
         places = before + [where for where, _ in mark[len(before) :]]
@@ -100,7 +100,7 @@ def _overlaid(own: list[Mark], shared: int) -> list[Mark]:
     return marks
 
 
-def _edits(view: SlotView, marks: list[Mark]) -> list[Edit]:
+def _edits(view: SlotView, marks: list[MarkValues]) -> list[Edit]:
     """All marks, one after the other."""
     content: dict[Where, float] = {}
     for mark in marks:
@@ -114,7 +114,7 @@ def _edits(view: SlotView, marks: list[Mark]) -> list[Edit]:
     return edits
 
 
-def _read(view: SlotView, marks: list[Mark]) -> list[NDArray[np.float64]]:
+def _read(view: SlotView, marks: list[MarkValues]) -> list[NDArray[np.float64]]:
     slots = view.by_name()
     return [
         np.array([slots[name].values(np.array([position], np.int64))[0] for (name, position), _ in mark])
@@ -122,7 +122,7 @@ def _read(view: SlotView, marks: list[Mark]) -> list[NDArray[np.float64]]:
     ]
 
 
-def _said(mark: Mark, read: NDArray[np.float64]) -> dict[str, Any]:
+def _said(mark: MarkValues, read: NDArray[np.float64]) -> dict[str, Any]:
     found = correlations(read, np.array([value for _, value in mark]))
     values = {"spearman": round(found.spearman, 6), "pearson": round(found.pearson, 6)}
     return {"values": values, "retrieved": found.retrieved(SIGNIFICANCE)}

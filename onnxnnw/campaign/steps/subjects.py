@@ -29,7 +29,7 @@ from onnxnnw.modifications.base import find_modification
 from onnxnnw.recipes import Precision
 from onnxnnw.standard.grids import ALPHA
 
-__all__ = ["Mark", "Point", "Subjects"]
+__all__ = ["MarkedSubject", "Point", "Subjects"]
 
 FINE_TUNING, OVERWRITING = "fine-tuning", "overwriting-in-training"
 OVERWRITING_EPOCHS = 2
@@ -46,7 +46,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Mark:
+class MarkedSubject:
     """A marked network with its record, and the unmarked network that it is compared with.
 
     Attributes:
@@ -166,7 +166,7 @@ class Subjects:
         parameters: Mapping[str, Value],
         model: int,
         payload: int,
-    ) -> Mark:
+    ) -> MarkedSubject:
         label = f"{self.campaign.seed}/{network.name}/{model}/{payload}/{marks.method}"
         label += "".join(f"/{name} {identity_of(Path(str(v)))}" for name, v in parameters.items() if _is_folder(v))
         published = {name: parameters[parameter] for parameter, name in marks.published.items()}
@@ -184,7 +184,9 @@ class Subjects:
             head["block"] = marks.title
         settings: Settings = tuple(sorted(parameters.items()))
         step, unmarked = self.inserted(network, marks, settings, epoch, model, label)
-        return Mark(model, payload, step, RecordFile(step), unmarked, head, settings, self.resumed(network, marks))
+        return MarkedSubject(
+            model, payload, step, RecordFile(step), unmarked, head, settings, self.resumed(network, marks)
+        )
 
     def told_apart(self, marks: Marks) -> bool:
         """Whether another block inserts the same method in another way, so that their trials are not of one setting."""
@@ -242,7 +244,7 @@ class Subjects:
     # --- modifications
 
     def points(
-        self, network: Evaluated, block: Marks | Fingerprints, step: Step, model: int, mark: Mark | None
+        self, network: Evaluated, block: Marks | Fingerprints, step: Step, model: int, mark: MarkedSubject | None
     ) -> Iterator[Point]:
         """The network as it is, then after each modification of the block."""
         yield Point(step, None, None)
@@ -262,7 +264,7 @@ class Subjects:
         settings: Settings,
         step: Step,
         model: int,
-        mark: Mark | None,
+        mark: MarkedSubject | None,
     ) -> Iterator[Point]:
         """The network after one modification, at each value of its parameter."""
         if network.own and name in (FINE_TUNING, OVERWRITING):
@@ -290,7 +292,7 @@ class Subjects:
                 _refused_early(change, network.own)
                 yield Point(step, change, said)
 
-    def overwritten(self, network: Evaluated, step: Step, mark: Mark, count: int, model: int) -> Step:
+    def overwritten(self, network: Evaluated, step: Step, mark: MarkedSubject, count: int, model: int) -> Step:
         """The network after further marks of the same method, each inserted by training."""
         method = mark.fields["method"]
         if method not in insertion_names():

@@ -9,7 +9,7 @@ from onnxnnw.registry.log.checkpoints import VerifierKey
 from onnxnnw.registry.log.proofs import MAX_BYTES, check_inclusion
 from onnxnnw.registry.log.timestamps import MAX_BYTES as MAX_TOKEN
 from onnxnnw.registry.log.timestamps import Stamp, check_stamp
-from onnxnnw.verification.verdict import Search, Verdict
+from onnxnnw.verification.verdict import SearchResult, Verdict
 
 __all__ = ["TOKEN_ENDING", "existed_before", "read_roots", "with_existed_before"]
 
@@ -43,7 +43,7 @@ def read_roots(path: Path) -> bytes:
     return read_regular(path, UnreadableData, 2**20)
 
 
-def with_existed_before(search: Search, proof: Path, key: VerifierKey, roots: Path) -> Search:
+def with_existed_before(search: SearchResult, proof: Path, key: VerifierKey, roots: Path) -> SearchResult:
     """The result of a verification with the time by which its best record existed.
 
     Raises:
