@@ -75,8 +75,7 @@ def loops(network: str, size: str, batches: int, threads: int, wanted: tuple[str
                 if name in ("rtw", "tbw"):
                     insertion = find_insertion(name)()
                     record, _ = draft_record(opened, subject, insertion, Owner(), Key(b"cost".ljust(32)))
-                    acts = insertion.acts(record, subject)
-                    hooks = Hooks(penalty=acts.penalty, extra=acts.extra)
+                    hooks = insertion.hooks(record, subject)
                 if name == "larger batch":
                     batch += find_insertion("tbw")().per_batch  # type: ignore[attr-defined]
                 found.append(loop(name, hooks, batch))

@@ -19,7 +19,7 @@ from onnxnnw.network_file.ahead import fetch_together
 from onnxnnw.network_file.stored import Array, StoredTensor
 from onnxnnw.records.positions import NO_PLAN, anchor_positions, control_positions, plan_of, sample_positions
 from onnxnnw.records.record import Record
-from onnxnnw.records.row_factors import Folds, columns_of, folds_of, relative
+from onnxnnw.records.row_factors import RowFactors, columns_of, row_factors_of, unit_change
 
 if TYPE_CHECKING:
     from onnxnnw.alignment import MatrixAlignment
@@ -47,7 +47,7 @@ class Anchors:
         sizes = [places.size for places in self.positions]
         values = record.array("anchors", sum(sizes)).astype(np.float64)
         self.values = np.split(values, np.cumsum(sizes)[:-1])
-        self.folds = folds_of(record)
+        self.folds = row_factors_of(record)
         self.row_scales: list[Floats] | None = None
         if "anchor_gains" in record.arrays:
             scales = record.array("anchor_gains", sum(sizes)).astype(np.float64)
@@ -158,7 +158,7 @@ class StoredWeights:
 
     matches: Sequence[Match | None]
     live: int
-    folds: Folds | None = None
+    folds: RowFactors | None = None
     known: "Mapping[int, ReadBefore]" = field(default_factory=dict, repr=False)
     orders: "Mapping[int, MatrixAlignment]" = field(default_factory=dict, repr=False)
     """Where rows and channels of each slot stand, where a reference network says it."""
@@ -193,7 +193,9 @@ class StoredWeights:
         return sum(match.slot.covered for match in found if match is not None) / max(1, self.live)
 
     def _ratio(self, match: Match, slot: int) -> Floats | None:
-        return relative(match.slot.row_gain, self.folds.get(slot)) if self.folds is not None and match.folded else None
+        return (
+            unit_change(match.slot.row_gain, self.folds.get(slot)) if self.folds is not None and match.folded else None
+        )
 
 
 @dataclass(frozen=True)
@@ -247,9 +249,9 @@ class CanonicalWeights(StoredWeights):
     def _oriented(self, match: Match, slot: int) -> Array:
         array = match.slot.array()
         if match.transposed:
-            own = None if self.folds is None else relative(match.slot.row_gain, None)
+            own = None if self.folds is None else unit_change(match.slot.row_gain, None)
             array = np.ascontiguousarray(scaled(array, own).T)
-            ratio = None if self.folds is None else relative(None, self.folds.get(slot))
+            ratio = None if self.folds is None else unit_change(None, self.folds.get(slot))
         else:
             ratio = self._ratio(match, slot)
         array = scaled(array, ratio)
@@ -324,10 +326,10 @@ def _touched(reads: Sequence[Floats], values: Sequence[Floats]) -> list[int]:
 
 
 def _as_enrolled(
-    slot: Slot, read: Floats, stored: float, values: Floats, places: Positions, folds: Folds | None, number: int
+    slot: Slot, read: Floats, stored: float, values: Floats, places: Positions, folds: RowFactors | None, number: int
 ) -> Match | None:
     """A namesake as the record's slot that was touched: agreeing as stored, or agreeing once folded."""
-    ratio = None if folds is None else relative(slot.row_gain, folds.get(number))
+    ratio = None if folds is None else unit_change(slot.row_gain, folds.get(number))
     with np.errstate(all="ignore"):
         folded = stored if ratio is None else agreement(read * ratio[places // slot.row_size], values)
     match = Match(slot, False, max(stored, folded), folded=folded >= stored)

@@ -122,7 +122,7 @@ def check_method(name: str, network: Path, keys: int = 1000) -> Dossier:
         kind.__module__,
         inspect.getdoc(inspect.getmodule(kind)) or inspect.getdoc(type(method)) or "",
         tuple(describe(kind)),
-        "\n\n".join(filter(None, (inspect.getdoc(kind), inspect.getdoc(kind.acts)))),
+        "\n\n".join(filter(None, (inspect.getdoc(kind), inspect.getdoc(kind.hooks)))),
         laws,
         _calibrated(logarithms),
         network.name,

@@ -13,11 +13,11 @@ from onnxnnw.campaign.settings import (
     SHIPPED,
     Campaign,
     Costs,
-    Cut,
     Evaluated,
     Fingerprints,
     Generated,
     Marks,
+    Reduction,
     Scales,
     Shares,
     Unicity,
@@ -81,7 +81,7 @@ def _campaign(content: dict[str, Any], name: str) -> Campaign:
     if content.pop("format", None) != CAMPAIGN_FORMAT:
         raise UsageError(f'a campaign begins with format = "{CAMPAIGN_FORMAT}"')
     content.setdefault("name", name)
-    lists = {"networks": Evaluated, "marks": Marks, "fingerprints": Fingerprints, "cuts": Cut}
+    lists = {"networks": Evaluated, "marks": Marks, "fingerprints": Fingerprints, "cuts": Reduction}
     singles = {"generated": Generated, "unicity": Unicity, "sharing": Shares, "scaling": Scales, "costs": Costs}
     for key, kind in lists.items():
         if key in content:

@@ -8,13 +8,13 @@ from typing import Any
 
 from onnxnnw.campaign.settings import Campaign, Evaluated, Fingerprints, Marks
 from onnxnnw.campaign.step import Step
-from onnxnnw.campaign.steps.enrolling import Fingerprint, WrongKeys
-from onnxnnw.campaign.steps.examining import Asked, Change, Measure, Retrieve, Search, Verify
-from onnxnnw.campaign.steps.figures_of_nct import Scaling, Sharing
-from onnxnnw.campaign.steps.pairs import PAIRED, Pairs
-from onnxnnw.campaign.steps.subjects import Mark, Point, Subjects
-from onnxnnw.campaign.steps.trajectories import Insert, Schedule
-from onnxnnw.campaign.trial import Found, Plan, Trial
+from onnxnnw.campaign.steps.enrolling import FingerprintStep, WrongKeysStep
+from onnxnnw.campaign.steps.examining import Change, MeasureStep, RecordFile, RetrieveStep, SearchStep, VerifyStep
+from onnxnnw.campaign.steps.figures_of_nct import ScalingStep, SharingStep
+from onnxnnw.campaign.steps.pairs import PAIRED, PairsStep
+from onnxnnw.campaign.steps.subjects import MarkedSubject, Point, Subjects
+from onnxnnw.campaign.steps.trajectories import InsertStep, Schedule
+from onnxnnw.campaign.trial import Plan, PlannedTrial, ResultField
 from onnxnnw.errors import UsageError
 from onnxnnw.recipes import Precision, find_precision, usual_precision
 from onnxnnw.standard.grids import ROLES
@@ -30,7 +30,7 @@ def planned(campaign: Campaign, data: str = "") -> Plan:
     """What is to be done.
 
     Args:
-        data: What the user's data is known by (``bench.identity_of``); campaigns that generate theirs need none.
+        data: What the user's data is known by (``evaluated_network.identity_of``); campaigns that generate theirs need none.
 
     Raises:
         UnknownName: A network, method, modification, precision or parameter that does not exist.
@@ -43,7 +43,7 @@ def planned(campaign: Campaign, data: str = "") -> Plan:
     trained = any(not network.own for network in campaign.networks)
     precision = find_precision(campaign.precision) or (usual_precision() if trained else Precision.FLOAT32)
     planner = _Planner(campaign, Subjects(campaign, data, precision))
-    trials: dict[str, Trial] = {}
+    trials: dict[str, PlannedTrial] = {}
     for trial in planner.trials():
         question = _question(trial)
         if question not in trials or _testing(trial) > _testing(trials[question]):
@@ -53,14 +53,16 @@ def planned(campaign: Campaign, data: str = "") -> Plan:
     return Plan(campaign, tuple(trials.values()), precision)
 
 
-def _question(trial: Trial) -> str:
+def _question(trial: PlannedTrial) -> str:
     """What a trial asks of which network: blocks that ask the same, with other keys or test samples, count once."""
     return replace(trial, results=()).address
 
 
-def _testing(trial: Trial) -> float:
+def _testing(trial: PlannedTrial) -> float:
     """How many test samples at most tell a trial's quality."""
-    return max((one.step.testing or math.inf for one in trial.results if isinstance(one.step, Measure)), default=0.0)
+    return max(
+        (one.step.testing or math.inf for one in trial.results if isinstance(one.step, MeasureStep)), default=0.0
+    )
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class _Planner:
     campaign: Campaign
     subjects: Subjects
 
-    def trials(self) -> Iterator[Trial]:
+    def trials(self) -> Iterator[PlannedTrial]:
         for network in self.campaign.networks:
             for marks in self.campaign.marks:
                 if not marks.on or network.name in marks.on:
@@ -81,7 +83,7 @@ class _Planner:
 
     # --- marks
 
-    def marked(self, network: Evaluated, marks: Marks) -> Iterator[Trial]:
+    def marked(self, network: Evaluated, marks: Marks) -> Iterator[PlannedTrial]:
         for alpha in marks.alpha or (None,):
             for values in itertools.product(*marks.parameters.values()):
                 parameters = dict(zip(marks.parameters, values, strict=True))
@@ -91,24 +93,28 @@ class _Planner:
                     ]
                     yield from self.robustness(network, marks, own)
 
-    def robustness(self, network: Evaluated, marks: Marks, own: list[Mark]) -> Iterator[Trial]:
+    def robustness(self, network: Evaluated, marks: Marks, own: list[MarkedSubject]) -> Iterator[PlannedTrial]:
         """All trials of the marks of one network: M = 1 of NNW-NNT's protocol, with the unmarked network beside them."""
         unmarked, model, settings = own[0].unmarked, own[0].model, own[0].settings
         label = f"{self.campaign.seed}/{network.name}/{model}/{marks.method}"
-        subjects: list[tuple[Step, list[Mark], bool, str]] = [
+        subjects: list[tuple[Step, list[MarkedSubject], bool, str]] = [
             (mark.step, [mark], True, f"{label}/{mark.payload}") for mark in own
         ]
         subjects.append((unmarked, own, False, label))
         reference = self.measure(network, unmarked, None, marks.testing)
         for step, asked, truth, name in subjects:
             before = self.measure(network, step, None, marks.testing)
-            wrong: tuple[Asked, ...] = ()
+            wrong: tuple[RecordFile, ...] = ()
             if marks.wrong_keys:
-                drawn = WrongKeys(self.subjects.bench(network), step, marks.method, settings, marks.wrong_keys, name)
-                wrong = tuple(Asked(drawn, file) for file in drawn.files)
+                drawn = WrongKeysStep(
+                    self.subjects.setup_of(network), step, marks.method, settings, marks.wrong_keys, name
+                )
+                wrong = tuple(RecordFile(drawn, file) for file in drawn.files)
             for point in self.subjects.points(network, marks, step, model, asked[0]):
                 records = (*(mark.record for mark in asked), *wrong)
-                verify = Verify(self.subjects.bench(network), point.step, point.change, records, self.campaign.rate)
+                verify = VerifyStep(
+                    self.subjects.setup_of(network), point.step, point.change, records, self.campaign.rate
+                )
                 quality = self.measure(network, point.step, point.change, marks.testing)
                 for number, mark in enumerate(asked):
                     fields = self.fields(network, model, mark.payload, mark.fields, truth, point)
@@ -144,19 +150,19 @@ class _Planner:
         head = {"network": network.name, "size": network.size, "model": model, "payload": payload}
         return {**head, "seeds": {"training": self.subjects.seed(model)}}
 
-    def measure(self, network: Evaluated, step: Step, change: Change | None, testing: int) -> Measure:
-        return Measure(self.subjects.bench(network), step, change, testing)
+    def measure(self, network: Evaluated, step: Step, change: Change | None, testing: int) -> MeasureStep:
+        return MeasureStep(self.subjects.setup_of(network), step, change, testing)
 
     # --- costs
 
-    def injection(self, network: Evaluated, mark: Mark) -> Trial:
+    def injection(self, network: Evaluated, mark: MarkedSubject) -> PlannedTrial:
         fields = {**self.head(network, mark.model, mark.payload), "mark": dict(mark.fields)}
-        iterations, costs = Found("iterations", mark.step, ("iterations",)), []
+        iterations, costs = ResultField("iterations", mark.step, ("iterations",)), []
         wanted = self.campaign.costs
-        if wanted is not None and wanted.pairs and isinstance(mark.step, Insert):
+        if wanted is not None and wanted.pairs and isinstance(mark.step, InsertStep):
             own = mark.step
-            pairs = Pairs(
-                own.bench,
+            pairs = PairsStep(
+                own.setup,
                 own.template,
                 own.schedule,
                 own.seed,
@@ -166,22 +172,22 @@ class _Planner:
                 wanted.batches,
                 wanted.pairs,
             )
-            costs = [Found(name, pairs, (name,)) for name in PAIRED]
-        return Trial("injection", fields, (iterations,), tuple(costs))
+            costs = [ResultField(name, pairs, (name,)) for name in PAIRED]
+        return PlannedTrial("injection", fields, (iterations,), tuple(costs))
 
-    def retrieval(self, network: Evaluated, mark: Mark) -> Trial:
+    def retrieval(self, network: Evaluated, mark: MarkedSubject) -> PlannedTrial:
         assert self.campaign.costs is not None
-        step = Retrieve(self.subjects.bench(network), mark.step, mark.record, self.campaign.costs.repeats)
+        step = RetrieveStep(self.subjects.setup_of(network), mark.step, mark.record, self.campaign.costs.repeats)
         fields = {**self.head(network, mark.model, mark.payload), "mark": dict(mark.fields)}
         names = ("seconds", "command_seconds", "memory_bytes")
-        return Trial("retrieval", fields, (), tuple(Found(name, step, (name,)) for name in names))
+        return PlannedTrial("retrieval", fields, (), tuple(ResultField(name, step, (name,)) for name in names))
 
     # --- fingerprints
 
-    def fingerprint(self, network: Evaluated, step: Step, model: int, key: int, positions: int) -> Fingerprint:
-        return Fingerprint(step, positions, f"{self.campaign.seed}/{network.name}/{model}/{key}/fingerprint")
+    def fingerprint(self, network: Evaluated, step: Step, model: int, key: int, positions: int) -> FingerprintStep:
+        return FingerprintStep(step, positions, f"{self.campaign.seed}/{network.name}/{model}/{key}/fingerprint")
 
-    def fingerprinted(self, network: Evaluated, block: Fingerprints) -> Iterator[Trial]:
+    def fingerprinted(self, network: Evaluated, block: Fingerprints) -> Iterator[PlannedTrial]:
         parameters = {"positions": block.positions}
         head = {"method": "nct", "kind": "fingerprint", "published": {"N": block.positions}, "parameters": parameters}
         for model in range(block.networks):
@@ -190,14 +196,16 @@ class _Planner:
             prints = [self.fingerprint(network, step, model, d, block.positions) for d in range(block.payloads)]
             for point in self.subjects.points(network, block, step, model, None):
                 quality = self.measure(network, point.step, point.change, block.testing)
-                records = tuple(Asked(one) for one in prints)
-                verify = Verify(self.subjects.bench(network), point.step, point.change, records, self.campaign.rate)
+                records = tuple(RecordFile(one) for one in prints)
+                verify = VerifyStep(
+                    self.subjects.setup_of(network), point.step, point.change, records, self.campaign.rate
+                )
                 for number in range(block.payloads):
                     fields = self.fields(network, model, number, head, True, point)
                     modified = before if point.modification else None
                     yield _detection(fields, verify, number, quality, modified, modified)
 
-    def unicity(self, network: Evaluated) -> Iterator[Trial]:
+    def unicity(self, network: Evaluated) -> Iterator[PlannedTrial]:
         wanted = self.campaign.unicity
         if wanted is None:
             return
@@ -211,13 +219,13 @@ class _Planner:
                 schedule = Schedule(wanted.epochs, rate=network.rate, shape=network.schedule)
                 models.append(self.subjects.train(network, schedule, self.subjects.seed(model), wanted.epochs))
         prints = [
-            (i, k, Asked(self.fingerprint(network, step, i, k, wanted.positions)))
+            (i, k, RecordFile(self.fingerprint(network, step, i, k, wanted.positions)))
             for i, step in enumerate(models)
             for k in range(wanted.keys)
         ]
         for j, candidate in enumerate(models):
             records = tuple(asked for _, _, asked in prints)
-            verify = Verify(self.subjects.bench(network), candidate, None, records, self.campaign.rate)
+            verify = VerifyStep(self.subjects.setup_of(network), candidate, None, records, self.campaign.rate)
             for number, (i, k, _) in enumerate(prints):
                 fields = {
                     **self.head(network, j, k),
@@ -225,22 +233,22 @@ class _Planner:
                     "candidate": {"model": j},
                     "truth": i == j,
                 }
-                yield Trial("unicity", fields, (Found("verdict", verify, ("verdicts", number)),))
+                yield PlannedTrial("unicity", fields, (ResultField("verdict", verify, ("verdicts", number)),))
         for j, candidate in enumerate(models):
             first = tuple(asked for _, k, asked in prints if k == 0)
-            step = Search(self.subjects.bench(network), candidate, first, j, self.campaign.rate)
-            found = (Found("verdict", step, ("verdict",)), Found("right", step, ("right",)))
-            cost = (Found("seconds_per_record", step, ("seconds_per_record",)),)
-            yield Trial("search", {**self.head(network, j, 0), "records": len(first)}, found, cost)
+            step = SearchStep(self.subjects.setup_of(network), candidate, first, j, self.campaign.rate)
+            found = (ResultField("verdict", step, ("verdict",)), ResultField("right", step, ("right",)))
+            cost = (ResultField("seconds_per_record", step, ("seconds_per_record",)),)
+            yield PlannedTrial("search", {**self.head(network, j, 0), "records": len(first)}, found, cost)
 
     # --- figures
 
-    def figures(self, network: Evaluated) -> Iterator[Trial]:
+    def figures(self, network: Evaluated) -> Iterator[PlannedTrial]:
         head, label = self.head(network, 0, 0), f"{self.campaign.seed}/{network.name}/figures"
         shares = self.campaign.sharing
         if shares is not None:
-            step: Step = Sharing(
-                self.subjects.bench(network),
+            step: Step = SharingStep(
+                self.subjects.setup_of(network),
                 self.subjects.base(network, 0),
                 shares.positions,
                 shares.strength,
@@ -250,44 +258,44 @@ class _Planner:
             )
             for place, (share, (number, role)) in enumerate(itertools.product(shares.shares, enumerate(ROLES, 1))):
                 mark = {"method": "nct", "kind": "watermark", "number": number, "role": role, "N": shares.positions}
-                found = Found("verdict", step, ("rows", place, "verdict"))
-                yield Trial("sharing", {**head, "mark": mark, "share": share}, (found,))
+                found = ResultField("verdict", step, ("rows", place, "verdict"))
+                yield PlannedTrial("sharing", {**head, "mark": mark, "share": share}, (found,))
         scales = self.campaign.scaling
         if scales is not None:
-            step = Scaling(
-                self.subjects.bench(network), self.subjects.base(network, 0), scales.positions, scales.repeats, label
+            step = ScalingStep(
+                self.subjects.setup_of(network), self.subjects.base(network, 0), scales.positions, scales.repeats, label
             )
             for place, count in enumerate(scales.positions):
-                found = Found("fits", step, ("fits", place))
+                found = ResultField("fits", step, ("fits", place))
                 names = ("insertion_seconds", "detection_seconds")
-                costs = tuple(Found(name, step, ("rows", place, name)) for name in names)
-                yield Trial("scaling", {**head, "N": count, "repeats": scales.repeats}, (found,), costs)
+                costs = tuple(ResultField(name, step, ("rows", place, name)) for name in names)
+                yield PlannedTrial("scaling", {**head, "N": count, "repeats": scales.repeats}, (found,), costs)
 
 
 def _detection(
     fields: Mapping[str, Any],
-    verify: Verify,
+    verify: VerifyStep,
     number: int,
-    quality: Measure,
-    unmodified: Measure | None,
-    unmarked: Measure | None,
-) -> Trial:
-    results = [Found("verdict", verify, ("verdicts", number)), Found("quality", quality, ("quality",))]
-    results += [Found("samples", quality, ("samples",))]
+    quality: MeasureStep,
+    unmodified: MeasureStep | None,
+    unmarked: MeasureStep | None,
+) -> PlannedTrial:
+    results = [ResultField("verdict", verify, ("verdicts", number)), ResultField("quality", quality, ("quality",))]
+    results += [ResultField("samples", quality, ("samples",))]
     settled = dict(fields)
     for name, step in (("unmodified", unmodified), ("unmarked", unmarked)):
         if step is None:
             settled[name] = None
         else:
-            results.append(Found(name, step, ("quality",)))
+            results.append(ResultField(name, step, ("quality",)))
     costs = (
-        Found("verify_seconds", verify, ("verify_seconds", number)),
-        Found("modify_seconds", quality, ("modify_seconds",)),
-        Found("measure_seconds", quality, ("measure_seconds",)),
+        ResultField("verify_seconds", verify, ("verify_seconds", number)),
+        ResultField("modify_seconds", quality, ("modify_seconds",)),
+        ResultField("measure_seconds", quality, ("measure_seconds",)),
     )
-    return Trial("detection", settled, tuple(results), costs)
+    return PlannedTrial("detection", settled, tuple(results), costs)
 
 
-def _wrong(fields: Mapping[str, Any], verify: Verify, number: int) -> Trial:
-    cost = (Found("verify_seconds", verify, ("verify_seconds", number)),)
-    return Trial("wrong key", fields, (Found("verdict", verify, ("verdicts", number)),), cost)
+def _wrong(fields: Mapping[str, Any], verify: VerifyStep, number: int) -> PlannedTrial:
+    cost = (ResultField("verify_seconds", verify, ("verify_seconds", number)),)
+    return PlannedTrial("wrong key", fields, (ResultField("verdict", verify, ("verdicts", number)),), cost)

@@ -11,8 +11,8 @@ from typing import Any
 from onnxnnw.campaign.cache import Entry
 from onnxnnw.campaign.environment import environment
 from onnxnnw.campaign.settings import Campaign
-from onnxnnw.campaign.steps.evaluated_network import Bench
-from onnxnnw.campaign.steps.given_network import GivenNetwork
+from onnxnnw.campaign.steps.evaluated_network import NetworkSetup
+from onnxnnw.campaign.steps.given_network import GivenNetworkStep
 from onnxnnw.campaign.trial import Plan
 from onnxnnw.errors import CannotLook, UsageError
 from onnxnnw.files import read_regular
@@ -23,7 +23,7 @@ __all__ = [
     "RESULTS",
     "RESULTS_FORMAT",
     "TRIALS",
-    "Ran",
+    "RunSummary",
     "compress_trials",
     "continued",
     "refuse_foreign",
@@ -36,7 +36,7 @@ MAX_RESULTS = 16 * 2**20
 
 
 @dataclass(frozen=True)
-class Ran:
+class RunSummary:
     """What came of a campaign.
 
     Attributes:
@@ -114,7 +114,7 @@ def _said(campaign: Campaign) -> dict[str, Any]:
     return dict(campaign.source) or {name: value for name, value in asdict(campaign).items() if name != "precision"}
 
 
-def write_results(plan: Plan, entries: Mapping[str, Entry], ran: Ran, out: Path) -> Ran:
+def write_results(plan: Plan, entries: Mapping[str, Entry], ran: RunSummary, out: Path) -> RunSummary:
     """Write all trials whose steps are done; each file takes its name when it is whole.
 
     Raises:
@@ -156,15 +156,15 @@ def _inputs(plan: Plan) -> dict[str, str]:
     """What the trials were made from, by content: data, samples, finished networks, the seed."""
     found = {"seed": str(plan.campaign.seed)}
     for step in plan.steps:
-        if isinstance(step, GivenNetwork):
+        if isinstance(step, GivenNetworkStep):
             found[f"network {step.sha256[:12]}"] = step.sha256
-        bench = getattr(step, "bench", None)
-        if isinstance(bench, Bench):
-            name = f"data of {bench.network}"
-            if bench.own is not None:
-                found[name] = bench.own.samples
-            elif isinstance(bench.data, str):
-                found[name] = bench.data
+        setup = getattr(step, "setup", None)
+        if isinstance(setup, NetworkSetup):
+            name = f"data of {setup.network}"
+            if setup.own is not None:
+                found[name] = setup.own.samples
+            elif isinstance(setup.data, str):
+                found[name] = setup.data
     return found
 
 

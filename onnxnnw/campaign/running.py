@@ -14,17 +14,15 @@ from onnxnnw.campaign.cache import Cache, DamagedEntry, Entry
 from onnxnnw.campaign.estimate import Rates
 from onnxnnw.campaign.plan import planned
 from onnxnnw.campaign.progress import Progress, Silent
-from onnxnnw.campaign.results import Ran, continued, refuse_foreign, write_results
+from onnxnnw.campaign.results import RunSummary, continued, refuse_foreign, write_results
 from onnxnnw.campaign.settings import Campaign
 from onnxnnw.campaign.step import Step
 from onnxnnw.campaign.steps.evaluated_network import identity_of
 from onnxnnw.campaign.trial import Plan
-from onnxnnw.campaign.workers import Workers, here
+from onnxnnw.campaign.workers import Workers, in_this_process
 from onnxnnw.errors import CannotLook, MissingData, TraceabilityError
 
 __all__ = ["evaluate", "run"]
-
-_DEATHS = ("KilledWorker", "FutureCancelledError", "CancelledError")
 
 ATTEMPTS = 3
 """How often a step is tried whose worker died, or whose input turned out to be damaged."""
@@ -40,7 +38,7 @@ def evaluate(
     data: Path | None = None,
     workers: AbstractContextManager[Workers] | None = None,
     progress: Progress | None = None,
-) -> Ran:
+) -> RunSummary:
     """Evaluate a campaign: do its steps, or find them done, and write its trials.
 
     Args:
@@ -62,10 +60,10 @@ def evaluate(
         raise MissingData(f"the campaign {campaign.name} needs data: give its directory with --data")
     plan = planned(campaign, "" if data is None else identity_of(data))
     store = Cache(cache)
-    with workers or here() as hands:
+    with workers or in_this_process() as pool:
         for folder in (out, cache):  # before hours of work, not after them
             _writable(folder)
-        ran, entries = run(plan, store, data, hands, progress or Silent())
+        ran, entries = run(plan, store, data, pool, progress or Silent())
     return write_results(plan, entries, ran, out)
 
 
@@ -79,7 +77,7 @@ def _writable(folder: Path) -> None:
 
 
 @dataclass
-class _Board:
+class _StepStates:
     """Which steps are waiting (for what), ready, with a worker (since when), given up; what is done has its entry."""
 
     waiting: dict[str, set[str]] = field(default_factory=dict)
@@ -93,7 +91,7 @@ class _Board:
 
 def run(
     plan: Plan, cache: Cache, data: Path | None, workers: Workers, progress: Progress
-) -> tuple[Ran, Mapping[str, Entry]]:
+) -> tuple[RunSummary, Mapping[str, Entry]]:
     """Do what is not done yet; the entries of all steps that trials are read from."""
     return _Run(plan, cache, data, workers, progress).run()
 
@@ -104,27 +102,27 @@ class _Run:
         self.steps = {step.address: step for step in plan.steps}
         self.goals = {step.address for trial in plan.trials for step in trial.steps()}
         self.rates = Rates(cache.entries())
-        self.board = _Board()
+        self.states = _StepStates()
         self.entries: dict[str, Entry] = {}
         self.did = 0
         self.inline = 0.0
 
-    def run(self) -> tuple[Ran, Mapping[str, Entry]]:
+    def run(self) -> tuple[RunSummary, Mapping[str, Entry]]:
         own = time.process_time()
         for address in self.goals:
             self._want(address)
         self._weigh()
-        self.progress.begin(len(self.steps), len(self.steps) - len(self.board.waiting), self._left())
+        self.progress.begin(len(self.steps), len(self.steps) - len(self.states.waiting), self._left())
         self._work()
         around = time.process_time() - own - self.inline
         for address in self.steps:  # what others were made from in earlier runs was not looked at yet
             self._find(address)
         done = [self.entries[address] for address in self.steps if address in self.entries]
         seconds, overhead = (sum(getattr(entry, name) for entry in done) for name in ("seconds", "overhead_seconds"))
-        reasons = tuple(f"{self.steps[address].title}: {reason}" for address, reason in self.board.failed.items())
+        reasons = tuple(f"{self.steps[address].title}: {reason}" for address, reason in self.states.failed.items())
         read = {address: entry for address, entry in self.entries.items() if address in self.goals}
         precision = self.plan.precision.value
-        return Ran(0, len(self.steps), self.did, seconds, overhead + around, reasons, precision), read
+        return RunSummary(0, len(self.steps), self.did, seconds, overhead + around, reasons, precision), read
 
     def _find(self, address: str) -> bool:
         """Whether a step is done; its entry is read once."""
@@ -139,7 +137,7 @@ class _Run:
 
     def _want(self, address: str) -> None:
         """A step, unless it is done or on the board, and before it whatever it is made from."""
-        board = self.board
+        board = self.states
         pending = [address]
         while pending:
             one = pending.pop()
@@ -163,22 +161,22 @@ class _Run:
         self.weight: dict[str, float] = {}
         for step in reversed(self.plan.steps):
             after = max(
-                (self.weight[f] for f in self.board.followers.get(step.address, ()) if f in self.weight), default=0.0
+                (self.weight[f] for f in self.states.followers.get(step.address, ()) if f in self.weight), default=0.0
             )
             self.weight[step.address] = after + self.rates.seconds(step)
 
     def _left(self) -> float:
         """Seconds of work left, over the workers."""
-        now, running, left = time.monotonic(), set(self.board.running.values()), 0.0
-        for address in self.board.waiting:
-            elapsed = now - self.board.begun[address] if address in running else 0.0
+        now, running, left = time.monotonic(), set(self.states.running.values()), 0.0
+        for address in self.states.waiting:
+            elapsed = now - self.states.begun[address] if address in running else 0.0
             left += max(0.0, self.rates.seconds(self.steps[address]) - elapsed)
         return left / self.workers.count()
 
     # --- doing it
 
     def _work(self) -> None:
-        board = self.board
+        board = self.states
         while board.waiting:
             while (chosen := self._next()) is not None:
                 self._submit(chosen)
@@ -193,7 +191,7 @@ class _Run:
 
     def _next(self) -> str | None:
         """What is handed out now: nothing beside a step that two workers died of, and that one when it is alone."""
-        board = self.board
+        board = self.states
         if not board.ready or len(board.running) >= self.workers.count():
             return None
         if any(board.attempts.get(one, 0) >= SUSPECTED for one in board.running.values()):
@@ -203,22 +201,22 @@ class _Run:
 
     def _submit(self, address: str) -> None:
         step = self.steps[address]
-        self.board.ready.discard(address)
+        self.states.ready.discard(address)
         self.progress.started(step)
-        self.board.begun[address] = time.monotonic()
+        self.states.begun[address] = time.monotonic()
         begin = time.process_time()
         try:
             future = self.workers.executor.submit(_make, self.cache, step, self.data)
             if self.workers.inline:
                 self.inline += time.process_time() - begin
         except BrokenProcessPool:  # noticed before its futures were
-            self.board.ready.add(address)
+            self.states.ready.add(address)
             self._restart()
             return
-        self.board.running[future] = address
+        self.states.running[future] = address
 
     def _collect(self, future: "Future[Entry]") -> None:
-        board = self.board
+        board = self.states
         address = board.running.pop(future)
         step = self.steps[address]
         try:
@@ -254,27 +252,27 @@ class _Run:
 
     def _again(self, address: str, reason: str) -> None:
         """Once more, but not forever."""
-        self.board.attempts[address] = self.board.attempts.get(address, 0) + 1
-        if self.board.attempts[address] >= ATTEMPTS:
+        self.states.attempts[address] = self.states.attempts.get(address, 0) + 1
+        if self.states.attempts[address] >= ATTEMPTS:
             self._fail(address, f"{reason}, {ATTEMPTS} times")
         else:
-            self.board.ready.add(address)
+            self.states.ready.add(address)
 
     def _restart(self) -> None:
         """All processes of a pool die with one of them; what they did is begun again, from where it was on the disk."""
         self.progress.noticed("a worker died; its step begins again")
-        running = list(self.board.running.values())
-        self.board.running.clear()
+        running = list(self.states.running.values())
+        self.states.running.clear()
         for address in running:  # nobody can tell whose worker it was
             self._again(address, "its worker died")
         self.workers.restart()
 
     def _fail(self, address: str, reason: str) -> None:
-        if address in self.board.failed:
+        if address in self.states.failed:
             return
-        self.board.failed[address] = reason
-        self.board.waiting.pop(address, None)
-        self.board.ready.discard(address)
+        self.states.failed[address] = reason
+        self.states.waiting.pop(address, None)
+        self.states.ready.discard(address)
         self.progress.failed(self.steps[address], reason)
 
 

@@ -9,11 +9,11 @@ __all__ = [
     "SHIPPED",
     "Campaign",
     "Costs",
-    "Cut",
     "Evaluated",
     "Fingerprints",
     "Generated",
     "Marks",
+    "Reduction",
     "Scales",
     "Shares",
     "Unicity",
@@ -170,7 +170,7 @@ class Costs:
 
 
 @dataclass(frozen=True)
-class Cut:
+class Reduction:
     """What was cut down, in a sentence that stands beside these tables."""
 
     tables: tuple[int, ...]
@@ -204,5 +204,5 @@ class Campaign:
     sharing: Shares | None = None
     scaling: Scales | None = None
     costs: Costs | None = None
-    cuts: tuple[Cut, ...] = ()
+    cuts: tuple[Reduction, ...] = ()
     source: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)

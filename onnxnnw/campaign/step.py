@@ -28,6 +28,11 @@ ELSEWHERE: Mapping[str, Any] = {"elsewhere": True}
 address, so that a file that was moved is the same."""
 
 
+ADDRESS_NAMES: Mapping[str, str] = {"setup": "bench", "written": "moment"}
+"""Fields by the names that addresses know them by: a field that was renamed leaves the address as it was, so that steps that
+were done before are found."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a step found, apart from its files.
@@ -155,4 +160,8 @@ def _plain(value: Any) -> Any:
 
 def _plain_fields(value: Any) -> dict[str, Any]:
     found = ((f, getattr(value, f.name)) for f in fields(value) if not f.metadata.get("elsewhere"))
-    return {f.name: _plain(one) for f, one in found if not (f.metadata.get("later") and one == f.default)}
+    return {
+        ADDRESS_NAMES.get(f.name, f.name): _plain(one)
+        for f, one in found
+        if not (f.metadata.get("later") and one == f.default)
+    }

@@ -12,13 +12,13 @@ from onnxnnw.campaign.settings import Campaign
 from onnxnnw.campaign.step import Step
 from onnxnnw.recipes import UNSAID, Precision
 
-__all__ = ["TRIAL_FORMAT", "Found", "Plan", "Trial"]
+__all__ = ["TRIAL_FORMAT", "Plan", "PlannedTrial", "ResultField"]
 
 TRIAL_FORMAT = "onnxnnw/trial/1"
 
 
 @dataclass(frozen=True)
-class Found:
+class ResultField:
     """Where a field of a trial comes from: a step, and the way through what it found."""
 
     name: str
@@ -27,7 +27,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Trial:
+class PlannedTrial:
     """One trial before it is known.
 
     Attributes:
@@ -37,8 +37,8 @@ class Trial:
 
     study: str
     fields: Mapping[str, Any]
-    results: tuple[Found, ...] = ()
-    costs: tuple[Found, ...] = ()
+    results: tuple[ResultField, ...] = ()
+    costs: tuple[ResultField, ...] = ()
 
     @cached_property
     def address(self) -> str:
@@ -59,7 +59,7 @@ class Trial:
         if self.results:
             first = self.results[0].step
             environment = {**entries[first.address].environment, "precision": precision.value}
-            asked = getattr(getattr(first, "bench", None), "provider", "")
+            asked = getattr(getattr(first, "setup", None), "provider", "")
             if asked == "cpu":
                 environment["provider"] = asked
         head = {"format": TRIAL_FORMAT, "trial": self.address[:16], "study": self.study}
@@ -84,7 +84,7 @@ class Plan:
     """
 
     campaign: Campaign
-    trials: tuple[Trial, ...]
+    trials: tuple[PlannedTrial, ...]
     precision: Precision = UNSAID
 
     @cached_property

@@ -14,7 +14,7 @@ from typing import Any
 
 from onnxnnw.errors import CannotLook, MissingExtra, UsageError
 
-__all__ = ["Workers", "here", "on_cluster", "on_this_machine"]
+__all__ = ["Workers", "in_this_process", "on_cluster", "on_this_machine"]
 
 
 ANSWER_S = 5.0
@@ -64,7 +64,7 @@ class _Here(Executor):
 
 
 @contextmanager
-def here() -> Iterator[Workers]:
+def in_this_process() -> Iterator[Workers]:
     """This process alone."""
     yield Workers(_Here, lambda executor: None, lambda: 1, inline=True)
 
@@ -81,7 +81,7 @@ def on_this_machine(jobs: int) -> Iterator[Workers]:
     """
     count = jobs or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else jobs or os.cpu_count() or 1
     if count == 1:
-        with here() as workers:
+        with in_this_process() as workers:
             yield workers
         return
     try:

@@ -13,7 +13,7 @@ from onnxnnw.cli import show
 from onnxnnw.recipes import Precision
 
 if TYPE_CHECKING:
-    from onnxnnw.campaign.results import Ran
+    from onnxnnw.campaign.results import RunSummary
     from onnxnnw.campaign.settings import Campaign
     from onnxnnw.campaign.step import Step
 
@@ -95,7 +95,7 @@ def evaluate(
         raise CannotLook(f"{len(ran.failed)} of {ran.steps} steps failed: {'; '.join(ran.failed[:3])}{more}")
 
 
-def _show(ran: "Ran", out: Path) -> None:
+def _show(ran: "RunSummary", out: Path) -> None:
     share = ran.overhead_seconds / ran.seconds if ran.seconds else 0.0
     rows = [
         ("results", str(out)),
@@ -130,11 +130,11 @@ def _usual_cache() -> Path:
 
 
 def _workers(jobs: int, cluster: str | None) -> Any:
-    from onnxnnw.campaign.workers import here, on_cluster, on_this_machine
+    from onnxnnw.campaign.workers import in_this_process, on_cluster, on_this_machine
 
     if cluster is not None:
         return on_cluster(cluster)
-    return here() if jobs == 1 else on_this_machine(jobs)
+    return in_this_process() if jobs == 1 else on_this_machine(jobs)
 
 
 def _tell(campaign: "Campaign", data: Path | None, cache: Path, jobs: int, as_json: bool) -> None:

@@ -102,7 +102,7 @@ def found_layer(slot: Slot, reads: SlotReads) -> Layer:
     moved = float(np.sqrt(np.mean(reads.moved**2))) if reads.moved.size else 0.0
     likeness = 1.0 if same else reads.likeness
     form = _form(slot, match, reads.folded)
-    rounded = (bits or reads.narrow) and likeness > _ROUNDED and zeroed < 0.02
+    rounded = (bits or reads.reduced_precision) and likeness > _ROUNDED and zeroed < 0.02
     kind = "changed"
     if same or rounded:
         kind = "other form" if form or not same or reads.factor != 1 else "same"
@@ -145,9 +145,9 @@ def _values(reads: SlotReads, same: bool, zeroed: float, bits: int, changed: flo
         out.append(f"quantised to about {bits} bits")
     if zeroed >= 0.01:
         out.append(f"{zeroed:.0%} pruned")
-    if changed >= 0.9 and not bits and not reads.narrow:
+    if changed >= 0.9 and not bits and not reads.reduced_precision:
         out.append(f"all values moved by {moved:.2g} deviations, as noise or further training do")
-    elif changed > zeroed and not bits and not reads.narrow:
+    elif changed > zeroed and not bits and not reads.reduced_precision:
         out.append(f"{changed:.1%} of the values are others, by {moved:.2g} deviations")
     return out
 

@@ -23,7 +23,7 @@ from onnxnnw.records.key import Key
 from onnxnnw.records.positions import (
     ANCHORS,
     SAMPLES,
-    Plan,
+    PositionPlan,
     anchor_positions,
     draw_positions,
     draws,
@@ -32,7 +32,7 @@ from onnxnnw.records.positions import (
     sample_positions,
 )
 from onnxnnw.records.record import FORMAT, FORMAT_WITH_HOST, MAX_POSITIONS, Record
-from onnxnnw.records.row_factors import kept, kept_columns
+from onnxnnw.records.row_factors import column_arrays, factor_arrays
 
 __all__ = [
     "DEFAULT_ADDED",
@@ -258,7 +258,7 @@ class _Draft:
         taken = set().union(*map(places_of, keep)) if keep else set()
         names = [entry.name for entry in self.record.slots]
 
-        def barred(plan: Plan) -> NDArray[np.bool_]:
+        def barred(plan: PositionPlan) -> NDArray[np.bool_]:
             out = self._values(plan) == 0 if added else np.zeros(plan.positions.size, np.bool_)
             if taken:
                 places = zip(plan.slots.tolist(), plan.positions.tolist(), strict=True)
@@ -271,13 +271,13 @@ class _Draft:
         skipped = _skips(self.record, barred)
         return skipped if keep or skipped.size else None
 
-    def _values(self, plan: Plan) -> NDArray[np.float64]:
+    def _values(self, plan: PositionPlan) -> NDArray[np.float64]:
         out = np.empty(plan.positions.size)
         for slot in plan.numbers:
             out[plan.slots == slot] = self.view.slots[slot].values(plan.of(slot))
         return out
 
-    def _plan(self, skipped: Sequence[int]) -> Plan:
+    def _plan(self, skipped: Sequence[int]) -> PositionPlan:
         """Positions; and beside them anchors, samples and parameters."""
         record = self.record = replace(self.record, arrays=self.arrays)
         plan = draw_positions(
@@ -292,19 +292,21 @@ class _Draft:
             self.arrays[f"{name}_gains"] = np.concatenate(scales).astype("<f4")
         return plan
 
-    def _finished(self, plan: Plan) -> Record:
+    def _finished(self, plan: PositionPlan) -> Record:
         record, arrays = self.record, self.arrays
         if self.account is not None:
             account, sampled = kept_parameters(record.placement_key, record.positions_context, self.view, self.account)
             record, arrays = replace(record, account=account), arrays | sampled
-        arrays |= kept([one.fold for one in self.measured]) | kept_columns([one.columns for one in self.measured])
+        arrays |= factor_arrays([one.fold for one in self.measured]) | column_arrays(
+            [one.columns for one in self.measured]
+        )
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise UnsupportedNetwork(f"the network holds weights that are not finite numbers ({name})")
         return replace(record, arrays=arrays)
 
 
-def _skips(record: Record, barred: "Callable[[Plan], NDArray[np.bool_]]") -> NDArray[np.int64]:
+def _skips(record: Record, barred: "Callable[[PositionPlan], NDArray[np.bool_]]") -> NDArray[np.int64]:
     """Ordinals of draws that are left out, as a fixed point: each skip draws one more."""
     skips = np.empty(0, np.int64)
     while True:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.methods import nct
-from onnxnnw.records.positions import Plan, plan_of
+from onnxnnw.records.positions import PositionPlan, plan_of
 from onnxnnw.records.record import Record
 
 __all__ = ["on_grid", "rounded_to_grid"]
@@ -27,7 +27,9 @@ def on_grid(record: Record, view: SlotView) -> Record:
     return record if np.array_equal(out, values) else record.with_measured(written=out.astype("<f8"))
 
 
-def rounded_to_grid(values: NDArray[np.float64], plan: Plan, record: Record, view: SlotView) -> NDArray[np.float64]:
+def rounded_to_grid(
+    values: NDArray[np.float64], plan: PositionPlan, record: Record, view: SlotView
+) -> NDArray[np.float64]:
     """Mark values at the positions of a plan, on the grids of their slots; each alone, whatever the others are."""
     out = values.copy()
     for slot in plan.numbers:

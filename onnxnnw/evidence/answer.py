@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnxnnw.errors import CannotLook, UnreadableRecord, UnreadableRegistry
 from onnxnnw.evidence.rules import NO, RULES, UNSURE, YES, Problem, Rule, worst
-from onnxnnw.verification.verdict import FORMAT, Search, Verdict
+from onnxnnw.verification.verdict import FORMAT, SearchResult, Verdict
 from onnxnnw.verification.visible import visible
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Answer:
 
     path: Path | str
     asked: str
-    search: Search | None = None
+    search: SearchResult | None = None
     problems: tuple[Problem, ...] = ()
     subject: "Subject | None" = None
     enforced: bool = True
@@ -100,7 +100,7 @@ def _rule(path: Path | str, error: CannotLook) -> str:
 
 
 def judge(
-    path: Path | str, search: Search, require: str, min_explained: float, subject: "Subject | None" = None
+    path: Path | str, search: SearchResult, require: str, min_explained: float, subject: "Subject | None" = None
 ) -> Answer:
     """What a gate makes of verdicts: it opens for one of them; that none does is a no only where all were sure.
 

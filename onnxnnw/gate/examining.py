@@ -15,7 +15,7 @@ from onnxnnw.matching.anchor_agreement import agreement
 from onnxnnw.network_file.file import open_network
 from onnxnnw.verification.examiner import Examiner, rank
 from onnxnnw.verification.named_records import NamedRecord
-from onnxnnw.verification.verdict import Search, Verdict
+from onnxnnw.verification.verdict import SearchResult, Verdict
 from onnxnnw.verification.visible import visible
 
 __all__ = ["Probe", "examine_until"]
@@ -74,7 +74,7 @@ def examine_until(
     reference: Path | None = None,
     others: int = 0,
     told: Callable[[Verdict], Verdict] = lambda verdict: verdict,
-) -> Search:
+) -> SearchResult:
     """Hold a candidate against records, the likeliest first, until one settles the answer.
 
     Every p-value is multiplied by the number of all records, looked at or not, so the order takes nothing from it.
@@ -121,4 +121,4 @@ def examine_until(
     if not verdicts:
         raise UnreadableRecord(f"no record that can be examined: {failed[0]}")
     seconds = (time.perf_counter() - start) / (len(verdicts) + len(failed))
-    return Search(tuple(sorted(verdicts, key=rank)), (*unreadable, *failed), seconds)
+    return SearchResult(tuple(sorted(verdicts, key=rank)), (*unreadable, *failed), seconds)

@@ -21,7 +21,7 @@ from onnxnnw.gate.registry_records import RegistryRecords
 from onnxnnw.gate.requirements import PROVEN, AllOf, AnyRecord, NotRevoked
 from onnxnnw.verification.examiner import rank
 from onnxnnw.verification.named_records import NamedRecord, load_records, named_record
-from onnxnnw.verification.verdict import Search
+from onnxnnw.verification.verdict import SearchResult
 from onnxnnw.verification.visible import visible
 
 __all__ = ["BY_RANGE", "Judge", "Known"]
@@ -165,7 +165,7 @@ class Judge:
             )
         dates = self._dates_of(entry)
         told = (lambda verdict: verdict) if dates is None else dates.told
-        search = Search((), tuple(unreadable), 0.0)
+        search = SearchResult((), tuple(unreadable), 0.0)
         others = len(registry) if registry is not None else 0
         if records:
             reference = self.policy.folder / entry.reference if entry.reference else None
@@ -177,12 +177,12 @@ class Judge:
             except UnreadableRecord as error:
                 if registry is None:
                     raise
-                search = Search((), (*unreadable, visible(str(error))), 0.0)
+                search = SearchResult((), (*unreadable, visible(str(error))), 0.0)
         if registry is not None and not any(require.settles(verdict) for verdict in search.verdicts):
             found = registry.search(answer.path, self.policy.rate, entry.full, len(records))
             verdicts = sorted([*search.verdicts, *map(told, found.verdicts)], key=rank)
             seconds = max(search.seconds_per_record, found.seconds_per_record)
-            search = Search(tuple(verdicts), (*search.unreadable, *found.unreadable), seconds)
+            search = SearchResult(tuple(verdicts), (*search.unreadable, *found.unreadable), seconds)
         problems = require.verify(search)
         if dates is not None and any(problem.rule is RULES["NotTimestamped"] for problem in problems):
             proven = [v.evidence.commitment for v in search.verdicts if v.decision in PROVEN]

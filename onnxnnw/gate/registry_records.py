@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from onnxnnw.errors import UnreadableRecord, UnreadableRegistry
 from onnxnnw.records.record import Record
 from onnxnnw.verification.named_records import NamedRecord
-from onnxnnw.verification.verdict import Search
+from onnxnnw.verification.verdict import SearchResult
 from onnxnnw.verification.visible import visible
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class RegistryRecords:
 
         return {one.commitment: _why(one) for one in self.registry.entries(Filters(revoked=True))}
 
-    def search(self, candidate: Path | str, rate: float, full: bool, others: int) -> Search:
+    def search(self, candidate: Path | str, rate: float, full: bool, others: int) -> SearchResult:
         """The records that come nearest to a candidate.
 
         Args:

@@ -9,7 +9,7 @@ from onnxnnw.errors import UsageError
 from onnxnnw.evidence.rules import RULES, Problem
 from onnxnnw.gate.allowances import Allowance, not_allowed
 from onnxnnw.verification.findings.base import Finding
-from onnxnnw.verification.verdict import Evidence, Search
+from onnxnnw.verification.verdict import Evidence, SearchResult
 
 __all__ = [
     "AllOf",
@@ -189,7 +189,7 @@ class AnyRecord:
         """Whether no other record can change the answer any more."""
         return not self.of.verify(verdict)
 
-    def verify(self, search: Search) -> tuple[Problem, ...]:
+    def verify(self, search: SearchResult) -> tuple[Problem, ...]:
         """Why no record does: what the best one lacks, and what could not be told."""
         reasons = [self.of.verify(verdict) for verdict in search.verdicts]
         if not all(reasons):
@@ -206,7 +206,7 @@ class NoneOf:
         """Whether no other record can change the answer any more."""
         return verdict.decision in PROVEN
 
-    def verify(self, search: Search) -> tuple[Problem, ...]:
+    def verify(self, search: SearchResult) -> tuple[Problem, ...]:
         """From which it comes; or, where it comes from none as far as one can see, what could not be told."""
         ours = [v for v in search.verdicts if v.decision in PROVEN]
         if ours:

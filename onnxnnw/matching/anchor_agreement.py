@@ -11,7 +11,7 @@ from onnxnnw.graph.slot import Slot, scaled
 from onnxnnw.matching.row_scale import row_magnitudes, row_scales
 from onnxnnw.network_file.stored import Array
 
-__all__ = ["FOLDED", "STORED", "TRANSPOSED", "Anchors", "Content", "Wanted", "agreement", "agreements"]
+__all__ = ["FOLDED", "STORED", "TRANSPOSED", "AnchorTable", "Content", "Wanted", "agreement", "agreements"]
 
 FOLDED, TRANSPOSED, STORED = range(3)
 """How anchors were found: in folded values, in the transpose of those, in stored values."""
@@ -90,7 +90,7 @@ def _agreements(found: Array, expected: Array) -> NDArray[np.float64]:
     return np.clip(z, -_CAP, _CAP)
 
 
-class Anchors:
+class AnchorTable:
     """The anchors of wanted slots of one size, side by side."""
 
     def __init__(self, wanted: Sequence[Wanted], shape: tuple[int, int]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.graph.slot import Slot
-from onnxnnw.matching.anchor_agreement import STORED, TRANSPOSED, Anchors, Content, Wanted, agreement
+from onnxnnw.matching.anchor_agreement import STORED, TRANSPOSED, AnchorTable, Content, Wanted, agreement
 from onnxnnw.matching.assembly import assembled
 from onnxnnw.matching.readings import Reading, Steps, gates_of, readings_of
 from onnxnnw.matching.row_scale import column_scales
@@ -125,7 +125,7 @@ def _with_columns(want: Wanted, match: Match) -> Match:
     """The same match with its columns in the unit of enrolment, if that makes the anchors agree far better."""
     if want.columns is None or match.transposed or match.reading or match.is_clear:
         return match
-    anchors = Anchors([want], (want.rows, want.row_size))
+    anchors = AnchorTable([want], (want.rows, want.row_size))
     array = anchors.read(match.slot)
     taps, rest = divmod(want.row_size, want.columns.size)
     own = column_scales(array, taps) if array.shape == (want.rows, want.row_size) and not rest else None
@@ -154,7 +154,7 @@ Pair = tuple[int, int, float, int]
 
 def _pair(wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[int, int]) -> list[Pair]:
     """The best pairs among all."""
-    anchors = Anchors(wanted, shape)
+    anchors = AnchorTable(wanted, shape)
     everyone = np.arange(len(wanted))
     scores = np.full((len(wanted), len(slots)), -np.inf)
     how = np.zeros(scores.shape, np.int8)
@@ -165,7 +165,7 @@ def _pair(wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[int, int
 
 def _pair_crowd(wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[int, int]) -> list[Pair]:
     """Too many alike for a table: each is held against its namesake and its neighbours in node order only."""
-    anchors = Anchors(wanted, shape)
+    anchors = AnchorTable(wanted, shape)
     names = {want.name: row for row, want in enumerate(wanted)}
     found: list[tuple[float, int, int, float, int]] = []
     for column, slot in enumerate(slots):
@@ -198,7 +198,7 @@ def _otherwise(wanted: Sequence[Wanted], slots: Sequence[Slot], found: list[Matc
         contents: dict[int, Content | None] = {}
         for number in missing:
             want = wanted[number]
-            anchors = Anchors([want], (want.rows, want.row_size))
+            anchors = AnchorTable([want], (want.rows, want.row_size))
             for reading in readings_of(want, slot, steps):
                 budget -= 1
                 if budget <= 0:

@@ -18,7 +18,7 @@ from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.matching.match import Match
 from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record
-from onnxnnw.records.row_factors import folds_of, relative
+from onnxnnw.records.row_factors import row_factors_of, unit_change
 
 __all__ = ["ParameterReads", "kept_parameters", "read_parameters", "unchanged_parameters"]
 
@@ -247,7 +247,7 @@ def _as_before(
         if flag
     }
     kept = record.array("shifts", sum(each.size for each in rows.values())).astype(np.float64)
-    folds = folds_of(record)
+    folds = row_factors_of(record)
     out: set[int] = set()
     used: set[int] = set()
     start = 0
@@ -261,7 +261,7 @@ def _as_before(
         if match is None or affine is None or affine[1].size <= places.max(initial=-1) or match.transposed:
             continue
         if not match.folded:
-            ratio = relative(affine[0], None if folds is None else folds.get(number))
+            ratio = unit_change(affine[0], None if folds is None else folds.get(number))
             if ratio is not None and np.abs(ratio[places] - 1).max() > _RELATIVE:
                 continue  # the weights are as stored, and multiplied by something else
         if _alike(affine[1][places], enrolled):

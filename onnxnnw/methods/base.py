@@ -18,11 +18,11 @@ from onnxnnw.records.record import Record
 from onnxnnw.statistics import Association
 
 __all__ = [
-    "Acts",
     "Candidate",
     "Decoded",
-    "Draft",
+    "Hooks",
     "Insertion",
+    "InsertionDraft",
     "Judgement",
     "Method",
     "Reads",
@@ -221,7 +221,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Draft:
+class InsertionDraft:
     """What a method puts into the bound part of a record before the training begins."""
 
     parameters: Mapping[str, int | str]
@@ -230,17 +230,22 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Acts:
-    """What a method does in training; each may be absent. The training loop's hooks have the same forms.
+class Hooks:
+    """What runs beside a training; each may be absent.
 
     Attributes:
-        penalty: Module -> scalar tensor that is added to each batch's loss.
+        at_epoch: Called with the running module and the number of finished epochs: before the first with 0, after the last too.
+        penalty: Module -> scalar tensor, differentiable in the module's parameters, that is added to each batch's loss.
         extra: Generator -> inputs and targets that are joined to each batch.
-        correct: Module -> share of the Symbols that are right at this moment.
+        after_batch: Called with the running module and the number of updates after each; it changes nothing, and its time
+            does not count.
+        correct: Module -> share of the Symbols that are right in it.
     """
 
+    at_epoch: Callable[[Any, int], None] | None = None
     penalty: Callable[[Any], Any] | None = None
     extra: "Callable[[np.random.Generator], tuple[NDArray[Any], NDArray[Any]]] | None" = None  # NumPy imports it late
+    after_batch: Callable[[Any, int], None] | None = None
     correct: Callable[[Any], float] | None = None
 
 
@@ -253,7 +258,7 @@ class Insertion(ABC):
     method: ClassVar[str]
 
     @abstractmethod
-    def draft(self, subject: Subject) -> Draft:
+    def draft(self, subject: Subject) -> InsertionDraft:
         """What the record binds.
 
         Raises:
@@ -261,7 +266,7 @@ class Insertion(ABC):
         """
 
     @abstractmethod
-    def acts(self, record: Record, subject: Subject) -> Acts:
+    def hooks(self, record: Record, subject: Subject) -> Hooks:
         """What is done in training, as the record (drafted here, with its key) says."""
 
 

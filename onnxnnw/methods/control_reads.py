@@ -4,13 +4,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.methods.base import Floats, Weights
-from onnxnnw.records.positions import Plan, control_positions
+from onnxnnw.records.positions import PositionPlan, control_positions
 from onnxnnw.records.record import Record
 
 __all__ = ["read_with_controls"]
 
 
-def read_with_controls(record: Record, plan: Plan, weights: Weights) -> tuple[Floats, Floats, Floats]:
+def read_with_controls(record: Record, plan: PositionPlan, weights: Weights) -> tuple[Floats, Floats, Floats]:
     """Values at the positions: raw, minus the mean of their controls, and the same divided by the scale of each out-row.
 
     The scales are those of the candidate itself, so the last is NaN where only raw values are read.

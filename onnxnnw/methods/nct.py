@@ -14,7 +14,7 @@ from onnxnnw.errors import UnreadableRecord
 from onnxnnw.methods.base import Candidate, Floats, Judgement, Method, Positions, Reads, Standard, Weights
 from onnxnnw.methods.control_reads import read_with_controls
 from onnxnnw.network_file.stored import round_to
-from onnxnnw.records.positions import Plan, plan_of
+from onnxnnw.records.positions import PositionPlan, plan_of
 from onnxnnw.records.record import Record
 from onnxnnw.standard.grids import SIGNIFICANCE
 from onnxnnw.statistics import (
@@ -57,7 +57,7 @@ _IDENTICAL, _IDENTICAL_READS = 0.98, 8
 _VIEWS = 2  # raw and row-scaled
 
 
-def mark_values(record: Record, plan: Plan, numbers: Floats | None = None) -> Floats:
+def mark_values(record: Record, plan: PositionPlan, numbers: Floats | None = None) -> Floats:
     """What the watermark writes, as stored: strength x deviation of the slot x z, added to the host or replacing it.
 
     ``numbers`` are other z than the key's, to see what those would write. Where the grid of a slot rounded what is added, the
@@ -84,7 +84,7 @@ def is_added(record: Record) -> bool:
     return record.parameters.get("insertion") == ADDED
 
 
-def _added(record: Record, plan: Plan) -> Floats:
+def _added(record: Record, plan: PositionPlan) -> Floats:
     """Standard deviation of what is written at each position."""
     deviations: Floats = record.array("deviations", len(record.slots)).astype(np.float64)
     return deviations[plan.slots] * _positive(record.parameters["strength"])
@@ -125,7 +125,7 @@ class NCT(Method):
         return required_reads(false_positive_rate)
 
 
-def _read(record: Record, plan: Plan, read: Callable[[int, Positions], Floats | None]) -> Floats:
+def _read(record: Record, plan: PositionPlan, read: Callable[[int, Positions], Floats | None]) -> Floats:
     """Values at all positions; NaN where a slot has no counterpart."""
     out = np.full(plan.positions.size, np.nan)
     for slot in plan.numbers:
@@ -154,13 +154,13 @@ def views(record: Record, weights: Weights) -> list[Association]:
     ]
 
 
-def expected_numbers(record: Record, plan: Plan) -> Floats:
+def expected_numbers(record: Record, plan: PositionPlan) -> Floats:
     """What the key says of each position: standard normal, or a sign where many copies share the positions."""
     stream = record.key.stream("nct/values", record.values_context)
     return stream.signs(plan.positions.size) if record.is_for_recipient else stream.normals(plan.positions.size)
 
 
-def _read_views(record: Record, plan: Plan, weights: Weights) -> list[Floats]:
+def _read_views(record: Record, plan: PositionPlan, weights: Weights) -> list[Floats]:
     """What was read at the positions: as it is, and in the row scales of enrolment where the candidate's are known."""
     raw = _read(record, plan, weights.values)
     scales = _read(record, plan, lambda slot, positions: _row_scales_at(record, weights, slot, positions))
@@ -170,7 +170,7 @@ def _read_views(record: Record, plan: Plan, weights: Weights) -> list[Floats]:
         return [raw, raw * record.array("row_gains", plan.positions.size).astype(np.float64) / scales]
 
 
-def _added_views(record: Record, plan: Plan, weights: Weights) -> tuple[Floats, list[HostCancelled]]:
+def _added_views(record: Record, plan: PositionPlan, weights: Weights) -> tuple[Floats, list[HostCancelled]]:
     """What was read at the positions, and the test of each view with the host cancelled."""
     z, host = expected_numbers(record, plan), record.array("host", plan.positions.size).astype(np.float64)
     try:
@@ -211,7 +211,7 @@ def _judge_added(record: Record, weights: Weights, log10_rate: float) -> Judgeme
     return replace(judgement, required=needed)
 
 
-def _watermark_views(record: Record, plan: Plan, weights: Weights) -> tuple[Floats, list[Association]]:
+def _watermark_views(record: Record, plan: PositionPlan, weights: Weights) -> tuple[Floats, list[Association]]:
     """What was read at the positions, and the test of each view."""
     z, values = expected_numbers(record, plan), _read_views(record, plan, weights)
     return values[0], [associate_watermark(each, z, plan.slots) for each in values]
@@ -230,7 +230,7 @@ def _judgement(
     association: Association,
     significant: bool,
     reads: Reads,
-    plan: Plan,
+    plan: PositionPlan,
     weights: Weights,
     shared: int = 0,
     measured: Correlations | None = None,
@@ -258,7 +258,7 @@ class _Pair:
     enrolled: Floats
 
 
-def _pairs(record: Record, plan: Plan, weights: Weights) -> tuple[Floats, list[_Pair]]:
+def _pairs(record: Record, plan: PositionPlan, weights: Weights) -> tuple[Floats, list[_Pair]]:
     """What was read at the positions, and the two sides of each view."""
     count = plan.positions.size
     raw, corrected, row_scaled = read_with_controls(record, plan, weights)
@@ -272,7 +272,7 @@ def _pairs(record: Record, plan: Plan, weights: Weights) -> tuple[Floats, list[_
     return raw, out
 
 
-def _rows(record: Record, plan: Plan) -> Positions:
+def _rows(record: Record, plan: PositionPlan) -> Positions:
     """A number for the out-row of each position."""
     sizes = np.array([entry.row_size for entry in record.slots], np.int64)[plan.slots]
     rows: Positions = plan.slots * 2**40 + plan.positions // sizes
@@ -291,7 +291,7 @@ def _judge_fingerprint(record: Record, weights: Weights, log10_rate: float) -> J
 
 
 def _fingerprint_view(
-    pair: _Pair, plan: Plan, rows: Positions, record: Record, weights: Weights, log10_rate: float
+    pair: _Pair, plan: PositionPlan, rows: Positions, record: Record, weights: Weights, log10_rate: float
 ) -> tuple[Association, bool, int]:
     """One view's association, whether it may say ``traced``, and how many near-identical slots were set aside."""
     whole = _paid(associate_fingerprint(pair.found, pair.enrolled, plan.slots, rows))
@@ -320,7 +320,7 @@ def _holds(association: Association, log10_rate: float, record: Record) -> bool:
     return association.log10_p <= log10_rate and association.effect >= least
 
 
-def _identical_slots(pair: _Pair, plan: Plan) -> list[int]:
+def _identical_slots(pair: _Pair, plan: PositionPlan) -> list[int]:
     """Slots whose values correlate above .98 over at least 8 reads."""
     out = []
     for slot in plan.numbers:

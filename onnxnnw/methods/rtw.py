@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from onnxnnw.errors import UnreadableRecord, UsageError
 from onnxnnw.methods.base import (
-    Acts,
     Candidate,
     Decoded,
-    Draft,
     Floats,
+    Hooks,
     Insertion,
+    InsertionDraft,
     Judgement,
     Method,
     Positions,
@@ -219,7 +219,7 @@ class RtwInsertion(Insertion):
             if name not in known:
                 raise UsageError(f"no {what} named {name!r}; there are {', '.join(known)}")
 
-    def draft(self, subject: Subject) -> Draft:
+    def draft(self, subject: Subject) -> InsertionDraft:
         layers = _layers(subject)
         if not layers:
             raise UsageError("the network has no layer that could carry the mark")
@@ -248,11 +248,11 @@ class RtwInsertion(Insertion):
             "weight": repr(float(self.weight)),
             "form": self.form,
         }
-        return Draft(parameters, {"payload": encode_text(self.payload, self.bits)}, tuple(warnings))
+        return InsertionDraft(parameters, {"payload": encode_text(self.payload, self.bits)}, tuple(warnings))
 
-    def acts(self, record: Record, subject: Subject) -> Acts:
+    def hooks(self, record: Record, subject: Subject) -> Hooks:
         term = _Term(record, subject)
-        return Acts(penalty=term, correct=term.correct)
+        return Hooks(penalty=term, correct=term.correct)
 
 
 class _Term:

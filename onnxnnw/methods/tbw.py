@@ -18,7 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.errors import CannotLook, UnreadableRecord, UsageError
-from onnxnnw.methods.base import Acts, Candidate, Decoded, Draft, Insertion, Judgement, Method, Standard, Subject
+from onnxnnw.methods.base import (
+    Candidate,
+    Decoded,
+    Hooks,
+    Insertion,
+    InsertionDraft,
+    Judgement,
+    Method,
+    Standard,
+    Subject,
+)
 from onnxnnw.methods.payload import decode_text, encode_text
 from onnxnnw.methods.triggers import MAX_TRIGGERS, Triggers, own_images
 from onnxnnw.parameters import between, parameter
@@ -112,7 +122,7 @@ class TbwInsertion(Insertion):
         between("the number of triggers", self.triggers, 1, MAX_TRIGGERS)
         between("the number of triggers per batch (rho)", self.per_batch, 1, MAX_TRIGGERS)
 
-    def draft(self, subject: Subject) -> Draft:
+    def draft(self, subject: Subject) -> InsertionDraft:
         if len(subject.inputs) != 3 or subject.inputs[0] != 3:
             raise UsageError(f"triggers are colour images, but this network reads {subject.inputs}")
         height, width = subject.inputs[1:]
@@ -156,9 +166,9 @@ class TbwInsertion(Insertion):
             "answers": "colour" if subject.classes is None else "class",
         }
         arrays["payload"] = encode_text(self.payload, count)
-        return Draft(parameters, arrays, tuple(warnings))
+        return InsertionDraft(parameters, arrays, tuple(warnings))
 
-    def acts(self, record: Record, subject: Subject) -> Acts:
+    def hooks(self, record: Record, subject: Subject) -> Hooks:
         triggers = Triggers(record)
 
         def extra(rng: np.random.Generator) -> tuple[Array, Array]:
@@ -169,7 +179,7 @@ class TbwInsertion(Insertion):
             outputs = _predictions(module)(triggers.inputs())
             return float(np.mean(triggers.answers(outputs) == triggers.labels))
 
-        return Acts(extra=extra, correct=correct)
+        return Hooks(extra=extra, correct=correct)
 
 
 def _predictions(module: Any) -> Callable[[Array], Array]:

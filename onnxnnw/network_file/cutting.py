@@ -16,7 +16,7 @@ from onnxnnw.network_file.wire import BYTES, EXTERNAL_DATA, Reader, Schema, enco
 if TYPE_CHECKING:
     from onnxnnw.sources.remote import RemoteHandle
 
-__all__ = ["LARGE", "MAX_EMBEDDED", "Cut", "Skeleton", "cut"]
+__all__ = ["LARGE", "MAX_EMBEDDED", "Extent", "Skeleton", "cut"]
 
 LARGE = 1024
 """Bytes from which on a payload is cut out and a message is descended into."""
@@ -33,7 +33,7 @@ _GRAPH, _GRAPHS = b"\x32", b"\x5a"
 """Tags of the two fields of an AttributeProto that hold graphs: by nothing else do messages nest without end."""
 
 
-class Cut(NamedTuple):
+class Extent(NamedTuple):
     """Where a payload lies: byte offset and length in the model file, and the kind of field it was in."""
 
     offset: int
@@ -52,7 +52,7 @@ class Skeleton:
     """
 
     data: bytes
-    cuts: list[Cut]
+    cuts: list[Extent]
     key: str
 
 
@@ -82,7 +82,7 @@ class _Cutter:
     def __init__(self, reader: Reader, large: int) -> None:
         self.reader, self.large = reader, large
         self.key = "onnxnnw-" + secrets.token_hex(16)
-        self.cuts: list[Cut] = []
+        self.cuts: list[Extent] = []
         self.count = self.kept = 0
 
     def keep(self, start: int, end: int) -> bytes:
@@ -135,7 +135,7 @@ class _Cutter:
                 entries.append(
                     encode_bytes_field(1, self.key.encode()) + encode_bytes_field(2, str(len(self.cuts)).encode())
                 )
-                self.cuts.append(Cut(content, stop - content, field.payload))
+                self.cuts.append(Extent(content, stop - content, field.payload))
                 run = stop
         self.count += count
         if self.count > MAX_FIELDS:

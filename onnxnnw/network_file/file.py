@@ -161,7 +161,7 @@ class Network:
         inline = inline_values(proto, size, expected, present[0] if present else "")
         return StoredTensor(name, proto.data_type, shape, "inline", inline=inline)
 
-    def _varints(self, proto: TensorProto, name: str, expected: int, cut: cutting.Cut) -> StoredTensor:
+    def _varints(self, proto: TensorProto, name: str, expected: int, cut: cutting.Extent) -> StoredTensor:
         """A tensor whose elements are stored one by one as integers of any length, with the place where they begin."""
         with self._source.opened() as descriptor:
             payload = read_exactly(descriptor, cut.length, cut.offset)
@@ -174,7 +174,7 @@ class Network:
         inline = inline_values(alone, math.prod(shape), expected, "int32_data" if alone.int32_data else "")
         return StoredTensor(name, proto.data_type, shape, "inline", inline=inline, varints=cut.offset)
 
-    def _split_entries(self, proto: TensorProto) -> tuple[list[cutting.Cut], dict[str, str]]:
+    def _split_entries(self, proto: TensorProto) -> tuple[list[cutting.Extent], dict[str, str]]:
         cuts, entries = [], {}
         for entry in proto.external_data[:]:
             if entry.key == self._key:

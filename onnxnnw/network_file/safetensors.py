@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from onnx import TensorProto
 
 from onnxnnw.errors import UnreadableNetwork
-from onnxnnw.network_file.cutting import Cut, Skeleton
+from onnxnnw.network_file.cutting import Extent, Skeleton
 from onnxnnw.network_file.stored import MAX_DIMENSIONS, byte_length, possible
 from onnxnnw.network_file.tensor_list import MAX_TENSORS, Listed, model_of
 from onnxnnw.network_file.wire import read_exactly
@@ -73,11 +73,11 @@ def safetensors_skeleton(source: "Source | RemoteSource") -> Skeleton:
         UnreadableNetwork: It breaks a rule of the format.
     """
     key = "onnxnnw-" + secrets.token_hex(16)
-    cuts: list[Cut] = []
+    cuts: list[Extent] = []
     listed: list[Listed] = []
     for name, data_type, shape, offset, length in header_of(source):
         listed.append(Listed(name, data_type, shape, {key: str(len(cuts))}))
-        cuts.append(Cut(offset, length, "raw"))
+        cuts.append(Extent(offset, length, "raw"))
     model = model_of(listed)
     for tensor in model.graph.initializer:  # the bytes are in the file that was opened
         tensor.ClearField("data_location")

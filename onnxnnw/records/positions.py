@@ -19,7 +19,7 @@ __all__ = [
     "CONTROLS",
     "NO_PLAN",
     "SAMPLES",
-    "Plan",
+    "PositionPlan",
     "anchor_positions",
     "anchors_of",
     "capacity",
@@ -44,7 +44,7 @@ CONTROLS = 8
 
 
 @dataclass(frozen=True)
-class Plan:
+class PositionPlan:
     """The ordered positions I.
 
     Attributes:
@@ -66,7 +66,7 @@ class Plan:
         return positions
 
 
-NO_PLAN = Plan(np.empty(0, np.int64), np.empty(0, np.int64))
+NO_PLAN = PositionPlan(np.empty(0, np.int64), np.empty(0, np.int64))
 """Where the mark of a method without positions lies."""
 
 
@@ -93,7 +93,7 @@ def refuse_no_room(entries: Sequence[SlotEntry], count: int) -> None:
 
 def draw_positions(
     key: Key, context: bytes, entries: Sequence[SlotEntry], count: int, skipped: Sequence[int] = ()
-) -> Plan:
+) -> PositionPlan:
     """Draw I uniformly without replacement over the eligible elements.
 
     Args:
@@ -109,10 +109,10 @@ def draw_positions(
     refuse_no_room(entries, count)
     drawn = draws(key, context, entries, count + len(skipped))
     out = np.asarray(skipped, np.int64)
-    return Plan(np.delete(drawn.slots, out), np.delete(drawn.positions, out))
+    return PositionPlan(np.delete(drawn.slots, out), np.delete(drawn.positions, out))
 
 
-def draws(key: Key, context: bytes, entries: Sequence[SlotEntry], count: int) -> Plan:
+def draws(key: Key, context: bytes, entries: Sequence[SlotEntry], count: int) -> PositionPlan:
     """The first draws of a key, whether or not a mark of so many would be allowed."""
     sizes = np.array([entry.capacity for entry in entries], np.int64)
     drawn = key.stream("nct/positions", context).indices(count, int(sizes.sum()))
@@ -123,7 +123,7 @@ def draws(key: Key, context: bytes, entries: Sequence[SlotEntry], count: int) ->
         if entry.dead_rows and entry.eligible:
             chosen = slots == slot
             positions[chosen] = _skip_dead(positions[chosen], entry)
-    return Plan(slots, positions)
+    return PositionPlan(slots, positions)
 
 
 def _skip_dead(inside: Positions, entry: SlotEntry) -> Positions:
@@ -146,7 +146,7 @@ def _number_of_live_row(entry: SlotEntry, row: Positions) -> Positions:
     return numbers
 
 
-def plan_of(record: Record) -> Plan:
+def plan_of(record: Record) -> PositionPlan:
     """The positions of a record.
 
     Raises:
@@ -164,7 +164,7 @@ def plan_of(record: Record) -> Plan:
         raise UnreadableRecord(f"the record contradicts itself: {error}") from None
 
 
-def anchor_positions(record: Record, plan: Plan) -> list[Positions]:
+def anchor_positions(record: Record, plan: PositionPlan) -> list[Positions]:
     """Positions outside the mark by which slots are recognised: up to so many per slot as the record says.
 
     Raises:
@@ -193,7 +193,7 @@ SAMPLES = 512
 MAX_SAMPLES = 2**16
 
 
-def sample_positions(record: Record, plan: Plan, anchors: Sequence[Positions]) -> list[Positions]:
+def sample_positions(record: Record, plan: PositionPlan, anchors: Sequence[Positions]) -> list[Positions]:
     """Positions outside mark and anchors, in every slot in proportion to its size; none in older records.
 
     Raises:
@@ -221,7 +221,7 @@ def anchors_of(record: Record) -> list[Positions]:
     return anchor_positions(record, plan_of(record) if "positions" in record.parameters else NO_PLAN)
 
 
-def control_positions(record: Record, plan: Plan) -> Positions:
+def control_positions(record: Record, plan: PositionPlan) -> Positions:
     """For each position, 8 others that share its structure but not its origin.
 
     The same canonical column in other live out-rows; for a table of rows (Gather), other columns of the same row. They

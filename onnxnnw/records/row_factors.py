@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from onnxnnw.errors import UnreadableRecord
 from onnxnnw.records.record import Record
 
-__all__ = ["Folds", "columns_of", "folds_of", "kept", "kept_columns", "relative"]
+__all__ = ["RowFactors", "column_arrays", "columns_of", "factor_arrays", "row_factors_of", "unit_change"]
 
 Floats = NDArray[np.float64]
-Folds = Mapping[int, Floats]
+RowFactors = Mapping[int, Floats]
 """Slot number -> factor of each out-row; slots whose rows nothing multiplies are left out."""
 
 
-def kept(folds: Sequence[Floats | None]) -> dict[str, NDArray[np.generic]]:
+def factor_arrays(folds: Sequence[Floats | None]) -> dict[str, NDArray[np.generic]]:
     """The arrays of a record: whether each slot is followed by factors, and the factors of the rows of those that are."""
     arrays: dict[str, NDArray[np.generic]] = {"folded": np.array([fold is not None for fold in folds], "|u1")}
     rows = [fold for fold in folds if fold is not None]
@@ -33,7 +33,7 @@ MAX_COLUMNS = 2**20
 """Networks with more channels keep no magnitudes of them: a record is a few megabytes at most."""
 
 
-def kept_columns(columns: Sequence[Floats | None]) -> dict[str, NDArray[np.generic]]:
+def column_arrays(columns: Sequence[Floats | None]) -> dict[str, NDArray[np.generic]]:
     """The arrays of a record: whether each slot's columns were balanced, and their magnitudes.
 
     Every verification reads, checks and hashes them, so they are kept in half precision, and once for all taps of a kernel.
@@ -47,7 +47,7 @@ def kept_columns(columns: Sequence[Floats | None]) -> dict[str, NDArray[np.gener
     }
 
 
-def columns_of(record: Record) -> Folds:
+def columns_of(record: Record) -> RowFactors:
     """What a record keeps of columns, slot by slot: a magnitude for each channel, or, in older records, for each column.
 
     Raises:
@@ -72,7 +72,7 @@ def _flagged(record: Record, name: str) -> list[int]:
     return [number for number, flag in enumerate(flags) if flag]
 
 
-def folds_of(record: Record) -> Folds | None:
+def row_factors_of(record: Record) -> RowFactors | None:
     """What a record keeps; None where it is from before.
 
     Raises:
@@ -88,7 +88,7 @@ def folds_of(record: Record) -> Folds | None:
     return dict(zip(numbers, np.split(factors, np.cumsum(counts)[:-1]), strict=True))
 
 
-def relative(candidate: Floats | None, enrolled: Floats | None) -> Floats | None:
+def unit_change(candidate: Floats | None, enrolled: Floats | None) -> Floats | None:
     """What turns a candidate's stored rows into the unit of the enrolled ones; None where that is nothing.
 
     Rows that were multiplied by nothing at all at enrolment stay as they are: no mark lies there.

@@ -14,7 +14,7 @@ from onnxnnw.registry.store import Registry
 from onnxnnw.statistics import refuse_impossible_rate
 from onnxnnw.verification.examiner import Examiner
 from onnxnnw.verification.named_records import NamedRecord
-from onnxnnw.verification.verdict import Search
+from onnxnnw.verification.verdict import SearchResult
 from onnxnnw.verification.verify import DEFAULT_RATE
 
 __all__ = ["FORMAT", "RegistrySearch", "search_registry"]
@@ -37,7 +37,7 @@ class RegistrySearch:
         seconds: Of all.
     """
 
-    search: Search
+    search: SearchResult
     entries: tuple[Entry, ...]
     tried: int
     looked_at: int
@@ -107,7 +107,7 @@ def search_registry(
         replace(verdict, record=entries[verdict.record].network or verdict.record[:16]) for verdict in verdicts
     )
     seconds = time.perf_counter() - start
-    search = Search(kept, (*unreadable, *failed), seconds / tried)
+    search = SearchResult(kept, (*unreadable, *failed), seconds / tried)
     own = tuple(entries[verdict.record] for verdict in verdicts)
     return RegistrySearch(search, own, tried, found.looked_at, found.passed, seconds)
 

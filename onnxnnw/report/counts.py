@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TypeVar
 
 from onnxnnw.report.fields import Numbers
-from onnxnnw.report.trials import Detection, Trial, Verdict
+from onnxnnw.report.trials import Detection, Trial, TrialVerdict
 from onnxnnw.report.units import KEYS, Unit, by_unit
 
 __all__ = [
@@ -95,7 +95,7 @@ class Counts:
         return self.false_negatives / self.networks
 
 
-def found(verdict: Verdict, decision: Decision) -> bool:
+def found(verdict: TrialVerdict, decision: Decision) -> bool:
     """Whether the mark is there: by the standard's decision, or by the strict one."""
     return verdict.retrieved if decision == STANDARD else verdict.traced
 

@@ -21,7 +21,7 @@ from onnxnnw.report.fields import Fields
 from onnxnnw.report.trials import Trial, read_trial
 from onnxnnw.texts import visible
 
-__all__ = ["FILES", "RESULTS_FORMAT", "Cut", "Part", "Results", "Steps", "read_results"]
+__all__ = ["FILES", "RESULTS_FORMAT", "Part", "Reduction", "Results", "Steps", "read_results"]
 
 RESULTS_FORMAT = "onnxnnw/results/1"
 RESULTS, TRIALS, PACKED = FILES = ("results.json", "trials.jsonl", "trials.jsonl.gz")
@@ -36,7 +36,7 @@ Kind = TypeVar("Kind", bound=Trial)
 
 
 @dataclass(frozen=True)
-class Cut:
+class Reduction:
     """What the campaign does with less than the standard asks for, and the tables that it touches."""
 
     tables: tuple[int, ...]
@@ -74,7 +74,7 @@ class Results:
 
     name: str
     date: str
-    cuts: tuple[Cut, ...]
+    cuts: tuple[Reduction, ...]
     environment: tuple[tuple[str, str], ...]
     steps: Steps
     trials: tuple[Trial, ...]
@@ -138,7 +138,7 @@ def _list(fields: Fields, name: str) -> list[Any]:
     return found or []
 
 
-def _cut(content: Any, place: str) -> Cut:
+def _cut(content: Any, place: str) -> Reduction:
     fields = Fields(content, place)
     tables = _list(fields, "tables")
     sentence = fields.content.get("sentence")
@@ -146,7 +146,7 @@ def _cut(content: Any, place: str) -> Cut:
         raise fields.wrong("sentence", f"a text of at most {_MAX_SENTENCE} characters")
     if not all(isinstance(number, int) for number in tables):
         raise fields.wrong("tables", "numbers of tables")
-    return Cut(tuple(tables), visible(sentence))
+    return Reduction(tuple(tables), visible(sentence))
 
 
 def _read_trials(path: Path, part: str) -> tuple[tuple[Trial, ...], Mapping[str, int], str]:

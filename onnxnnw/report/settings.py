@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from onnxnnw.report.trials import Detection, Mark, Modified, Trial
+from onnxnnw.report.trials import Detection, MarkSetting, Modified, Trial
 from onnxnnw.standard.grids import BOLD, MODIFICATIONS, TASKS
 
 __all__ = [
@@ -112,7 +112,7 @@ class Setting:
 
 def setting_of(trial: Trial) -> Setting:
     """The setting that a trial belongs to."""
-    mark = trial.mark or Mark("", "", (), (), None, "")
+    mark = trial.mark or MarkSetting("", "", (), (), None, "")
     published = tuple(sorted(mark.published, key=lambda pair: _place(_PARAMETERS, pair[0])))
     networks = list(TASKS)
     order = (

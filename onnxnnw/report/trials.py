@@ -15,15 +15,15 @@ __all__ = [
     "TRIAL_FORMAT",
     "Detection",
     "Injection",
-    "Mark",
+    "MarkSetting",
     "Modified",
     "Retrieval",
     "Scaling",
     "Searched",
     "Sharing",
     "Trial",
+    "TrialVerdict",
     "Unicity",
-    "Verdict",
     "read_trial",
 ]
 
@@ -34,7 +34,7 @@ _ZERO = -9999.0
 
 
 @dataclass(frozen=True)
-class Mark:
+class MarkSetting:
     """What was inserted or enrolled.
 
     Attributes:
@@ -66,7 +66,7 @@ class Modified:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TrialVerdict:
     """What verification said; ``retrieved`` is the standard's own decision, ``log10_p`` None where no p is claimed."""
 
     decision: str
@@ -95,7 +95,7 @@ class Trial:
     size: str
     model: int
     payload: int | None
-    mark: Mark | None
+    mark: MarkSetting | None
     environment: tuple[tuple[str, str], ...]
     cost: Numbers
     part: str
@@ -117,7 +117,7 @@ class Detection(Trial):
     quality: Numbers
     unmodified: Numbers | None
     unmarked: Numbers | None
-    verdict: Verdict
+    verdict: TrialVerdict
     key: int | None
     marked: bool
 
@@ -129,7 +129,7 @@ class Unicity(Trial):
     record: int
     key: int
     candidate: int
-    verdict: Verdict
+    verdict: TrialVerdict
 
     @property
     def truth(self) -> bool:
@@ -143,7 +143,7 @@ class Searched(Trial):
 
     records: int
     right: bool
-    verdict: Verdict | None
+    verdict: TrialVerdict | None
 
 
 @dataclass(frozen=True)
@@ -209,11 +209,11 @@ def read_trial(content: Any, place: str, part: str = "") -> Trial | str:
     return reader(base, fields)
 
 
-def _mark(fields: Fields) -> Mark | None:
+def _mark(fields: Fields) -> MarkSetting | None:
     if not fields.has("mark"):
         return None
     mark = fields.inner("mark")
-    return Mark(
+    return MarkSetting(
         mark.text("method", "nct"),
         mark.text("kind", "watermark"),
         tuple(sorted(mark.numbers("published").items())),
@@ -231,7 +231,7 @@ def _modified(fields: Fields) -> Modified | None:
     return Modified(inner.text("name"), inner.text("parameter", "") or None, inner.maybe("value"), settings)
 
 
-def _verdict(fields: Fields) -> Verdict:
+def _verdict(fields: Fields) -> TrialVerdict:
     inner = fields.inner("verdict")
     decision = inner.text("decision")
     if decision not in DECISIONS:
@@ -239,7 +239,7 @@ def _verdict(fields: Fields) -> Verdict:
     log10_p = inner.maybe("log10_p")
     if log10_p is not None and log10_p > 0:
         raise inner.wrong("log10_p", "a logarithm of a probability, at most 0")
-    return Verdict(
+    return TrialVerdict(
         decision,
         None if log10_p is None else max(log10_p, _ZERO),
         inner.number("rate"),

@@ -8,47 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from onnxnnw.methods.base import Hooks
 from onnxnnw.recipes import Precision
 
-__all__ = ["AfterBatch", "AtEpoch", "Cost", "Epoch", "Extra", "Hooks", "Penalty", "Progress", "Trained", "write_values"]
+__all__ = ["Cost", "Epoch", "Hooks", "Progress", "Trained", "write_values"]
 
-Tensor = Any
 Module = Any
-
-
-class AtEpoch(Protocol):
-    """Called with the running module when `epoch` epochs are finished: before the first with 0, after the last too."""
-
-    def __call__(self, module: Module, epoch: int, /) -> None: ...
-
-
-class Penalty(Protocol):
-    """A scalar tensor, differentiable in the module's parameters, that is added to the loss of each batch."""
-
-    def __call__(self, module: Module, /) -> Tensor: ...
-
-
-class Extra(Protocol):
-    """Inputs and targets that are joined to a batch."""
-
-    def __call__(self, rng: np.random.Generator, /) -> tuple[NDArray[Any], NDArray[Any]]: ...
-
-
-class AfterBatch(Protocol):
-    """Called with the running module after each update, and how many there were; it looks, changes nothing, and its time
-    is not counted."""
-
-    def __call__(self, module: Module, iteration: int, /) -> None: ...
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What runs beside the training; each may be absent."""
-
-    at_epoch: AtEpoch | None = None
-    penalty: Penalty | None = None
-    extra: Extra | None = None
-    after_batch: AfterBatch | None = None
 
 
 def write_values(module: Module, values: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]) -> None:

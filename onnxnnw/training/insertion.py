@@ -1,14 +1,13 @@
-"""Marks that are inserted while a network trains: a method's acts as hooks of the loop, and the record that comes of it.
+"""Marks that are inserted while a network trains: a method's hooks in the loop, and the record that comes of it.
 
 What the mark depends on is settled and on the disk (``RECORD.draft``) before the first batch. Anchors and deviations are
 read when the training is over; they stand in the record's unbound part. The record is written before the network is.
 """
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,13 +19,13 @@ from onnxnnw.errors import UnreadableRecord, UsageError
 from onnxnnw.graph.digest import DIGEST_FORMAT, network_digest, network_digests
 from onnxnnw.graph.slots import find_slots
 from onnxnnw.matching.parameter_reads import kept_parameters
-from onnxnnw.methods.base import Insertion, Subject
+from onnxnnw.methods.base import Hooks, Insertion, Subject
 from onnxnnw.network_file.file import Network, open_network
 from onnxnnw.records.key import Key
 from onnxnnw.records.positions import ANCHORS, NO_PLAN, SAMPLES, anchors_of, sample_positions
 from onnxnnw.records.record import Record, commitment_of
 from onnxnnw.records.record_file import load_record, save_record
-from onnxnnw.records.row_factors import kept, kept_columns
+from onnxnnw.records.row_factors import column_arrays, factor_arrays
 from onnxnnw.training.nct_insertion import NctAtEpoch, NctInsertion
 from onnxnnw.training.networks import train_network
 
@@ -117,7 +116,7 @@ def insert_in_training(
         key=key,
         insertion=insertion.insertion,
     )
-    trained = _train(architecture, data, out, training, at_epoch=mark)
+    trained = _train(architecture, data, out, training, Hooks(at_epoch=mark))
     if not record_path.exists():  # stopped before that epoch
         return Marked(trained, None, "")
     record = load_record(record_path)
@@ -145,14 +144,14 @@ def train_marked(
             architecture, data, template, insertion, training, owner or Owner(), key or Key.generate()
         )
         record = _kept_draft(record, _draft_path(record_path))
-        acts = insertion.acts(record, subject)
-        watch = Watch(acts, notes=_notes_path(training.checkpoint))
+        hooks = insertion.hooks(record, subject)
+        watch = Watch(hooks, notes=_notes_path(training.checkpoint))
         if training.checkpoint is not None and training.checkpoint.exists():
             watch.resume()
         elif watch.notes is not None:
             watch.notes.unlink(missing_ok=True)  # of another training
-        trained = _train(architecture, data, partial, training, acts.penalty, acts.extra, watch)
-        correct = 1.0 if acts.correct is None else acts.correct(trained.module)
+        trained = _train(architecture, data, partial, training, replace(hooks, after_batch=watch))
+        correct = 1.0 if hooks.correct is None else hooks.correct(trained.module)
         commitment = ""
         finished = len(trained.history) >= training.recipe.epochs
         if finished:
@@ -176,13 +175,8 @@ def _train(
     data: Path,
     out: Path,
     training: Training,
-    penalty: Callable[[Any], Any] | None = None,
-    extra: Callable[[np.random.Generator], tuple[Any, Any]] | None = None,
-    after_batch: Callable[[Any, int], None] | None = None,
-    at_epoch: Callable[[Any, int], None] | None = None,
+    hooks: Hooks | None = None,
 ) -> "Trained":
-    from onnxnnw.training.hooks import Hooks
-
     return train_network(
         architecture,
         data,
@@ -193,7 +187,7 @@ def _train(
         threads=training.threads,
         checkpoint=training.checkpoint,
         until=training.until,
-        hooks=Hooks(at_epoch, penalty, extra, after_batch),
+        hooks=hooks,
         progress=training.progress,
         template=training.template,
         precision=training.precision,
@@ -324,8 +318,8 @@ def complete_record(record: Record, file: Path) -> Record:
             )
         record = record.with_measured(
             deviations=np.array([one.deviation for one in found], "<f8"),
-            **kept([one.fold for one in found]),
-            **kept_columns([one.columns for one in found]),
+            **factor_arrays([one.fold for one in found]),
+            **column_arrays([one.columns for one in found]),
         )
         digests = network_digests(network, view)
         return record.with_digests(digests.network, digests.tensors, DIGEST_FORMAT, digests.graph)

@@ -6,7 +6,7 @@ from typing import Any
 
 from onnxnnw.errors import UnreadableData
 from onnxnnw.files import read_regular
-from onnxnnw.methods.base import Acts
+from onnxnnw.methods.base import Hooks
 from onnxnnw.network_file.writing import write_whole
 
 __all__ = ["Watch"]
@@ -25,7 +25,7 @@ class Watch:
         notes: A file that keeps that number, for the same training when it is resumed.
     """
 
-    acts: Acts
+    hooks: Hooks
     every: int = WATCH_EVERY
     inserted_after: int | None = None
     notes: Path | None = None
@@ -46,9 +46,9 @@ class Watch:
             raise UnreadableData(f"{self.notes} is not the note of a training; remove it") from None
 
     def __call__(self, module: Any, iteration: int) -> None:
-        if self._done or iteration % self.every or self.acts.correct is None:
+        if self._done or iteration % self.every or self.hooks.correct is None:
             return
-        if self.acts.correct(module) < 1:
+        if self.hooks.correct(module) < 1:
             self._missing = True
             return
         self._done = True

@@ -196,7 +196,7 @@ class SlotReads:
         return self.columns // max(1, math.prod(shape[2:]) if len(shape) > 2 else 1)
 
     @property
-    def narrow(self) -> bool:
+    def reduced_precision(self) -> bool:
         """Whether the type in which the slot is stored now explains a change by itself."""
         return self.match.slot.tensor.type_name not in ("float", "double")
 
@@ -209,16 +209,16 @@ class Shape:
         reads: How many there are.
         size: Root mean square, in units of each layer's deviation.
         sizes: The same per slot, for slots of 8 reads and more.
-        uneven: z of the hypothesis that it is the same in every slot (Bartlett's test).
-        peaked: z of the hypothesis that they are Gaussian within slots: negative for heavy tails, positive for flat
+        bartlett_z: z of the hypothesis that it is the same in every slot (Bartlett's test).
+        geary_z: z of the hypothesis that they are Gaussian within slots: negative for heavy tails, positive for flat
             distributions (Geary's test: mean over root mean square is sqrt(2 / pi)).
     """
 
     reads: int
     size: float
     sizes: Mapping[str, float]
-    uneven: float
-    peaked: float
+    bartlett_z: float
+    geary_z: float
 
 
 _NORMAL, _NORMAL_DEVIATION = math.sqrt(2 / math.pi), math.sqrt(1 - 3 / math.pi)
@@ -235,9 +235,9 @@ def shape_of(slots: Sequence[SlotReads]) -> Shape:
     if standard.size < _MIN_READS:
         return Shape(together.size, size, sizes, 0.0, 0.0)
     geary = float(np.abs(standard).mean())
-    peaked = (geary - _NORMAL) / _NORMAL_DEVIATION * math.sqrt(standard.size)
+    geary_z = (geary - _NORMAL) / _NORMAL_DEVIATION * math.sqrt(standard.size)
     kurtosis = float(np.mean(standard**4)) - 3
-    return Shape(together.size, size, sizes, _bartlett(large, sizes, kurtosis), peaked)
+    return Shape(together.size, size, sizes, _bartlett(large, sizes, kurtosis), geary_z)
 
 
 def _bartlett(values: Mapping[str, Floats], sizes: Mapping[str, float], kurtosis: float) -> float:

@@ -18,7 +18,7 @@ from onnxnnw.verification.evidence import evidence_of
 from onnxnnw.verification.explained import Explained
 from onnxnnw.verification.findings.base import Finding
 from onnxnnw.verification.named_records import NamedRecord
-from onnxnnw.verification.verdict import Search, Verdict
+from onnxnnw.verification.verdict import SearchResult, Verdict
 from onnxnnw.verification.visible import clean, visible
 
 __all__ = ["ask"]
@@ -36,7 +36,7 @@ class _Asked:
     stopped: str = ""
 
 
-def ask(endpoint: Endpoint, named: NamedRecord, rate: float, decoys: float = 1.0) -> Search:
+def ask(endpoint: Endpoint, named: NamedRecord, rate: float, decoys: float = 1.0) -> SearchResult:
     """Hold a network that only answers against a record of the method TBW.
 
     Args:
@@ -64,7 +64,7 @@ def ask(endpoint: Endpoint, named: NamedRecord, rate: float, decoys: float = 1.0
     if not asked.test.asked:
         raise CannotLook(asked.stopped or f"{endpoint.address}: no question was answered")
     verdict = _verdict(named, triggers, asked, rate, endpoint)
-    return Search((verdict,), (), 0.0)
+    return SearchResult((verdict,), (), 0.0)
 
 
 def _put(endpoint: Endpoint, triggers: Triggers, decoys: float, asked: _Asked) -> None:

@@ -19,7 +19,7 @@ from onnxnnw.methods.base import Candidate, Judgement, Method, find_method
 from onnxnnw.network_file.file import Network
 from onnxnnw.notices import tell
 from onnxnnw.records.record import Record
-from onnxnnw.records.row_factors import Folds
+from onnxnnw.records.row_factors import RowFactors
 from onnxnnw.verification.named_records import NamedRecord
 from onnxnnw.verification.verdict import ReferenceUse
 from onnxnnw.verification.visible import visible
@@ -55,7 +55,7 @@ class Look:
     reference: ReferenceUse | None = None
 
 
-def _same(one: Folds | None, other: Folds | None) -> bool:
+def _same(one: RowFactors | None, other: RowFactors | None) -> bool:
     """Whether two records of one network say the same of what multiplied its rows."""
     if one is None or other is None:
         return one is other
@@ -125,7 +125,7 @@ class Looking:
         bound = anchors.bound or as_enrolled is not None or not method.reads_weights
         return Look(named, method, judgement, anchors, weights, path, bound)
 
-    def _by_content(self, anchors: Anchors, folds: Folds | None) -> CanonicalWeights:
+    def _by_content(self, anchors: Anchors, folds: RowFactors | None) -> CanonicalWeights:
         """The record's slots by content; records of one network share what was found with the anchors of one of them.
 
         That is the one with the smallest commitment, so that the order of records changes nothing. Nothing that is tested may have

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.matching.match import Match
-from onnxnnw.records.row_factors import relative
+from onnxnnw.records.row_factors import unit_change
 
 Floats = NDArray[np.float64]
 
@@ -47,7 +47,7 @@ def in_best_unit(
     if fold is None or not match.folded:
         return found, False
     own = match.slot.row_gain if not match.transposed else None
-    ratio = relative(own, fold)
+    ratio = unit_change(own, fold)
     if ratio is None or (own is not None and own.size != fold.size):
         return found, False
     with np.errstate(all="ignore"):

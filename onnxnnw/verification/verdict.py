@@ -12,7 +12,7 @@ from onnxnnw.verification.answer_text import Decision, Requirement, html_of, ref
 from onnxnnw.verification.explained import Explained
 from onnxnnw.verification.findings.base import Finding
 
-__all__ = ["FORMAT", "Evidence", "ReferenceUse", "Search", "Verdict"]
+__all__ = ["FORMAT", "Evidence", "ReferenceUse", "SearchResult", "Verdict"]
 
 FORMAT = "onnxnnw/verdict/1"
 
@@ -212,7 +212,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchResult:
     """One candidate against many records [Matching, NNW-TEC 3 and 5.3.1].
 
     Attributes:
@@ -231,7 +231,7 @@ class Search:
         return self.verdicts[0]
 
     def __bool__(self) -> NoReturn:
-        refuse_truth("a Search", "search.best")
+        refuse_truth("a SearchResult", "search.best")
 
     def _repr_html_(self) -> str:
         return html_of(self.best)

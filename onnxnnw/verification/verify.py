@@ -15,7 +15,7 @@ from onnxnnw.network_file.file import open_network
 from onnxnnw.statistics import refuse_impossible_rate
 from onnxnnw.verification.named_records import NamedRecord, RecordLike, as_named, load_records, named_record
 from onnxnnw.verification.short_cut import short_cut
-from onnxnnw.verification.verdict import Search, Verdict
+from onnxnnw.verification.verdict import SearchResult, Verdict
 from onnxnnw.verification.verdicts import Verdicts
 from onnxnnw.verification.visible import visible
 
@@ -66,7 +66,7 @@ def examine(
     commitment: str | None = None,
     reference: Path | str | None = None,
     thorough: bool = False,
-) -> Search:
+) -> SearchResult:
     """Hold a candidate against record files, or find the record of a folder that it comes from.
 
     Args:
@@ -120,7 +120,7 @@ def search(
     full: bool = False,
     reference: Path | str | None = None,
     thorough: bool = False,
-) -> Search:
+) -> SearchResult:
     """Find the record of a folder that a candidate comes from [Matching, NNW-TEC 3 and 5.3.1].
 
     Raises:
@@ -139,7 +139,7 @@ def examine_records(
     full: bool,
     reference: Path | str | None = None,
     thorough: bool = False,
-) -> Search:
+) -> SearchResult:
     """Hold a candidate against those of some records that can be examined.
 
     Args:
@@ -152,7 +152,7 @@ def examine_records(
     verdicts, failed = _verdicts(candidate, records, rate, full, reference, thorough)
     if not verdicts:
         raise UnreadableRecord(f"no record that can be examined: {failed[0]}")
-    return Search(tuple(verdicts), (*unreadable, *failed), (time.perf_counter() - start) / len(records))
+    return SearchResult(tuple(verdicts), (*unreadable, *failed), (time.perf_counter() - start) / len(records))
 
 
 def _verdicts(

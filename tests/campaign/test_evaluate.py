@@ -12,7 +12,7 @@ from onnxnnw.campaign import evaluate, load_campaign
 from onnxnnw.campaign.cache import Cache
 from onnxnnw.campaign.estimate import estimate
 from onnxnnw.campaign.plan import planned
-from onnxnnw.campaign.results import Ran, refuse_foreign, write_results
+from onnxnnw.campaign.results import RunSummary, refuse_foreign, write_results
 from onnxnnw.campaign.step import key_of
 from onnxnnw.campaign.workers import on_this_machine
 from onnxnnw.cli import main
@@ -194,7 +194,7 @@ def test_one_campaign_goes_on_in_its_folder(tiny, tmp_path):
 def test_campaigns_made_in_python_are_told_apart(tmp_path):
     """They were read from no file, so that their fields are what they say."""
     plan = plan_of()
-    write_results(plan, {}, Ran(0, 0, 0, 0.0, 0.0), tmp_path)
+    write_results(plan, {}, RunSummary(0, 0, 0, 0.0, 0.0), tmp_path)
     refuse_foreign(tmp_path, plan.campaign)
     with pytest.raises(UsageError, match="another campaign"):
         refuse_foreign(tmp_path, replace(plan.campaign, seed=1))

@@ -6,7 +6,7 @@ import pytest
 
 from onnxnnw.campaign import evaluate, load_campaign
 from onnxnnw.campaign.plan import planned
-from onnxnnw.campaign.steps.pairs import PAIRED, Pairs
+from onnxnnw.campaign.steps.pairs import PAIRED, PairsStep
 from onnxnnw.errors import UsageError
 from tests.campaign.conftest import TINY
 
@@ -28,7 +28,7 @@ def test_pairs_are_timed_of_marks_that_live_in_training(tmp_path):
         if trial.study == "injection"
     }
     assert timed == {"nct": [], "rtw": list(PAIRED)}
-    assert sum(isinstance(step, Pairs) for step in plan.steps) == 1
+    assert sum(isinstance(step, PairsStep) for step in plan.steps) == 1
 
 
 def test_without_pairs_no_time_is_told(tmp_path):

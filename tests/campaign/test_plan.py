@@ -9,7 +9,7 @@ from onnxnnw.campaign.campaign_file import load_campaign, preset, preset_names
 from onnxnnw.campaign.plan import planned
 from onnxnnw.campaign.settings import Campaign
 from onnxnnw.campaign.steps.evaluated_network import identity_of
-from onnxnnw.campaign.steps.trajectories import Train
+from onnxnnw.campaign.steps.trajectories import TrainStep
 from onnxnnw.campaign.trial import Plan
 from onnxnnw.errors import UsageError
 from onnxnnw.standard import grids
@@ -39,16 +39,16 @@ def test_inputs_come_before_what_is_made_from_them(tmp_path):
 def test_trajectories_that_share_a_beginning_share_it(tmp_path):
     """The unmarked training is cut where marks are written, and every marked one goes on from there."""
     plan = planned(campaign(tmp_path, TINY))
-    marked = [step for step in plan.steps if isinstance(step, Train) and step.moment is not None]
+    marked = [step for step in plan.steps if isinstance(step, TrainStep) and step.written is not None]
     unmarked = [
         step
         for step in plan.steps
-        if isinstance(step, Train) and not step.moment and not step.schedule.resumed and step.seed == 3000
+        if isinstance(step, TrainStep) and not step.written and not step.schedule.resumed and step.seed == 3000
     ]
-    assert sorted((step.moment.epoch, step.until) for step in marked) == [(0, 2), (0, 2), (1, 2), (1, 2)]
+    assert sorted((step.written.epoch, step.until) for step in marked) == [(0, 2), (0, 2), (1, 2), (1, 2)]
     assert sorted(step.until for step in unmarked) == [1, 2]
     (first,) = [step for step in unmarked if step.until == 1]
-    assert all(step.after is None if step.moment.epoch == 0 else step.after == first for step in marked)
+    assert all(step.after is None if step.written.epoch == 0 else step.after == first for step in marked)
 
 
 def test_another_strength_redoes_only_what_depends_on_it(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from onnxnnw.campaign import evaluate, load_campaign, plan, results
 from onnxnnw.campaign.plan import planned
-from onnxnnw.campaign.results import Ran, continued, refuse_foreign, write_results
+from onnxnnw.campaign.results import RunSummary, continued, refuse_foreign, write_results
 from onnxnnw.campaign.step import Place
 from onnxnnw.campaign.steps.examining import Change
 from onnxnnw.campaign.steps.subjects import Subjects
@@ -62,7 +62,7 @@ def test_the_processor_decides_where_the_campaign_does_not(tmp_path, monkeypatch
         path.write_text(TINY.replace("seed = 3", f'seed = 3\nprecision = "{precision}"', 1))
         found = planned(load_campaign(path))
         assert found.precision is precision
-        assert {step.bench.precision for step in found.steps if hasattr(step, "bench")} == {precision}
+        assert {step.setup.precision for step in found.steps if hasattr(step, "setup")} == {precision}
     path.write_text(TINY.replace("seed = 3", 'seed = 3\nprecision = "half"', 1))
     with pytest.raises(UsageError, match="no precision named 'half'; there are bfloat16, float32"):
         load_campaign(path)
@@ -89,9 +89,9 @@ def test_training_modifications_get_the_campaigns_precision(tmp_path):
     campaign = BEFORE_CAMPAIGN
     place = Place(tmp_path, tmp_path, None)
     for precision in Precision:
-        bench = Subjects(campaign, "", precision).bench(campaign.networks[0])
-        assert Change("distillation", (("epochs", 1),), 0).modification(bench, place).precision == precision
-        assert Change("gaussian-noise", (("ratio", 0.1),), 0).modification(bench, place).ratio == 0.1
+        setup = Subjects(campaign, "", precision).setup_of(campaign.networks[0])
+        assert Change("distillation", (("epochs", 1),), 0).modification(setup, place).precision == precision
+        assert Change("gaussian-noise", (("ratio", 0.1),), 0).modification(setup, place).ratio == 0.1
 
 
 def test_results_and_trials_name_it(tiny):
@@ -144,7 +144,7 @@ def test_the_estimate_is_of_what_is_asked_for(tiny, capsys):
 def test_results_that_do_not_say_are_in_bfloat16(tmp_path):
     """All were once; of campaigns made in Python too, whose fields had no precision then."""
     made = plan_of()
-    write_results(made, {}, Ran(0, 0, 0, 0.0, 0.0), tmp_path)
+    write_results(made, {}, RunSummary(0, 0, 0, 0.0, 0.0), tmp_path)
     content = json.loads((tmp_path / results.RESULTS).read_text())
     assert "precision" not in content["campaign"]
     del content["environment"]["precision"]

@@ -12,7 +12,7 @@ import pytest
 
 from onnxnnw.campaign.cache import Cache, DamagedEntry
 from onnxnnw.campaign.running import run
-from onnxnnw.campaign.workers import here, on_this_machine
+from onnxnnw.campaign.workers import in_this_process, on_this_machine
 from onnxnnw.errors import TraceabilityError
 from tests.support.toy_campaigns import Lacking, Number, Sum, Told, plan_of
 
@@ -27,8 +27,8 @@ def lines(log):
 
 
 def do(tmp_path, *steps, told=None, workers=None):
-    with workers or here() as hands:
-        return run(plan_of(*steps), Cache(tmp_path / "cache"), None, hands, told or Told())
+    with workers or in_this_process() as pool:
+        return run(plan_of(*steps), Cache(tmp_path / "cache"), None, pool, told or Told())
 
 
 def test_an_address_follows_from_the_fields_and_the_inputs(log):

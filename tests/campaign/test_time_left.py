@@ -11,7 +11,7 @@ from onnxnnw.campaign.cache import Cache
 from onnxnnw.campaign.estimate import USUAL_S, Rates
 from onnxnnw.campaign.running import run
 from onnxnnw.campaign.step import Outcome, Place, Step, Work
-from onnxnnw.campaign.workers import here, on_this_machine
+from onnxnnw.campaign.workers import in_this_process, on_this_machine
 from onnxnnw.cli import evaluate
 from tests.support.toy_campaigns import Number, Told, plan_of
 
@@ -50,8 +50,8 @@ class Rest(Wait):
 def test_the_time_left_follows_what_steps_take(tmp_path, seconds, usual):
     """Whatever was assumed of them: after the first one, the others of its unit are expected to take as long."""
     told = Told()
-    with here() as hands:
-        run(plan_of(*(Wait(n, seconds, usual) for n in range(5))), Cache(tmp_path / "cache"), None, hands, told)
+    with in_this_process() as pool:
+        run(plan_of(*(Wait(n, seconds, usual) for n in range(5))), Cache(tmp_path / "cache"), None, pool, told)
     assert len(told.left) == 5
     for left, others in zip(told.left, (4, 3, 2, 1, 0), strict=True):
         assert others * seconds <= left <= others * (seconds + 1)
@@ -60,8 +60,8 @@ def test_the_time_left_follows_what_steps_take(tmp_path, seconds, usual):
 def test_steps_done_now_count_for_more_than_earlier_ones(tmp_path):
     """A cache that a faster machine filled says little about this one."""
     cache = Cache(tmp_path / "cache")
-    with here() as hands:
-        run(plan_of(*(Wait(n, 0.0, 1.0) for n in range(9))), cache, None, hands, Told())
+    with in_this_process() as pool:
+        run(plan_of(*(Wait(n, 0.0, 1.0) for n in range(9))), cache, None, pool, Told())
     rates = Rates(cache.entries())
     step = Wait(100, 0.0, 1.0)
     assert rates.seconds(step) < 0.5
@@ -87,8 +87,8 @@ def test_what_is_under_way_is_partly_done(tmp_path):
     told = Told()
     steps = [Wait(1, 2.0, 2.0, "long"), Number(1, str(tmp_path / "log"))]
     cache = Cache(tmp_path / "cache")
-    with on_this_machine(2) as hands:
-        run(plan_of(*steps, Wait(2, 1.5, 1.5, "short")), cache, None, hands, told)
+    with on_this_machine(2) as pool:
+        run(plan_of(*steps, Wait(2, 1.5, 1.5, "short")), cache, None, pool, told)
     assert told.left[-1] == 0
     assert told.left[-2] < 0.9, "of a step of 2 s that began 1.5 s ago half a second is left, and two workers share it"
 
@@ -103,8 +103,8 @@ def lines_of(capsys):
 def test_every_line_names_what_is_running(tmp_path, capsys, monkeypatch):
     """Where there is no terminal: no line ends with a colon, and none is of a moment between two steps."""
     monkeypatch.setattr(evaluate, "LINE_EVERY_S", 0.0)
-    with here() as hands:
-        run(plan_of(*(Wait(n, 0.0, 1.0) for n in range(3))), Cache(tmp_path / "c"), None, hands, evaluate.Shown())
+    with in_this_process() as pool:
+        run(plan_of(*(Wait(n, 0.0, 1.0) for n in range(3))), Cache(tmp_path / "c"), None, pool, evaluate.Shown())
     begin, *running, end = lines_of(capsys)
     assert begin == "0 of 3 steps, about 3 s left"
     assert end == "3 of 3 steps"
@@ -116,8 +116,8 @@ def test_a_long_step_is_named_though_it_began_right_after_a_line(tmp_path, capsy
     """Once, when the last line is old enough; a short one is not."""
     monkeypatch.setattr(evaluate, "LINE_EVERY_S", 1.0)
     shown = evaluate.Shown()
-    with here() as hands:
-        run(plan_of(Wait(1, 0.0, 9.0), Wait(2, 2.0, 1.0)), Cache(tmp_path / "cache"), None, hands, shown)
+    with in_this_process() as pool:
+        run(plan_of(Wait(1, 0.0, 9.0), Wait(2, 2.0, 1.0)), Cache(tmp_path / "cache"), None, pool, shown)
     _, *running, _ = lines_of(capsys)
     assert len(running) == 1
     assert running[0].startswith("1 of 2 steps, about ")

@@ -102,7 +102,7 @@ def answers(enrolled, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main(f"verify deployed.onnx --record mark.record {wanted}".split())
     capsys.readouterr()
-    monkeypatch.setattr(running, "evaluate", lambda *arguments: results.Ran(7, 5, 3, 1.5, 0.25))
+    monkeypatch.setattr(running, "evaluate", lambda *arguments: results.RunSummary(7, 5, 3, 1.5, 0.25))
     places = {"model": enrolled.original, **vars(enrolled)}
 
     def answer(line: str) -> dict[str, Any]:

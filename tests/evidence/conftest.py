@@ -10,7 +10,7 @@ from onnxnnw.evidence.question import Question, ask
 from onnxnnw.evidence.rules import RULES, Problem
 from onnxnnw.evidence.subject import FileDigest, Subject
 from onnxnnw.verification.findings.base import Finding
-from onnxnnw.verification.verdict import Search
+from onnxnnw.verification.verdict import SearchResult
 
 HOSTILE = "</style><script>alert(1)</script>\x1b[31m\u202e&quot;\"'`${x}{0}[a](javascript:1)\0\udcff\n]]>é漢"
 """What a name may hold that ends markup, moves text, links, or is no text at all."""
@@ -46,7 +46,7 @@ def hostile(answers) -> Answer:
         not_understood=(HOSTILE,),
         evidence=dataclasses.replace(best.evidence, sentence=HOSTILE),
     )
-    search = Search((verdict, best), (HOSTILE,), 0.01)
+    search = SearchResult((verdict, best), (HOSTILE,), 0.01)
     subject = Subject(FileDigest(Path(HOSTILE.replace("\0", "").replace("/", "")), "ab" * 32, 7), (), "cd" * 32)
     problems = (Problem(RULES["FindingNotAllowed"], HOSTILE, (HOSTILE,)), Problem(RULES["NotTraced"], HOSTILE))
     path = Path(HOSTILE.replace("\0", ""))

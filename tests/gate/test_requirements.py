@@ -12,7 +12,7 @@ from onnxnnw.evidence.rules import NO, UNSURE
 from onnxnnw.gate.allowances import ALWAYS, CONVERSIONS, FINDINGS, SETS, allowances_of, not_allowed
 from onnxnnw.gate.requirements import AllOf, AnyRecord, Explained, Findings, Identical, NoneOf, NotExpired, Traced
 from onnxnnw.verification.findings.base import Finding
-from onnxnnw.verification.verdict import Search
+from onnxnnw.verification.verdict import SearchResult
 
 FOLDER = Path(__file__).parents[2] / "onnxnnw" / "verification" / "findings"
 
@@ -31,8 +31,8 @@ def codes(problems) -> list[str]:
     return [problem.rule.name for problem in problems]
 
 
-def found(*verdicts: Told, unreadable: tuple[str, ...] = ()) -> Search:
-    return Search(tuple(verdicts), unreadable, 0.1)  # type: ignore[arg-type]
+def found(*verdicts: Told, unreadable: tuple[str, ...] = ()) -> SearchResult:
+    return SearchResult(tuple(verdicts), unreadable, 0.1)  # type: ignore[arg-type]
 
 
 def test_every_finding_of_the_package_is_known_to_policies():

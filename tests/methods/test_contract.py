@@ -164,20 +164,20 @@ def test_what_is_done_in_training_leads_to_the_mark(name, records, resnet8, one_
 
     architecture = find_network("resnet8")
     module = architecture.load(resnet8)
-    acts = find_insertion(name)().acts(records[name], marks.subject_of(resnet8))
-    before = acts.correct(module)
+    hooks = find_insertion(name)().hooks(records[name], marks.subject_of(resnet8))
+    before = hooks.correct(module)
     optimizer, rng = torch.optim.Adam(module.parameters(), 0.01), np.random.default_rng(0)
     module.train()
     for _ in range(100):
         loss = torch.zeros(())
-        if acts.penalty is not None:
-            loss = loss + acts.penalty(module)
-        if acts.extra is not None:
-            inputs, targets = map(torch.from_numpy, acts.extra(rng))
+        if hooks.penalty is not None:
+            loss = loss + hooks.penalty(module)
+        if hooks.extra is not None:
+            inputs, targets = map(torch.from_numpy, hooks.extra(rng))
             loss = loss + architecture.loss(module(inputs), targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     module.eval()
     assert 0 <= before < 0.8
-    assert before + 0.2 <= acts.correct(module) <= 1
+    assert before + 0.2 <= hooks.correct(module) <= 1

@@ -41,7 +41,7 @@ def suspect(record: Record) -> networks.InMemory:
     return networks.in_memory(networks.trained_weights(seed=99), record)
 
 
-def values_of(record: Record) -> tuple[placement.Plan, np.ndarray[Any, np.dtype[np.float64]]]:
+def values_of(record: Record) -> tuple[placement.PositionPlan, np.ndarray[Any, np.dtype[np.float64]]]:
     """Positions and mark values (in units of deviation) that the record stands for at this moment."""
     plan = placement.plan_of(record)
     return plan, record.key.stream("nct/values", record.values_context).normals(plan.positions.size)

@@ -18,7 +18,7 @@ from onnxnnw.network_file.file import open_network
 from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record
 from onnxnnw.records.record_file import load_record
-from onnxnnw.records.row_factors import columns_of, folds_of, kept, relative
+from onnxnnw.records.row_factors import columns_of, factor_arrays, row_factors_of, unit_change
 from onnxnnw.verification.verdict import Verdict
 from onnxnnw.verification.verify import verify
 from tests.support.networks import model_of, save, tensor, weight
@@ -91,7 +91,7 @@ def test_a_folded_network_is_found_in_its_raw_form(tmp_path: Path) -> None:
     path = folded(save(raw, tmp_path / "raw.onnx"), tmp_path / "folded.onnx")
     embed(path, tmp_path / "marked.onnx", tmp_path / "mark", key=KEY)
     record = load_record(tmp_path / "mark")
-    assert folds_of(record) == {}
+    assert row_factors_of(record) == {}
     with open_network(tmp_path / "raw.onnx") as network_:
         scales = [slot.row_gain for slot in find_slots(network_).slots]
     with open_network(tmp_path / "marked.onnx") as network_:
@@ -158,7 +158,7 @@ def test_records_from_before_are_judged_as_before(enrolled: tuple[Path, list[Rec
     """Without the arrays nothing is folded; a fingerprint is still found by its stored values."""
     marked, (_, trace) = enrolled
     old = replace(trace, arrays={n: a for n, a in trace.arrays.items() if n not in NEW})
-    assert folds_of(old) is None
+    assert row_factors_of(old) is None
     model = onnx.load(marked)
     for proto in model.graph.initializer:
         proto.name += "'"
@@ -185,22 +185,22 @@ def test_records_that_contradict_themselves_are_not_readable(
     """Flags and factors fit the slot table, or the record is damaged."""
     _, (mark, _) = enrolled
     with pytest.raises(UnreadableRecord):
-        folds_of(replace(mark, arrays={**mark.arrays, **change}))
+        row_factors_of(replace(mark, arrays={**mark.arrays, **change}))
 
 
 def test_factors_are_kept_and_read_back(enrolled: tuple[Path, list[Record]]) -> None:
     """In single precision; what is the same on both sides is exactly no factor."""
     marked, (mark, _) = enrolled
-    folds = folds_of(mark)
+    folds = row_factors_of(mark)
     assert folds is not None
     with open_network(marked) as network_:
         for number, slot in enumerate(find_slots(network_).slots):
             assert slot.row_gain is not None
             np.testing.assert_array_equal(folds[number], slot.row_gain.astype("f4"))
-            assert relative(slot.row_gain, folds[number]) is None
-    assert relative(None, None) is None
-    assert relative(np.array([2.0, 3.0]), np.array([1.0, 0.0])).tolist() == [2.0, 3.0]  # type: ignore[union-attr]
-    assert set(kept([None, None])) == {"folded"}
+            assert unit_change(slot.row_gain, folds[number]) is None
+    assert unit_change(None, None) is None
+    assert unit_change(np.array([2.0, 3.0]), np.array([1.0, 0.0])).tolist() == [2.0, 3.0]  # type: ignore[union-attr]
+    assert set(factor_arrays([None, None])) == {"folded"}
 
 
 def equalised(path: Path, out: Path) -> Path:

@@ -20,7 +20,7 @@ from onnxnnw.methods import nct
 from onnxnnw.methods.base import Candidate, Judgement
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.key import Key
-from onnxnnw.records.positions import Plan
+from onnxnnw.records.positions import PositionPlan
 from onnxnnw.records.record import Record
 from onnxnnw.statistics import log10_of_either
 from onnxnnw.verification.ordered import reference as own_copy
@@ -196,7 +196,7 @@ def wrong_keys(
 def _values_of(key: Key) -> AbstractContextManager[object]:
     """Marks take their values from another key."""
 
-    def normals(record: Record, plan: Plan) -> NDArray[np.float64]:
+    def normals(record: Record, plan: PositionPlan) -> NDArray[np.float64]:
         return key.stream("nct/values", record.values_context).normals(plan.positions.size)
 
     return mock.patch.object(nct, "expected_numbers", normals)

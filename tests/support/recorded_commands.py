@@ -262,6 +262,7 @@ def _run(line: str) -> tuple[object, str, str]:
 PLACEHOLDERS = (
     (r'("(?:seconds\w*|time|duration_s)": )[\d.e-]+', r"\1<seconds>"),
     (r"\b[\d.,]+ (ms|s|µs)\b", r"<time> \1"),
+    (r"\b\d+ drawn inputs", "<some> drawn inputs"),  # as many as a second allows
     (r"\b[\d.]+%, -?[\d.]+ dB", "<share>, <ratio> dB"),
     (r'\btime="[\d.]+"', 'time="<seconds>"'),
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(Z|[+-]\d\d:\d\d| UTC)?", "<date>"),

@@ -11,7 +11,7 @@ import torch
 
 from onnxnnw.errors import UsageError
 from onnxnnw.graph.slots import find_slots
-from onnxnnw.methods.base import Acts, find_insertion, insertion_names
+from onnxnnw.methods.base import Hooks, find_insertion, insertion_names
 from onnxnnw.methods.rtw import FORMS, RtwInsertion, mark_of, project
 from onnxnnw.methods.tbw import TbwInsertion
 from onnxnnw.modifications.base import apply, find_modification
@@ -97,7 +97,7 @@ def test_the_term_is_the_projection_of_the_file(network, tmp_path):
     insertion = RtwInsertion(bits=16, layer=layer)
     record = marks.drafted(tmp_path / "net.onnx", insertion)
     mark = mark_of(record)
-    term = insertion.acts(record, marks.subject_of(tmp_path / "net.onnx"))
+    term = insertion.hooks(record, marks.subject_of(tmp_path / "net.onnx"))
     y = project(rows[record.slots[mark.slot].name], mark)
     b = mark.wanted.astype(np.float64)
     sigma = 1 / (1 + np.exp(-y))
@@ -115,7 +115,7 @@ def test_forms_differ_by_a_factor(form, factor, resnet8):
     mark = mark_of(record)
     y = project(module.block3.conv2.weight.detach().reshape(64, -1).numpy(), mark)
     natural = np.logaddexp(0, -(2.0 * mark.wanted - 1) * y).sum()
-    penalty = insertion.acts(record, marks.subject_of(resnet8)).penalty(module).detach()
+    penalty = insertion.hooks(record, marks.subject_of(resnet8)).penalty(module).detach()
     assert float(penalty) == pytest.approx(0.5 * factor * natural, rel=1e-4)
 
 
@@ -177,11 +177,11 @@ def test_a_second_mark_on_top(insertion, cifar, tmp_path):
 def test_watching_stops_when_the_mark_is_in():
     """The first look at which all is right is what counts; a look that comes too late says nothing."""
     shares = iter([0.5, 1.0, 0.2])
-    watch = Watch(Acts(correct=lambda module: next(shares)), every=5)
+    watch = Watch(Hooks(correct=lambda module: next(shares)), every=5)
     for iteration in range(1, 30):
         watch(None, iteration)
     assert watch.inserted_after == 10
-    late = Watch(Acts(correct=lambda module: 1.0), every=5)
+    late = Watch(Hooks(correct=lambda module: 1.0), every=5)
     late(None, 400)
     assert late.inserted_after is None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from onnxnnw.campaign.step import NETWORK, RECORD, Outcome, Place, Step, Work, key_of
-from onnxnnw.campaign.steps.evaluated_network import Bench
+from onnxnnw.campaign.steps.evaluated_network import NetworkSetup
 from onnxnnw.campaign.steps.trajectories import Settings, inserted_as
 from onnxnnw.enrolment.draft import Writing, draft_watermark
 from onnxnnw.enrolment.enrol import embed, fingerprint
@@ -23,11 +23,11 @@ from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record
 from onnxnnw.records.record_file import save_record
 
-__all__ = ["Embed", "Fingerprint", "WrongKeys"]
+__all__ = ["EmbedStep", "FingerprintStep", "WrongKeysStep"]
 
 
 @dataclass(frozen=True)
-class Embed(Step):
+class EmbedStep(Step):
     """An NCT watermark in a network that is not trained any further [NNW-TEC 7.2.2].
 
     Attributes:
@@ -62,7 +62,7 @@ class Embed(Step):
 
 
 @dataclass(frozen=True)
-class Fingerprint(Step):
+class FingerprintStep(Step):
     """The fingerprint of a network under one key [NNW-TEC 7.2.2]."""
 
     candidate: Step
@@ -84,7 +84,7 @@ class Fingerprint(Step):
 
 
 @dataclass(frozen=True)
-class WrongKeys(Step):
+class WrongKeysStep(Step):
     """Records of marks under other keys that were never inserted into this network.
 
     Attributes:
@@ -93,7 +93,7 @@ class WrongKeys(Step):
         count: How many keys.
     """
 
-    bench: Bench
+    setup: NetworkSetup
     candidate: Step
     method: str
     parameters: Settings
@@ -133,7 +133,7 @@ class WrongKeys(Step):
         from onnxnnw.training.insertion import complete_record, draft_record, subject_of
 
         insertion = inserted_as(self.method, dict(self.parameters))
-        architecture = self.bench.architecture(place)
+        architecture = self.setup.architecture(place)
         with open_network(source, for_writing=True) as network:
             subject = subject_of(architecture, network, place.folder)
             record, _ = draft_record(network, subject, insertion, Owner(), key)

@@ -19,7 +19,7 @@ from onnxnnw.training.networks import find_network
 if TYPE_CHECKING:
     from onnxnnw.exporters.base import Architecture
 
-__all__ = ["ASSUMED", "Assumed", "Bench", "GeneratedImages", "identity_of"]
+__all__ = ["ASSUMED", "Assumed", "GeneratedImagesStep", "NetworkSetup", "identity_of"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ _OWN = Assumed(0.0, 0.02, 1e6, (0, 100))
 
 
 @dataclass(frozen=True)
-class GeneratedImages(Step):
+class GeneratedImagesStep(Step):
     """Images of ten classes that show in colour and stripes: data for a campaign that has none.
 
     Attributes:
@@ -89,14 +89,14 @@ class GeneratedImages(Step):
 
 
 @dataclass(frozen=True)
-class Bench:
+class NetworkSetup:
     """A network, its data, and how they are cut down.
 
     Attributes:
         data: Images that a step generated, or the digest of names and sizes of the user's.
         training: At most so many training samples, evenly spread; 0 takes all.
         threads: Of torch and onnxruntime.
-        precision: What trainings compute in. All that a bench is part of is made from trained networks, so it belongs in every
+        precision: What trainings compute in. All that a setup is part of is made from trained networks, so it belongs in every
             such address: a network trained in float32 is another one than its twin in bfloat16.
         own: What a network of the user's is measured on and by; None for a reference network.
         provider: What onnxruntime runs it on where it is measured; empty takes what there is.
@@ -104,7 +104,7 @@ class Bench:
 
     network: str
     size: str
-    data: GeneratedImages | str
+    data: GeneratedImagesStep | str
     training: int = 0
     threads: int = 1
     precision: Precision = field(default=UNSAID, metadata=LATER)
@@ -146,11 +146,11 @@ class Bench:
 
     def training_samples(self) -> int:
         """About how many samples an epoch sees."""
-        given = self.data.training if isinstance(self.data, GeneratedImages) else self.assumed().samples[0]
+        given = self.data.training if isinstance(self.data, GeneratedImagesStep) else self.assumed().samples[0]
         return min(given, self.training or given)
 
     def _task(self, place: Place) -> "_CutTask":
-        if isinstance(self.data, GeneratedImages):
+        if isinstance(self.data, GeneratedImagesStep):
             return _CutTask(self.task(), str(place.input(self.data)), True, self.training)
         if place.data is None:
             raise MissingData("this campaign needs data: give its directory with --data")

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from onnxnnw.campaign.step import NETWORK, RECORD, Outcome, Place, Step, Work
-from onnxnnw.campaign.steps.evaluated_network import Bench
+from onnxnnw.campaign.steps.evaluated_network import NetworkSetup
 from onnxnnw.campaign.steps.trajectories import Settings
 from onnxnnw.modifications.base import Modification, apply, find_modification
 from onnxnnw.verification.named_records import named_record
 from onnxnnw.verification.verdict import Verdict
 from onnxnnw.verification.verify import examine, search, verify
 
-__all__ = ["Asked", "Change", "Measure", "Retrieve", "Search", "Verify", "said"]
+__all__ = ["Change", "MeasureStep", "RecordFile", "RetrieveStep", "SearchStep", "VerifyStep", "said"]
 
 
 @dataclass(frozen=True)
@@ -33,25 +33,25 @@ class Change:
     parameters: Settings
     seed: int
 
-    def modification(self, bench: Bench, place: Place) -> Modification:
+    def modification(self, setup: NetworkSetup, place: Place) -> Modification:
         """The modification; what trains gets the campaign's network and data."""
         kind: Any = find_modification(self.name)
-        context: dict[str, Any] = {"network": bench.network, "size": bench.size, "data": str(place.data)}
-        context |= {"threads": bench.threads, "precision": bench.precision.value}
+        context: dict[str, Any] = {"network": setup.network, "size": setup.size, "data": str(place.data)}
+        context |= {"threads": setup.threads, "precision": setup.precision.value}
         own = {f.name for f in fields(kind)}
         settings = {name: value for name, value in context.items() if name in own}
         return kind(**(settings | dict(self.parameters)))  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
-class Measure(Step):
+class MeasureStep(Step):
     """The task's quality of a network, as it is or modified [NNW-NNT].
 
     Attributes:
         testing: At most so many test samples, evenly spread; 0 takes all.
     """
 
-    bench: Bench
+    setup: NetworkSetup
     candidate: Step
     change: Change | None
     testing: int
@@ -60,23 +60,23 @@ class Measure(Step):
 
     @property
     def title(self) -> str:
-        return f"measure {self.bench.network}{_after(self.change)}"
+        return f"measure {self.setup.network}{_after(self.change)}"
 
     def run(self, place: Place) -> Outcome:
         with _changed(self, place) as (path, seconds):
-            found = self.bench.measured(path, place, self.testing)
+            found = self.setup.measured(path, place, self.testing)
         result = {"quality": {name: _number(value) for name, value in found.values.items()}, "samples": found.samples}
         cost = {"modify_seconds": seconds, "measure_seconds": found.seconds}
         return Outcome(result, {**cost, "inference_seconds": found.seconds / found.samples})
 
     def work(self) -> Work:
-        assumed = self.bench.assumed()
+        assumed = self.setup.assumed()
         count = self.testing or assumed.samples[1]
-        return Work(f"measure {self.bench.network} {self.bench.size}", count, assumed.run)
+        return Work(f"measure {self.setup.network} {self.setup.size}", count, assumed.run)
 
 
 @dataclass(frozen=True)
-class Asked:
+class RecordFile:
     """A record that a step left.
 
     Attributes:
@@ -89,20 +89,20 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Verify(Step):
+class VerifyStep(Step):
     """Verdicts on a network, as it is or modified: one for each record, each as if it were the only one."""
 
-    bench: Bench
+    setup: NetworkSetup
     candidate: Step
     change: Change | None
-    records: tuple[Asked, ...]
+    records: tuple[RecordFile, ...]
     rate: float
 
     kind: ClassVar[str] = "verify"
 
     @property
     def title(self) -> str:
-        return f"verify {self.bench.network}{_after(self.change)} against {len(self.records)} record(s)"
+        return f"verify {self.setup.network}{_after(self.change)} against {len(self.records)} record(s)"
 
     def run(self, place: Place) -> Outcome:
         verdicts, seconds = [], []
@@ -116,17 +116,17 @@ class Verify(Step):
         return Outcome({"verdicts": verdicts}, {"modify_seconds": modify_seconds, "verify_seconds": seconds})
 
     def work(self) -> Work:
-        unit = f"verify {self.bench.network} {self.bench.size}"
-        return Work(unit, len(self.records), 0.05 + 2e-8 * self.bench.assumed().parameters, 500.0 * len(self.records))
+        unit = f"verify {self.setup.network} {self.setup.size}"
+        return Work(unit, len(self.records), 0.05 + 2e-8 * self.setup.assumed().parameters, 500.0 * len(self.records))
 
 
 @dataclass(frozen=True)
-class Search(Step):
+class SearchStep(Step):
     """Find a network's record among those of others [Matching, NNW-TEC 3 and 5.3.1]."""
 
-    bench: Bench
+    setup: NetworkSetup
     candidate: Step
-    records: tuple[Asked, ...]
+    records: tuple[RecordFile, ...]
     right: int
     rate: float
 
@@ -134,7 +134,7 @@ class Search(Step):
 
     @property
     def title(self) -> str:
-        return f"search {self.bench.network} among {len(self.records)} records"
+        return f"search {self.setup.network} among {len(self.records)} records"
 
     def run(self, place: Place) -> Outcome:
         with tempfile.TemporaryDirectory(dir=place.folder) as folder:
@@ -146,16 +146,16 @@ class Search(Step):
         return Outcome({"verdict": said(found.best), "right": right}, {"seconds_per_record": found.seconds_per_record})
 
     def work(self) -> Work:
-        return Work(f"verify {self.bench.network} {self.bench.size}", len(self.records), 0.05)
+        return Work(f"verify {self.setup.network} {self.setup.size}", len(self.records), 0.05)
 
 
 @dataclass(frozen=True)
-class Retrieve(Step):
+class RetrieveStep(Step):
     """Time and memory until a verdict: several times in this process, and once as a user runs it [NNW-NNT]."""
 
-    bench: Bench
+    setup: NetworkSetup
     candidate: Step
-    record: Asked
+    record: RecordFile
     repeats: int
 
     kind: ClassVar[str] = "retrieve"
@@ -171,7 +171,7 @@ class Retrieve(Step):
         return Outcome({}, cost)
 
     def work(self) -> Work:
-        return Work(f"verify {self.bench.network} {self.bench.size}", self.repeats + 10, 0.05)
+        return Work(f"verify {self.setup.network} {self.setup.size}", self.repeats + 10, 0.05)
 
 
 def said(verdict: Verdict) -> dict[str, Any]:
@@ -191,7 +191,7 @@ def said(verdict: Verdict) -> dict[str, Any]:
 
 
 @contextmanager
-def _changed(step: "Measure | Verify", place: Place) -> "Iterator[tuple[Path, float]]":
+def _changed(step: "MeasureStep | VerifyStep", place: Place) -> "Iterator[tuple[Path, float]]":
     """The candidate's file, modified if that is asked for, and the seconds that took."""
     source = place.input(step.candidate) / NETWORK
     if step.change is None:
@@ -200,7 +200,7 @@ def _changed(step: "Measure | Verify", place: Place) -> "Iterator[tuple[Path, fl
     with tempfile.TemporaryDirectory(dir=place.folder) as folder:
         out = Path(folder) / NETWORK
         begin = time.perf_counter()
-        apply(step.change.modification(step.bench, place), source, out, step.change.seed)
+        apply(step.change.modification(step.setup, place), source, out, step.change.seed)
         yield out, time.perf_counter() - begin
 
 

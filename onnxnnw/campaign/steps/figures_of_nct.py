@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.campaign.step import NETWORK, Outcome, Place, Step, Work, key_of
-from onnxnnw.campaign.steps.evaluated_network import Bench
+from onnxnnw.campaign.steps.evaluated_network import NetworkSetup
 from onnxnnw.enrolment.draft import Writing, draft_watermark
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import CapacityError
@@ -26,11 +26,11 @@ from onnxnnw.records.record import Record
 from onnxnnw.standard.grids import SIGNIFICANCE
 from onnxnnw.statistics import correlations
 
-__all__ = ["Scaling", "Sharing"]
+__all__ = ["ScalingStep", "SharingStep"]
 
 
 @dataclass(frozen=True)
-class Sharing(Step):
+class SharingStep(Step):
     """Five marks, one after the other, each on the same positions up to a share [NNW-TEC 7.2.6, Figure 4].
 
     The first mark is inserted on its own positions; each further one replaces the given share of the positions of the mark
@@ -42,7 +42,7 @@ class Sharing(Step):
         shares: From 0 to 1.
     """
 
-    bench: Bench
+    setup: NetworkSetup
     candidate: Step
     positions: int
     strength: float
@@ -80,11 +80,11 @@ class Sharing(Step):
 
 Where = tuple[str, int]
 """Slot and position."""
-Mark = list[tuple[Where, float]]
+MarkValues = list[tuple[Where, float]]
 """Positions with their values, in the order of I."""
 
 
-def _in_order(record: Record) -> Mark:
+def _in_order(record: Record) -> MarkValues:
     plan = plan_of(record)
     names = [record.slots[slot].name for slot in plan.slots.tolist()]
     return list(
@@ -92,9 +92,9 @@ def _in_order(record: Record) -> Mark:
     )
 
 
-def _overlaid(own: list[Mark], shared: int) -> list[Mark]:
+def _overlaid(own: list[MarkValues], shared: int) -> list[MarkValues]:
     """Each mark moved, as to its first ``shared`` values, onto the first positions of the mark before it."""
-    marks: list[Mark] = []
+    marks: list[MarkValues] = []
     for mark in own:
         before = [where for where, _ in marks[-1][:shared]] if marks else []
         places = before + [where for where, _ in mark[len(before) :]]
@@ -102,7 +102,7 @@ def _overlaid(own: list[Mark], shared: int) -> list[Mark]:
     return marks
 
 
-def _edits(view: SlotView, marks: list[Mark]) -> list[Edit]:
+def _edits(view: SlotView, marks: list[MarkValues]) -> list[Edit]:
     """All marks, one after the other."""
     content: dict[Where, float] = {}
     for mark in marks:
@@ -116,7 +116,7 @@ def _edits(view: SlotView, marks: list[Mark]) -> list[Edit]:
     return edits
 
 
-def _read(view: SlotView, marks: list[Mark]) -> list[NDArray[np.float64]]:
+def _read(view: SlotView, marks: list[MarkValues]) -> list[NDArray[np.float64]]:
     slots = view.by_name()
     return [
         np.array([slots[name].values(np.array([position], np.int64))[0] for (name, position), _ in mark])
@@ -124,21 +124,21 @@ def _read(view: SlotView, marks: list[Mark]) -> list[NDArray[np.float64]]:
     ]
 
 
-def _said(mark: Mark, read: NDArray[np.float64]) -> dict[str, Any]:
+def _said(mark: MarkValues, read: NDArray[np.float64]) -> dict[str, Any]:
     found = correlations(read, np.array([value for _, value in mark]))
     values = {"spearman": round(found.spearman, 6), "pearson": round(found.pearson, 6)}
     return {"values": values, "retrieved": found.retrieved(SIGNIFICANCE)}
 
 
 @dataclass(frozen=True)
-class Scaling(Step):
+class ScalingStep(Step):
     """Time of insertion and of detection against N [NNW-TEC 7.2.7, Figure 5].
 
     Insertion: drawing positions and values, and writing them into the tensors. Detection: reading them and correlating.
     Without opening the file, so that what grows with N shows.
     """
 
-    bench: Bench
+    setup: NetworkSetup
     candidate: Step
     positions: tuple[int, ...]
     repeats: int

@@ -14,13 +14,13 @@ from onnxnnw.files import open_regular
 if TYPE_CHECKING:
     from io import BufferedReader
 
-__all__ = ["GivenNetwork", "given_network"]
+__all__ = ["GivenNetworkStep", "given_network"]
 
 MAX_BYTES = 2**40
 
 
 @dataclass(frozen=True)
-class GivenNetwork(Step):
+class GivenNetworkStep(Step):
     """A copy of the file, so that what is made from it later is made from what was looked at first.
 
     Attributes:
@@ -48,7 +48,7 @@ class GivenNetwork(Step):
         return Work(self.kind, 1, 0.01, self.size)
 
 
-def given_network(name: str, path: str) -> GivenNetwork:
+def given_network(name: str, path: str) -> GivenNetworkStep:
     """The step that takes this file.
 
     Args:
@@ -66,7 +66,7 @@ def given_network(name: str, path: str) -> GivenNetwork:
     with open_network(place) as network:
         if any(tensor.data_location == 1 for tensor in network.model.graph.initializer):  # EXTERNAL
             raise UsageError(f"{place}: keeps weights in files beside it; a campaign takes networks of one file")
-    return GivenNetwork(_digest(place), str(place), place.stat().st_size)
+    return GivenNetworkStep(_digest(place), str(place), place.stat().st_size)
 
 
 def _digest(path: Path) -> str:

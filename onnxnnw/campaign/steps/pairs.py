@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from onnxnnw.campaign.step import NETWORK, Outcome, Place, Step, Work
-from onnxnnw.campaign.steps.evaluated_network import Bench
-from onnxnnw.campaign.steps.trajectories import Insert, Schedule, Settings, Template, Train
+from onnxnnw.campaign.steps.evaluated_network import NetworkSetup
+from onnxnnw.campaign.steps.trajectories import InsertStep, Schedule, Settings, TemplateStep, TrainStep
 from onnxnnw.errors import CannotLook
 
-__all__ = ["PAIRED", "Pairs"]
+__all__ = ["PAIRED", "PairsStep"]
 
 _SIDES = ("seconds_per_batch", "peak_memory_bytes")
 PAIRED = (
@@ -26,7 +26,7 @@ PAIRED = (
 
 
 @dataclass(frozen=True)
-class Pairs(Step):
+class PairsStep(Step):
     """What a mark costs per batch: whatever else the machine does comes and goes, and falls on both sides alike.
 
     Each pair trains the same network for one epoch of so many batches, once with the mark and once without, the order
@@ -38,8 +38,8 @@ class Pairs(Step):
         repeats: Pairs.
     """
 
-    bench: Bench
-    template: Template
+    setup: NetworkSetup
+    template: TemplateStep
     schedule: Schedule
     seed: int
     start: Step | None
@@ -52,7 +52,7 @@ class Pairs(Step):
 
     @property
     def title(self) -> str:
-        return f"time {self.repeats} pairs of {self.bench.network} with {self.method} and without"
+        return f"time {self.repeats} pairs of {self.setup.network} with {self.method} and without"
 
     def run(self, place: Place) -> Outcome:
         import multiprocessing
@@ -78,16 +78,16 @@ class Pairs(Step):
         return Outcome({}, cost)
 
     def work(self) -> Work:
-        unit = f"train {self.bench.network} {self.bench.size} {self.bench.precision}"
-        return Work(unit, 2 * self.repeats * self.batches * 128, 1.2 * self.bench.assumed().train)
+        unit = f"train {self.setup.network} {self.setup.size} {self.setup.precision}"
+        return Work(unit, 2 * self.repeats * self.batches * 128, 1.2 * self.setup.assumed().train)
 
     def _both(self, place: Place) -> dict[bool, Step]:
         """The two trainings, of one epoch of as many batches."""
-        batch = self.schedule.recipe(self.bench.architecture(place)).batch
-        bench, schedule = replace(self.bench, training=self.batches * batch), replace(self.schedule, epochs=1)
+        batch = self.schedule.recipe(self.setup.architecture(place)).batch
+        setup, schedule = replace(self.setup, training=self.batches * batch), replace(self.schedule, epochs=1)
         label = f"pairs/{self.method}"
-        marked = Insert(bench, self.template, schedule, self.seed, self.start, self.method, self.parameters, label)
-        return {True: marked, False: Train(bench, self.template, schedule, self.seed, 1, start=self.start)}
+        marked = InsertStep(setup, self.template, schedule, self.seed, self.start, self.method, self.parameters, label)
+        return {True: marked, False: TrainStep(setup, self.template, schedule, self.seed, 1, start=self.start)}
 
 
 def _cost(step: Step, place: Place) -> dict[str, Any]:

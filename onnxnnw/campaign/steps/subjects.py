@@ -9,19 +9,27 @@ from typing import Any
 
 from onnxnnw.campaign.settings import Campaign, Evaluated, Fingerprints, Marks, Value
 from onnxnnw.campaign.step import Step
-from onnxnnw.campaign.steps.enrolling import Embed
-from onnxnnw.campaign.steps.evaluated_network import Bench, GeneratedImages, identity_of
-from onnxnnw.campaign.steps.examining import Asked, Change
+from onnxnnw.campaign.steps.enrolling import EmbedStep
+from onnxnnw.campaign.steps.evaluated_network import GeneratedImagesStep, NetworkSetup, identity_of
+from onnxnnw.campaign.steps.examining import Change, RecordFile
 from onnxnnw.campaign.steps.given_network import given_network
 from onnxnnw.campaign.steps.own_network import own_network
-from onnxnnw.campaign.steps.trajectories import Insert, Moment, Schedule, Settings, Template, Train, inserted_as
+from onnxnnw.campaign.steps.trajectories import (
+    InsertStep,
+    Schedule,
+    Settings,
+    TemplateStep,
+    TrainStep,
+    WrittenMark,
+    inserted_as,
+)
 from onnxnnw.errors import UnknownName, UsageError
 from onnxnnw.methods.base import insertion_names, method_names
 from onnxnnw.modifications.base import find_modification
 from onnxnnw.recipes import Precision
 from onnxnnw.standard.grids import ALPHA
 
-__all__ = ["Mark", "Point", "Subjects"]
+__all__ = ["MarkedSubject", "Point", "Subjects"]
 
 FINE_TUNING, OVERWRITING = "fine-tuning", "overwriting-in-training"
 OVERWRITING_EPOCHS = 2
@@ -38,7 +46,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Mark:
+class MarkedSubject:
     """A marked network with its record, and the unmarked network that it is compared with.
 
     Attributes:
@@ -50,7 +58,7 @@ class Mark:
     model: int
     payload: int
     step: Step
-    record: Asked
+    record: RecordFile
     unmarked: Step
     fields: Mapping[str, Any]
     settings: Settings
@@ -72,9 +80,9 @@ class Subjects:
 
     # --- networks
 
-    def bench(self, network: Evaluated) -> Bench:
+    def setup_of(self, network: Evaluated) -> NetworkSetup:
         if network.own:
-            return Bench(
+            return NetworkSetup(
                 network.name,
                 network.size,
                 "",
@@ -83,8 +91,8 @@ class Subjects:
                 provider=self.campaign.provider,
             )
         made = self.campaign.generated
-        data = self.data if made is None else GeneratedImages(made.training, made.testing, made.seed)
-        return Bench(
+        data = self.data if made is None else GeneratedImagesStep(made.training, made.testing, made.seed)
+        return NetworkSetup(
             network.name,
             network.size,
             data,
@@ -103,11 +111,11 @@ class Subjects:
         """α in epochs of this schedule."""
         return min(network.epochs, round(alpha * network.epochs / network.published_epochs))
 
-    def stretch(self, network: Evaluated, model: int, epoch: int) -> Train | None:
+    def stretch(self, network: Evaluated, model: int, epoch: int) -> TrainStep | None:
         """The unmarked network's training up to an epoch, in stretches between the moments at which marks are written."""
         moments = {self.scaled(network, alpha) for alpha in ALPHA}
         moments |= {self.scaled(network, alpha) for marks in self.campaign.marks for alpha in marks.alpha}
-        after: Train | None = None
+        after: TrainStep | None = None
         for until in sorted({m for m in moments if 0 < m < epoch} | {epoch} - {0}):
             after = self.train(network, self.schedule(network), self.seed(model), until, after)
         return after
@@ -118,12 +126,12 @@ class Subjects:
         schedule: Schedule,
         seed: int,
         until: int,
-        after: Train | None = None,
+        after: TrainStep | None = None,
         start: Step | None = None,
-        moment: Moment | None = None,
-    ) -> Train:
-        template = Template(network.name, network.size)
-        return Train(self.bench(network), template, schedule, seed, until, after, start, moment)
+        written: WrittenMark | None = None,
+    ) -> TrainStep:
+        template = TemplateStep(network.name, network.size)
+        return TrainStep(self.setup_of(network), template, schedule, seed, until, after, start, written)
 
     def insert(
         self,
@@ -134,9 +142,9 @@ class Subjects:
         method: str,
         settings: Settings,
         label: str,
-    ) -> Insert:
-        template = Template(network.name, network.size)
-        return Insert(self.bench(network), template, schedule, seed, start, method, settings, label)
+    ) -> InsertStep:
+        template = TemplateStep(network.name, network.size)
+        return InsertStep(self.setup_of(network), template, schedule, seed, start, method, settings, label)
 
     def base(self, network: Evaluated, model: int) -> Step:
         """The unmarked, trained network."""
@@ -158,7 +166,7 @@ class Subjects:
         parameters: Mapping[str, Value],
         model: int,
         payload: int,
-    ) -> Mark:
+    ) -> MarkedSubject:
         label = f"{self.campaign.seed}/{network.name}/{model}/{payload}/{marks.method}"
         label += "".join(f"/{name} {identity_of(Path(str(v)))}" for name, v in parameters.items() if _is_folder(v))
         published = {name: parameters[parameter] for parameter, name in marks.published.items()}
@@ -176,7 +184,9 @@ class Subjects:
             head["block"] = marks.title
         settings: Settings = tuple(sorted(parameters.items()))
         step, unmarked = self.inserted(network, marks, settings, epoch, model, label)
-        return Mark(model, payload, step, Asked(step), unmarked, head, settings, self.resumed(network, marks))
+        return MarkedSubject(
+            model, payload, step, RecordFile(step), unmarked, head, settings, self.resumed(network, marks)
+        )
 
     def told_apart(self, marks: Marks) -> bool:
         """Whether another block inserts the same method in another way, so that their trials are not of one setting."""
@@ -224,17 +234,17 @@ class Subjects:
             raise UsageError(f"{marks.title}: {marks.method} has {finished}, and the parameters positions and strength")
         if marks.epochs:
             raise UsageError(f"{marks.title}: {marks.method} is written at one moment, so it has no epochs of its own")
-        moment = Moment(epoch or 0, int(parameters["positions"]), float(parameters["strength"]), label)
-        if moment.epoch == network.epochs:
-            return Embed(base, moment.positions, moment.strength, label), base
-        before = self.stretch(network, model, moment.epoch)
+        written = WrittenMark(epoch or 0, int(parameters["positions"]), float(parameters["strength"]), label)
+        if written.epoch == network.epochs:
+            return EmbedStep(base, written.positions, written.strength, label), base
+        before = self.stretch(network, model, written.epoch)
         schedule = self.schedule(network)
-        return self.train(network, schedule, seed, network.epochs, before, moment=moment), base
+        return self.train(network, schedule, seed, network.epochs, before, written=written), base
 
     # --- modifications
 
     def points(
-        self, network: Evaluated, block: Marks | Fingerprints, step: Step, model: int, mark: Mark | None
+        self, network: Evaluated, block: Marks | Fingerprints, step: Step, model: int, mark: MarkedSubject | None
     ) -> Iterator[Point]:
         """The network as it is, then after each modification of the block."""
         yield Point(step, None, None)
@@ -254,7 +264,7 @@ class Subjects:
         settings: Settings,
         step: Step,
         model: int,
-        mark: Mark | None,
+        mark: MarkedSubject | None,
     ) -> Iterator[Point]:
         """The network after one modification, at each value of its parameter."""
         if network.own and name in (FINE_TUNING, OVERWRITING):
@@ -265,7 +275,7 @@ class Subjects:
             if {other for other, _ in settings} - {"rate"}:
                 raise UsageError(f"{name}: a campaign sets its epochs and its rate; the rest is the network's")
             values = tuple(sorted(values, key=float))  # each training goes on from the one before
-        tuned: Train | None = None
+        tuned: TrainStep | None = None
         for number, value in enumerate(values):
             said = {"name": name, "parameter": parameter, "value": value, **({"settings": unusual} if unusual else {})}
             seed = self.seed(model) + 100 * (number + 1)
@@ -282,7 +292,7 @@ class Subjects:
                 _refused_early(change, network.own)
                 yield Point(step, change, said)
 
-    def overwritten(self, network: Evaluated, step: Step, mark: Mark, count: int, model: int) -> Step:
+    def overwritten(self, network: Evaluated, step: Step, mark: MarkedSubject, count: int, model: int) -> Step:
         """The network after further marks of the same method, each inserted by training."""
         method = mark.fields["method"]
         if method not in insertion_names():

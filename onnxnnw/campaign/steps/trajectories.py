@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from onnxnnw.campaign.environment import Memory
 from onnxnnw.campaign.step import NETWORK, RECORD, Outcome, Place, Step, Work, key_of
-from onnxnnw.campaign.steps.evaluated_network import Bench
+from onnxnnw.campaign.steps.evaluated_network import NetworkSetup
 from onnxnnw.errors import UnknownName, UsageError
 from onnxnnw.network_file.writing import atomic_copy
 from onnxnnw.parameters import type_name
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from onnxnnw.recipes import Recipe
     from onnxnnw.training.hooks import Epoch
 
-__all__ = ["Insert", "Moment", "Schedule", "Settings", "Template", "Train", "inserted_as"]
+__all__ = ["InsertStep", "Schedule", "Settings", "TemplateStep", "TrainStep", "WrittenMark", "inserted_as"]
 
 _STATE = "state.pt"
 Settings = tuple[tuple[str, int | float | str], ...]
@@ -52,7 +52,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Template(Step):
+class TemplateStep(Step):
     """The network's graph as it is exported, with initial weights: others write theirs into copies of it."""
 
     network: str
@@ -68,11 +68,13 @@ class Template(Step):
         return Outcome()
 
     def work(self) -> Work:
-        return Work(f"{self.kind} {self.network}", 1, 15, 4 * Bench(self.network, self.size, "").assumed().parameters)
+        return Work(
+            f"{self.kind} {self.network}", 1, 15, 4 * NetworkSetup(self.network, self.size, "").assumed().parameters
+        )
 
 
 @dataclass(frozen=True)
-class Moment:
+class WrittenMark:
     """An NCT watermark that is written into the running network when ``epoch`` epochs are finished [NNW-TEC 7.2.3].
 
     Attributes:
@@ -87,24 +89,24 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class Train(Step):
+class TrainStep(Step):
     """A training, or a stretch of one: trajectories that share a beginning share its steps.
 
     Attributes:
         until: The epoch it ends with.
         after: The stretch before; None begins.
         start: A network whose weights it begins with, where nothing comes before; None initialises them.
-        moment: The mark that is written on this stretch.
+        written: The mark that is written on this stretch.
     """
 
-    bench: Bench
-    template: Template
+    setup: NetworkSetup
+    template: TemplateStep
     schedule: Schedule
     seed: int
     until: int
-    after: "Train | None" = None
+    after: "TrainStep | None" = None
     start: Step | None = None
-    moment: Moment | None = None
+    written: WrittenMark | None = None
 
     kind: ClassVar[str] = "train"
 
@@ -112,13 +114,15 @@ class Train(Step):
     def files(self) -> tuple[str, ...]:  # type: ignore[override]
         """The network; the training's state where it may go on; the record where there is a mark."""
         state = (_STATE,) if self.until < self.schedule.epochs else ()
-        return (NETWORK, *state, *((RECORD,) if self.moment else ()))
+        return (NETWORK, *state, *((RECORD,) if self.written else ()))
 
     @property
     def title(self) -> str:
-        what = f"train {self.bench.network} to epoch {self.until} of {self.schedule.epochs}"
+        what = f"train {self.setup.network} to epoch {self.until} of {self.schedule.epochs}"
         return (
-            what if self.moment is None else f"{what}, marked at {self.moment.epoch} with N = {self.moment.positions}"
+            what
+            if self.written is None
+            else f"{what}, marked at {self.written.epoch} with N = {self.written.positions}"
         )
 
     def run(self, place: Place) -> Outcome:
@@ -126,7 +130,7 @@ class Train(Step):
         from onnxnnw.training.hooks import Hooks
         from onnxnnw.training.loop import Trainer
 
-        architecture = self.bench.architecture(place)
+        architecture = self.setup.architecture(place)
         state = place.folder / _STATE
         if self.after is not None and not state.exists():
             atomic_copy(place.input(self.after) / _STATE, state)
@@ -138,8 +142,8 @@ class Train(Step):
             Hooks(self._mark(architecture, place, template)),
             checkpoint=state,
             until=self.until,
-            threads=self.bench.threads,
-            precision=self.bench.precision,
+            threads=self.setup.threads,
+            precision=self.setup.precision,
         )
         start = (
             architecture.build(self.seed)
@@ -153,39 +157,39 @@ class Train(Step):
                 adversary=None if self.schedule.resumed else architecture.build_adversary(self.seed),
             )
         export(architecture, trained.module, place.folder / NETWORK, template)
-        found = {} if self.moment is None else {"iterations": 0}  # written at once
+        found = {} if self.written is None else {"iterations": 0}  # written at once
         if not state.exists():  # no epoch was trained
             return Outcome(found)
         return Outcome(found, {**_time(trained.history[self._begins() :]), "peak_memory_bytes": memory.bytes})
 
     def work(self) -> Work:
-        assumed = self.bench.assumed()
-        amount = (self.until - self._begins()) * self.bench.training_samples()
+        assumed = self.setup.assumed()
+        amount = (self.until - self._begins()) * self.setup.training_samples()
         size = 4 * assumed.parameters * (3 if self.until < self.schedule.epochs else 1)
-        unit = f"train {self.bench.network} {self.bench.size} {self.bench.precision}"
+        unit = f"train {self.setup.network} {self.setup.size} {self.setup.precision}"
         return Work(unit, max(amount, 1), assumed.train, size)
 
     def _begins(self) -> int:
         return 0 if self.after is None else self.after.until
 
     def _mark(self, architecture: "Architecture", place: Place, template: "Path") -> Any:
-        if self.moment is None:
+        if self.written is None:
             return None
         from onnxnnw.training.nct_insertion import NctInsertion
 
         return NctInsertion(
             architecture,
-            self.moment.epoch,
+            self.written.epoch,
             place.folder / RECORD,
-            self.moment.positions,
-            self.moment.strength,
-            key=key_of(self.moment.key),
+            self.written.positions,
+            self.written.strength,
+            key=key_of(self.written.key),
             template=template,
         )
 
 
 @dataclass(frozen=True)
-class Insert(Step):
+class InsertStep(Step):
     """A training in which a method marks the network all along [NNW-TEC 7.3, 7.4].
 
     Attributes:
@@ -194,8 +198,8 @@ class Insert(Step):
         key: Label of the secret.
     """
 
-    bench: Bench
-    template: Template
+    setup: NetworkSetup
+    template: TemplateStep
     schedule: Schedule
     seed: int
     start: Step | None
@@ -209,18 +213,18 @@ class Insert(Step):
     @property
     def title(self) -> str:
         settings = "".join(f", {name} {value}" for name, value in self.parameters)
-        return f"mark {self.bench.network} with {self.method} in {self.schedule.epochs} epochs{settings}"
+        return f"mark {self.setup.network} with {self.method} in {self.schedule.epochs} epochs{settings}"
 
     def run(self, place: Place) -> Outcome:
         from onnxnnw.training.insertion import Training, train_marked
 
-        architecture = self.bench.architecture(place)
+        architecture = self.setup.architecture(place)
         record = place.folder / RECORD
         record.unlink(missing_ok=True)  # of a run that was killed before it could tell
         start = None if self.start is None else place.input(self.start) / NETWORK
         recipe = self.schedule.recipe(architecture)
         state, template = place.folder / _STATE, place.input(self.template) / NETWORK
-        threads, precision = self.bench.threads, self.bench.precision
+        threads, precision = self.setup.threads, self.setup.precision
         training = Training(recipe, self.seed, start, threads, state, template=template, precision=precision)
         insertion = inserted_as(self.method, dict(self.parameters))
         with Memory() as memory:
@@ -231,9 +235,9 @@ class Insert(Step):
         return Outcome(found, {**_time(done.trained.history), "peak_memory_bytes": memory.bytes})
 
     def work(self) -> Work:
-        assumed = self.bench.assumed()
-        amount = self.schedule.epochs * self.bench.training_samples()
-        unit = f"insert {self.method} {self.bench.network} {self.bench.size} {self.bench.precision}"
+        assumed = self.setup.assumed()
+        amount = self.schedule.epochs * self.setup.training_samples()
+        unit = f"insert {self.method} {self.setup.network} {self.setup.size} {self.setup.precision}"
         return Work(unit, amount, 1.2 * assumed.train, 4 * assumed.parameters)
 
 

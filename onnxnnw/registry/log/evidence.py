@@ -11,7 +11,7 @@ from onnxnnw.registry.log.kept import KeptLog
 from onnxnnw.registry.log.proofs import MAX_BYTES, check_inclusion
 from onnxnnw.registry.log.timestamps import MAX_BYTES as MAX_TOKEN
 from onnxnnw.registry.log.timestamps import Stamp, check_stamp
-from onnxnnw.verification.verdict import Search, Verdict
+from onnxnnw.verification.verdict import SearchResult, Verdict
 from onnxnnw.verification.visible import visible
 
 __all__ = ["TOKEN_ENDING", "dated", "earliest", "existed_before", "read_roots", "with_dates", "with_existed_before"]
@@ -46,7 +46,7 @@ def read_roots(path: Path) -> bytes:
     return read_regular(path, UnreadableData, 2**20)
 
 
-def with_existed_before(search: Search, proof: Path, key: VerifierKey, roots: Path) -> Search:
+def with_existed_before(search: SearchResult, proof: Path, key: VerifierKey, roots: Path) -> SearchResult:
     """The result of a verification with the time by which its best record existed.
 
     Raises:
@@ -89,7 +89,7 @@ def earliest(log: KeptLog, commitment: str, roots: bytes) -> tuple[Stamp | None,
     return min(found, key=lambda stamp: stamp.before, default=None), tuple(reasons)
 
 
-def with_dates(search: Search, log: KeptLog, roots: bytes, seen: Callable[[str], None]) -> Search:
+def with_dates(search: SearchResult, log: KeptLog, roots: bytes, seen: Callable[[str], None]) -> SearchResult:
     """The result of a search with the time by which each record that matches existed, where a timestamp says so.
 
     Args:

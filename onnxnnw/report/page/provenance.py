@@ -7,7 +7,7 @@ from typing import Any
 from onnxnnw.report.fields import Numbers
 from onnxnnw.report.settings import method_name, modification_name, setting_of
 from onnxnnw.report.tables.table import Entry
-from onnxnnw.report.trials import Detection, Injection, Scaling, Searched, Sharing, Trial, Unicity, Verdict
+from onnxnnw.report.trials import Detection, Injection, Scaling, Searched, Sharing, Trial, TrialVerdict, Unicity
 
 __all__ = ["TrialIndex"]
 
@@ -66,7 +66,7 @@ def _most_telling(trials: Sequence[Trial], listed: int) -> Iterable[Trial]:
 
 
 def _log10_p(trial: Trial) -> float:
-    verdict: Verdict | None = getattr(trial, "verdict", None)
+    verdict: TrialVerdict | None = getattr(trial, "verdict", None)
     return 0.0 if verdict is None or verdict.log10_p is None else verdict.log10_p
 
 
@@ -77,7 +77,7 @@ def _indexed(cell: Any, texts: dict[str, int]) -> Any:
 
 def _row(trial: Trial) -> list[Any]:
     """Cells in the order of HEADER: plain ones, and texts that come again as tuples of one."""
-    verdict: Verdict | None = getattr(trial, "verdict", None)
+    verdict: TrialVerdict | None = getattr(trial, "verdict", None)
     truth = trial.truth if isinstance(trial, Detection | Unicity) else None
     return [
         trial.id,

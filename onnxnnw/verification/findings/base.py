@@ -16,7 +16,7 @@ from onnxnnw.matching.match import AGREEMENT, UNUSUAL, Match
 from onnxnnw.methods.base import Judgement, Reads
 from onnxnnw.records.positions import ANCHORS
 from onnxnnw.records.record import Record
-from onnxnnw.records.row_factors import Folds
+from onnxnnw.records.row_factors import RowFactors
 from onnxnnw.verification.changes import SlotReads
 from onnxnnw.verification.disguised import Disguise
 from onnxnnw.verification.units import in_best_unit, leveled
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from onnxnnw.alignment import MatrixAlignment
     from onnxnnw.graph.digest import Digests
 
-__all__ = ["Examination", "Finding", "collect_findings", "few", "loose_of", "share"]
+__all__ = ["Examination", "Finding", "collect_findings", "few", "freely_changed_of", "share"]
 
 Floats = NDArray[np.float64]
 
@@ -104,7 +104,7 @@ class Examination:
     copied: int = 0
     hidden: int = 0
     anchors: Callable[[], Reads] | None = None
-    folds: Folds = field(default_factory=dict)
+    folds: RowFactors = field(default_factory=dict)
     disguise: Disguise | None = None
     orders: "Mapping[int, MatrixAlignment]" = field(default_factory=dict)
 
@@ -224,17 +224,17 @@ class Examination:
         return known, max(0, live - unsure)
 
     @cached_property
-    def loose(self) -> list[SlotReads]:
+    def freely_changed(self) -> list[SlotReads]:
         """Slots whose changes neither a type nor a factor explains, and in which nearly all that is not zero changed."""
-        return loose_of(self.slot_reads)
+        return freely_changed_of(self.slot_reads)
 
 
-def loose_of(slots: Sequence[SlotReads]) -> list[SlotReads]:
+def freely_changed_of(slots: Sequence[SlotReads]) -> list[SlotReads]:
     """Those whose changes neither a type nor a factor explains, and in which nearly all that is not zero changed."""
     return [
         one
         for one in slots
-        if not one.narrow
+        if not one.reduced_precision
         and one.moved.size
         and one.moved.size >= 0.9 * (~one.zeroed).sum()
         and not one.channels

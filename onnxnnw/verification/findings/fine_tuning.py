@@ -15,25 +15,25 @@ FLAT = 3.5
 
 def find(examination: Examination) -> list[Finding]:
     """Drift per layer, where it differs by more than chance, and nothing that rounds values explains it."""
-    loose, slots = examination.loose, examination.slot_reads
-    steady = [one for one in slots if not one.narrow and one.same.all()]
-    shape = shape_of(loose)
-    if len(loose) + len(steady) < 0.9 * len(slots) or shape.reads < MIN_READS or shape.size < SMALLEST:
+    changed, slots = examination.freely_changed, examination.slot_reads
+    steady = [one for one in slots if not one.reduced_precision and one.same.all()]
+    shape = shape_of(changed)
+    if len(changed) + len(steady) < 0.9 * len(slots) or shape.reads < MIN_READS or shape.size < SMALLEST:
         return []
     frozen = sum(one.found.size for one in steady) >= MIN_READS
-    if shape.peaked > FLAT or not (shape.uneven > LIMIT or frozen) or not shape.sizes:
+    if shape.geary_z > FLAT or not (shape.bartlett_z > LIMIT or frozen) or not shape.sizes:
         return []
     sizes = np.array([*shape.sizes.values(), *([0.0] if frozen else [])])
     return [
         Finding(
             "fine-tuned",
-            f"values drifted in {share(len(loose), len(slots))} layers, by {sizes.min():.2g} to {sizes.max():.2g} "
+            f"values drifted in {share(len(changed), len(slots))} layers, by {sizes.min():.2g} to {sizes.max():.2g} "
             "of their deviation: another amount in every layer, as training leaves them",
             {
-                "layers": len(loose),
+                "layers": len(changed),
                 "smallest": float(f"{sizes.min():.4g}"),
                 "largest": float(f"{sizes.max():.4g}"),
-                "unevenness": round(shape.uneven, 2),
+                "unevenness": round(shape.bartlett_z, 2),
             },
             few({name: {"relative_rms": float(f"{size:.4g}")} for name, size in shape.sizes.items()}),
         )

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.records.row_factors import folds_of
+from onnxnnw.records.row_factors import row_factors_of
 from onnxnnw.verification.findings.base import Examination, Finding, few, share
 
 __all__ = ["find"]
@@ -14,7 +14,7 @@ SPREAD = 1e-3
 
 def find(examination: Examination) -> list[Finding]:
     """Recognised slots whose rows were multiplied by factors of their own downstream, and no longer are."""
-    folds = folds_of(examination.record) or {}
+    folds = row_factors_of(examination.record) or {}
     several = {number for number, fold in folds.items() if _varies(fold)}
     if not several or _all_there(examination):
         return []

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from onnxnnw.verification.changes import SMALLEST, SlotReads, shape_of
-from onnxnnw.verification.findings.base import Examination, Finding, few, loose_of
+from onnxnnw.verification.findings.base import Examination, Finding, few, freely_changed_of
 from onnxnnw.verification.units import clustered
 
 __all__ = ["find"]
@@ -18,16 +18,16 @@ LIMIT = 3.5
 
 def find(examination: Examination) -> list[Finding]:
     """S with its uncertainty, where the changes are Gaussian and of the same S in every layer."""
-    loose = examination.loose
-    shape = shape_of(loose)
-    everywhere = len(loose) >= 0.9 * len(examination.slot_reads)
+    changed = examination.freely_changed
+    shape = shape_of(changed)
+    everywhere = len(changed) >= 0.9 * len(examination.slot_reads)
     if not everywhere or shape.reads < MIN_READS or len(shape.sizes) < MIN_SLOTS or shape.size < SMALLEST:
         return []
-    if abs(shape.peaked) > LIMIT or shape.uneven > LIMIT:
+    if abs(shape.geary_z) > LIMIT or shape.bartlett_z > LIMIT:
         return []
-    further = loose_of(examination.more_reads)
+    further = freely_changed_of(examination.more_reads)
     wider = shape_of(further)
-    if abs(wider.peaked) > LIMIT or wider.uneven > LIMIT or not all(abs(z) <= LIMIT for z in _structure(further)):
+    if abs(wider.geary_z) > LIMIT or wider.bartlett_z > LIMIT or not all(abs(z) <= LIMIT for z in _structure(further)):
         return []  # looked at more closely, these are rounded, or trained
     margin = 1.96 * shape.size / math.sqrt(2 * shape.reads)
     return [
@@ -41,10 +41,10 @@ def find(examination: Examination) -> list[Finding]:
     ]
 
 
-def _structure(loose: Sequence[SlotReads]) -> Iterator[float]:
+def _structure(changed: Sequence[SlotReads]) -> Iterator[float]:
     """z of changes, and of their sizes, that rows or input channels share, as gradients leave them."""
     chosen = []
-    for one in loose:
+    for one in changed:
         usable = ~one.same & ~one.zeroed
         if one.moved.size == int(usable.sum()) and one.moved.any():
             chosen.append((one.moved / np.sqrt(np.mean(one.moved**2)), one.rows[usable], one.input_channels[usable]))

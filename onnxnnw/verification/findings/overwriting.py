@@ -29,7 +29,7 @@ def find(examination: Examination) -> list[Finding]:
 
 
 def _replaced(examination: Examination) -> list[Finding]:
-    slots = [one for one in examination.slot_reads if not one.narrow]
+    slots = [one for one in examination.slot_reads if not one.reduced_precision]
     whole = sum(one.found.size for one in slots)
     replaced = {one.name: _other_values(one) for one in slots}
     count = sum(replaced.values())

@@ -55,7 +55,7 @@ def _granularity(constant: Constant) -> str:
 
 def _rounded(examination: Examination) -> list[Finding]:
     """Values that a coarser floating-point type holds exactly, although it is not the one that stores them."""
-    slots = [one for one in examination.slot_reads if not one.narrow]
+    slots = [one for one in examination.slot_reads if not one.reduced_precision]
     values = [(one.found, one.enrolled) for one in slots]
     found, enrolled = (np.concatenate([*(pair[k] for pair in values), np.empty(0)]) for k in (0, 1))
     if (found != 0).sum() < MIN_READS:
@@ -69,7 +69,7 @@ def _rounded(examination: Examination) -> list[Finding]:
 
 def _lattices(examination: Examination) -> list[Finding]:
     """Values on a lattice, where what was enrolled is on none."""
-    slots = [one for one in examination.slot_reads if not one.narrow and one.found.size >= MIN_LATTICE]
+    slots = [one for one in examination.slot_reads if not one.reduced_precision and one.found.size >= MIN_LATTICE]
     levels = {
         one.name: _in_all(one, one.levels) if one.levels else one.channel_levels
         for one in slots
@@ -102,20 +102,20 @@ def _span(one: SlotReads) -> float:
 
 def _flat(examination: Examination) -> list[Finding]:
     """Changes that are spread evenly within each layer: rounding to a step, too fine for a lattice to be seen."""
-    loose = examination.loose
-    shape = shape_of(loose)
-    if shape.reads < MIN_FLAT or shape.peaked < FLAT or not shape.sizes:
+    changed = examination.freely_changed
+    shape = shape_of(changed)
+    if shape.reads < MIN_FLAT or shape.geary_z < FLAT or not shape.sizes:
         return []
     steps = {
         one.name: lattice_step(_some(one), shape.sizes[one.name] * one.deviation * float(np.sqrt(12)))
-        for one in loose[:MAX_SPANS]
+        for one in changed[:MAX_SPANS]
         if one.name in shape.sizes
     }
     if 2 * sum(step > 0 for step in steps.values()) <= len(steps):
         return []  # changes of one size are no rounding: the first steps of Adam are as even
-    levels = [_span(one) / steps[one.name] for one in loose[:MAX_SPANS] if steps.get(one.name, 0) > 0]
+    levels = [_span(one) / steps[one.name] for one in changed[:MAX_SPANS] if steps.get(one.name, 0) > 0]
     bits = round(float(np.median(np.log2(np.maximum(2.0, levels)))))
-    relative = {one.name: steps[one.name] / one.deviation for one in loose[:MAX_SPANS] if steps.get(one.name, 0) > 0}
+    relative = {one.name: steps[one.name] / one.deviation for one in changed[:MAX_SPANS] if steps.get(one.name, 0) > 0}
     return [
         Finding(
             "rounded",

@@ -10,7 +10,7 @@ MIN_READS = 8
 
 def find(examination: Examination) -> list[Finding]:
     """Slots with one factor, and slots in which each out-channel (or each input channel) has its own."""
-    slots = [one for one in examination.slot_reads if one.found.size >= MIN_READS and not one.narrow]
+    slots = [one for one in examination.slot_reads if one.found.size >= MIN_READS and not one.reduced_precision]
     whole = {one.name: {"factor": float(f"{one.factor:.4g}")} for one in slots if one.factor != 1.0 and one.same.all()}
     out = []
     if whole:

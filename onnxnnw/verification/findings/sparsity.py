@@ -20,7 +20,7 @@ def find(examination: Examination) -> list[Finding]:
 
     Rounding to few levels makes zeros too, so slots that are stored in a narrow type do not count.
     """
-    slots = [one for one in examination.slot_reads if not one.narrow and (one.enrolled != 0).any()]
+    slots = [one for one in examination.slot_reads if not one.reduced_precision and (one.enrolled != 0).any()]
     if not slots or not examination.significant:
         return []
     zeros = np.concatenate([one.zeroed[one.enrolled != 0] for one in slots])

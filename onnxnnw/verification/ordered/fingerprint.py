@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnxnnw.alignment.balance import balanced
 from onnxnnw.methods.base import Judgement, Reads, Standard
 from onnxnnw.methods.nct import LINEAR_EFFECT
-from onnxnnw.records.positions import Plan, plan_of
+from onnxnnw.records.positions import PositionPlan, plan_of
 from onnxnnw.records.record import Record
 from onnxnnw.standard.grids import SIGNIFICANCE
 from onnxnnw.statistics import Association, correlations, standardise
@@ -105,7 +105,7 @@ def _effect(left: list[_Left]) -> float:
 
 
 def _left_over(
-    record: Record, plan: Plan, number: int, reference: NDArray[Any], candidate: NDArray[Any], kept: Floats
+    record: Record, plan: PositionPlan, number: int, reference: NDArray[Any], candidate: NDArray[Any], kept: Floats
 ) -> _Left:
     """What is left of one slot at its positions; values without counterpart are left out."""
     entry = record.slots[number]
