@@ -41,8 +41,6 @@ Positions = NDArray[np.int64]
 _NO_METHODS = ("base", "control_reads", "payload", "triggers")
 """Modules of this folder that methods share."""
 
-# --- what is judged ---------------------------------------------------------------------------------------------------
-
 
 class Weights(Protocol):
     """A candidate's weights, addressed as the record's slots; None where a slot has no counterpart."""
@@ -57,7 +55,7 @@ class Weights(Protocol):
         """All values of the record's slot, (rows, row_size)."""
 
     def row_scales(self, slot: int) -> Floats | None:
-        """Gauge of every out-row of the record's slot; None where only raw values are read."""
+        """Scale of every out-row of the record's slot; None where only raw values are read."""
 
     def share(self, slots: Sequence[int]) -> float:
         """Share of the candidate's live weights that stands in the counterparts of these slots."""
@@ -77,9 +75,6 @@ class Candidate:
     weights: Weights
     anchors: "Callable[[], Reads]"
     predict: Callable[[NDArray[Any]], NDArray[Any]]
-
-
-# --- what is said -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -197,9 +192,6 @@ class Method(ABC):
         """
 
 
-# --- insertion in training --------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Subject:
     """The network that is about to be trained and marked.
@@ -268,9 +260,6 @@ class Insertion(ABC):
     @abstractmethod
     def hooks(self, record: Record, subject: Subject) -> Hooks:
         """What is done in training, as the record (drafted here, with its key) says."""
-
-
-# --- finding them -----------------------------------------------------------------------------------------------------
 
 
 ENTRY_POINTS = "onnxnnw.methods"
