@@ -1,11 +1,11 @@
 """A campaign from its file, checked: what is impossible is told before anything is trained."""
 
-import math
 import tomllib
-from dataclasses import MISSING, Field, fields, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from onnxnnw.campaign.settings import (
     CAMPAIGN_FORMAT,
@@ -25,17 +25,14 @@ from onnxnnw.campaign.settings import (
 )
 from onnxnnw.errors import UnknownName, UsageError
 from onnxnnw.files import read_regular
-from onnxnnw.parameters import type_name
+from onnxnnw.parameters import from_table, of_type
 from onnxnnw.recipes import SCHEDULES, find_precision
 from onnxnnw.runtime import find_provider
 
 __all__ = ["load_campaign", "preset", "preset_names"]
 
-Kind = TypeVar("Kind")
 MAX_BYTES = 2**20
 MAX_AMOUNT = 1_000_000
-MAX_NUMBER = 2**31
-"""Above it, a whole number is a slip, and a range of it has no end."""
 
 
 def preset_names() -> list[str]:
@@ -88,17 +85,17 @@ def _campaign(content: dict[str, Any], name: str) -> Campaign:
             entries = content[key]
             if not isinstance(entries, list):
                 raise UsageError(f"campaign: {key} is a list of tables, [[{key}]]")
-            content[key] = tuple(_built(kind, entry, f"{key} {number}") for number, entry in enumerate(entries, 1))
+            content[key] = tuple(from_table(kind, entry, f"{key} {number}") for number, entry in enumerate(entries, 1))
     if "networks" in content:
         content["networks"] = tuple(_named(network) for network in content["networks"])
     for key, kind in singles.items():
         if key in content:
-            content[key] = _built(kind, content[key], key)
+            content[key] = from_table(kind, content[key], key)
     changes = content.get("modifications", {})
     if not isinstance(changes, dict) or not all(isinstance(value, dict) for value in changes.values()):
         raise UsageError("campaign: modifications is a table of tables: name = { parameter = [values] }")
     content["modifications"] = {name: _listed(values, name) for name, values in changes.items()}
-    campaign = _built(Campaign, {**content, "source": source}, "campaign")
+    campaign = from_table(Campaign, {**content, "source": source}, "campaign")
     _check(campaign)
     return campaign
 
@@ -168,7 +165,7 @@ def _check(campaign: Campaign) -> None:
         for parameter in marks.published:
             if parameter not in marks.parameters:
                 raise UnknownName(f"parameter in {marks.title!r}", parameter, marks.parameters)
-            if not all(_is(value, (int, float)) for value in marks.parameters[parameter]):
+            if any(isinstance(value, str) for value in marks.parameters[parameter]):
                 raise UsageError(
                     f"{marks.title}: tables have numbers only, so {parameter} cannot be among those published"
                 )
@@ -194,54 +191,10 @@ def _check_amounts(campaign: Campaign) -> None:
             raise UsageError(f"{name[:200]} are {amount:,}, more than the {MAX_AMOUNT:,} that can be")
 
 
-_FORMS = {"int": (int,), "float": (int, float), "str": (str,)}
-
-
-def _built(kind: type[Kind], entry: Any, where: str) -> Kind:
-    """A dataclass from a table, its names and types checked."""
-    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
-    if not isinstance(entry, dict):
-        raise UsageError(f"{where} is a table")
-    values: dict[str, Any] = {}
-    for name, value in entry.items():
-        if name not in known:
-            raise UnknownName(f"entry of {where}", name, known)
-        values[name] = _fitting(known[name], value, f"{where}: {name}")
-    missing = [n for n, f in known.items() if n not in values and f.default is MISSING and f.default_factory is MISSING]
-    if missing:
-        raise UsageError(f"{where} lacks {', '.join(missing)}")
-    return kind(**values)
-
-
-def _fitting(entry: "Field[Any]", value: Any, where: str) -> Any:
-    form, whole = type_name(entry), str(entry.type)
-    if whole.startswith("collections.abc.Mapping[str, tuple["):
-        return _listed(value, where)
-    if whole.startswith("tuple["):
-        values = tuple(value) if isinstance(value, list | tuple) else (value,)
-        inner = whole.removeprefix("tuple[").partition(",")[0]
-        if inner in _FORMS and not all(_is(part, _FORMS[inner]) for part in values):
-            raise UsageError(f"{where} is a list of {inner} values, not {value!r}")
-        return values
-    if form in _FORMS and not _is(value, _FORMS[form]):
-        raise UsageError(f"{where} is {'an' if form == 'int' else 'a'} {form}, not {value!r}")
-    return value
-
-
-def _is(value: Any, kinds: tuple[type, ...]) -> bool:
-    if isinstance(value, bool) or not isinstance(value, kinds):
-        return False
-    if isinstance(value, int):
-        return abs(value) < MAX_NUMBER
-    return not isinstance(value, float) or math.isfinite(value)
-
-
 def _listed(values: Any, where: str) -> dict[str, tuple[Value, ...]]:
     """Each parameter with a tuple of its values."""
-    if not isinstance(values, dict):
-        raise UsageError(f"{where} is a table of parameters with lists of values")
-    listed = {name: tuple(v) if isinstance(v, list) else (v,) for name, v in values.items()}
-    for name, some in listed.items():
-        if not some or not all(_is(value, (int, float, str)) for value in some):
-            raise UsageError(f"{where}: {name} is a list of numbers or texts")
+    listed: dict[str, tuple[Value, ...]] = of_type(Mapping[str, tuple[Value, ...]], values, where)
+    empty = next((name for name, some in listed.items() if not some), None)
+    if empty is not None:
+        raise UsageError(f"{where}: {empty} has no values")
     return listed

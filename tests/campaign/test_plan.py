@@ -197,7 +197,7 @@ def test_presets_have_the_whole_grid(name):
         ("weight = [0.5]", "weight = [-0.5]", "lambda"),
         ("ratio = [0.1]", "ratio = [-0.1]", "ratio"),
         ("ratio = [0.1]", "rate = [0.1]", "rate"),
-        ("ratio = [0.1]", "ratio = [nan]", "list of numbers"),
+        ("ratio = [0.1]", "ratio = [nan]", "gaussian-noise is a table of parameters with lists of values, not"),
         ('modifications = ["gaussian-noise", "fine-tuning"]\nvalues', 'modifications = ["noise"]\nvalues', "'noise'"),
         ("wrong_keys = 3", "wrong_keys = -1", "at least 0"),
         ("wrong_keys = 3", "wrung_keys = 3", "wrung_keys"),
@@ -210,7 +210,7 @@ def test_presets_have_the_whole_grid(name):
         ("positions = [64, 128], repeats = 1", "positions = [64, 128], repeats = 0", "repeats and positions"),
         ("published_epochs = 2", 'published_epochs = 2\nschedule = "onecycle"', "no schedule named 'onecycle'"),
         ("published_epochs = 2", "published_epochs = 2\nrate = -0.1", "a rate is above 0"),
-        ("ratio = [0.1]", 'ratio = ["much"]', "not of the kind"),
+        ("ratio = [0.1]", 'ratio = ["much"]', "modification gaussian-noise: ratio is a float, not 'much'"),
         ("alpha = [0, 1, 2]", "alpha = [0, 1, 2]\nepochs = 7", "no epochs of its own"),
         ("alpha = [0, 1, 2]", "alpha = [0, 1, 2]\nrate = 0.5", "a rate is that of the epochs"),
         (

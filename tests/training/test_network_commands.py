@@ -213,7 +213,7 @@ def test_train_with_a_method_writes_network_and_record(cifar, tmp_path):
             "no method that is inserted in training named 'odd'; there are nct, rtw, tbw",
         ),
         (["--method", "rtw", "--record", "r", "--rho", "1"], "--rho is not one of its parameters; they are: --bits, "),
-        (["--method", "rtw", "--record", "r", "--bits", "x"], "--bits takes a int number, not 'x'"),
+        (["--method", "rtw", "--record", "r", "--bits", "x"], "--bits takes an int, not 'x'"),
         (["--method", "rtw", "--record", "r", "--mark-at", "1"], "--mark-at belongs to nct"),
         (["--method", "nct", "--record", "r"], "--method nct needs --mark-at"),
         (["--method", "rtw"], "go together"),

@@ -26,6 +26,7 @@ from onnxnnw.campaign.steps.trajectories import (
 from onnxnnw.errors import UnknownName, UsageError
 from onnxnnw.methods.base import insertion_names, method_names
 from onnxnnw.modifications.base import find_modification
+from onnxnnw.parameters import from_table
 from onnxnnw.recipes import Precision
 from onnxnnw.standard.grids import ALPHA
 
@@ -328,15 +329,8 @@ def _refused_early(change: Change, own: bool) -> None:
     """Refuse a modification's impossible parameters before hours of training, not after them."""
     kind: Any = find_modification(change.name)
     context = {"network": "resnet8", "size": "reference", "data": "", "threads": 1}
-    known = {f.name: f for f in fields(kind)}
+    known = {field.name for field in fields(kind)}
     if own and "network" in known:
         raise UsageError(f"modification {change.name} trains, and a network of one's own is a file that is not trained")
-    for name, _ in change.parameters:
-        if name not in known:
-            raise UnknownName(f"parameter of {change.name}", name, known)
     given = {name: value for name, value in context.items() if name in known}
-    try:
-        kind(**given, **dict(change.parameters))
-    except TypeError:
-        said = ", ".join(f"{name} = {value!r}" for name, value in change.parameters)
-        raise UsageError(f"modification {change.name}: {said} is not of the kind that it takes") from None
+    from_table(kind, given | dict(change.parameters), f"modification {change.name}")

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from onnxnnw.campaign.environment import Memory
 from onnxnnw.campaign.step import NETWORK, RECORD, Outcome, Place, Step, Work, key_of
 from onnxnnw.campaign.steps.evaluated_network import NetworkSetup
-from onnxnnw.errors import UnknownName, UsageError
 from onnxnnw.network_file.writing import atomic_copy
-from onnxnnw.parameters import type_name
+from onnxnnw.parameters import from_table
 from onnxnnw.recipes import adjusted, resumed
 
 if TYPE_CHECKING:
@@ -248,19 +247,9 @@ def inserted_as(method: str, parameters: "Mapping[str, int | float | str]") -> "
         UnknownName: No such method, or it has no such parameter; the message lists those there are.
         UsageError: A value that the method refuses.
     """
-    from dataclasses import fields
-
     from onnxnnw.methods.base import find_insertion
 
-    kind: Any = find_insertion(method)
-    known = {f.name: type_name(f) for f in fields(kind)}
-    for name, value in parameters.items():
-        if name not in known:
-            raise UnknownName(f"parameter of {method}", name, known)
-        fits = {"int": isinstance(value, int), "float": isinstance(value, int | float), "str": isinstance(value, str)}
-        if not fits.get(known[name], True) or isinstance(value, bool):
-            raise UsageError(f"{method}: {name} is a {known[name]}, not {value!r}")
-    return kind(**parameters)  # type: ignore[no-any-return]
+    return from_table(find_insertion(method), parameters, method)
 
 
 def _time(history: "tuple[Epoch, ...]") -> dict[str, Any]:
