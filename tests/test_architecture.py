@@ -62,7 +62,7 @@ TORCH_PACKAGES = ("training",)
 MAX_FILES, MAX_LINES = 16, 350
 HEAVY = (
     *("torch", "torchvision", "onnxruntime", "skimage", "matplotlib", "jinja2", "scipy", "PIL"),
-    *("sqlalchemy", "psycopg", "cryptography", "rfc3161_client"),
+    *("sqlalchemy", "psycopg", "cryptography", "rfc3161_client", "pydantic", "rich"),
 )
 
 FILES = sorted((ROOT / "onnxnnw").rglob("*.py"))
