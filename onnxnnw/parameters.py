@@ -1,4 +1,4 @@
-"""Parameters of plug-ins: dataclass fields with a sentence, which the command line offers as ``--name value``."""
+"""Parameters of plug-ins: dataclass fields with a help sentence, offered as ``--name value`` on the command line."""
 
 import dataclasses
 import math

@@ -32,7 +32,7 @@ _FORMULAS_TOGETHER = 2**22
 
 @dataclass(frozen=True, eq=False)
 class SlotView:
-    """What ``find_slots`` saw.
+    """The slots of a network, and everything else that ``find_slots`` found.
 
     Attributes:
         slots: In the order of the live nodes, each stored tensor once.
