@@ -22,5 +22,5 @@ def default_positions(eligible: int) -> int:
 
 
 def default_shared_positions(eligible: int) -> int:
-    """The default N of copies for recipients: 2,048, but at most 5 % of the eligible weights, and at least as many as proving an absence takes."""
+    """The default N of copies for recipients: 2,048, but at most 5 % of the weights, and enough to prove an absence."""
     return min(DEFAULT_SHARED, max(required_reads(1e-6), int(eligible * MAX_SHARED_SHARE)))

@@ -36,7 +36,7 @@ _ORDER = ("identical", "traced", "inconclusive", "not traced")
 
 
 def rank(verdict: Verdict) -> tuple[int, float, float, float, str]:
-    """Sort key, best first: among significant records the effect decides, to a tenth, since a p-value depends on how many were read."""
+    """Sort key, best first: among significant records the effect decides, to a tenth: p-values depend on N."""
     likeness = round(verdict.effect, 1) if verdict.decision in ("identical", "traced") else 0.0
     return _ORDER.index(verdict.decision), -likeness, verdict.log10_p, -verdict.effect, verdict.record
 
