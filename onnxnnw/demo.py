@@ -39,7 +39,7 @@ STEPS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 
 @dataclass(frozen=True)
 class DemoRow:
-    """One file of the demo and what is said of it.
+    """One file of the demo and its verdicts.
 
     Attributes:
         what: What was done.

@@ -1,4 +1,4 @@
-"""Whether a method keeps what every method owes, how its p-values behave, and the dossier that NNW-TEC 7.1 asks for."""
+"""Check a method against the contract of all methods, calibrate its p-values, and write the dossier of NNW-TEC 7.1."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ INPUTS, MEAN, DEVIATION = (3, 32, 32), (0.4914, 0.4822, 0.4465), (0.2023, 0.1994
 
 @dataclass(frozen=True)
 class Law:
-    """One thing that every method owes, whether it is kept, and what came where it is not."""
+    """One clause of the contract: whether it holds, and the counterexample where it does not."""
 
     sentence: str
     kept: bool
@@ -57,7 +57,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Dossier:
-    """What a proponent hands in: description, parameters, training strategy, what was checked."""
+    """The dossier of a method: description, parameters, training strategy, checks."""
 
     method: str
     module: str

@@ -1,4 +1,4 @@
-"""What long work is doing just now, and what a user should know beside the answer, told to whoever listens.
+"""Callbacks for the steps of long work, and for notices that do not change the answer.
 
 It is not ``logging``, which takes as long to import as a small network takes to verify.
 """

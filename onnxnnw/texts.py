@@ -4,7 +4,7 @@ __all__ = ["visible"]
 
 
 def visible(text: str, longest: int | None = None) -> str:
-    """A text with everything made visible that has no glyph: control characters, turned direction, zero width, lone surrogates.
+    """Escape what has no glyph: control characters, bidirectional overrides, zero-width characters, lone surrogates.
 
     Args:
         longest: Characters after which the rest is left out; all by default.

@@ -25,7 +25,7 @@ KINDS = ("weight", "parameter", "structural", "not understood", "doubtful", "dea
 
 @dataclass(frozen=True)
 class Entry:
-    """Something stored that is worth a line: all that is not understood, doubtful, dead or given.
+    """One line of the account: something stored that is not understood, doubtful, dead or given at run time.
 
     Attributes:
         kind: One of ``KINDS``.
@@ -85,7 +85,7 @@ class Account:
 
     @property
     def structural(self) -> int:
-        """Elements that shape and steer."""
+        """Elements of shapes, axes, indices and computed tables."""
         return self.amounts["structural"]
 
     @property
@@ -131,5 +131,5 @@ class Account:
 
     @property
     def unseen(self) -> float:
-        """Share of what has to be explained that is not understood."""
+        """Share of ``total`` that is not understood."""
         return self.not_understood / max(1, self.total)

@@ -1,4 +1,4 @@
-"""Which weights of a candidate may be a reference's: what no order and no scale of rows and channels changes."""
+"""Which weights of a candidate may be a reference's, by features that orders and scales of rows and channels leave unchanged."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -20,7 +20,7 @@ _MOST = 2.7
 
 
 def can_correspond(ours: Weight, theirs: Weight) -> bool:
-    """Whether two weights could be one, with channels added or removed."""
+    """Whether two weights could be the same one, with channels added or removed."""
     if ours.kind != theirs.kind or ours.taps != theirs.taps or (ours.groups > 1) != (theirs.groups > 1):
         return False
     if (ours.channels == 1) != (theirs.channels == 1):

@@ -45,7 +45,7 @@ _FULL = 2**26
 
 @dataclass(frozen=True)
 class Start:
-    """Where a search may begin: for each reference row or channel the candidate's; None for what is not known."""
+    """An initial guess: for each reference row or channel the candidate's; None for what is not known."""
 
     rows: Positions | None = None
     channels: Positions | None = None
@@ -67,7 +67,7 @@ class Order:
 
 
 def same_order(ours: Cube, theirs: Cube) -> Order | None:
-    """Nothing in another order; None where the shapes differ or little agrees."""
+    """The identity order with its score; None where the shapes differ or little agrees."""
     if ours.shape != theirs.shape:
         return None
     rows, channels, _ = ours.shape
@@ -94,7 +94,7 @@ def find_order(ours: Cube, theirs: Cube, starts: Sequence[Start] = ()) -> Order:
 
 
 def improved(ours: Cube, theirs: Cube, order: Order, signed: bool = False, rounds: int = _ROUNDS) -> Order:
-    """Channels given rows, rows given channels, until nothing gains.
+    """Match channels given rows and rows given channels in turn until the score stops rising.
 
     Args:
         ours, theirs: Balanced weights.

@@ -1,4 +1,4 @@
-"""What a row looks like however its columns are ordered: its values in order of size, tap by tap."""
+"""Features of a row that do not depend on the order of its columns: its sorted values, tap by tap."""
 
 import numpy as np
 from numpy.typing import NDArray

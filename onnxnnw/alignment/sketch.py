@@ -77,7 +77,7 @@ def can_be_sketched(weight: Weight) -> bool:
 
 
 def sketches_of(weights: Sequence[Weight]) -> Sketches:
-    """Sketches of the weights whose own entries, shuffled, have another one: few, and in bounded time."""
+    """Sketches of a few weights that differ from the sketch of their own shuffled entries; in bounded time."""
     rng = np.random.default_rng(0)  # no secret: it only decides whether a sketch says anything
     slots: list[int] = []
     values: list[Floats] = []

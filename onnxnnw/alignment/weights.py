@@ -1,4 +1,4 @@
-"""A weight as alignment sees it: rows, channels and taps, read when it is its turn."""
+"""A weight as alignment sees it: rows, channels and taps, read lazily."""
 
 import math
 from collections.abc import Callable

@@ -27,7 +27,7 @@ MAX_TRIALS = 1_000_000
 
 
 def planned(campaign: Campaign, data: str = "") -> Plan:
-    """What is to be done.
+    """The plan of a campaign: its trials, and the steps that they are read from.
 
     Args:
         data: What the user's data is known by (``evaluated_network.identity_of``); campaigns that generate theirs need none.

@@ -1,4 +1,4 @@
-"""What a campaign tells while it runs."""
+"""The progress of a campaign, as callbacks."""
 
 from typing import Protocol
 
@@ -8,22 +8,22 @@ __all__ = ["Progress", "Silent"]
 
 
 class Progress(Protocol):
-    """Whoever shows a campaign: told what begins, what is done, and how much is left."""
+    """Receives the progress of a campaign: what begins, what is done, and how much is left."""
 
     def begin(self, steps: int, done: int, seconds_left: float) -> None:
         """How many steps there are, and how many of them were done before."""
 
     def started(self, step: Step) -> None:
-        """A worker has it."""
+        """A worker started this step."""
 
     def finished(self, step: Step, seconds: float, seconds_left: float) -> None:
-        """It is done."""
+        """This step is done."""
 
     def failed(self, step: Step, reason: str) -> None:
-        """It cannot be done."""
+        """This step failed."""
 
     def noticed(self, sentence: str) -> None:
-        """Something that people should know of."""
+        """A notice for people."""
 
 
 class Silent:

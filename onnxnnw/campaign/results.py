@@ -37,7 +37,7 @@ MAX_RESULTS = 16 * 2**20
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What came of a campaign.
+    """The summary of a run: trials written, steps done and failed, seconds.
 
     Attributes:
         trials: How many were written.

@@ -78,7 +78,7 @@ def _writable(folder: Path) -> None:
 
 @dataclass
 class _StepStates:
-    """Which steps are waiting (for what), ready, with a worker (since when), given up; what is done has its entry."""
+    """The state of each unfinished step: waiting for inputs, ready, running since when, or failed."""
 
     waiting: dict[str, set[str]] = field(default_factory=dict)
     followers: dict[str, set[str]] = field(default_factory=dict)
@@ -92,7 +92,7 @@ class _StepStates:
 def run(
     plan: Plan, cache: Cache, data: Path | None, workers: Workers, progress: Progress
 ) -> tuple[RunSummary, Mapping[str, Entry]]:
-    """Do what is not done yet; the entries of all steps that trials are read from."""
+    """Run the steps that have no cache entry yet; returns the entries of all steps that trials are read from."""
     return _Run(plan, cache, data, workers, progress).run()
 
 

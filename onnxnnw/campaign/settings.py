@@ -139,7 +139,7 @@ class Unicity:
 
 @dataclass(frozen=True)
 class Shares:
-    """Figure 4."""
+    """Settings of Figure 4: marks that share positions."""
 
     positions: int = 512
     strength: float = 1.0
@@ -148,7 +148,7 @@ class Shares:
 
 @dataclass(frozen=True)
 class Scales:
-    """Figure 5."""
+    """Settings of Figure 5: time against N."""
 
     positions: tuple[int, ...]
     repeats: int = 5
@@ -156,7 +156,7 @@ class Scales:
 
 @dataclass(frozen=True)
 class Costs:
-    """How often each retrieval is timed; 0 leaves it out.
+    """Cost measurements: how often retrieval is timed (0 leaves it out), and pairs of trainings.
 
     Attributes:
         pairs: Trainings with and without a mark by turns, each in a process of its own, that time and memory are told by; 0
@@ -171,7 +171,7 @@ class Costs:
 
 @dataclass(frozen=True)
 class Reduction:
-    """What was cut down, in a sentence that stands beside these tables."""
+    """A reduction against the standard's protocol: the tables it touches, and the sentence that stands beside them."""
 
     tables: tuple[int, ...]
     sentence: str

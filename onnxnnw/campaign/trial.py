@@ -1,4 +1,4 @@
-"""A trial before it is known: what is settled about it, and the steps that the rest is read from."""
+"""A planned trial: the fields that are fixed beforehand, and the steps that the others are read from."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ TRIAL_FORMAT = "onnxnnw/trial/1"
 
 @dataclass(frozen=True)
 class ResultField:
-    """Where a field of a trial comes from: a step, and the way through what it found."""
+    """Where a field of a trial is read from: a step, and the path in its result."""
 
     name: str
     step: Step
@@ -28,7 +28,7 @@ class ResultField:
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """One trial before it is known.
+    """One trial before its steps are done.
 
     Attributes:
         fields: What is settled beforehand.

@@ -1,4 +1,4 @@
-"""Who does the steps: this process, other processes of this machine (loky), or a Dask cluster over a shared folder.
+"""Executors of steps: this process, other processes of this machine (loky), or a Dask cluster over a shared folder.
 
 All three are asked through ``concurrent.futures``, joblib's loky and Dask's own executor included: steps depend on each
 other, which ``joblib.Parallel`` has no word for.
@@ -42,12 +42,12 @@ class Workers:
         self.executor = start()
 
     def restart(self) -> None:
-        """After the death of a worker took the others with it."""
+        """Replace the executor after the death of a worker broke it."""
         self.stop()
         self.executor = self._start()
 
     def stop(self) -> None:
-        """Without waiting for steps."""
+        """Shut the executor down without waiting for steps."""
         self._stop(self.executor)
 
 
@@ -65,13 +65,13 @@ class _Here(Executor):
 
 @contextmanager
 def in_this_process() -> Iterator[Workers]:
-    """This process alone."""
+    """An executor that runs each step in this process."""
     yield Workers(_Here, lambda executor: None, lambda: 1, inline=True)
 
 
 @contextmanager
 def on_this_machine(jobs: int) -> Iterator[Workers]:
-    """Processes of this machine.
+    """An executor of processes on this machine.
 
     Args:
         jobs: How many; 0 means one per core.

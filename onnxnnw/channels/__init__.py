@@ -1,1 +1,1 @@
-"""Which channels of a network are the same ones everywhere: what may be moved, multiplied or added and changes no function."""
+"""Channel groups of a network: channels that can be permuted, rescaled or added without changing its function."""

@@ -26,7 +26,7 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclass(frozen=True)
 class Group:
-    """Channels that can take each other's place.
+    """Interchangeable channels, with every tensor that they go through.
 
     Attributes:
         channels: Their numbers.
@@ -39,7 +39,7 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """What can be moved.
+    """The channel groups of a network.
 
     Attributes:
         groups: Of two channels and more, each channel in one of them; empty where only factors are asked for.
@@ -61,7 +61,7 @@ class Groups:
 
     @property
     def sentence(self) -> str:
-        """What was found, and what was left alone."""
+        """The groups in one sentence: how many channels, and how many are left out."""
         moving = f"{len(self.channels):,} channels can be changed and {self.left_alone:,} are left alone"
         return moving + (f" (not understood: {', '.join(self.strange)[:200]})" if self.strange else "")
 
@@ -81,7 +81,7 @@ class Groups:
 
 
 def find_groups(network: Network, change: Change) -> Groups:
-    """Follow all channels of a network.
+    """Find the channel groups of a network.
 
     Args:
         network: Opened for writing.

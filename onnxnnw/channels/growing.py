@@ -21,7 +21,7 @@ _ARBITRARY = 0.3
 
 
 class Addition(Enum):
-    """What is put in."""
+    """Channels to insert into a group: their number and places, and whether they are dummies or clones."""
 
     DUMMY = auto()
     CLONE = auto()

@@ -26,7 +26,7 @@ MAX_ATOMS = 2**24
 
 
 class Change(Enum):
-    """What is going to happen to channels; what is understood depends on it."""
+    """The change that is planned for channels; which operators allow it depends on the kind."""
 
     ORDER = auto()
     SCALE = auto()
@@ -60,7 +60,7 @@ class Role:
 
 @dataclass
 class Tracker:
-    """What is found out while the nodes go by."""
+    """The state of the walk: channel groups and roles found so far."""
 
     change: Change
     atoms: int = 1
@@ -81,14 +81,14 @@ class Tracker:
         return tags.reshape([count if place == axis else 1 for place in range(rank)])
 
     def freeze(self, *tags: Tags | None) -> None:
-        """These channels stay as they are."""
+        """Exclude these channels from every change."""
         for one in tags:
             if one is not None:
                 flat = np.unique(one)
                 self.pairs.append((flat, np.full_like(flat, FIXED)))
 
     def stiffen(self, *tags: Tags | None) -> None:
-        """Nothing can be put in between these channels."""
+        """Exclude these channels from additions: nothing can be inserted between them."""
         self.rigid += [np.unique(one) for one in tags if one is not None]
 
     def join(self, one: Tags, other: Tags) -> Tags | None:
@@ -106,7 +106,7 @@ class Tracker:
         return np.array(left)
 
     def fibre(self, tags: Tags, axes: tuple[int, ...]) -> None:
-        """Channels are added up along these axes: none may leave its place along the others."""
+        """Channels are summed along these axes; along the other axes they must keep their places."""
         self.fibres.append((tags, outside(tags.shape, axes)))
 
     def use(self, *constants: Constant | None) -> int:

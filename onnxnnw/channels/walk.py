@@ -44,7 +44,7 @@ class Operand:
 
 @dataclass
 class Walk:
-    """Everything that rules look at and write to."""
+    """The state that operator rules read and write."""
 
     flow: Flow
     constants: Constants
@@ -55,7 +55,7 @@ class Walk:
 
     @property
     def change(self) -> Change:
-        """What is going to happen."""
+        """The planned change."""
         return self.tracker.change
 
     def operand(self, node: Node, number: int) -> Operand | None:
@@ -91,7 +91,7 @@ class Walk:
         return self.constants.small(node.inputs[number]) if number < len(node.inputs) else None
 
     def give_up(self, node: Node) -> None:
-        """Nothing is known of this operator: its channels stay as they are, and its constants too."""
+        """No rule for this operator: freeze its channels and those of its constants."""
         operands = self.operands(node)
         self.tracker.freeze(*(one.tags for one in operands))
         self.tracker.use(*(one.constant for one in operands))

@@ -1,4 +1,4 @@
-"""How every command behaves around its answer: quiet or verbose, progress where work takes long, readers that leave."""
+"""What all commands share: --quiet and --verbose, progress of long work, closed pipes."""
 
 import contextlib
 import errno
@@ -127,7 +127,7 @@ class _First:
 
 
 def outlive_readers() -> None:
-    """Let what is printed to a pipe that nobody reads any more go nowhere: ``| head`` takes the words, not the exit code."""
+    """Discard output to a pipe that was closed, so that ``| head`` leaves the exit code as it is."""
     stream = sys.stdout
     if stream is not sys.__stdout__ or not isinstance(stream, io.TextIOWrapper):
         return

@@ -1,4 +1,4 @@
-"""What commands that know registries share: the group, its options, and opening."""
+"""Shared by commands on registries: the command group, its options, and opening a registry."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ KEY_FILE = typer.Option(None, "--key-file", envvar="ONNXNNW_KEY_FILE", help="Key
 
 
 def group_of(app: typer.Typer) -> typer.Typer:
-    """The commands `registry …`, begun by whichever file comes first."""
+    """The command group `registry`, created by the first file that asks for it."""
     group = next((info.typer_instance for info in app.registered_groups if info.name == "registry"), None)
     if group is None:
         group = typer.Typer(help="Keep many records, and prove when they were there.", no_args_is_help=True)

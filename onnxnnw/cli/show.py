@@ -48,7 +48,7 @@ def place(text: object) -> str:
 
 @contextmanager
 def downloads(most: str) -> Iterator[None]:
-    """What a block reads from servers is limited, and said at its end.
+    """Limit what the block reads from servers, and report it at the end.
 
     Args:
         most: As the user gave it: ``500MB``.
@@ -64,7 +64,7 @@ def downloads(most: str) -> Iterator[None]:
 
 
 def error(text: str) -> None:
-    """Say on standard error why something could not be looked at, to those who want to be told nothing else too."""
+    """An error on standard error, shown even with --quiet."""
     print(f"onnxnnw: {visible(text)}", file=getattr(sys.stderr, "behind", sys.stderr))
 
 
@@ -101,7 +101,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
 
 
 def rest(count: int, of: str, err: bool = False) -> None:
-    """How many more there are than a list has shown; nothing where there are none."""
+    """Say how many items a shortened list leaves out."""
     if count > 0:
         typer.echo(f"  and {count:,} more {of}", err=err)
 
@@ -109,7 +109,7 @@ def rest(count: int, of: str, err: bool = False) -> None:
 def enrolled(
     enrolment: "Enrolment", record: Path, out: Path | None, as_json: bool, price: "Price | str | None" = None
 ) -> None:
-    """What came of an enrolment.
+    """Print the result of an enrolment.
 
     Args:
         record: Where the record is.
@@ -151,7 +151,7 @@ def enrolled(
 
 
 class Progress:
-    """How many of many things are done, on standard error: in one line of a terminal, else a line every ten seconds.
+    """Progress of a count on standard error: one redrawn line on a terminal, else a line every ten seconds.
 
     Args:
         what: What they are.
@@ -177,7 +177,7 @@ class Progress:
 def copies_for_recipients(
     done: "RecipientCopies", copies: Path, records: Path, as_json: bool, price: "Price | str | None"
 ) -> None:
-    """What came of marking copies for recipients.
+    """Print the result of marking copies for recipients.
 
     Args:
         copies, records: Their folders, as they were given.

@@ -1,4 +1,4 @@
-"""What became of one layer: as which weight it is found, and what was done to its values."""
+"""One layer of a comparison: its counterpart, and how its values changed."""
 
 import math
 from dataclasses import dataclass

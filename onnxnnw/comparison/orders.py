@@ -1,4 +1,4 @@
-"""The same order said twice: channels of a hidden width matched once by what makes them and once by what reads them.
+"""Two independent estimates of one channel order: from the weight that makes the channels and from the one that reads them.
 
 An alignment finds an order for strangers too. But where two networks are one, the rows of a producer and the columns of its
 consumers, each aligned alone, say the same of every channel; of strangers they agree by luck, about once in a width, and a
@@ -31,7 +31,7 @@ SHARE, LEAST, STRANGERS = 0.5, 12, 3.0
 
 @dataclass(frozen=True)
 class Orders:
-    """How often both sides of a width say the same.
+    """Agreement of the two estimates of a width's channel order.
 
     Attributes:
         widths: Hidden widths of which both sides were aligned; none of which a first layer makes.
@@ -45,22 +45,22 @@ class Orders:
 
     @property
     def share(self) -> float:
-        """Of the channels, those of which both sides say the same."""
+        """Share of the channels on which both estimates agree."""
         return self.agreeing / self.channels if self.channels else 0.0
 
     @property
     def related(self) -> bool:
-        """Whether luck and learning alike are out of the question."""
+        """Whether the agreement exceeds what chance and similar training give."""
         return self.share >= SHARE and self.agreeing >= max(LEAST, 3 * STRANGERS * self.widths)
 
     @property
     def possible(self) -> bool:
-        """Whether it is worth while to align the rest."""
+        """Whether the agreement suffices to align the other widths."""
         return not self.widths or self.share >= SHARE / 2
 
     @property
     def sentence(self) -> str:
-        """What it says, and what it is."""
+        """The agreement in one sentence."""
         return (
             f"both sides of {self.widths} hidden widths agree on {self.agreeing:,} of {self.channels:,} channels "
             f"(strangers: about 1 to 2 in a width; nominal)"

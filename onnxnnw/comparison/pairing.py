@@ -1,4 +1,4 @@
-"""Which layer of a candidate is which of a reference, by the code that holds a candidate against a record.
+"""Match the layers of two networks, by the code that matches a candidate with a record.
 
 The reference is fingerprinted in memory under a key that follows from both files: the decision is that of a verification, with
 its error rate, and nothing is kept.
@@ -36,7 +36,7 @@ RATE = 1e-6
 
 
 class Holder(Examiner):
-    """An examiner that remembers which slot it took for which: finding that out takes longest."""
+    """An examiner that keeps its slot matches, which are the slowest part."""
 
     found: "list[Match | None] | None" = None
 

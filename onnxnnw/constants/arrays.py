@@ -32,17 +32,17 @@ class Constant(ABC):
 
     @cached_property
     def steps(self) -> int:
-        """Operations that one evaluation takes; a shared part counts each time it is used."""
+        """Number of operations of one evaluation; a shared part counts each time it is used."""
         return 1 + sum(part.steps for part in self.parts)
 
     @cached_property
     def extent(self) -> int:
-        """Elements of the largest array at the roots: what may be made of it is measured by that."""
+        """Elements of the largest stored array that it is made of; limits on its size are multiples of this."""
         return max((part.extent for part in self.parts), default=self.size)
 
     @cached_property
     def peak(self) -> int:
-        """Elements of the largest array on the way from the roots to it: what one evaluation holds in memory."""
+        """Elements of the largest intermediate array: the memory of one evaluation."""
         return max([self.size, *(part.peak for part in self.parts)])
 
     @cached_property

@@ -32,7 +32,7 @@ _WHOLE = 64
 
 
 class Whole(Constant):
-    """Something of which no part can be had without computing all of it."""
+    """A constant that can only be evaluated as a whole."""
 
     @abstractmethod
     def compute(self) -> Array:

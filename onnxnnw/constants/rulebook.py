@@ -1,4 +1,4 @@
-"""Where rules stand: what an operator makes of constants, by its domain and name, and what rules ask of a node."""
+"""The registry of constant-folding rules by operator domain and name, and helpers for rules."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

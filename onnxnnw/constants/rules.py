@@ -1,4 +1,4 @@
-"""What one operator makes of constants: a rule per operator, none per tool.
+"""Constant folding, one rule per operator.
 
 A tool that leaves a constant subgraph behind is undone by the rules of its operators.
 """

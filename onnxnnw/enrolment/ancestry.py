@@ -1,4 +1,4 @@
-"""A network that was trained on from a public one: what of it is its own are the differences.
+"""Networks that were fine-tuned from a public one: their fingerprint rests on the differences from it.
 
 Each slot's counterpart in an ancestor is found by its values; a fingerprint then keeps, beside the values, what stood there in the
 ancestor, and is judged by the differences (docs/reference/statistics.md).

@@ -25,7 +25,7 @@ _SAMPLED = 64
 
 @dataclass(frozen=True, eq=False)
 class Copy:
-    """A slot that holds once more what another one holds.
+    """A slot whose values are a bit-exact copy of another slot's.
 
     Attributes:
         slot: The copy.
@@ -99,7 +99,7 @@ def _equal(copy: Copy) -> bool:
 
 
 def without_copies(view: SlotView) -> tuple[SlotView, list[Copy]]:
-    """The slots without those that hold once more, bit for bit, what an earlier one holds; and these."""
+    """Split slots into originals and bit-exact copies of earlier ones."""
     copies = copies_of(view.slots)
     if not copies:
         return view, []
@@ -109,7 +109,7 @@ def without_copies(view: SlotView) -> tuple[SlotView, list[Copy]]:
 
 
 def said_of(copies: Sequence[Copy], record: Record) -> Iterator[str]:
-    """That a mark was written to copies too, or why not."""
+    """A warning about copies: that the mark was written to them too, or why not."""
     marked = {record.slots[number].name for number in plan_of(record).numbers}
     copies = [copy for copy in copies if copy.of.name in marked]
     tied = [copy for copy in copies if not why_alone(copy)]

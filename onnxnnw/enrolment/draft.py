@@ -1,4 +1,4 @@
-"""The record of a network that is at hand: what is measured of its slots, where the mark lies, what its host was."""
+"""Draft a record from an opened network: measured slots, positions of the mark, host values."""
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace

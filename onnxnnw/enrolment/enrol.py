@@ -53,7 +53,7 @@ STRONG = 3.0
 
 @dataclass(frozen=True)
 class Enrolment:
-    """What came of it.
+    """The result of an enrolment: the record, its commitment, capacity and warnings.
 
     Attributes:
         record: What to keep.
@@ -209,7 +209,7 @@ def _shared_positions(record: Record, others: Sequence[Record]) -> int:
 
 
 def refuse_existing(record_path: Path | str) -> None:
-    """Refuse a record's place before hours of work, not after them.
+    """Refuse to overwrite a record, before hours of work.
 
     Raises:
         UsageError: Something is there, or there is no such folder.

@@ -1,4 +1,4 @@
-"""How many positions a mark has where nobody says it."""
+"""The default number of positions of a mark."""
 
 from onnxnnw.statistics import required_reads
 
@@ -17,10 +17,10 @@ MAX_SHARED_SHARE = 0.05
 
 
 def default_positions(eligible: int) -> int:
-    """N where nobody says it: 512, but at most 1 % of the eligible weights, and never too few to be sure of an absence."""
+    """The default N: 512, but at most 1 % of the eligible weights, and at least as many as proving an absence takes."""
     return min(DEFAULT_POSITIONS, max(required_reads(1e-6), int(eligible * MAX_SHARE)))
 
 
 def default_shared_positions(eligible: int) -> int:
-    """N of copies for recipients: 2,048, but at most 5 % of the eligible weights, and never too few to be sure of an absence."""
+    """The default N of copies for recipients: 2,048, but at most 5 % of the weights, and enough to prove an absence."""
     return min(DEFAULT_SHARED, max(required_reads(1e-6), int(eligible * MAX_SHARED_SHARE)))

@@ -1,4 +1,4 @@
-"""Mark values on the grid of their slot: a value beside it would name its position."""
+"""Round mark values to the slot's quantisation grid: a value off the grid would give its position away."""
 
 from typing import Any
 

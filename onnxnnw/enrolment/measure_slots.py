@@ -76,7 +76,7 @@ def measure_slot(slot: Slot, watermark: bool) -> MeasuredSlot:
 
 
 def may_carry(slot: Slot, watermark: bool) -> bool:
-    """Whether a slot may carry a mark, or a fingerprint, as far as can be told without reading it.
+    """Whether a slot is eligible for a mark or a fingerprint, before its values are read.
 
     A matrix, kernel or embedding may; tables that elementwise operators read may be computed.
     """

@@ -1,4 +1,4 @@
-"""Weights that others get too without copying: linear models, identity starts, common ancestors, tables; no fingerprint.
+"""Weights that unrelated networks may share, which carry no fingerprint: linear models, near-identities, ancestors, tables.
 
 Two logistic regressions that were fitted to halves of one data set come out alike, for their optimum is one; recurrent weights that
 started as the identity stay near it; and what stands in a common ancestor, or in a network that has nothing to do with this

@@ -16,7 +16,7 @@ __all__ = ["refuse_strange", "refuse_too_weak", "why_nothing"]
 
 
 def refuse_strange(keep: Sequence[Record], entries: Sequence[SlotEntry], copies: Sequence[Copy]) -> None:
-    """Positions are left alone by the name of their weight, so a record to keep must know the weights by their names."""
+    """Refuse a record to keep whose weights have other names than the network's: positions are compared by name."""
     own = {copy.slot.name: copy.slot.shape for copy in copies} | {entry.name: entry.shape for entry in entries}
     for record in keep:
         if record.method != nct.NCT.name:

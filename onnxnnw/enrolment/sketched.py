@@ -1,4 +1,4 @@
-"""A record with sketches of its weights, which tell of a disguise without a reference."""
+"""Add sketches of weights to a record: they show a permuted or rescaled copy without a reference network."""
 
 from dataclasses import replace
 

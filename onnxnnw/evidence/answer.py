@@ -21,7 +21,7 @@ WORDS = {YES: "yes", NO: "no", UNSURE: "unsure"}
 
 @dataclass(frozen=True)
 class Answer:
-    """What was asked of one file, and what came of it.
+    """The answer about one file: what was asked, the verdicts, and the problems.
 
     Attributes:
         path: The file or its address, as it was given.
@@ -102,7 +102,7 @@ def _rule(path: Path | str, error: CannotLook) -> str:
 def judge(
     path: Path | str, search: SearchResult, require: str, min_explained: float, subject: "Subject | None" = None
 ) -> Answer:
-    """What a gate makes of verdicts: it opens for one of them; that none does is a no only where all were sure.
+    """The answer of a gate: yes where one verdict meets it; no only where none does and all could be decided.
 
     Args:
         require: ``traced`` or ``identical``.

@@ -1,4 +1,4 @@
-"""Statements that came from elsewhere: read, held against keys and files, never believed without."""
+"""Statements from others: read, and checked against keys and files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class Attested:
 
     @property
     def positive(self) -> bool:
-        """Whether it says that its subject passed; of a predicate that nobody knows here, never."""
+        """Whether it says that its subject passed; False for unknown predicates."""
         if self.kind == SVR:
             properties = self.predicate.get("properties")
             return isinstance(properties, list) and any(str(one).startswith("NNW_") for one in properties)
@@ -64,7 +64,7 @@ class Attested:
 
 @dataclass(frozen=True)
 class Check:
-    """What became of one statement.
+    """The result of checking one statement.
 
     Attributes:
         said: What it says in short.
@@ -78,7 +78,7 @@ class Check:
 
 
 def check_statement(found: Attested, keys: Sequence[PublicKey], files: Sequence[FileDigest]) -> Check:
-    """Hold a statement against keys and files: signed by one of the keys, about all of the files, and positive."""
+    """Check a statement: signed by one of the keys, about all of the files, and positive."""
     subjects = tuple(visible(name) for name in found.subjects.values())
     others = [file.name for file in files if file.sha256 not in found.subjects]
     problem = ""

@@ -55,7 +55,7 @@ class Bundle:
         return ""
 
     def problem(self, files: Sequence[FileDigest], keys: Sequence[PublicKey]) -> str:
-        """Why the signature says nothing of some files of a network; empty where it covers all of them.
+        """Why the signature does not hold for all files of a network; empty where it does.
 
         Args:
             files: The model file first; in a folder that was signed, by their names in it.

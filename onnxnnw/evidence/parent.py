@@ -1,4 +1,4 @@
-"""Who signed a network, or the one that its record was made of: what leads from a deployed file to a signed one."""
+"""Signed parents: who signed a network or the one that its record was made of."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Why a gate stays shut: every reason with a stable id, its exit code, and what to do."""
+"""The reasons for which a gate fails: each with a stable id, its exit code, and what to do."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ YES, NO, UNSURE = 0, 1, 3
 
 @dataclass(frozen=True)
 class Rule:
-    """A reason for which a gate stays shut.
+    """A kind of reason for which a gate fails.
 
     Attributes:
         id: Stable, for programs: ``NNW001``.
@@ -79,7 +79,7 @@ RULES: Mapping[str, Rule] = {rule.name: rule for rule in _ALL}
 
 @dataclass(frozen=True)
 class Problem:
-    """A reason for which this gate stays shut.
+    """One reason for which this gate fails, with its sentence.
 
     Attributes:
         rule: Its kind.

@@ -1,4 +1,4 @@
-"""Where evidence goes: the files that were asked for, refused before any work is done, written whole."""
+"""Write evidence files: paths are checked before any work is done, files are written atomically."""
 
 import json
 import os

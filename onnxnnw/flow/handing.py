@@ -1,4 +1,4 @@
-"""What bodies hand on: a weight that goes through a loop as its state and comes back unchanged is the same weight throughout.
+"""Values that bodies pass through unchanged: a weight that is loop state is the same weight inside and after the loop.
 
 Only what is the same value in every iteration by the graph's edges is said to be another value; all else stays unknown.
 """
@@ -11,7 +11,7 @@ _MAX_HOPS = 64
 
 
 def hand_on(node: Node, flow: Flow) -> None:
-    """Note in the flow which values of a node with bodies are other values for sure.
+    """Record in the flow which values of a node with bodies equal other values.
 
     Of Loop and Scan, state that the body returns as it got it; of If, what both branches hand on; of Scan, inputs of the body
     that are one slice of a stack after the other.
@@ -33,7 +33,7 @@ def hand_on(node: Node, flow: Flow) -> None:
 
 
 def same(value: int, flow: Flow) -> int:
-    """Where a value comes from that nothing has changed."""
+    """The original of a value that was passed through unchanged."""
     for _ in range(_MAX_HOPS):
         source = flow.handed.get(value)
         if source is None:

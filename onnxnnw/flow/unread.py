@@ -1,4 +1,4 @@
-"""What is stored in local functions that are not read: their bodies are counted, whatever they are for."""
+"""What is stored in local functions that are not inlined: their bodies are counted."""
 
 from array import array
 from collections.abc import Iterable, Iterator

@@ -39,7 +39,7 @@ class _Told:
 
 @dataclass(frozen=True)
 class Chain:
-    """The attestations at hand.
+    """The attestations that may form a chain.
 
     Attributes:
         links: Verdicts that a trusted key signed.
@@ -52,7 +52,7 @@ class Chain:
     unreadable: tuple[str, ...]
 
     def follow(self, subject: Subject, require: AllOf) -> tuple[str, tuple[Problem, ...]]:
-        """The chain from a file on in words; or why there is none.
+        """The chain that starts at a file, as a sentence; or why there is none.
 
         Args:
             require: What is asked of each link's verdict.

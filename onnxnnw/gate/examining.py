@@ -26,7 +26,7 @@ MAX_SLOTS = 8
 
 
 class Probe:
-    """Some anchors of a record's largest slot, by which the likeliest record is found: an order, never an answer."""
+    """A few anchors of a record's largest slot, by which records are ordered before they are examined."""
 
     def __init__(self, record: NamedRecord) -> None:
         self.name, self.shape = "", ()  # type: tuple[str, tuple[int, ...]]

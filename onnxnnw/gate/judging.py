@@ -34,7 +34,7 @@ BY_RANGE = (
 
 @dataclass(frozen=True)
 class Known:
-    """What an entry names, read once.
+    """Records, keys and attestations of an entry, read once.
 
     Attributes:
         records: Those that can be read.
@@ -70,7 +70,7 @@ class Judge:
             registry.close()
 
     def answer(self, path: Path | str, entry: Entry, unit: str = "", mode: str = "") -> Answer:
-        """What an entry makes of a file; an error that only concerns the file is its answer."""
+        """The answer of an entry about a file; an error that concerns only this file is an answer, too."""
         mode = mode or entry.mode
         unit = unit or f"network {entry.name}"
         asked = f"{entry.asked}; {unit}"
@@ -232,7 +232,7 @@ class Judge:
 
     @cached_property
     def kept(self) -> tuple[str, ...]:
-        """Files that the policy reads beside networks: where one changes, nothing that was found before holds."""
+        """Files beside networks that answers depend on: a change of one invalidates earlier answers."""
         policy = self.policy
         named = [
             n

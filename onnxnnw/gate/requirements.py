@@ -30,7 +30,7 @@ PROVEN = ("identical", "traced")
 
 
 class Judged(Protocol):
-    """What is asked of one verdict, whether it was reached here or attested elsewhere."""
+    """The fields of a verdict that requirements look at; verdicts and attestations have them."""
 
     @property
     def decision(self) -> str: ...

@@ -1,4 +1,4 @@
-"""Why two networks of equal digest need not compute the same."""
+"""Reasons why two networks of equal digest may compute different things."""
 
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet

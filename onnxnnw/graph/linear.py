@@ -1,4 +1,4 @@
-"""Weights that act as one: sums of what reads the same value, products with nothing non-linear between.
+"""Combined weights: sums of slots that read the same value, products of slots with nothing non-linear between.
 
 W x + B A x is (W + B A) x: an adapter that was not merged, a weight that was split into summands or factors, branches of a
 convolution before they are merged. Each such sum and product is read as one more slot, for record slots of which nothing else

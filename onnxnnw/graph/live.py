@@ -1,4 +1,4 @@
-"""Which nodes an output depends on, and how sure that is: everything else may be a decoy.
+"""Which nodes an output depends on, and whether that is certain.
 
 *Dead for certain* is what no output can depend on by the graph's edges, and what stands behind a branch or loop that a constant
 nobody can replace closes. It is left out of a digest, and of what a record has to explain.

@@ -1,4 +1,4 @@
-"""A weight's out-rows on their way to the next operator that is not linear: what multiplied them, what was added."""
+"""The affine map of a weight's out-rows up to the next non-linear operator."""
 
 from dataclasses import dataclass, field
 
@@ -14,7 +14,7 @@ __all__ = ["Gains", "OutRows"]
 
 @dataclass
 class OutRows:
-    """Where a weight's outputs have come to.
+    """The out-rows of a weight at one point downstream: factor and shift so far.
 
     Attributes:
         value: The value that carries them.

@@ -1,4 +1,4 @@
-"""What reading a network's weights saw: its slots, what is doubtful, dead or not understood, and the flow they stand in."""
+"""The slots of a network, with what is doubtful, dead or not understood, and the data flow that they stand in."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ __all__ = ["SlotView", "other_constants"]
 
 @dataclass(frozen=True, eq=False)
 class SlotView:
-    """What ``find_slots`` saw.
+    """The slots of a network, and everything else that ``find_slots`` found.
 
     Attributes:
         slots: In the order of the live nodes, each stored tensor once.

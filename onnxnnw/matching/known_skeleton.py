@@ -1,4 +1,4 @@
-"""A network around a record's slots: its hash at enrolment, and its slots in a candidate where that is the same.
+"""The skeleton of a network (all but its slots): its hash at enrolment, and slots located by an unchanged skeleton.
 
 Left out of the hash are the bytes of slots that are stored as they are, each a whole tensor; every other byte of the model and of
 its external files is in it. So where it is the same, the graph, all other tensors and all places are those of enrolment.

@@ -1,4 +1,4 @@
-"""Which slot of a candidate is which slot of a record, by content: names are a tool's habit.
+"""Match a record's slots with a candidate's by content, whatever the names.
 
 Slots are compared on *anchors*, values at positions outside the mark, so nothing that is tested later was used to
 align: as folded values, and each in units of its out-row. Within one shape, mutual best agreements are taken first; what

@@ -1,4 +1,4 @@
-"""Values of a slot that are at hand already."""
+"""A cache of values that were read from a slot."""
 
 import numpy as np
 from numpy.typing import NDArray

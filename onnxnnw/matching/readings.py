@@ -1,4 +1,4 @@
-"""Other ways to see a record's slot in a candidate's: some of its rows or columns, gates or taps in another order, padded blocks.
+"""Alternative readings of a candidate's slot: part of its rows or columns, gates or taps in another order, padded blocks.
 
 Each is a choice of rows and of columns, so that what was read is the record's slot again, element by element.
 """
@@ -27,7 +27,7 @@ _MAX_GROUPS = 4096
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """One way to see a wanted slot in a candidate's.
+    """One alternative reading of a candidate's slot.
 
     Attributes:
         kind: ``rows`` or ``columns`` of a merged weight, ``gates`` or ``taps`` in another order, ``blocks`` without their padding,
@@ -65,7 +65,7 @@ class Reading:
         return slot if self.rows is None and self.columns is None else slot.chosen(self.rows, self.columns)
 
     def area(self, slot: Slot) -> tuple[int, int, int, int]:
-        """First and last row, first and last column: nothing else is read there."""
+        """The rectangle that is read: first and last row, first and last column."""
         rows, columns = self.rows, self.columns
         return (
             0 if rows is None else int(rows.min()),

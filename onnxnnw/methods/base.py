@@ -1,4 +1,4 @@
-"""What every traceability method gives: a judgement of a candidate, and, if it lives in training, how it is inserted."""
+"""The interface of traceability methods: judging a candidate, and inserting a mark in training."""
 
 import importlib
 import pkgutil
@@ -55,7 +55,7 @@ class Weights(Protocol):
         """All values of the record's slot, (rows, row_size)."""
 
     def row_scales(self, slot: int) -> Floats | None:
-        """Scale of every out-row of the record's slot; None where only raw values are read."""
+        """Scale (root mean square) of every out-row of the record's slot; None where only raw values are read."""
 
     def share(self, slots: Sequence[int]) -> float:
         """Share of the candidate's live weights that stands in the counterparts of these slots."""
@@ -63,7 +63,7 @@ class Weights(Protocol):
 
 @dataclass(frozen=True)
 class Candidate:
-    """What a method may look at.
+    """What a method may use to judge a candidate.
 
     Attributes:
         weights: The weights, for methods that read them (white box).
@@ -251,7 +251,7 @@ class Insertion(ABC):
 
     @abstractmethod
     def draft(self, subject: Subject) -> InsertionDraft:
-        """What the record binds.
+        """The parameters and arrays that the bound part of the record gets.
 
         Raises:
             UsageError: The mark does not fit the network, or not its parameters.
@@ -259,7 +259,7 @@ class Insertion(ABC):
 
     @abstractmethod
     def hooks(self, record: Record, subject: Subject) -> Hooks:
-        """What is done in training, as the record (drafted here, with its key) says."""
+        """The hooks of the training, derived from the drafted record and its key."""
 
 
 ENTRY_POINTS = "onnxnnw.methods"

@@ -1,4 +1,4 @@
-"""Values at positions, each beside what shares its structure but not its origin: its control reads."""
+"""Control reads: for each position, other weights that share its structure but not its origin."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""What every modification is: parameters in the constructor, the network in the call, a new file as the result."""
+"""The interface of modifications: parameters in the constructor, the network in the call, a new file as the result."""
 
 import importlib
 import inspect
@@ -92,7 +92,7 @@ def weights_of(network: Network) -> list[StoredTensor]:
 
 
 def refuse_not_finite(weight: StoredTensor, name: str, statistic: Any) -> None:
-    """Refuse a layer of which a modification needs to know what cannot be known.
+    """Refuse a layer with values that are not finite where a modification needs its range or deviation.
 
     Infinities and NaN spread from one weight to the whole layer, or hide that nothing was done to it.
 

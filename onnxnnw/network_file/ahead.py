@@ -1,4 +1,4 @@
-"""Reading ahead: what will be read of remote tensors one after the other is asked for at once."""
+"""Prefetching: pieces of remote tensors that will be read one after the other are requested together."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING

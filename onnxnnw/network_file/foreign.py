@@ -1,4 +1,4 @@
-"""What a file is that is no ONNX network, and what to do with it: told by its first bytes, and only once it could not be read."""
+"""Identify files that are no ONNX network by their first bytes, for the error message."""
 
 import codecs
 import os

@@ -1,4 +1,4 @@
-"""A file that bytes are read from: opened again when there are more of them than descriptors, and never another file."""
+"""An open file whose descriptor may be closed and reopened when there are too many; a replaced file is noticed."""
 
 import errno
 import os
@@ -109,7 +109,7 @@ class Source:
         return descriptor
 
     def close(self) -> None:
-        """Nobody will read any more; the descriptor is closed when the last reader is done."""
+        """Close the file once its last reader is done."""
         with _lock:
             self._closed = True
             if not self._users:

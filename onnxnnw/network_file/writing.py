@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and never in the place of what must not be lost."""
+"""Atomic writing: a file appears whole or not at all, and inputs are never overwritten."""
 
 import contextlib
 import errno
@@ -22,7 +22,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def refuse_place(path: Path) -> None:
-    """Refuse to replace what is no file of ours to replace.
+    """Refuse an output path that cannot or must not be written.
 
     Raises:
         UsageError: There is no such folder, or something else than a plain file stands there, or a record.

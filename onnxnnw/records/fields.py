@@ -36,7 +36,7 @@ def key_from_json(packed: str) -> Key:
 
 
 def positions_key_of(document: Any) -> Key | None:
-    """The secret of positions that many copies share; that its digest is the bound one shows when the record is written anew."""
+    """The shared secret of the positions; it is checked against the bound digest when the record is serialised again."""
     if "recipient" not in document["bound"]:
         return None  # a secret alone would be passed over, which nothing in a file is
     if integer(document["bound"]["recipient"]["version"]) != 1:

@@ -1,4 +1,4 @@
-"""What multiplied a network's out-rows downstream when it was enrolled, so that folded and raw files are compared in one unit.
+"""Row factors: what multiplied each out-row downstream at enrolment, so that folded and raw files compare in one unit.
 
 Marks lie on stored values. Where a normalisation or a constant follows, a tool may fold it into the weights, signs included;
 the record says by what each row would be multiplied then. Records from before this was kept have no such arrays: with them,
@@ -48,7 +48,7 @@ def column_arrays(columns: Sequence[Floats | None]) -> dict[str, NDArray[np.gene
 
 
 def columns_of(record: Record) -> RowFactors:
-    """What a record keeps of columns, slot by slot: a magnitude for each channel, or, in older records, for each column.
+    """Column magnitudes of a record by slot: one for each channel, or, in older records, for each column.
 
     Raises:
         UnreadableRecord: The arrays contradict the slot table.
@@ -73,7 +73,7 @@ def _flagged(record: Record, name: str) -> list[int]:
 
 
 def row_factors_of(record: Record) -> RowFactors | None:
-    """What a record keeps; None where it is from before.
+    """The row factors of a record; None in records that were made before these were kept.
 
     Raises:
         UnreadableRecord: The arrays contradict the slot table.
@@ -89,7 +89,7 @@ def row_factors_of(record: Record) -> RowFactors | None:
 
 
 def unit_change(candidate: Floats | None, enrolled: Floats | None) -> Floats | None:
-    """What turns a candidate's stored rows into the unit of the enrolled ones; None where that is nothing.
+    """Factors that turn a candidate's stored rows into the unit of enrolment; None where all are 1.
 
     Rows that were multiplied by nothing at all at enrolment stay as they are: no mark lies there.
     """

@@ -1,4 +1,4 @@
-"""A candidate's weights as what the records of one layout are scanned against: one table for all of them, in bytes.
+"""Scan tables: a candidate's weights quantised to bytes, one table for all records of a layout.
 
 A filter decides nothing: whichever slots it takes, the records that pass are held against the candidate with anchors of their own.
 """

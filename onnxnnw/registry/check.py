@@ -1,4 +1,4 @@
-"""Every byte of a registry held against what it follows from: records, lists, slot tables, scan pages, and the log."""
+"""Integrity check of a registry: records, lists, slot tables, scan pages and log are recomputed and compared."""
 
 import hashlib
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The scan: which records of a registry a candidate may come from. It only leaves records out; the verifier has the last word."""
+"""The scan: a prefilter that leaves out records of a registry; those that remain are verified."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +40,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class Scan:
-    """What a scan left.
+    """The result of a scan: the records that passed.
 
     Attributes:
         hits: The best, best first.

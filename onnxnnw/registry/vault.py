@@ -1,4 +1,4 @@
-"""How bytes of a registry rest in its database, and who is told of what is added: the two seams of a registry."""
+"""Two interfaces of a registry: how bytes are stored at rest, and what is called when records are added."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol

@@ -1,4 +1,4 @@
-"""What a limit counts: trials that ask the same key again, or the same training, are one draw however many they are."""
+"""Independent units of a confidence limit: trials with the same key or training count as one draw."""
 
 from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
@@ -41,7 +41,7 @@ NOUNS = {KEYS: "keys", TRAININGS: "trainings"}
 
 
 def by_unit(trials: Iterable[Kind], unit: Unit) -> dict[Hashable, list[Kind]]:
-    """Trials under what they are draws of."""
+    """Trials grouped by independent unit."""
     found: dict[Hashable, list[Kind]] = {}
     for trial in trials:
         found.setdefault(unit(trial), []).append(trial)

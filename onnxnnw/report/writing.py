@@ -34,7 +34,7 @@ _RENDERERS: Mapping[str, Callable[[ReportTable], str]] = {
 
 @dataclass(frozen=True)
 class Written:
-    """What was made of how many trials."""
+    """The summary of a written report."""
 
     page: Path
     trials: int

@@ -1,4 +1,4 @@
-"""What a server's answer must look like before a byte of it is believed."""
+"""Validation of a server's answers before their bytes are used."""
 
 import re
 from collections.abc import Mapping

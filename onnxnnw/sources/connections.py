@@ -1,4 +1,4 @@
-"""Connections to servers: kept open, used by many at a time, and given up when a server is too slow."""
+"""A pool of HTTP connections: kept alive, shared by threads, with time limits."""
 
 import threading
 import time
@@ -29,7 +29,7 @@ class Broken(Exception):
 
 
 class Connections:
-    """Connections that are kept, to any number of servers, and those who use them."""
+    """A pool of connections to any number of servers."""
 
     def __init__(self, count: int = CONNECTIONS) -> None:
         self._count = count
@@ -119,7 +119,7 @@ def _pool_for(url: str, connections: int) -> Any:
 
 
 def body_of(response: "urllib3.BaseHTTPResponse", length: int) -> bytes:
-    """Exactly so many bytes of an answer, soon."""
+    """Exactly so many bytes of an answer, within the time limit."""
     import urllib3
 
     end = time.monotonic() + _READ_S + length / _SLOWEST

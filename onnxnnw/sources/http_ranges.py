@@ -1,4 +1,4 @@
-"""Many ranges of one file over HTTP: connections that are kept, answers that are checked, patience that ends.
+"""Range requests for one file over HTTP: pooled connections, checked answers, bounded retries.
 
 Each range is a request of its own, 32 at a time: servers answer several ranges in one request in ways that cannot be relied on.
 """

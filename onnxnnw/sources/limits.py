@@ -60,7 +60,7 @@ class Budget:
             self._promised += length
 
     def settle(self, asked: int, received: int) -> None:
-        """A request is done: what came of the bytes that were asked for."""
+        """Account for a finished request: bytes that came against bytes that were asked for."""
         with self._lock:
             self._promised -= asked
             self.received += received

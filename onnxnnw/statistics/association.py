@@ -1,4 +1,4 @@
-"""How strongly what was read goes with what was expected: the tests of watermarks and fingerprints, and the standard's own."""
+"""Tests of association between read and expected values: watermarks, fingerprints, and the standard's own."""
 
 import math
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ MIN_CENTRED = 4
 
 @dataclass(frozen=True)
 class Association:
-    """How strongly what was read goes with what was expected.
+    """The association of read and expected values: p-value and effect size.
 
     Attributes:
         log10_p: One-sided.

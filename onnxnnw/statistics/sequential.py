@@ -1,4 +1,4 @@
-"""Answers that come one after the other: a p-value that may be looked at after each of them, and two ways to stop.
+"""A sequential test: a p-value that is valid at any stopping time, and two stopping rules.
 
 Without the key each answer is right with probability 1/C, whatever came before. The likelihood of a mixture of marks over that of
 chance is then a martingale, so it exceeds 1/a at any time with probability a at most: p = 1 / (the largest so far) is valid
@@ -20,7 +20,7 @@ _SHARES = (0.1, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass
 class SequentialTest:
-    """What is known after each answer.
+    """The state of the test after each answer.
 
     Attributes:
         chance: Probability of a right answer without the key.
@@ -65,7 +65,7 @@ class SequentialTest:
 
     @property
     def absent(self) -> bool:
-        """Whether it is not, as far as a mark that is half there would have shown by now."""
+        """Whether the mark is absent: one with half of its effect would have shown by now."""
         return not self.found and self._against >= -math.log(MISSED)
 
     @property

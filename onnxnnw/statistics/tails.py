@@ -71,7 +71,7 @@ def _log_of_terms(first: int, trials: int, probability: float, ratios: Iterable[
 
 
 def log10_of_either(log10_p: float, ways: float) -> float:
-    """The Bonferroni bound for the best of several ways to look: ``min(1, ways * p)``."""
+    """Bonferroni correction for the best of several views: ``min(1, ways * p)``, as log10."""
     return min(0.0, log10_p + math.log10(ways))
 
 

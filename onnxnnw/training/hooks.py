@@ -1,4 +1,4 @@
-"""What may act in a training, and what a training reports."""
+"""Hooks of the training loop, and what a training reports."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

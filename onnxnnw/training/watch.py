@@ -1,4 +1,4 @@
-"""Look whether a mark is in while a network trains."""
+"""Detect when a mark is inserted while a network trains."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +33,7 @@ class Watch:
     _done: bool = field(default=False, repr=False)
 
     def resume(self) -> None:
-        """Take up what an interrupted run of this training saw; without a note of it, the mark was not in yet."""
+        """Restore the state of an interrupted run; without a note of it, the mark was not inserted yet."""
         if self.notes is None:
             return
         if not self.notes.exists():

@@ -1,4 +1,4 @@
-"""What became of a slot's values: the same, computed anew, zero, multiplied, or moved; and how moves are distributed."""
+"""Changes of a slot's values: equal, recomputed, zeroed, rescaled or shifted; and the distribution of the shifts."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -73,7 +73,7 @@ class SlotReads:
 
     @cached_property
     def ratios(self) -> Floats:
-        """What was found in units of what was enrolled, where both are something."""
+        """Ratios of found to enrolled values, where both are non-zero."""
         usable = (self.found != 0) & (self.enrolled != 0)
         with np.errstate(all="ignore"):
             out: Floats = self.found[usable] / self.enrolled[usable]
@@ -88,7 +88,7 @@ class SlotReads:
 
     @cached_property
     def levels(self) -> int:
-        """Levels of the lattice on which the reads lie; 0 where on none, or too few to say: three numbers always do."""
+        """Number of levels of the quantisation grid of the reads; 0 where there is none, or too few reads to tell."""
         if self.found.size < MIN_LATTICE or self.same.all():
             return 0
         distinct = int(np.unique(self.found).size)
@@ -97,7 +97,7 @@ class SlotReads:
 
     @cached_property
     def channel_levels(self) -> int:
-        """Levels of the lattices on which single out- or input channels lie, where each has one of its own; else 0."""
+        """Number of levels of per-channel quantisation grids; 0 where there are none."""
         if self.same.all() or self.levels:
             return 0
         array = self.match.slot.array()
@@ -114,7 +114,7 @@ class SlotReads:
 
     @cached_property
     def zeroed(self) -> NDArray[np.bool_]:
-        """Reads that held something and hold nothing now, though no rounding could do that.
+        """Reads that became zero although rounding does not explain it.
 
         Rounding to steps, of whatever size in each channel, moves what it does not make zero by up to the same half of a step.
         """
@@ -142,7 +142,7 @@ class SlotReads:
 
     @cached_property
     def multiplied(self) -> bool:
-        """Whether values were multiplied rather than moved, by factors that need not be the same in any two of them.
+        """Whether values were rescaled by positive factors, possibly another one for each value.
 
         What is added to a value is not proportional to it: small values change their sign or grow many times. Two normal models are
         held against each other, of differences and of log-ratios; the density of the latter is that of the value divided by it.
@@ -160,7 +160,7 @@ class SlotReads:
 
     @cached_property
     def moved(self) -> Floats:
-        """By how much the others differ, in units of the slot's deviation."""
+        """Differences of the changed, non-zero values, in units of the slot's deviation."""
         chosen = ~self.same & ~self.zeroed
         if self.deviation <= 0:
             return np.empty(0)

@@ -1,4 +1,4 @@
-"""Whether a candidate may be the recorded network with its channels in another order: by sketches, without a reference."""
+"""Test by sketches whether a candidate may be the recorded network with permuted or rescaled channels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ LEAST_SKETCHES = 3
 
 @dataclass(frozen=True)
 class Disguise:
-    """What sketches say.
+    """The result of comparing sketches.
 
     Attributes:
         kept: Sketches in the record; None where it is older, or of a method that keeps none.

@@ -1,4 +1,4 @@
-"""What a verdict is worth to a third party, in a sentence that says no more than what was found."""
+"""The evidence of a verdict for a third party, as a sentence."""
 
 import numpy as np
 
@@ -79,7 +79,7 @@ def _shared(decision: str, explained: Explained) -> str:
 
 
 def not_proven(decision: str, log10_p: float, rate: float) -> str:
-    """What holds where nothing is proven, which need not be nothing."""
+    """The evidence sentence of a verdict that is not traced or inconclusive."""
     limit = float(np.log10(rate))
     number = f"{log10_p:.{1 if log10_p > limit + 0.05 else 4}f}"  # what does not reach -6 is not shown as -6.0
     further = ", and too little could be read to say more" if decision == "inconclusive" else ""

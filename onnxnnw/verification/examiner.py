@@ -1,4 +1,4 @@
-"""One candidate, opened once, held against any number of records: where the verdict is reached."""
+"""Compare one candidate, opened once, with any number of records, and reach the verdicts."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -36,7 +36,7 @@ _ORDER = ("identical", "traced", "inconclusive", "not traced")
 
 
 def rank(verdict: Verdict) -> tuple[int, float, float, float, str]:
-    """Best first. Among records that are all significant likeness decides, to a tenth: a p-value says how many were read."""
+    """Sort key, best first: among significant records the effect decides, to a tenth: p-values depend on N."""
     likeness = round(verdict.effect, 1) if verdict.decision in ("identical", "traced") else 0.0
     return _ORDER.index(verdict.decision), -likeness, verdict.log10_p, -verdict.effect, verdict.record
 

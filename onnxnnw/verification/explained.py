@@ -1,4 +1,4 @@
-"""How much of a candidate a record explains: a sample, with the limit that its size allows.
+"""The share of a candidate that a record explains: estimated from a sample, with its lower confidence limit.
 
 A slot is explained as far as what was looked at in it agrees within the slot's own noise: anchors, samples, and the positions of a
 fingerprint. Values that were replaced lie outside that noise. Parameters are explained as far as those that the record looked at
@@ -84,7 +84,7 @@ class _Stratum:
 
 
 def agreeing(enrolled: Floats, found: Floats, spread: float) -> tuple[int, int, float]:
-    """How many numbers are what they were within their own noise, of how many, and the share that would be by luck.
+    """Count the numbers that agree within their own noise, of how many, and the share expected by chance.
 
     The noise is taken from the quarter that moved least, so that what was replaced does not count as noise. Numbers that became
     zero hold nothing, and are left out.

@@ -1,4 +1,4 @@
-"""One candidate, opened once: what the methods of any number of records say of it."""
+"""Judge one candidate, opened once, by the methods of any number of records."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -38,7 +38,7 @@ KEPT = 64 * 2**20
 
 @dataclass(frozen=True)
 class Look:
-    """What the method of one record says, and what that rests on.
+    """The judgement of one record's method, with the weights and matches that it rests on.
 
     Attributes:
         bound: Whether nothing that the mark does not depend on was needed to find it.

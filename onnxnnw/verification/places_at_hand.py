@@ -1,4 +1,4 @@
-"""Positions that marks share with others whose records are at hand: all of them sorted once."""
+"""Positions that a mark shares with the marks of other given records."""
 
 from collections.abc import Sequence
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""In which unit values are compared, on which grid they lie, and whether changes come in clusters."""
+"""The unit in which values are compared, their quantisation grid, and whether changes are clustered."""
 
 import math
 from collections.abc import Sequence
@@ -69,7 +69,7 @@ def _misfit(enrolled: Floats, found: Floats) -> float:
 
 
 def leveled(match: Match, enrolled: Floats, found: Floats) -> Floats:
-    """Integers whose scale and zero point are out of reach, brought as near to what was enrolled as two numbers can."""
+    """Integers with unknown scale and zero point, fitted to the enrolled values by least squares."""
     slot = match.slot
     if slot.tensor.is_float or "dequantized" in slot.constant.operations() or slot.row_gain is not None:
         return found
@@ -80,7 +80,7 @@ def leveled(match: Match, enrolled: Floats, found: Floats) -> Floats:
 
 
 def lattice_levels(values: NDArray[np.float64]) -> int:
-    """Levels of the coarsest lattice that holds all values (up to single precision); 0 where there is none.
+    """Number of levels of the coarsest uniform quantisation grid that holds all values (to single precision); 0 without one.
 
     The step is the greatest common divisor of the differences, by Euclid's algorithm with a tolerance.
     """
@@ -107,7 +107,7 @@ def lattice_levels(values: NDArray[np.float64]) -> int:
 
 
 def lattice_step(values: NDArray[np.float64], guess: float) -> float:
-    """The step of the lattice on which all values lie, given its size to a fifth; 0 where they lie on none.
+    """The step of the quantisation grid of all values, given a guess within a fifth; 0 where there is none.
 
     Small gaps between neighbouring values are few steps each and make the step precise enough for larger ones, and so on up to
     the whole range, where a value may be a hundred thousand steps away and still is a whole number of them.
@@ -138,7 +138,7 @@ def lattice_step(values: NDArray[np.float64], guess: float) -> float:
 
 
 def clustered(values: Sequence[Floats], groups: Sequence[NDArray[np.int64]]) -> tuple[float, int]:
-    """z of the hypothesis that numbers of one group, a row or an input channel, have nothing to do with each other.
+    """z of the hypothesis that values within a group (a row or an input channel) are independent.
 
     Args:
         values: Per slot, centred.

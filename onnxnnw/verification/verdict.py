@@ -19,7 +19,7 @@ FORMAT = "onnxnnw/verdict/1"
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the verdict is worth to somebody who does not trust the tracker.
+    """The evidence for somebody who does not trust the tracker.
 
     Attributes:
         kind: ``watermark`` or ``fingerprint``.
@@ -39,7 +39,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class ReferenceUse:
-    """What a reference network had to do with a verdict.
+    """How a reference network was used for a verdict.
 
     Attributes:
         digest: Its canonical digest.
@@ -242,7 +242,7 @@ class SearchResult:
 
     @property
     def unsure(self) -> bool:
-        """Whether something relevant could not be read, so that a gate which stays shut is no "no"."""
+        """Whether something relevant could not be read, so that a failed gate means "could not tell"."""
         return bool(self.unreadable) or any(verdict.decision == "inconclusive" for verdict in self.verdicts)
 
     def to_json(self) -> dict[str, Any]:

@@ -14,7 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.errors import UnreadableRecord, UsageError
-from onnxnnw.methods.base import Acts, Candidate, Decoded, Draft, Insertion, Judgement, Method, Standard, Subject
+from onnxnnw.methods.base import (
+    Candidate,
+    Decoded,
+    Hooks,
+    Insertion,
+    InsertionDraft,
+    Judgement,
+    Method,
+    Standard,
+    Subject,
+)
 from onnxnnw.methods.payload import decode_text, encode_text
 from onnxnnw.parameters import between, parameter
 from onnxnnw.records.positions import anchors_of
@@ -118,7 +128,7 @@ class SignBitsInsertion(Insertion):
         between("the weight lambda", self.weight, 1e-9, 1e6)
         between("the margin", self.margin, 1e-3, 10)
 
-    def draft(self, subject: Subject) -> Draft:
+    def draft(self, subject: Subject) -> InsertionDraft:
         layers = {slot.name: slot.size for slot in subject.view.slots if not slot.read_only and not slot.shared}
         layer = self.layer or max(layers, key=layers.__getitem__, default="")
         if layer not in layers:
@@ -132,11 +142,11 @@ class SignBitsInsertion(Insertion):
             "weight": repr(float(self.weight)),
             "margin": repr(float(self.margin)),
         }
-        return Draft(parameters, {"payload": encode_text(self.payload, self.bits)})
+        return InsertionDraft(parameters, {"payload": encode_text(self.payload, self.bits)})
 
-    def acts(self, record: Record, subject: Subject) -> Acts:
+    def hooks(self, record: Record, subject: Subject) -> Hooks:
         hinge = _Hinge(record, subject)
-        return Acts(penalty=hinge, correct=hinge.correct)
+        return Hooks(penalty=hinge, correct=hinge.correct)
 
 
 class _Hinge:

@@ -198,7 +198,7 @@ def _read(task: Task, directory: str, generated: bool, split: str) -> Samples:
 
 
 def identity_of(data: Path) -> str:
-    """What files are known by: SHA-256 of their names and contents.
+    """The identity of a folder of data: SHA-256 of the names and contents of its files.
 
     Raises:
         MissingData: There is no such directory.

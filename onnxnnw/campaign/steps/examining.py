@@ -1,4 +1,4 @@
-"""Steps that look: quality, verdicts and costs of a network as it is or after a modification."""
+"""Steps that measure: quality, verdicts and costs of a network as it is or after a modification."""
 
 import math
 import statistics
@@ -175,7 +175,7 @@ class RetrieveStep(Step):
 
 
 def said(verdict: Verdict) -> dict[str, Any]:
-    """What a trial keeps of a verdict; infinite logarithms become -9999, what is no number becomes None."""
+    """The fields of a verdict that a trial keeps; infinite logarithms become -9999, NaN becomes None."""
     payload = verdict.payload
     return {
         "decision": verdict.decision,

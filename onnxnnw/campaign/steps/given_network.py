@@ -21,7 +21,7 @@ MAX_BYTES = 2**40
 
 @dataclass(frozen=True)
 class GivenNetworkStep(Step):
-    """A copy of the file, so that what is made from it later is made from what was looked at first.
+    """A copy of the file: later steps use the content that was hashed when the campaign was planned.
 
     Attributes:
         sha256: Of the file.

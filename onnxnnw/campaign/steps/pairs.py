@@ -1,4 +1,4 @@
-"""Time and memory of a method: trainings with and without its mark by turns, each in a process of its own."""
+"""Time and memory of a method, from interleaved trainings with and without its mark, each in a process of its own."""
 
 import statistics
 import tempfile
@@ -27,7 +27,7 @@ PAIRED = (
 
 @dataclass(frozen=True)
 class PairsStep(Step):
-    """What a mark costs per batch: whatever else the machine does comes and goes, and falls on both sides alike.
+    """Cost of a mark per batch from interleaved pairs of trainings, so that other load falls on both alike.
 
     Each pair trains the same network for one epoch of so many batches, once with the mark and once without, the order
     changing from pair to pair. The increase is the median of the pairs' quotients.

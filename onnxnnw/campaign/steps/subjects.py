@@ -190,7 +190,7 @@ class Subjects:
         )
 
     def told_apart(self, marks: Marks) -> bool:
-        """Whether another block inserts the same method in another way, so that their trials are not of one setting."""
+        """Whether another block inserts the same method with another schedule, so that their trials are different settings."""
         return any(_way(other) != _way(marks) for other in self.campaign.marks if other.method == marks.method)
 
     def resumed(self, network: Evaluated, marks: Marks) -> Schedule:

@@ -56,7 +56,7 @@ class RecipientCopy:
 
 @dataclass(frozen=True)
 class RecipientCopies:
-    """What came of it.
+    """The result for all recipients.
 
     Attributes:
         copies: One for each recipient, in the order of the list.
@@ -110,7 +110,7 @@ def embed_for_recipients(
             raise UsageError(f"{folder}: is a file; copies and records for recipients need a folder each")
         folder.mkdir(exist_ok=True)
     if copies.samefile(records):
-        raise UsageError(f"{copies}: copies leave the house and records must not; give a folder for each")
+        raise UsageError(f"{copies}: copies are handed out and records must not be; give a folder for each")
     with alone_in(records), open_network(model, for_writing=True) as network:
         _clear(recipients, copies, records)
         with ThreadPoolExecutor(1) as pool:

@@ -123,7 +123,7 @@ def save_owner(owner: OwnerSecret, folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring names to the disk, where the system can."""
+    """fsync a folder, where the system can."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -134,7 +134,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a folder of records, where the system has locks; a killed one holds none.
+    """Lock a folder of records against other runs, where the system has locks; the lock of a killed run is gone.
 
     Raises:
         UsageError: Another run is at work there.

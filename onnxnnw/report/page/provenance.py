@@ -1,4 +1,4 @@
-"""Which trials stand behind which number: what a page needs to show them, and no more."""
+"""The trials behind each number of a page, as compact JSON."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

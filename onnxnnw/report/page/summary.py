@@ -16,7 +16,7 @@ __all__ = ["Loss", "Summary", "Tile", "summarise", "trials_of"]
 
 @dataclass(frozen=True)
 class Tile:
-    """A number that carries the verdict; ``good`` is None where neither is meant."""
+    """A key figure of the summary; ``good`` is None where it is neither good nor bad."""
 
     entry: Entry
     caption: str
@@ -47,7 +47,7 @@ class Summary:
 
 
 def summarise(results: Results, tables: Sequence[ReportTable]) -> Summary:
-    """Count what matters, and say it.
+    """Compute the summary of a campaign.
 
     Args:
         tables: The standard's, of which published figures are counted.

@@ -1,4 +1,4 @@
-"""Does the mark outlive the network? The error at which it is first lost, per method and modification."""
+"""The error at which a mark is first lost, per method and modification."""
 
 from collections.abc import Sequence
 

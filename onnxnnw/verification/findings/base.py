@@ -1,4 +1,4 @@
-"""What a finding is, and what it may look at: a candidate, and what it holds where the record has values."""
+"""The interface of findings: what a finding is, and the examination that it is derived from."""
 
 import importlib
 import pkgutil
@@ -72,7 +72,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Examination:
-    """All that is known of a candidate when findings are made.
+    """The examination of a candidate from which findings are derived.
 
     Attributes:
         record: The record it was held against.
@@ -139,7 +139,7 @@ class Examination:
 
     @cached_property
     def known(self) -> Reads:
-        """Reads that say what changed: the mark's where it is there, else the anchors."""
+        """Reads from which changes are judged: the mark's where it was found, else the anchors."""
         if self.significant or self.record.kind == "fingerprint" or self.anchors is None:
             return self.judgement.reads
         return self.anchors()
@@ -151,7 +151,7 @@ class Examination:
 
     @cached_property
     def more_reads(self) -> list[SlotReads]:
-        """The same with anchors and samples beside the mark: for what is said only where much was looked at."""
+        """The same with anchors and samples beside the mark, for findings that need many reads."""
         if self.anchors is None or not self.slot_reads:
             return self.slot_reads
         known = self.known
@@ -188,7 +188,7 @@ class Examination:
 
     @cached_property
     def unsure(self) -> list[int]:
-        """Slots of the record that were not recognised, although they may be there: what happened would hide them.
+        """Slots of the record that may be present although their anchors are not significant.
 
         Values that nearly all changed, or are nearly all zero, agree too little to be recognised in a small slot. Such a slot is
         neither missing, nor is what stands in its place an addition.
@@ -213,7 +213,7 @@ class Examination:
 
     @cached_property
     def accounted(self) -> tuple[int, int]:
-        """Elements of live weights that correspond to the record's; and all, but those of which that cannot be said."""
+        """Elements of live weights that correspond to the record's, and of all that can be decided."""
         live = sum(slot.covered for slot in self.view.slots)
         unsure = 0
         for number in self.unsure:
@@ -225,12 +225,12 @@ class Examination:
 
     @cached_property
     def freely_changed(self) -> list[SlotReads]:
-        """Slots whose changes neither a type nor a factor explains, and in which nearly all that is not zero changed."""
+        """Slots with additive changes: nearly all non-zero values changed, explained neither by the type nor by a factor."""
         return freely_changed_of(self.slot_reads)
 
 
 def freely_changed_of(slots: Sequence[SlotReads]) -> list[SlotReads]:
-    """Those whose changes neither a type nor a factor explains, and in which nearly all that is not zero changed."""
+    """Slots with additive changes: nearly all non-zero values changed, explained neither by the type nor by a factor."""
     return [
         one
         for one in slots
@@ -249,7 +249,7 @@ def share(part: int, whole: int) -> str:
 
 
 def few(slots: Mapping[str, Mapping[str, float | int | str]]) -> dict[str, Mapping[str, float | int | str]]:
-    """At most 200 of them: a verdict is read by people."""
+    """The first 200 entries."""
     return dict(list(slots.items())[:MAX_SLOTS])
 
 

@@ -37,7 +37,7 @@ class ExaminerWithReference(Examiner):
         self.reference = Reference(reference)
 
     def look(self, named: NamedRecord) -> Look:
-        """As it stands; where that proves nothing, in the reference's order."""
+        """Judge the candidate as it is; where that is not significant, in the reference's channel order."""
         plain = super().look(named)
         record, method = named.record, plain.method
         if plain.judgement.significant or self._is_identical(plain) or not method.reads_weights:

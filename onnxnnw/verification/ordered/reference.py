@@ -51,7 +51,7 @@ class AlignedWeights(CanonicalWeights):
         return self.orders[slot].applied(match.slot.array())
 
     def row_scales(self, slot: int) -> Floats | None:
-        """Gauge of every out-row, over what has a counterpart."""
+        """Scale of every out-row, over the elements that have a counterpart."""
         array = self.array(slot)
         if array is None:
             return None
@@ -121,7 +121,7 @@ class Reference:
         return CanonicalWeights(agreeing, 1, anchors.folds)
 
     def basis(self, record: Record, anchors: Anchors, own: StoredWeights) -> str:
-        """What the reference is to the record."""
+        """How the reference was identified as the record's network."""
         if record.enrolled_digest and anchors.bound:
             if self.digest == record.enrolled_digest:
                 return BOUND

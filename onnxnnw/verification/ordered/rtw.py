@@ -1,4 +1,4 @@
-"""A layer that carries an RTW mark, in an order that the layer itself has no part in.
+"""Align a layer that carries an RTW mark by other layers, so that the test is independent of the alignment.
 
 Aligned to the marked layer, a stranger's bits were 64 % right: the mark is in the means that an alignment follows. So rows and
 channels take orders that other layers found. Which of these belongs to the layer its anchors decide, which count as zero in the
