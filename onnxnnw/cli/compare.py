@@ -22,9 +22,10 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    reference: Path = typer.Argument(help="An ONNX file."),
-    candidate: Path = typer.Argument(help="Another one."),
+    reference: str = typer.Argument(help="An ONNX file, or its address."),
+    candidate: str = typer.Argument(help="Another one."),
     html: Path | None = typer.Option(None, "--html", help="Also write a page with both networks as strips of layers."),
+    max_download: str = typer.Option("1GiB", help=show.DOWNLOAD_HELP),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> int:
     """Say what two networks share, layer by layer, with no record: exit 0 something, 1 nothing, 3 could not tell.
@@ -36,7 +37,8 @@ def compare(
 
     if html is not None:
         refuse_place(html)
-    result = compared(reference, candidate)
+    with show.downloads(max_download):
+        result = compared(reference, candidate)
     if html is not None:
         from onnxnnw.comparison.page import write_page
 

@@ -120,6 +120,9 @@ class Comparison:
 def compare(reference: Path | str, candidate: Path | str) -> Comparison:
     """Hold one network against another: no record, no secret.
 
+    Args:
+        reference, candidate: Files or their addresses; the digests read all weights of both.
+
     Raises:
         CannotLook: One of them cannot be read.
     """
@@ -131,8 +134,8 @@ def compare(reference: Path | str, candidate: Path | str) -> Comparison:
         assert examiner.digests is not None
         same = digests.network == examiner.digests.network and not (digests.doubts or examiner.digests.doubts)
         pairing = pair(view, account, (digests.network, examiner.digests.network), examiner)
-        made = _Made(str(reference), view, account, examiner, pairing, same)
-        result = made.comparison(str(candidate))
+        made = _Made(reference, str(ours.path), view, account, examiner, pairing, same)
+        result = made.comparison(str(theirs.path))
         ours.check_unchanged()
         theirs.check_unchanged()
     return result
@@ -142,6 +145,7 @@ def compare(reference: Path | str, candidate: Path | str) -> Comparison:
 class _Made:
     """Everything at hand while two networks are open."""
 
+    place: Path | str
     reference: str
     view: SlotView
     account: Account
@@ -217,7 +221,7 @@ class _Made:
         if max(sum(slot.size for slot in view.slots) for view in (own, theirs)) > _LARGEST_ALIGNED:
             return layers, used, None
         weights, others = weights_of(own), weights_of(theirs)
-        widths = widths_of(self.reference, own.slots, weights)
+        widths = widths_of(self.place, own.slots, weights)
         few = some_of(widths)
         orders = orders_in(few, aligned_weights(few, weights, others))
         if not few or not orders.possible:

@@ -15,6 +15,7 @@ from onnxnnw.comparison.page import page_of
 from onnxnnw.modifications import find_modification
 from onnxnnw.modifications.base import apply
 from tests.support.networks import dense, externalise, save, weight
+from tests.support.range_server import RangeServer
 
 
 def modified(source: Path, folder: Path, *steps: tuple[str, dict]) -> Path:
@@ -174,3 +175,38 @@ def test_the_json_says_what_the_page_says(resnet8, tmp_path, capsys):
 def test_a_page_never_replaces_a_record(enrolled, resnet8):
     """The only copy of a secret."""
     assert ended("compare", resnet8, resnet8, "--html", enrolled.record) == 2
+
+
+@pytest.mark.slow
+def test_an_address_says_what_a_file_says(resnet8, tmp_path):
+    """Word for word, of a network with its channels in another order, for which the reference is opened twice."""
+    other = modified(resnet8, tmp_path, ("channel-permutation", {}))
+    with RangeServer(tmp_path) as theirs, RangeServer(resnet8.parent) as ours:
+        there = compare(f"{ours.url}/{resnet8.name}?token=geheim", f"{theirs.url}/{other.name}").to_json()
+        assert all(request.range is not None for request in [*ours.requests, *theirs.requests])
+    here = compare(resnet8, other).to_json()
+    assert here["orders"] is not None
+    assert there.pop("reference") == f"{ours.url}/{resnet8.name}"
+    assert there == {name: value for name, value in here.items() if name != "reference"} | {
+        "candidate": f"{theirs.url}/{other.name}"
+    }
+
+
+def test_the_command_takes_addresses(tmp_path, capsys):
+    """Secrets of an address stay in it, what was read is told, and no more is than was allowed."""
+    save(dense(width=64), tmp_path / "net.onnx")
+    with RangeServer(tmp_path) as server:
+        address = f"{server.url}/net.onnx?token=geheim"
+        assert ended("compare", address, tmp_path / "net.onnx") == 0
+        shown = capsys.readouterr()
+        assert "geheim" not in shown.out + shown.err
+        assert "bytes in" in shown.err
+        assert ended("compare", address, address, "--max-download", "1KB") == 3
+        assert "--max-download" in capsys.readouterr().err
+
+
+def test_a_server_that_fails_is_no_stranger(resnet8, tmp_path):
+    """Exit 3, on whichever side it is."""
+    with RangeServer(tmp_path) as server:
+        assert ended("compare", resnet8, f"{server.url}/nothing.onnx") == 3
+        assert ended("compare", f"{server.url}/nothing.onnx", resnet8) == 3
