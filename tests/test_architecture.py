@@ -24,7 +24,8 @@ PACKAGES: dict[str, str] = {
     "images": "",
     "recipes": "",
     "sources": "signing limits addresses answers protocol connections http_ranges remote hub inference",
-    "network_file": "formats wire cutting relocation foreign source stored ahead tensor_list safetensors openvino containers file "
+    "network_file": "formats wire cutting relocation foreign source stored tensor_list tensor_files ahead safetensors openvino "
+    "containers file "
     "writing patch",
     "flow": "names nodes runtime_operators handing literals attribute_weights tracing unread",
     "constants": "arrays moved evaluated contraction decoding rulebook elementwise arithmetic_rules quantisation_rules "
@@ -52,7 +53,7 @@ PACKAGES: dict[str, str] = {
     "report": "fields trials units settings results parts counts tables certificate figures page writing",
     "method_check": "",
     "demo": "",
-    "cli": "options show registries verdicts",
+    "cli": "options evidence_options show registries verdicts",
 }
 """Every package with its modules: each imports only from what stands before it, between packages and inside one."""
 ORDER = list(PACKAGES)

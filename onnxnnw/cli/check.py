@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from onnxnnw.cli import show
+from onnxnnw.cli import evidence_options, show
 
 if TYPE_CHECKING:
     from onnxnnw.gate.checking import Checked
@@ -29,14 +29,14 @@ def check(
     changed_since: str = typer.Option("", help="Leave out networks that are as they were at this revision of git."),
     max_download: str = typer.Option("1GiB", help=show.DOWNLOAD_HELP),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
-    sarif: Path | None = typer.Option(None, help="Write SARIF 2.1.0 for code scanning."),
-    junit: Path | None = typer.Option(None, help="Write a JUnit test report."),
-    attestation: Path | None = typer.Option(None, help="Write in-toto statements, one a line."),
-    sign: Path | None = typer.Option(None, help="Private key (PEM) that signs the attestation."),
-    sbom: Path | None = typer.Option(None, help="Write a CycloneDX 1.6 bill of materials."),
-    merge: Path | None = typer.Option(None, help="Bill of materials that --sbom adds to."),
-    html: Path | None = typer.Option(None, help="Write a page for people."),
-    log: Path | None = typer.Option(None, help="Append a line to a log of verifications."),
+    sarif: Path | None = evidence_options.SARIF,
+    junit: Path | None = evidence_options.JUNIT,
+    attestation: Path | None = evidence_options.ATTESTATION,
+    sign: Path | None = evidence_options.SIGN,
+    sbom: Path | None = evidence_options.SBOM,
+    merge: Path | None = evidence_options.MERGE,
+    html: Path | None = evidence_options.HTML,
+    log: Path | None = evidence_options.LOG,
 ) -> int:
     """Check networks in files and folders by a policy: exit 0 all pass, 1 one fails, 3 one could not be told.
 

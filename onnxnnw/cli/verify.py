@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from onnxnnw.cli import show, verdicts
+from onnxnnw.cli import evidence_options, show, verdicts
 from onnxnnw.errors import TraceabilityError, UsageError
 
 if TYPE_CHECKING:
@@ -61,14 +61,14 @@ def verify(
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
     parent: Path | None = typer.Option(None, help="Network that the record must have been made of."),
     parent_key: list[Path] = typer.Option([], help="Public key that must have signed it (model_signing); repeatable."),
-    sarif: Path | None = typer.Option(None, help="Write SARIF 2.1.0 for code scanning."),
-    junit: Path | None = typer.Option(None, help="Write a JUnit test report."),
-    attestation: Path | None = typer.Option(None, help="Write in-toto statements, one a line."),
-    sign: Path | None = typer.Option(None, help="Private key (PEM) that signs the attestation."),
-    sbom: Path | None = typer.Option(None, help="Write a CycloneDX 1.6 bill of materials."),
-    merge: Path | None = typer.Option(None, help="Bill of materials that --sbom adds to."),
-    html: Path | None = typer.Option(None, help="Write a page for people."),
-    log: Path | None = typer.Option(None, help="Append a line to a log of verifications."),
+    sarif: Path | None = evidence_options.SARIF,
+    junit: Path | None = evidence_options.JUNIT,
+    attestation: Path | None = evidence_options.ATTESTATION,
+    sign: Path | None = evidence_options.SIGN,
+    sbom: Path | None = evidence_options.SBOM,
+    merge: Path | None = evidence_options.MERGE,
+    html: Path | None = evidence_options.HTML,
+    log: Path | None = evidence_options.LOG,
 ) -> int:
     """Say whether ONNX files come from a recorded network: exit 0 yes, 1 no, 3 could not tell.
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from onnxnnw.network_file.formats import PACKED_BITS
 from onnxnnw.network_file.source import ONE_PIECE, Source, groups, will_need
 from onnxnnw.network_file.stored import StoredTensor
+from onnxnnw.network_file.tensor_files.gguf_blocks import BlockTensor
 
 if TYPE_CHECKING:
     from onnxnnw.sources.remote import RemoteSource
@@ -18,6 +19,8 @@ __all__ = ["extents", "fetch_together"]
 
 def extents(tensor: StoredTensor, flat: NDArray[np.int64]) -> tuple[list[int], list[int]]:
     """Where ``tensor.take`` reads for these positions: byte offsets in its source, and lengths."""
+    if isinstance(tensor, BlockTensor):
+        return tensor.extents(flat)
     bits = PACKED_BITS.get(tensor.type_name.upper())
     itemsize = 1 if bits else tensor.itemsize
     ascending = np.sort(flat // (8 // bits) if bits else flat, axis=None)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from onnxnnw.errors import FileChanged, UnreadableExternalData, UnreadableNetwork
 from onnxnnw.network_file.source import Source
+from onnxnnw.network_file.wire import read_exactly
 
 if TYPE_CHECKING:
     from onnxnnw.network_file.cutting import Skeleton
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUFFIXES", "contained", "is_container", "open_beside"]
 
-SUFFIXES = (".safetensors", ".safetensors.index.json", ".xml")
+SUFFIXES = (".safetensors", ".safetensors.index.json", ".xml", ".gguf")
 """Names of files that hold tensors and no graph; they are never read as anything else."""
 
 
@@ -23,9 +24,16 @@ def is_container(source: "Source | RemoteSource") -> bool:
 
     try:
         with source.opened() as descriptor:
-            return looks_like_safetensors(descriptor, source.size)
+            return looks_like_safetensors(descriptor, source.size) or bool(_magic(source))
     except (FileChanged, UnreadableNetwork):
         return False
+
+
+def _magic(source: "Source | RemoteSource") -> str:
+    """Which format's first bytes a file has; empty where those of none."""
+    with source.opened() as descriptor:
+        head = read_exactly(descriptor, min(8, source.size), 0)
+    return "gguf" if head.startswith(b"GGUF") else ""
 
 
 def contained(
@@ -37,6 +45,7 @@ def contained(
         UnreadableNetwork: It breaks a rule of its format.
     """
     from onnxnnw.network_file import openvino, safetensors
+    from onnxnnw.network_file.tensor_files import gguf
 
     if str(path).endswith(openvino.SUFFIX):
         location = openvino.weights_beside(path.name)
@@ -46,6 +55,8 @@ def contained(
         except BaseException:
             weights.close()
             raise
+    if str(path).endswith(gguf.SUFFIX) or _magic(source) == "gguf":
+        return gguf.gguf_skeleton(source), {}
     if not str(path).endswith(safetensors.INDEX):
         return safetensors.safetensors_skeleton(source), {}
     files = safetensors.shards_of(source)

@@ -14,6 +14,7 @@ from onnxnnw.network_file.containers import SUFFIXES, contained, is_container, o
 from onnxnnw.network_file.foreign import named, what_it_is
 from onnxnnw.network_file.source import Source
 from onnxnnw.network_file.stored import MAX_DIMENSIONS, StoredTensor, byte_length, holds, inline_values, possible
+from onnxnnw.network_file.tensor_files.gguf_blocks import BLOCKS, BlockTensor
 from onnxnnw.network_file.wire import INT32_DATA, encode_bytes_field, read_exactly
 from onnxnnw.notices import tell
 
@@ -149,6 +150,8 @@ class Network:
             raise UnreadableNetwork("its values are stored twice; readers would disagree")
         if external:
             return self._external_tensor(proto, name, shape, expected, entries)
+        if cuts and cuts[0].kind in BLOCKS:
+            return BlockTensor.of(cuts[0].kind, name, shape, self._source, cuts[0].offset)
         if cuts and (cuts[0].kind == "raw" or holds(cuts[0].kind + "_data", proto.data_type)):
             kind = cuts[0]
             if kind.kind == "int32":

@@ -49,7 +49,6 @@ OTHERS: dict[str, tuple[Callable[[], bytes], str]] = {
     "gzip": (lambda: gzip.compress(dense().SerializeToString()), "compressed with gzip.*gzip -d"),
     "bzip2": (lambda: bz2.compress(b"a" * 100), "compressed with bzip2"),
     "xz": (lambda: lzma.compress(b"a" * 100), "compressed with xz"),
-    "GGUF": (lambda: b"GGUF" + bytes([3, 0, 0, 0]) + bytes(200), "a GGUF file.*to ONNX"),
     "torch": (checkpoint, "a PyTorch checkpoint.*torch.onnx.export"),
     "torch, legacy": (lambda: checkpoint(_use_new_zipfile_serialization=False), "a PyTorch checkpoint"),
     "pickle": (lambda: pickle.dumps({"a": [1, 2]}), "a Python pickle"),
