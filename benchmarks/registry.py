@@ -3,8 +3,9 @@
     python -m benchmarks registry --make FOLDER --records 100000 --times 10 [--network FILE]
     python -m benchmarks registry --measure FOLDER
 
-Records are watermarks of one network under the keys 0, 1, 2, …; positions and values come from the real key streams, a page of records
-at once. ``--times`` repeats the pages under new numbers. Bytes of records are made when they are asked for, since only the best are read.
+Records are watermarks of one network under the keys 0, 1, 2, …; positions and values come from the real key streams, a page of
+records at once. ``--times`` repeats the pages under new numbers. Bytes of records are made when they are asked for, since only the
+best are read.
 """
 
 import argparse
@@ -104,7 +105,10 @@ def page_of(template: Record, numbers: Sequence[int], places: NDArray[np.int64])
     count, contexts = template.number_of_positions, (template.positions_context, template.values_context)
     words = count + count // 4 + 16
     streams = [
-        (key.stream("nct/positions", contexts[0]).take(8 * words), key.stream("nct/values", contexts[1]).take(64 * count))
+        (
+            key.stream("nct/positions", contexts[0]).take(8 * words),
+            key.stream("nct/values", contexts[1]).take(64 * count),
+        )
         for key in map(key_of, numbers)
     ]
     drawn = np.frombuffer(b"".join(one for one, _ in streams), "<u8").reshape(-1, words)

@@ -6,6 +6,7 @@ nothing is folded.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from onnxnnw.errors import UnreadableRecord
 from onnxnnw.records.record import Record
 
-__all__ = ["Folds", "columns_of", "folds_of", "kept", "kept_columns", "relative"]
+__all__ = ["Folds", "columns_of", "folds_of", "kept", "kept_columns", "parted", "relative"]
 
 Floats = NDArray[np.float64]
 Folds = Mapping[int, Floats]
@@ -47,6 +48,12 @@ def kept_columns(columns: Sequence[Floats | None]) -> dict[str, NDArray[np.gener
     }
 
 
+def parted(values: Floats, sizes: Sequence[int]) -> list[Floats]:
+    """The same numbers slot by slot; ``np.split`` takes longer than all else here."""
+    ends = list(accumulate(sizes))
+    return [values[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+
+
 def columns_of(record: Record) -> Folds:
     """What a record keeps of columns, slot by slot: a magnitude for each channel, or, in older records, for each column.
 
@@ -62,7 +69,7 @@ def columns_of(record: Record) -> Folds:
     gains = record.array(name, sum(counts)).astype(np.float64)
     if (gains <= 0).any():
         raise UnreadableRecord(f"the record's array {name!r} is impossible")
-    return dict(zip(numbers, np.split(gains, np.cumsum(counts)[:-1]), strict=True))
+    return dict(zip(numbers, parted(gains, counts), strict=True))
 
 
 def _flagged(record: Record, name: str) -> list[int]:
@@ -85,7 +92,7 @@ def folds_of(record: Record) -> Folds | None:
         return {}
     counts = [record.slots[n].live_rows + len(record.slots[n].dead_rows) for n in numbers]
     factors = record.array("folds", sum(counts)).astype(np.float64)
-    return dict(zip(numbers, np.split(factors, np.cumsum(counts)[:-1]), strict=True))
+    return dict(zip(numbers, parted(factors, counts), strict=True))
 
 
 def relative(candidate: Floats | None, enrolled: Floats | None) -> Floats | None:
