@@ -12,14 +12,14 @@ from onnxnnw.graph.slot import Slot, scaled
 from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.matching.anchor_agreement import Wanted, agreement, agreements
 from onnxnnw.matching.match import Match
-from onnxnnw.matching.read_before import ReadBefore
+from onnxnnw.matching.read_before import ReadBefore, ReadWhole, SlotsAtHand, among
 from onnxnnw.matching.row_scale import row_magnitudes, row_scales
 from onnxnnw.methods.base import Reads
 from onnxnnw.network_file.ahead import fetch_together
 from onnxnnw.network_file.stored import Array, StoredTensor
 from onnxnnw.records.positions import NO_PLAN, anchor_positions, control_positions, plan_of, sample_positions
 from onnxnnw.records.record import Record
-from onnxnnw.records.row_factors import RowFactors, columns_of, row_factors_of, unit_change
+from onnxnnw.records.row_factors import RowFactors, columns_of, parted, row_factors_of, unit_change
 
 if TYPE_CHECKING:
     from onnxnnw.alignment import MatrixAlignment
@@ -46,12 +46,12 @@ class Anchors:
         self.positions = anchor_positions(record, self.plan)
         sizes = [places.size for places in self.positions]
         values = record.array("anchors", sum(sizes)).astype(np.float64)
-        self.values = np.split(values, np.cumsum(sizes)[:-1])
+        self.values = parted(values, sizes)
         self.folds = row_factors_of(record)
         self.row_scales: list[Floats] | None = None
         if "anchor_gains" in record.arrays:
             scales = record.array("anchor_gains", sum(sizes)).astype(np.float64)
-            self.row_scales = np.split(scales, np.cumsum(sizes)[:-1])
+            self.row_scales = parted(scales, sizes)
 
         self._samples: list[Positions] | None = None
 
@@ -84,18 +84,7 @@ class Anchors:
 
     def reads(self, weights: "StoredWeights") -> Reads:
         """What stands at the anchors now, in the precision in which they are kept."""
-        found = [weights.values(slot, places) for slot, places in enumerate(self.positions)]
-        return Reads(
-            np.repeat(np.arange(len(self.positions)), [places.size for places in self.positions]),
-            np.concatenate(self.positions),
-            np.concatenate(self.values),
-            np.concatenate(
-                [
-                    np.full(places.size, np.nan) if values is None else _as_kept(values)
-                    for values, places in zip(found, self.positions, strict=True)
-                ]
-            ),
-        )
+        return _reads(weights, self.positions, self.values)
 
     def _further(self, number: int, fold: Floats | None, rows: int) -> tuple[Positions, Floats]:
         """Anchors and samples of a slot, folded as its anchors are."""
@@ -107,19 +96,8 @@ class Anchors:
 
     def further_reads(self, weights: "StoredWeights") -> Reads:
         """What stands at anchors and samples now, in the precision in which they are kept."""
-        places = [self.looked_at(slot) for slot in range(len(self.positions))]
-        found = [weights.values(slot, at) for slot, (at, _, _) in enumerate(places)]
-        return Reads(
-            np.repeat(np.arange(len(places)), [at.size for at, _, _ in places]),
-            np.concatenate([at for at, _, _ in places]),
-            np.concatenate([values for _, values, _ in places]),
-            np.concatenate(
-                [
-                    np.full(at.size, np.nan) if values is None else _as_kept(values)
-                    for values, (at, _, _) in zip(found, places, strict=True)
-                ]
-            ),
-        )
+        looked_at = [self.looked_at(slot) for slot in range(len(self.positions))]
+        return _reads(weights, [places for places, _, _ in looked_at], [values for _, values, _ in looked_at])
 
     def wanted(self) -> list[Wanted]:
         out = []
@@ -159,7 +137,7 @@ class StoredWeights:
     matches: Sequence[Match | None]
     live: int
     folds: RowFactors | None = None
-    known: "Mapping[int, ReadBefore]" = field(default_factory=dict, repr=False)
+    known: "Mapping[int, ReadBefore | ReadWhole]" = field(default_factory=dict, repr=False)
     orders: "Mapping[int, MatrixAlignment]" = field(default_factory=dict, repr=False)
     """Where rows and channels of each slot stand, where a reference network says it."""
 
@@ -216,7 +194,7 @@ class CanonicalWeights(StoredWeights):
         """The same weights, what was read of them shared, of which some positions cannot be read.
 
         Args:
-            barred: Per slot: positions by which it was found.
+            barred: Per slot: positions by which it was found, ascending.
         """
         return replace(self, barred=barred)
 
@@ -226,7 +204,7 @@ class CanonicalWeights(StoredWeights):
             return None
         values = np.asarray(array.reshape(-1)[positions], np.float64)
         if self.barred:
-            values[np.isin(positions, self.barred[slot])] = np.nan
+            values[among(positions, self.barred[slot])] = np.nan
         return values
 
     def row_scales(self, slot: int) -> Floats | None:
@@ -262,9 +240,12 @@ class CanonicalWeights(StoredWeights):
 
 
 def slots_as_enrolled(
-    record: Record, anchors: Anchors, view: SlotView
-) -> tuple[list[Match | None], dict[int, ReadBefore]] | None:
+    record: Record, anchors: Anchors, view: SlotView, at_hand: SlotsAtHand | None = None
+) -> tuple[list[Match | None], dict[int, ReadBefore | ReadWhole]] | None:
     """The record's slots where all stand under their names, in their shapes and uses, and agree; else None.
+
+    Args:
+        at_hand: Slots that are read whole for many records; None reads what this one needs.
 
     Returns:
         The slots, and what was read of each: every position that a verification looks at.
@@ -277,13 +258,21 @@ def slots_as_enrolled(
     _fetch_ahead(record, anchors, slots)
     found: list[Match | None] = []
     reads: list[Floats] = []
-    known: dict[int, ReadBefore] = {}
+    known: dict[int, ReadBefore | ReadWhole] = {}
     for number, entry in enumerate(record.slots):
+        whole = None if at_hand is None else at_hand.of(slots[entry.name])
+        own = None if whole is None else whole.at(anchors.positions[number])
+        if whole is not None and own is not None:
+            reads.append(own)
+            known[number] = whole
+            continue
         places = anchors.everything(number)
         values = slots[entry.name].values(places)
         reads.append(values[: anchors.positions[number].size])  # anchors come first
         known[number] = ReadBefore(places, values)
     touched = _touched(reads, anchors.values)
+    if not any(touched) and all(values.size for values in anchors.values):
+        return [Match(slots[entry.name], False, math.inf, folded=False) for entry in record.slots], known
     for number, stored in enumerate(agreements(reads, anchors.values).tolist()):
         slot = slots[record.slots[number].name]
         same = math.inf if anchors.values[number].size else stored  # the very same numbers agree, constant ones as well
@@ -334,6 +323,17 @@ def _as_enrolled(
         folded = stored if ratio is None else agreement(read * ratio[places // slot.row_size], values)
     match = Match(slot, False, max(stored, folded), folded=folded >= stored)
     return match if match.agrees else None
+
+
+def _reads(weights: StoredWeights, places: Sequence[Positions], enrolled: Sequence[Floats]) -> Reads:
+    """What stands now at some places of each slot, in the precision in which it is kept."""
+    found = [weights.values(slot, at) for slot, at in enumerate(places)]
+    kept = [
+        np.full(at.size, np.nan) if values is None else _as_kept(values)
+        for values, at in zip(found, places, strict=True)
+    ]
+    slots = np.repeat(np.arange(len(places)), [at.size for at in places])
+    return Reads(slots, np.concatenate(places), np.concatenate(enrolled), np.concatenate(kept))
 
 
 def _as_kept(values: NDArray[np.float64]) -> NDArray[np.float64]:

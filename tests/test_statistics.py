@@ -14,8 +14,10 @@ from onnxnnw.statistics import (
     associate_fingerprint,
     associate_watermark,
     correlations,
+    correlations_of_groups,
     log10_normal_tail,
     log10_of_either,
+    pearson,
     required_reads,
     standardise,
 )
@@ -239,3 +241,26 @@ def test_a_copy_has_effect_one_and_order_does_not_matter(seed: int, kind: str) -
     other = associate_watermark(x[order], y[order], groups[order])
     assert (one.log10_p, one.effect) == pytest.approx((other.log10_p, other.effect), abs=1e-9)
     assert associate_watermark(-x, y, groups).effect == pytest.approx(-one.effect, abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["normal", "huge", "constant", "nearly constant", "zero"])
+def test_correlations_of_groups_are_those_of_each_group(kind: str) -> None:
+    """Up to rounding; and none is given where rounding alone would decide it."""
+    rng = np.random.default_rng(3)
+    groups = rng.integers(0, 5, 200) * 2  # some numbers belong to no pair
+    left = rng.standard_normal(200)
+    right = 0.5 * left + rng.standard_normal(200)
+    left = {
+        "normal": left,
+        "huge": left * 1e300,
+        "constant": np.full(200, 0.1),
+        "nearly constant": 1.0 + 1e-15 * left,
+        "zero": np.zeros(200),
+    }[kind]
+    found = correlations_of_groups(left, right, groups)
+    for group in set(groups.tolist()):
+        expected = pearson(left[groups == group], right[groups == group])
+        if kind in ("normal", "huge"):
+            assert expected == pytest.approx(float(found[group]), abs=1e-12)
+        else:
+            assert np.isnan(found[group])

@@ -13,7 +13,8 @@ from onnxnnw.errors import TraceabilityError, UnreadableRecord
 from onnxnnw.graph.slot import Slot
 from onnxnnw.matching.anchor_agreement import agreement
 from onnxnnw.network_file.file import open_network
-from onnxnnw.verification.examiner import Examiner, rank
+from onnxnnw.verification.examiner import COMPLETE, Examiner, rank
+from onnxnnw.verification.looking import Look
 from onnxnnw.verification.named_records import NamedRecord
 from onnxnnw.verification.verdict import SearchResult, Verdict
 from onnxnnw.verification.visible import visible
@@ -106,15 +107,26 @@ def examine_until(
                 shapes.setdefault(tuple(slot.shape), []).append(slot)
             alike = [probe.likeness(slots, shapes) for probe in probes]
             order.sort(key=lambda number: -alike[number])
+        looks: list[tuple[Verdict, Look]] = []
         for number in order:
             named = records[number]
             try:
-                verdicts.append(told(examiner.verdict(named)))
+                brief, look = examiner.brief(named)
+                if brief.decision not in ("identical", "traced") and len(records) > COMPLETE:
+                    looks.append((brief, look))  # nothing is settled by what was not found
+                    continue
+                verdicts.append(told(examiner.whole(look)))
             except UnreadableRecord as error:
                 failed.append(f"{visible(named.name)}: {visible(str(error))}")
                 continue
             if settles(verdicts[-1]):
                 break
+        looks.sort(key=lambda pair: rank(pair[0]))
+        for place, (brief, look) in enumerate(looks):
+            try:
+                verdicts.append(told(examiner.whole(look) if place < COMPLETE else brief))
+            except UnreadableRecord as error:
+                failed.append(f"{visible(look.named.name)}: {visible(str(error))}")
         network.check_unchanged()
         if reference is not None:
             own.check_unchanged()

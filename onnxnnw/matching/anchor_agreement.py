@@ -120,7 +120,10 @@ class AnchorTable:
         array = scaled(stored, slot.row_gain) if self.folded else stored
         places = self.places[rows]
         if array.shape == shape:
-            scores = self.compare(Content(array), places, rows)
+            known = "rows", self.folded
+            content = Content(array, slot.measured.get(known))
+            slot.measured[known] = content.row_scales
+            scores = self.compare(content, places, rows)
             if self.folded and (slot.row_gain is not None or (self.folds[rows] != 1).any()):
                 z = _agreements(stored.reshape(-1)[places], self.values[rows] / self.folds[rows])
                 how = np.where(z > scores, STORED, how).astype(np.int8)
@@ -148,9 +151,9 @@ class AnchorTable:
 class Content:
     """A candidate's values with the scales of their rows."""
 
-    def __init__(self, array: Array) -> None:
+    def __init__(self, array: Array, scales: NDArray[np.float64] | None = None) -> None:
         self.flat, self.row_size = array.reshape(-1), array.shape[1]
-        self.row_scales = row_scales(row_magnitudes(array))
+        self.row_scales = row_scales(row_magnitudes(array)) if scales is None else scales
 
     def row_scaled(self, places: Positions) -> NDArray[np.float64]:
         out: NDArray[np.float64] = self.flat[places] / self.row_scales[places // self.row_size]

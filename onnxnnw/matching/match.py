@@ -126,11 +126,16 @@ def _with_columns(want: Wanted, match: Match) -> Match:
     if want.columns is None or match.transposed or match.reading or match.is_clear:
         return match
     anchors = AnchorTable([want], (want.rows, want.row_size))
-    array = anchors.read(match.slot)
     taps, rest = divmod(want.row_size, want.columns.size)
-    own = column_scales(array, taps) if array.shape == (want.rows, want.row_size) and not rest else None
+    slot, known = match.slot, ("columns", anchors.folded, taps)
+    if rest or (slot.rows, slot.row_size) != (want.rows, want.row_size):
+        return match
+    if known not in slot.measured:
+        slot.measured[known] = column_scales(anchors.read(slot), taps)
+    own = slot.measured[known]
     if own is None:
         return match
+    array = anchors.read(slot)
     with np.errstate(all="ignore"):  # a candidate may hold numbers that overflow
         ratio = np.repeat(want.columns / own, taps)
         scaled = array * ratio.astype(array.dtype)

@@ -15,32 +15,32 @@ def read_with_controls(record: Record, plan: PositionPlan, weights: Weights) -> 
 
     The scales are those of the candidate itself, so the last is NaN where only raw values are read.
     """
-    count = plan.positions.size
-    raw, corrected, row_scaled = (np.full(count, np.nan) for _ in range(3))
-    controls = control_positions(record, plan)
-    for slot in plan.numbers:
-        chosen = np.flatnonzero(plan.slots == slot)
-        own, beside = plan.positions[chosen], controls[chosen]
-        there = beside >= 0
-        both = np.concatenate([own, beside[there]])
-        values = weights.values(slot, both)
-        if values is None:
-            continue
-        raw[chosen] = values[: own.size]
-        corrected[chosen] = _minus_controls(values, there)
-        scales = weights.row_scales(slot)
-        if scales is not None:
-            with np.errstate(all="ignore"):
-                scaled = values / scales[both // record.slots[slot].row_size]
-            row_scaled[chosen] = _minus_controls(scaled, there)
+    own, controls = plan.positions[:, None], control_positions(record, plan)
+    there = controls >= 0
+    order = np.argsort(plan.slots, kind="stable")
+    places = np.concatenate([own, np.where(there, controls, own)], axis=1)[order]  # what is not there is not counted
+    there = there[order]
+    read, scales = np.full(places.shape, np.nan), None
+    ends = np.searchsorted(plan.slots[order], plan.numbers, side="right").tolist()
+    for slot, start, end in zip(plan.numbers, [0, *ends], ends, strict=False):
+        flat = places[start:end].reshape(-1)
+        values, gauge = weights.values(slot, flat), weights.row_scales(slot)
+        if values is not None:
+            read[start:end] = values.reshape(-1, places.shape[1])
+            if gauge is not None:
+                scales = np.full(places.shape, np.nan) if scales is None else scales
+                scales[start:end] = gauge[flat // record.slots[slot].row_size].reshape(-1, places.shape[1])
+    raw, corrected, row_scaled = (np.full(len(read), np.nan) for _ in range(3))
+    raw[order], corrected[order] = read[:, 0], _minus_controls(read, there)
+    if scales is not None:
+        with np.errstate(all="ignore"):
+            row_scaled[order] = _minus_controls(read / scales, there)
     return raw, corrected, row_scaled
 
 
 def _minus_controls(values: Floats, there: NDArray[np.bool_]) -> Floats:
-    """``values`` holds the own values, then each one's controls; what is left after their means are taken away."""
-    own = len(there)
-    beside = np.zeros(there.shape)
-    beside[there] = values[own:]
+    """Each row holds an own value, then its controls; what is left after their mean is taken away."""
+    beside = np.where(there, values[:, 1:], 0.0)
     with np.errstate(all="ignore"):
-        out: Floats = values[:own] - beside.sum(1) / np.maximum(there.sum(1), 1)
+        out: Floats = values[:, 0] - beside.sum(1) / np.maximum(there.sum(1), 1)
     return out

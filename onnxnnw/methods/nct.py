@@ -27,7 +27,9 @@ from onnxnnw.statistics import (
     associate_watermark,
     beside_ancestor,
     correlations,
+    correlations_of_groups,
     log10_of_either,
+    pearson,
     required_reads,
 )
 
@@ -53,7 +55,7 @@ LINEAR_EFFECT = 0.99
 ANCESTRY_EFFECT = 0.75
 """Of differences to a common ancestor: other data of the same task give up to .65, the same data .85 to .90."""
 
-_IDENTICAL, _IDENTICAL_READS = 0.98, 8
+_IDENTICAL, _IDENTICAL_READS, _UNCLEAR = 0.98, 8, 1e-6
 _VIEWS = 2  # raw and row-scaled
 
 
@@ -298,7 +300,9 @@ def _fingerprint_view(
     if not _holds(whole, log10_rate, record):
         return whole, False, 0
     identical = _identical_slots(pair, plan)
-    carried = np.array([slot in identical for slot in plan.slots.tolist()], np.bool_)
+    carried = np.zeros(len(record.slots), np.bool_)
+    carried[identical] = True
+    carried = carried[plan.slots]
     few = len(identical) <= max(3, len(record.slots) // 10) and carried.sum() <= plan.positions.size / 2
     if not identical or not few or weights.share(identical) > 0.5:
         return whole, True, 0
@@ -322,12 +326,15 @@ def _holds(association: Association, log10_rate: float, record: Record) -> bool:
 
 def _identical_slots(pair: _Pair, plan: PositionPlan) -> list[int]:
     """Slots whose values correlate above .98 over at least 8 reads."""
+    usable = np.isfinite(pair.found) & np.isfinite(pair.enrolled)
+    slots, found, enrolled = plan.slots[usable], pair.found[usable], pair.enrolled[usable]
+    together = correlations_of_groups(found, enrolled, slots)
     out = []
-    for slot in plan.numbers:
-        chosen = (plan.slots == slot) & np.isfinite(pair.found) & np.isfinite(pair.enrolled)
-        if (
-            chosen.sum() >= _IDENTICAL_READS
-            and correlations(pair.found[chosen], pair.enrolled[chosen]).pearson > _IDENTICAL
-        ):
+    for slot in np.flatnonzero(np.bincount(slots) >= _IDENTICAL_READS).tolist():
+        r = float(together[slot])
+        if not abs(r - _IDENTICAL) > _UNCLEAR:  # what rounding could decide is computed for itself
+            chosen = slots == slot
+            r = pearson(found[chosen], enrolled[chosen])
+        if r > _IDENTICAL:
             out.append(slot)
     return out

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from onnxnnw.errors import UnreadableRecord
 
-__all__ = ["ARRAY_TYPES", "array_from_json", "array_to_base64", "canonical", "integer", "parse", "text"]
+__all__ = ["ARRAY_TYPES", "array_from_json", "array_to_base64", "canonical", "integer", "parse", "quoted", "text"]
 
 ARRAY_TYPES = ("<f2", "<f4", "<f8", "<i8", "|u1")
 
@@ -18,6 +19,19 @@ ARRAY_TYPES = ("<f2", "<f4", "<f8", "<i8", "|u1")
 def canonical(document: Any) -> bytes:
     """The one way to write a document: sorted keys, no spaces, ASCII."""
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+
+
+_SHORT = 40
+
+
+def quoted(name: str) -> bytes:
+    """A text as it stands in a document; records have the same few names again and again."""
+    return _quoted(name) if len(name) <= _SHORT else canonical(name)
+
+
+@lru_cache(256)
+def _quoted(name: str) -> bytes:
+    return canonical(name)
 
 
 def parse(content: bytes) -> Any:

@@ -1,18 +1,34 @@
 """Fields of a record's document that are more than a text or an array: the account, the keys."""
 
 import base64
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from onnxnnw.errors import UnreadableRecord
-from onnxnnw.records.canonical_json import integer, text
+from onnxnnw.records.canonical_json import canonical, integer, text
 from onnxnnw.records.key import SECRET_BYTES, Key
 
-__all__ = ["MAX_TENSORS", "account_from_json", "key_from_json", "positions_key_of"]
+__all__ = ["MAX_TENSORS", "Account", "account_bytes", "account_from_json", "key_from_json", "positions_key_of"]
 
 MAX_TENSORS = 10_000
 
 
-def account_from_json(document: Any) -> dict[str, Any]:
+class Account(dict[str, Any]):
+    """What was stored in a network at enrolment, of a record that was read."""
+
+    @cached_property
+    def canonical(self) -> bytes:
+        """As it stands in the record."""
+        return canonical(dict(self))
+
+
+def account_bytes(account: Mapping[str, Any]) -> bytes:
+    """An account as it stands in the record."""
+    return account.canonical if isinstance(account, Account) else canonical(dict(account))
+
+
+def account_from_json(document: Any) -> Account:
     """What a record keeps of everything that was stored: numbers by kind, operators, the graph, parameters."""
     amounts = {text(kind): integer(amount) for kind, amount in document["amounts"].items()}
     operators = {text(name): integer(count) for name, count in document["operators"].items()}
@@ -24,7 +40,7 @@ def account_from_json(document: Any) -> dict[str, Any]:
         raise UnreadableRecord("an account with impossible numbers")
     if set(document) != {"amounts", "operators", "parameters"} or len(parameters) > MAX_TENSORS:
         raise UnreadableRecord("an account with unknown fields")
-    return {"amounts": amounts, "operators": operators, "parameters": parameters}
+    return Account(amounts=amounts, operators=operators, parameters=parameters)
 
 
 def key_from_json(packed: str) -> Key:

@@ -4,7 +4,9 @@ Every method shares the anchors, by which a candidate's slots are recognised; th
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,7 @@ __all__ = [
     "anchors_of",
     "capacity",
     "control_positions",
+    "controls_ahead",
     "draw_positions",
     "draws",
     "places_of",
@@ -55,7 +58,7 @@ class PositionPlan:
     slots: Positions
     positions: Positions
 
-    @property
+    @cached_property
     def numbers(self) -> list[int]:
         """The slots that hold positions, ascending (``np.unique`` would import numpy.ma, which costs every start)."""
         return sorted(set(self.slots.tolist()))
@@ -108,6 +111,8 @@ def draw_positions(
     """
     refuse_no_room(entries, count)
     drawn = draws(key, context, entries, count + len(skipped))
+    if not len(skipped):
+        return drawn
     out = np.asarray(skipped, np.int64)
     return PositionPlan(np.delete(drawn.slots, out), np.delete(drawn.positions, out))
 
@@ -147,11 +152,18 @@ def _number_of_live_row(entry: SlotEntry, row: Positions) -> Positions:
 
 
 def plan_of(record: Record) -> PositionPlan:
-    """The positions of a record.
+    """The positions of a record; drawn once, and kept with it.
 
     Raises:
         UnreadableRecord: Its slot table has no room for them.
     """
+    known: PositionPlan | None = vars(record).get("_plan")
+    if known is None:
+        known = vars(record)["_plan"] = _drawn(record)
+    return known
+
+
+def _drawn(record: Record) -> PositionPlan:
     skipped = record.arrays.get("skipped", np.empty(0, "<i8"))
     count = record.number_of_positions
     if skipped.dtype.kind != "i" or (skipped.size and (skipped[0] < 0 or (np.diff(skipped) <= 0).any())):
@@ -175,7 +187,7 @@ def anchor_positions(record: Record, plan: PositionPlan) -> list[Positions]:
         raise UnreadableRecord("the record's parameter 'anchors' is impossible")
     out = []
     for number, entry in enumerate(record.slots):
-        barred = np.sort(plan.of(number))
+        barred = plan.of(number)
         live = entry.live_rows * entry.row_size
         count = max(0, min(wanted, live - barred.size))
         stream = record.placement_key.stream(f"anchors/{number}", record.positions_context)
@@ -230,24 +242,54 @@ def control_positions(record: Record, plan: PositionPlan) -> Positions:
     Returns:
         (N, 8); -1 where a slot has fewer others.
     """
-    count = plan.positions.size
-    words = np.frombuffer(
-        record.placement_key.stream("nct/controls", record.positions_context).take(count * CONTROLS * 8), "<u8"
+    known: Positions | None = vars(record).pop("_controls", None)
+    return _controls([record], plan) if known is None else known
+
+
+def controls_ahead(records: Sequence[Record]) -> None:
+    """Draw the controls of several records of one slot table together, which each takes out when it asks for its own."""
+    together: dict[int, list[Record]] = {}
+    for record in records:
+        if record.kind == "fingerprint" and "controls" in record.arrays:
+            with suppress(UnreadableRecord):  # it is named where it is looked at
+                plan_of(record)
+                together.setdefault(id(record.slots), []).append(record)
+    for several in together.values():
+        plans = [plan_of(record) for record in several]
+        whole = PositionPlan(np.concatenate([p.slots for p in plans]), np.concatenate([p.positions for p in plans]))
+        drawn, start = _controls(several, whole), 0
+        for record, plan in zip(several, plans, strict=True):
+            vars(record)["_controls"] = drawn[start : start + plan.positions.size]
+            start += plan.positions.size
+
+
+def _controls(records: Sequence[Record], plan: PositionPlan) -> Positions:
+    """The controls of the positions of records that share a slot table, one record after the other."""
+    count, record = plan.positions.size, records[0]
+    streams = (
+        one.placement_key.stream("nct/controls", one.positions_context).take(one.number_of_positions * CONTROLS * 8)
+        for one in records
     )
+    words = np.frombuffer(b"".join(streams), "<u8")
     row_size = np.array([entry.row_size for entry in record.slots], np.int64)[plan.slots]
     gather = np.array([entry.layout == "gather" for entry in record.slots])[plan.slots]
     row, column = plan.positions // row_size, plan.positions % row_size
     lines = np.where(gather, row_size, np.array([entry.live_rows for entry in record.slots], np.int64)[plan.slots])
-    own = np.where(gather, column, 0)
-    for slot in sorted(set(plan.slots[~gather].tolist())):
+    own = np.where(gather, column, row)
+    with_dead = [
+        slot for slot in plan.numbers if record.slots[slot].dead_rows and record.slots[slot].layout != "gather"
+    ]
+    for slot in with_dead:
         chosen = plan.slots == slot
         own[chosen] = _number_of_live_row(record.slots[slot], row[chosen])
     drawn = _distinct_others(words.reshape(count, CONTROLS), lines, own)
-    out = np.where(gather[:, None], row[:, None] * row_size[:, None] + drawn, -1)
-    for slot in sorted(set(plan.slots[~gather].tolist())):
-        chosen = np.flatnonzero(plan.slots == slot)
-        rows = _live_row(record.slots[slot], drawn[chosen].clip(0))
-        out[chosen] = rows * row_size[chosen, None] + column[chosen, None]
+    rows = drawn
+    if with_dead:
+        rows = drawn.copy()
+        for slot in with_dead:
+            chosen = np.flatnonzero(plan.slots == slot)
+            rows[chosen] = _live_row(record.slots[slot], drawn[chosen].clip(0))
+    out = rows * np.where(gather, 1, row_size)[:, None] + np.where(gather, row * row_size, column)[:, None]
     out[drawn < 0] = -1
     return out
 
@@ -255,15 +297,27 @@ def control_positions(record: Record, plan: PositionPlan) -> Positions:
 def _distinct_others(words: NDArray[np.uint64], lines: Positions, own: Positions) -> Positions:
     """Per row of words: distinct numbers below ``lines`` other than ``own``; -1 where none are left."""
     none_left = np.iinfo(np.int64).max
-    taken = [own]
-    for k in range(words.shape[1]):
-        left = lines - 1 - k
-        value = (words[:, k] % np.maximum(left, 1).astype(np.uint64)).astype(np.int64)
-        for other in np.sort(taken, axis=0):
-            value += value >= other
-        taken.append(np.where(left > 0, value, none_left))
-    drawn = np.stack(taken[1:], axis=1)
-    return np.where(drawn == none_left, -1, drawn)
+    left = lines[:, None] - 1 - np.arange(words.shape[1])
+    values = np.ascontiguousarray((words % np.maximum(left, 1).astype(np.uint64)).astype(np.int64).T)
+    gone = left.T <= 0
+    some_gone = bool(gone.any())
+    taken = np.empty((len(values), own.size), np.int64)  # ascending in each column
+    taken[0] = own
+    for k, value in enumerate(values):
+        passed = taken[: k + 1] - np.arange(k + 1)[:, None] <= value  # as if it passed them one by one
+        value += np.add.reduce(passed.view(np.int8), axis=0, dtype=np.int8)
+        if some_gone:
+            value[gone[k]] = none_left
+        if k + 1 < len(values):
+            new = value.copy()
+            for place in range(k + 1):
+                lower = np.minimum(taken[place], new)
+                np.maximum(taken[place], new, out=new)
+                taken[place] = lower
+            taken[k + 1] = new
+    if some_gone:
+        values[values == none_left] = -1
+    return values.T
 
 
 def places_of(record: Record) -> set[tuple[str, int]]:

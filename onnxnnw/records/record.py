@@ -24,12 +24,14 @@ from onnxnnw.records.canonical_json import (
     canonical,
     integer,
     parse,
+    quoted,
     text,
 )
-from onnxnnw.records.fields import MAX_TENSORS, account_from_json, key_from_json, positions_key_of
+from onnxnnw.records.fields import MAX_TENSORS, account_bytes, key_from_json, positions_key_of
 from onnxnnw.records.key import Key, key_digest
+from onnxnnw.records.shared_parts import SharedParts
 from onnxnnw.records.skeleton import SkeletonIndex
-from onnxnnw.records.slot_table import SlotEntry
+from onnxnnw.records.slot_table import SlotEntry, table_bytes
 from onnxnnw.standard.grids import ROLES
 
 __all__ = ["FORMAT", "FORMAT_WITH_HOST", "ROLES", "Record", "commitment_of", "one_line"]
@@ -100,8 +102,8 @@ class Record:
     @cached_property
     def positions_context(self) -> bytes:
         """c1: what positions and anchors depend on (format, method, slot table); asked for once per slot."""
-        table = {"format": self.format, "method": self.method, "slots": [slot.to_json() for slot in self.slots]}
-        return hashlib.sha256(canonical(table)).digest()
+        table = canonical({"format": self.format, "method": self.method})
+        return hashlib.sha256(table[:-1] + b',"slots":' + table_bytes(self.slots) + b"}").digest()
 
     @cached_property
     def values_context(self) -> bytes:
@@ -177,10 +179,8 @@ class Record:
             "format": self.format,
             "method": self.method,
             "kind": self.kind,
-            "slots": [slot.to_json() for slot in self.slots],
             "parameters": dict(self.parameters),
             "role": self.role,
-            "source_id": self.source_id,
             "destination_id": self.destination_id,
             "enrolled_digest": self.enrolled_digest,
         }
@@ -190,19 +190,26 @@ class Record:
             others["recipient"] = {"positions": key_digest(self.positions_key), "version": 1}
         parts = [b'{"actor":', canonical(self.actor), b',"arrays":{']  # the first two in the order of keys
         if self.account is not None:  # and one before them, which older records do not have
-            parts[0] = b'{"account":' + canonical(dict(self.account)) + b',"actor":'
+            parts[0] = b'{"account":' + account_bytes(self.account) + b',"actor":'
         for number, (name, array) in enumerate(sorted(self.arrays.items())):
             dtype, data = array_to_base64(array)
             parts += [
                 b"," * (number > 0),
-                canonical(name),
+                quoted(name),
                 b':{"data":"',
                 data,
                 b'","dtype":',
-                canonical(dtype),
+                quoted(dtype),
                 b"}",
             ]
-        return b"".join([*parts, b"},", canonical(others)[1:]])
+        last = [
+            b',"slots":',
+            table_bytes(self.slots),
+            b',"source_id":',
+            canonical(self.source_id),
+            b"}",
+        ]  # in this order too
+        return b"".join([*parts, b"},", canonical(others)[1:-1], *last])
 
     def _parts(self) -> tuple[bytes, bytes, bytes]:
         """The file's content: what stands before the bound part, that part, and what follows."""
@@ -253,14 +260,17 @@ class Record:
         return commitment_of(self.to_bytes())
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> "Record":
+    def from_bytes(cls, content: bytes, shared: SharedParts | None = None) -> "Record":
         """A record from a file's content.
+
+        Args:
+            shared: Parts of records that were read before, where there are many.
 
         Raises:
             UnreadableRecord: Not a record, damaged, or of an unknown format.
         """
         try:
-            record = _from_document(parse(content))
+            record = _from_document(parse(content), shared or SharedParts())
             before, bound, after = record._parts()
             if (  # one record, one commitment; and nothing in a file is passed over
                 len(content) != len(before) + len(bound) + len(after)
@@ -284,7 +294,7 @@ def commitment_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _from_document(document: Any) -> Record:
+def _from_document(document: Any, shared: SharedParts) -> Record:
     if not isinstance(document, dict) or document.get("format") not in FORMATS:
         raise UnreadableRecord(f"not a record of the format {' or '.join(FORMATS)}")
     bound = document["bound"]
@@ -299,7 +309,7 @@ def _from_document(document: Any) -> Record:
     arrays = {name: array_from_json(array) for name, array in bound["arrays"].items()}
     if positions is not None and positions > sum(array.size for array in arrays.values()):  # each has a value or a gain
         raise UnreadableRecord("more positions than values")
-    slots = tuple(SlotEntry.from_json(entry) for entry in bound["slots"])
+    slots = shared.table(bound["slots"])
     if sum(slot.capacity for slot in slots) >= 2**62:
         raise UnreadableRecord("slots of an impossible size")
     role = text(bound["role"])
@@ -317,7 +327,7 @@ def _from_document(document: Any) -> Record:
         source_id=text(bound["source_id"]),
         destination_id=text(bound["destination_id"]),
         enrolled_digest=text(bound["enrolled_digest"]),
-        account=account_from_json(bound["account"]) if "account" in bound else None,
+        account=shared.account(bound["account"]) if "account" in bound else None,
         format=bound["format"],
         skeleton=SkeletonIndex.from_json(bound["skeleton"], slots) if "skeleton" in bound else None,
         derived={name: text(value) for name, value in document["derived"].items()},

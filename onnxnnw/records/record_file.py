@@ -7,6 +7,7 @@ from pathlib import Path
 from onnxnnw.errors import UnreadableRecord, UsageError
 from onnxnnw.files import NEW, open_descriptor
 from onnxnnw.records.record import MAX_BYTES, Record, commitment_of
+from onnxnnw.records.shared_parts import SharedParts
 
 __all__ = ["load_record", "save_record"]
 
@@ -48,12 +49,13 @@ def save_record(record: Record, path: Path | str) -> str:
     return commitment_of(content)
 
 
-def load_record(path: Path | str, commitment: str | None = None) -> Record:
+def load_record(path: Path | str, commitment: str | None = None, shared: SharedParts | None = None) -> Record:
     """Read a record.
 
     Args:
         path: The file.
         commitment: The published SHA-256 of the file; another file is refused.
+        shared: Parts of records that were read before, where there are many.
 
     Raises:
         UnreadableRecord: Missing, not a record, damaged, or not the one that was committed to.
@@ -69,7 +71,7 @@ def load_record(path: Path | str, commitment: str | None = None) -> Record:
     if commitment is not None and commitment_of(content) != commitment.strip().lower():
         raise UnreadableRecord(f"{path}: is not the record that was committed to ({commitment[:16]}…)")
     try:
-        record = Record.from_bytes(content)
+        record = Record.from_bytes(content, shared)
     except UnreadableRecord as error:
         raise UnreadableRecord(f"{path}: {error}") from None
     vars(record).update(name=path.name)  # a copy would not know its commitment, and write itself to find it

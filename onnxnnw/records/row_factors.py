@@ -6,6 +6,7 @@ nothing is folded.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from onnxnnw.errors import UnreadableRecord
 from onnxnnw.records.record import Record
 
-__all__ = ["RowFactors", "column_arrays", "columns_of", "factor_arrays", "row_factors_of", "unit_change"]
+__all__ = ["RowFactors", "column_arrays", "columns_of", "factor_arrays", "parted", "row_factors_of", "unit_change"]
 
 Floats = NDArray[np.float64]
 RowFactors = Mapping[int, Floats]
@@ -47,8 +48,14 @@ def column_arrays(columns: Sequence[Floats | None]) -> dict[str, NDArray[np.gene
     }
 
 
+def parted(values: Floats, sizes: Sequence[int]) -> list[Floats]:
+    """The same numbers slot by slot; ``np.split`` takes longer than all else here."""
+    ends = list(accumulate(sizes))
+    return [values[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+
+
 def columns_of(record: Record) -> RowFactors:
-    """Column magnitudes of a record by slot: one for each channel, or, in older records, for each column.
+    """What a record keeps of columns, slot by slot: a magnitude for each channel, or, in older records, for each column.
 
     Raises:
         UnreadableRecord: The arrays contradict the slot table.
@@ -62,7 +69,7 @@ def columns_of(record: Record) -> RowFactors:
     scales = record.array(name, sum(counts)).astype(np.float64)
     if (scales <= 0).any():
         raise UnreadableRecord(f"the record's array {name!r} is impossible")
-    return dict(zip(numbers, np.split(scales, np.cumsum(counts)[:-1]), strict=True))
+    return dict(zip(numbers, parted(scales, counts), strict=True))
 
 
 def _flagged(record: Record, name: str) -> list[int]:
@@ -85,7 +92,7 @@ def row_factors_of(record: Record) -> RowFactors | None:
         return {}
     counts = [record.slots[n].live_rows + len(record.slots[n].dead_rows) for n in numbers]
     factors = record.array("folds", sum(counts)).astype(np.float64)
-    return dict(zip(numbers, np.split(factors, np.cumsum(counts)[:-1]), strict=True))
+    return dict(zip(numbers, parted(factors, counts), strict=True))
 
 
 def unit_change(candidate: Floats | None, enrolled: Floats | None) -> Floats | None:

@@ -1,13 +1,15 @@
 """The slot table of a record: each slot as it was at enrolment."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from onnxnnw.errors import UnreadableRecord
-from onnxnnw.records.canonical_json import integer, text
+from onnxnnw.records.canonical_json import canonical, integer, text
 
-__all__ = ["SlotEntry"]
+__all__ = ["SlotEntry", "SlotTable", "table_bytes"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class SlotEntry:
     dead_rows: tuple[int, ...]
     eligible: bool
 
-    @property
+    @cached_property
     def live_rows(self) -> int:
         """Out-rows that take part."""
         return math.prod(self.shape) // self.row_size - len(self.dead_rows)
@@ -47,7 +49,7 @@ class SlotEntry:
         kernel = math.prod(self.shape[2:]) if self.layout.startswith("conv") else 1
         return kernel if self.row_size % kernel == 0 else 1
 
-    @property
+    @cached_property
     def capacity(self) -> int:
         """Elements in which mark positions may lie."""
         return self.live_rows * self.row_size if self.eligible else 0
@@ -87,3 +89,17 @@ class SlotEntry:
         if eligible not in (0, 1):
             raise UnreadableRecord("a slot that is neither eligible nor not")
         return cls(name, use, shape, data_type, bias, layout, row_size, dead, bool(eligible))
+
+
+class SlotTable(tuple[SlotEntry, ...]):
+    """The slots of a record that was read; those of one network share their table, and what is written of it."""
+
+    @cached_property
+    def canonical(self) -> bytes:
+        """As it stands in the record."""
+        return canonical([slot.to_json() for slot in self])
+
+
+def table_bytes(slots: Sequence[SlotEntry]) -> bytes:
+    """A slot table as it stands in the record."""
+    return slots.canonical if isinstance(slots, SlotTable) else canonical([slot.to_json() for slot in slots])

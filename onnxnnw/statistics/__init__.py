@@ -12,6 +12,8 @@ from onnxnnw.statistics.association import (
     associate_watermark,
     beside_ancestor,
     correlations,
+    correlations_of_groups,
+    pearson,
     standardise,
 )
 from onnxnnw.statistics.sequential import SequentialTest
@@ -36,10 +38,12 @@ __all__ = [
     "associate_watermark",
     "beside_ancestor",
     "correlations",
+    "correlations_of_groups",
     "least_reads",
     "log10_binomial_tail",
     "log10_normal_tail",
     "log10_of_either",
+    "pearson",
     "refuse_impossible_rate",
     "required_reads",
     "required_symbols",

@@ -18,6 +18,8 @@ __all__ = [
     "associate_watermark",
     "beside_ancestor",
     "correlations",
+    "correlations_of_groups",
+    "pearson",
     "standardise",
 ]
 
@@ -167,11 +169,12 @@ def correlations(values: Floats, expected: Floats) -> Correlations:
     """Pearson and Spearman correlation over all values, as the standard computes them [NNW-TEC 7.2.3]."""
     usable = np.isfinite(values) & np.isfinite(expected)
     values, expected = values[usable], expected[usable]
-    rho = _pearson(_ranks(values), _ranks(expected))
-    return Correlations(rho, _pearson(values, expected), log10_two_sided(rho, values.size))
+    rho = pearson(_ranks(values), _ranks(expected))
+    return Correlations(rho, pearson(values, expected), log10_two_sided(rho, values.size))
 
 
-def _pearson(left: Floats, right: Floats) -> float:
+def pearson(left: Floats, right: Floats) -> float:
+    """Pearson's correlation of finite values; 0 where it is undefined."""
     if left.size < 2:
         return 0.0
     left = left / (np.abs(left).max() or 1)
@@ -181,8 +184,40 @@ def _pearson(left: Floats, right: Floats) -> float:
     return max(-1.0, min(1.0, float(left @ right) / math.sqrt(power))) if power > 0 else 0.0
 
 
+_NO_SPREAD = 1e-9
+"""Deviations below this share of a mean may be rounding, which correlates with anything."""
+
+
+def correlations_of_groups(left: Floats, right: Floats, groups: Groups) -> Floats:
+    """Pearson's correlation within each group, up to rounding; NaN where that would decide it.
+
+    Args:
+        left, right: Finite values.
+        groups: Number of the group of each pair.
+    """
+    count = np.bincount(groups)
+    sides, spreads = [], []
+    with np.errstate(all="ignore"):
+        for values in (left, right):
+            largest = np.zeros(count.size)
+            np.maximum.at(largest, groups, np.abs(values))
+            scaled = values / largest[groups]
+            mean = np.bincount(groups, scaled) / count
+            sides.append(scaled - mean[groups])
+            spread = np.sqrt(np.bincount(groups, sides[-1] ** 2))
+            spreads.append(np.where(spread > _NO_SPREAD, spread, np.nan))
+        r: Floats = np.bincount(groups, sides[0] * sides[1]) / (spreads[0] * spreads[1])
+    return r
+
+
 def _ranks(values: Floats) -> Floats:
     """Ranks from 1, ties shared."""
+    order = np.argsort(values)
+    ascending = values[order]
+    if (ascending[1:] != ascending[:-1]).all():
+        ranks = np.empty(values.size)
+        ranks[order] = np.arange(1, values.size + 1)
+        return ranks
     _, inverse, count = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(count)
     return (last - (count - 1) / 2)[inverse].astype(np.float64)

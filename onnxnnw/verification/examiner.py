@@ -14,6 +14,7 @@ from onnxnnw.matching.match import Match, match_slots
 from onnxnnw.matching.parameter_reads import ParameterReads, read_parameters
 from onnxnnw.methods.base import Judgement, Reads
 from onnxnnw.notices import tell
+from onnxnnw.records.positions import controls_ahead
 from onnxnnw.records.record import Record
 from onnxnnw.statistics import log10_of_either
 from onnxnnw.verification.answer_text import Decision
@@ -45,6 +46,9 @@ COMPLETE = 20
 """Of so many records, the best first, findings are made and what they explain is measured; of the others where they are asked
 for alone."""
 
+AHEAD = 64
+"""Of so many records, controls are drawn together."""
+
 NOT_MEASURED = Explained(0.0, 0.0, 0, 0, 0, 0)
 
 
@@ -55,6 +59,8 @@ class Examiner(Looking):
         """The verdicts, best first; and the records that hold not what their method needs, with the reason."""
         looks, failed, few = [], [], len(self.records) <= COMPLETE
         for number, named in enumerate(self.records, 1):
+            if number % AHEAD == 1 and not few:
+                controls_ahead([one.record for one in self.records[number - 1 : number - 1 + AHEAD]])
             tell(f"record {number:,} of {len(self.records):,}: {named.name}")
             try:
                 looks.append((self._decide(look := self.look(named), few), look))
@@ -76,6 +82,23 @@ class Examiner(Looking):
             UnreadableRecord: The record holds not what its method needs.
         """
         return self._decide(self.look(named), True)
+
+    def brief(self, named: NamedRecord) -> tuple[Verdict, Look]:
+        """The verdict without findings and without what is explained, and what makes it whole.
+
+        Raises:
+            UnreadableRecord: The record holds not what its method needs.
+        """
+        look = self.look(named)
+        return self._decide(look, False), look
+
+    def whole(self, look: Look) -> Verdict:
+        """The whole verdict of a record that was looked at.
+
+        Raises:
+            UnreadableRecord: The record holds not what its method needs.
+        """
+        return self._decide(look, True)
 
     def _is_identical(self, look: Look) -> bool:
         record = look.named.record

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from onnxnnw.graph.digest import network_digests
 from onnxnnw.graph.slots import find_slots
 from onnxnnw.matching.known_skeleton import refuse_other_index
 from onnxnnw.matching.match import Match, match_slots
+from onnxnnw.matching.read_before import SlotsAtHand
 from onnxnnw.methods.base import Candidate, Judgement, Method, find_method
 from onnxnnw.network_file.file import Network
 from onnxnnw.notices import tell
@@ -31,6 +33,9 @@ __all__ = ["ANSWER_LIMIT_S", "Look", "Looking"]
 
 ANSWER_LIMIT_S = 120.0
 """Seconds for one call of a candidate that is asked for answers: it is hostile input, and may loop forever."""
+
+FEW = 20
+"""Of a candidate that is held against more records than that, small weights are read whole, and once."""
 
 KEPT = 64 * 2**20
 """Bytes of a candidate's arrays that stay in memory where many records of one network are held against it."""
@@ -96,17 +101,23 @@ class Looking:
         self.runtime: Runtime | None = None
         self.alternatives = max(1, len(records)) if alternatives is None else alternatives
         self.sketches: dict[int, NDArray[np.float32]] = {}  # of the candidate, by number of the weight
-        self._shared: dict[object, tuple[CanonicalWeights, Anchors]] = {}
+        self._methods: dict[str, Method] = {}
+        self._shared: dict[object, tuple[CanonicalWeights, Anchors, list[NDArray[np.int64]]]] = {}
+
+    @cached_property
+    def _at_hand(self) -> SlotsAtHand | None:
+        """Slots that are read whole; None where there are few records, which read less than that."""
+        return SlotsAtHand(self.view.slots, KEPT // 8) if len(self.records) > FEW else None
 
     def look(self, named: NamedRecord) -> Look:
         """What the method of a record says of the candidate."""
         record = named.record
-        method = _method_of(named)
+        method = self._method_of(named)
         if self.digests is not None:
             refuse_other_index(record, self.network, self.view, self.account)
         log10_rate = self.log10_rate - float(np.log10(self.alternatives))
         anchors = Anchors(record)
-        as_enrolled = slots_as_enrolled(record, anchors, self.view)
+        as_enrolled = slots_as_enrolled(record, anchors, self.view, self._at_hand)
         # What nothing binds may help to find a slot, but where names are enough it changes no value.
         folds = anchors.folds if anchors.bound or as_enrolled is None else None
         weights: StoredWeights
@@ -136,22 +147,24 @@ class Looking:
             return CanonicalWeights(self.matches(anchors), self.live, folds)
         network = _network_of(record)
         if network not in self._shared:
-            self._shared[network] = self._first_of(network, anchors)
-        weights, first = self._shared[network]
+            found, first = self._first_of(network, anchors)
+            self._shared[network] = found, first, [np.sort(places) for places in first.positions]
+        weights, first, barred = self._shared[network]
         if not _same(weights.folds, folds):
             return CanonicalWeights(self.matches(anchors), self.live, folds)
-        return weights if first.record.commitment == record.commitment else weights.without(first.positions)
+        return weights if first.record.commitment == record.commitment else weights.without(barred)
 
     def _first_of(self, network: object, anchors: Anchors) -> tuple[CanonicalWeights, Anchors]:
         """What is found with the anchors of the record that stands for all of its network, and these."""
         alike = [
             named.record for named in self.records if _shares(named.record) and _network_of(named.record) == network
         ]
+        kept = KEPT if len(alike) > 1 else 0
         first = min([anchors.record, *alike], key=lambda record: record.commitment)
         with suppress(UnreadableRecord):  # it is named where it is looked at
             found = Anchors(first)
             anchors = found if found.bound else anchors
-        return CanonicalWeights(self.matches(anchors), self.live, anchors.folds, kept=KEPT), anchors
+        return CanonicalWeights(self.matches(anchors), self.live, anchors.folds, kept=kept), anchors
 
     def matches(self, anchors: Anchors) -> list[Match | None]:
         """The record's slots by content; where nothing agrees well, sums and products of slots that act as one count too."""
@@ -179,9 +192,11 @@ class Looking:
             self.runtime = open_runtime(self.network.file, limit_s=ANSWER_LIMIT_S)
         return self.runtime.predict(inputs)
 
-
-def _method_of(named: NamedRecord) -> Method:
-    try:
-        return find_method(named.record.method)
-    except UnknownName as error:
-        raise UnreadableRecord(visible(str(error))) from None
+    def _method_of(self, named: NamedRecord) -> Method:
+        name = named.record.method
+        if name not in self._methods:
+            try:
+                self._methods[name] = find_method(name)
+            except UnknownName as error:
+                raise UnreadableRecord(visible(str(error))) from None
+        return self._methods[name]

@@ -9,6 +9,7 @@ from onnxnnw.errors import UnreadableRecord
 from onnxnnw.notices import note
 from onnxnnw.records.record import Record
 from onnxnnw.records.record_file import load_record
+from onnxnnw.records.shared_parts import SharedParts
 
 __all__ = ["NamedRecord", "RecordLike", "as_named", "load_records", "named_record"]
 
@@ -58,15 +59,17 @@ def load_records(folder: Path | str) -> tuple[list[NamedRecord], list[str]]:
     deep = folder.name == DEEP
     folder = folder.parent if deep else folder
     try:
-        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        entries = sorted(
+            (path for path in folder.iterdir() if not path.name.startswith(".")), key=lambda path: path.name
+        )
     except OSError as error:
         raise UnreadableRecord(f"{folder}: cannot be read: {error.strerror}") from None
     inside = [path for path in entries if _is_folder(path)]
     files = sorted(_files_below(folder)) if deep else [path for path in entries if path not in inside]
-    records, unreadable = [], []
+    records, unreadable, shared = [], [], SharedParts()
     for path in files:
         try:
-            one = named_record(path)
+            one = named_record(path, shared=shared)
             records.append(NamedRecord(one.record, path.relative_to(folder).as_posix(), one.commitment))
         except UnreadableRecord as error:
             unreadable.append(str(error))
@@ -96,11 +99,14 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def named_record(path: Path | str, commitment: str | None = None) -> NamedRecord:
+def named_record(path: Path | str, commitment: str | None = None, shared: SharedParts | None = None) -> NamedRecord:
     """A record from a file, with its name and commitment.
+
+    Args:
+        commitment, shared: See ``records.record_file.load_record``.
 
     Raises:
         UnreadableRecord: See ``records.record.load_record``.
     """
-    record = load_record(path, commitment)
+    record = load_record(path, commitment, shared)
     return NamedRecord(record, Path(path).name, record.commitment)

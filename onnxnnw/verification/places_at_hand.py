@@ -10,6 +10,7 @@ from onnxnnw.errors import UnreadableRecord
 from onnxnnw.methods.nct import NCT
 from onnxnnw.records.positions import plan_of
 from onnxnnw.records.record import Record
+from onnxnnw.records.slot_table import SlotEntry
 
 __all__ = ["PlacesAtHand"]
 
@@ -26,6 +27,7 @@ class PlacesAtHand:
 
     def __init__(self, records: Sequence[Record]) -> None:
         self._names: dict[str, int] = {}
+        self._tables: dict[int, tuple[Sequence[SlotEntry], NDArray[np.int64]]] = {}
         several, groups = [], set()
         for record in records:
             group = id(record) if record.positions_key is None else record.positions_key
@@ -47,6 +49,14 @@ class PlacesAtHand:
 
     def _of(self, record: Record) -> NDArray[np.int64]:
         plan = plan_of(record)
-        names = [self._names.setdefault(entry.name, len(self._names)) for entry in record.slots]
-        out: NDArray[np.int64] = np.unique(np.array(names, np.int64)[plan.slots] * _ROOM + plan.positions % _ROOM)
-        return out
+        names = self._numbers(record.slots)
+        out: NDArray[np.int64] = names[plan.slots] * _ROOM + plan.positions % _ROOM
+        once = np.unique(names).size == names.size and plan.positions.max(initial=0) < _ROOM
+        return out if once else np.unique(out)
+
+    def _numbers(self, slots: Sequence[SlotEntry]) -> NDArray[np.int64]:
+        """A number for the name of each slot; records of one network share their table."""
+        if id(slots) not in self._tables:
+            names = [self._names.setdefault(entry.name, len(self._names)) for entry in slots]
+            self._tables[id(slots)] = slots, np.array(names, np.int64)
+        return self._tables[id(slots)][1]

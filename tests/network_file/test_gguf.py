@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 from onnxnnw.enrolment.enrol import fingerprint
 from onnxnnw.errors import CannotLook, UnreadableNetwork
-from onnxnnw.graph import find_slots
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.ahead import extents
 from onnxnnw.network_file.file import open_network
 from onnxnnw.network_file.tensor_files.gguf_blocks import BLOCKS

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from onnx import TensorProto
 
 from onnxnnw.errors import UnreadableNetwork
-from onnxnnw.network_file.cutting import Cut, Skeleton
+from onnxnnw.network_file.cutting import Extent, Skeleton
 from onnxnnw.network_file.stored import byte_length, possible
 from onnxnnw.network_file.tensor_files.gguf_blocks import BlockTensor
 from onnxnnw.network_file.tensor_list import MAX_TENSORS, Listed, model_of
@@ -104,12 +104,12 @@ def gguf_skeleton(source: "Source | RemoteSource") -> Skeleton:
         found, alignment = _listed(header)
     begin = _aligned(header.place, alignment)
     key = "onnxnnw-" + secrets.token_hex(16)
-    cuts: list[Cut] = []
+    cuts: list[Extent] = []
     listed: list[Listed] = []
     for name, kind, shape, offset in found:
         data_type, length = _type(name, kind, shape)
         listed.append(Listed(name, data_type, shape, {key: str(len(cuts))}))
-        cuts.append(Cut(begin + offset, length, _BLOCKS.get(kind, "raw")))
+        cuts.append(Extent(begin + offset, length, _BLOCKS.get(kind, "raw")))
     _refuse_places(found, cuts, alignment, begin, source.size)
     model = model_of(listed)
     for tensor in model.graph.initializer:  # the bytes are in the file that was opened
@@ -194,7 +194,7 @@ def _type(name: str, kind: int, shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _refuse_places(
-    found: list[tuple[str, int, tuple[int, ...], int]], cuts: list[Cut], alignment: int, begin: int, size: int
+    found: list[tuple[str, int, tuple[int, ...], int]], cuts: list[Extent], alignment: int, begin: int, size: int
 ) -> None:
     """Refuse bytes that two tensors share, that belong to none, or that are not there."""
     end = begin

@@ -1,0 +1,50 @@
+"""What records of one network have in common, read and written once where many are read: slot tables, and what else was stored."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from onnxnnw.records.canonical_json import canonical
+from onnxnnw.records.fields import Account, account_from_json
+from onnxnnw.records.slot_table import SlotEntry, SlotTable
+
+__all__ = ["SharedParts"]
+
+Part = TypeVar("Part")
+
+KNOWN = 16
+"""Parts of a kind that are remembered."""
+
+
+class SharedParts:
+    """Parts of records that were read before: the same where they are written alike (``true`` equals 1, and is not the same)."""
+
+    def __init__(self) -> None:
+        self._tables: list[tuple[bytes, SlotTable]] = []  # the last one first
+        self._accounts: list[tuple[bytes, Account]] = []
+
+    def table(self, document: Any) -> SlotTable:
+        """A slot table from JSON.
+
+        Raises:
+            UnreadableRecord, KeyError, TypeError, ValueError: It is none.
+        """
+        return _known(self._tables, document, lambda: SlotTable(SlotEntry.from_json(entry) for entry in document))
+
+    def account(self, document: Any) -> Account:
+        """What was stored beside the slots, from JSON.
+
+        Raises:
+            UnreadableRecord, KeyError, TypeError, ValueError: It is none.
+        """
+        return _known(self._accounts, document, lambda: account_from_json(document))
+
+
+def _known(parts: list[tuple[bytes, Part]], document: object, read: Callable[[], Part]) -> Part:
+    written = canonical(document)
+    for place, (known, part) in enumerate(parts):
+        if known == written:
+            parts.insert(0, parts.pop(place))
+            return part
+    part = read()
+    parts[:] = [(written, part), *parts[: KNOWN - 1]]
+    return part
