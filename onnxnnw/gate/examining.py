@@ -107,11 +107,14 @@ def examine_until(
         for number in order:
             named = records[number]
             try:
-                brief, look = examiner.brief(named)
-                if brief.decision not in ("identical", "traced") and len(records) > COMPLETE:
-                    looks.append((brief, look))  # nothing is settled by what was not found
-                    continue
-                verdicts.append(examiner.whole(look))
+                if len(records) <= COMPLETE:
+                    verdicts.append(examiner.verdict(named))
+                else:
+                    brief, look = examiner.brief(named)
+                    if brief.decision not in ("identical", "traced"):
+                        looks.append((brief, look))  # nothing is settled by what was not found
+                        continue
+                    verdicts.append(examiner.whole(look))
             except UnreadableRecord as error:
                 failed.append(f"{visible(named.name)}: {visible(str(error))}")
                 continue
