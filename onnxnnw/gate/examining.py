@@ -111,11 +111,14 @@ def examine_until(
         for number in order:
             named = records[number]
             try:
-                brief, look = examiner.brief(named)
-                if brief.decision not in ("identical", "traced") and len(records) > COMPLETE:
-                    looks.append((brief, look))  # nothing is settled by what was not found
-                    continue
-                verdicts.append(told(examiner.whole(look)))
+                if len(records) <= COMPLETE:
+                    verdicts.append(told(examiner.verdict(named)))
+                else:
+                    brief, look = examiner.brief(named)
+                    if brief.decision not in ("identical", "traced"):
+                        looks.append((brief, look))  # nothing is settled by what was not found
+                        continue
+                    verdicts.append(told(examiner.whole(look)))
             except UnreadableRecord as error:
                 failed.append(f"{visible(named.name)}: {visible(str(error))}")
                 continue
