@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from onnxnnw.campaign.settings import Campaign, Evaluated
 from onnxnnw.campaign.step import Outcome, Place, Step, Work
-from onnxnnw.campaign.trial import Found, Plan, Trial
+from onnxnnw.campaign.trial import Plan, PlannedTrial, ResultField
 from onnxnnw.errors import CannotLook, MissingExtra
 
 
@@ -81,7 +81,9 @@ class Lacking(Step):
 def plan_of(*steps: Step) -> Plan:
     """One trial a step."""
     campaign = Campaign("toy", (Evaluated("resnet8", 1),))
-    trials = tuple(Trial("toy", {"number": n}, (Found("value", s, ("value",)),)) for n, s in enumerate(steps))
+    trials = tuple(
+        PlannedTrial("toy", {"number": n}, (ResultField("value", s, ("value",)),)) for n, s in enumerate(steps)
+    )
     return Plan(campaign, trials)
 
 
