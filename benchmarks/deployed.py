@@ -8,7 +8,6 @@ highest level. A tool that refuses a network is named with the first words of wh
 """
 
 import argparse
-import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,13 +45,15 @@ def _row(path: Path, place: Path) -> Iterator[str]:
     except TraceabilityError as error:
         yield f"refused: {_short(error, path)}"
         return
-    with contextlib.suppress(TraceabilityError):
-        embed(path, marked, mark, key=KEY)
-    with contextlib.suppress(TraceabilityError):
-        fingerprint(path, finger, key=KEY)
-    for subject, record in ((marked, mark), (path, finger)):
-        if not record.exists():
-            yield from ["too small", *[""] * len(TOOLS)]
+    enrolments = (
+        (marked, mark, lambda: embed(path, marked, mark, key=KEY)),
+        (path, finger, lambda: fingerprint(path, finger, key=KEY)),
+    )
+    for subject, record, enrol in enrolments:
+        try:
+            enrol()
+        except TraceabilityError as error:
+            yield from [f"refused: {_short(error, path)}", *[""] * len(TOOLS)]
             continue
         yield _answer(subject, record)
         for name, tool in TOOLS:
@@ -70,7 +71,7 @@ def _row(path: Path, place: Path) -> Iterator[str]:
 def _short(error: Exception, path: Path) -> str:
     """The first words of a message, without places of this machine."""
     text = " ".join(str(error).replace(str(path), path.name).replace("|", "/").split())
-    return text[:60]
+    return text[:80]
 
 
 def main(arguments: list[str]) -> int:
@@ -94,7 +95,7 @@ def main(arguments: list[str]) -> int:
                 assert place is not None
                 cells = list(_row(path, place))
             rows.append(cells + [""] * (len(heads) - len(cells)))
-    answers = [cell for row in rows for cell in row[2:] if cell and not cell.startswith(("too", "tool"))]
+    answers = [cell for row in rows for cell in row[2:] if cell and not cell.startswith(("refused", "tool"))]
     traced = sum(cell.startswith(("traced", "identical")) for cell in answers)
     report.say(f"{traced} of {len(answers)} verdicts are `traced` ({time.monotonic() - start:,.0f} s).")
     report.table("Decision and log10 p", heads, rows)

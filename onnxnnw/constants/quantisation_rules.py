@@ -7,13 +7,13 @@ import numpy as np
 from onnx import TensorProto
 
 from onnxnnw.constants.arrays import Constant
-from onnxnnw.constants.decoding import Elementwise, Quantized, QuantizedFloat, dequantize, fit_parameters
+from onnxnnw.constants.decoding import Elementwise, Quantized, QuantizedFloat, Reduced, dequantize, fit_parameters
 from onnxnnw.constants.rulebook import element_type, number_of, rule, text
 from onnxnnw.flow.nodes import Node
 from onnxnnw.network_file.formats import SMALL_FLOATS
 from onnxnnw.network_file.stored import Array
 
-__all__: list[str] = []
+__all__ = ["dynamically_quantized"]
 
 _BOTH = ("", "com.microsoft")
 _FAKE = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
@@ -48,6 +48,31 @@ def _quantize_linear(node: Node, parts: list[Any]) -> Constant | None:
         return QuantizedFloat(parts[0], *fitting, target, bool(node.integer("saturate", 1)))
     limits = _RANGES.get(name)
     return Quantized(parts[0], *fitting, *limits) if limits is not None else None
+
+
+def dynamically_quantized(values: Constant, place: int) -> Constant | None:
+    """One of the outputs of DynamicQuantizeLinear: codes of eight bits, their scale, their zero point [ONNX, opset 11].
+
+    onnxruntime's quantiser leaves it behind weights that Constant nodes hold.
+    """
+    scale = Reduced(values, _dynamic_scale, ())
+    zero = Elementwise(
+        lambda low, step: np.clip(np.rint(-low / step), 0, 255).astype("u1"), (Reduced(values, _low, ()), scale)
+    )
+    if place == 0:
+        fitting = fit_parameters(values, (scale, zero), 0, 0)
+        return None if fitting is None else Quantized(values, *fitting, 0, 255)
+    return (scale, zero)[place - 1]
+
+
+def _low(values: Array) -> Array:
+    low: Array = np.fmin.reduce(values, axis=None, initial=0)
+    return low
+
+
+def _dynamic_scale(values: Array) -> Array:
+    step: Array = (np.fmax.reduce(values, axis=None, initial=0) - _low(values)) / np.float32(255)
+    return np.where(step > 0, step, np.float32(1)).astype(np.float32)
 
 
 def _half_up(values: Array) -> Array:
