@@ -7,7 +7,7 @@ singular vectors of the products tell the signs.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,9 @@ _TRIED_LATER = 16
 _ROUNDS, _GAIN, _SIGN_GAIN = 12, 1e-4, 2e-3
 _HOPELESS, _SLOW = 0.6, 0.02
 """Below such a score a round that gains so little is the last: what corresponds is found at a stride."""
+
+_CLEAR = 0.5
+"""Cosine over the median one from which on a row or channel says its sign: dead channels, noise in any unit, have none."""
 
 _TERMS, _SCORED = 1024, 2**18
 """Numbers in an inner product, and values on which a score is measured: more say no more."""
@@ -83,14 +86,37 @@ def find_order(ours: Cube, theirs: Cube, starts: Sequence[Start] = ()) -> Order:
     )
     if best.score > _SURE:
         return best
-    best = improved(ours, theirs, best, signed=True)
+    best = _with_clear_signs(ours, theirs, improved(ours, theirs, best, signed=True))
     if best.score >= _PLAIN:
         return best
     one, other = _magnitudes(ours), _magnitudes(theirs)
     guess = _best(one, other, _starts(one, other, (), None))
     signs = _signs_of(ours, theirs, guess)
     by_magnitude = improved(ours, theirs, _order(ours, theirs, guess.rows, guess.channels, *signs), signed=True)
-    return by_magnitude if by_magnitude.score > best.score else best
+    return _with_clear_signs(ours, theirs, by_magnitude) if by_magnitude.score > best.score else best
+
+
+def _with_clear_signs(ours: Cube, theirs: Cube, order: Order) -> Order:
+    """The same order; of rows and channels that hardly agree, dead ones as a rule, nobody can tell the sign."""
+    if (order.row_signs > 0).all() and (order.channel_signs > 0).all():
+        return order
+    known, there = np.flatnonzero(order.rows >= 0), np.flatnonzero(order.channels >= 0)
+    if not known.size or not there.size:
+        return order
+    one, other = ours[known][:, there], theirs[order.rows[known]][:, order.channels[there]]
+    rows, channels = order.row_signs.copy(), order.channel_signs.copy()
+    channels[there] = _signs_told((one * rows[known, None, None]).transpose(1, 0, 2), other.transpose(1, 0, 2))
+    rows[known] = _signs_told(one * channels[None, there, None], other)
+    return replace(order, row_signs=rows, channel_signs=channels)
+
+
+def _signs_told(ours: Cube, theirs: Cube) -> Signs:
+    """The sign of each line's inner product; positive where its cosine is far below that of most lines."""
+    one, other = ours.reshape(len(ours), -1), theirs.reshape(len(theirs), -1)
+    with np.errstate(all="ignore"):
+        norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+        cosines = np.nan_to_num(np.einsum("ij,ij->i", one, other) / norms)
+    return np.where(cosines < -_CLEAR * np.median(np.abs(cosines)), -1, 1).astype(np.float32)
 
 
 def improved(ours: Cube, theirs: Cube, order: Order, signed: bool = False, rounds: int = _ROUNDS) -> Order:
@@ -183,9 +209,9 @@ def _channels_by_rows(
     right = np.ascontiguousarray(theirs[rows[known]].transpose(1, 0, 2)).reshape(theirs.shape[1], -1)
     found = assign(left, right, either_sign=signed)
     out = np.ones(len(found), np.float32)
-    if signed:
-        there = found >= 0
-        out[there] = np.where(np.einsum("ij,ij->i", left[there], right[found[there]]) < 0, -1, 1)
+    there = found >= 0
+    if signed and there.any():
+        out[there] = _signs_told(left[there], right[found[there]])
     return found, out
 
 

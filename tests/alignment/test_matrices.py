@@ -146,3 +146,19 @@ def test_the_smallest_weights_have_an_order_too(shape):
     values = np.random.default_rng(6).standard_normal(shape).astype(np.float32)
     found = align_matrices(values, values)
     assert np.array_equal(found.applied(values), values)
+
+
+@pytest.mark.parametrize("dead", [1, 3])
+def test_dead_channels_are_said_to_have_no_sign_of_their_own(dead: int) -> None:
+    """What a mark left in channels whose own weights decayed to nothing is noise: nobody flipped them; flips of others are found."""
+    rng = np.random.default_rng(dead)
+    for flipped in (0, 4):
+        reference = rng.normal(size=(16, 12, 9)).astype("f4")
+        reference[:, :dead] *= 1e-3
+        candidate = reference + rng.normal(size=reference.shape).astype("f4") * (rng.random(reference.shape) < 0.05)
+        candidate[:, dead : dead + flipped] *= -1
+        order = rng.permutation(12)
+        found = align_matrices(reference.reshape(16, -1), candidate[:, order].reshape(16, -1), taps=9)
+        assert (found.row_scales > 0).all()
+        assert (found.channel_scales[0] < 0).sum() == flipped
+        assert (found.channels[0][dead:] == np.argsort(order)[dead:]).all()

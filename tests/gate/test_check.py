@@ -240,7 +240,7 @@ def test_reading_wrong_policies_on_the_command_line(place, capsys):
 def test_a_reference_sees_through_channels_in_another_order(tmp_path):
     """Without it nobody can tell; with it the file passes where that finding is allowed, and not where it is not."""
     shipped = Path(__file__).parents[2] / "models" / "resnet8.onnx"
-    embed(shipped, tmp_path / "marked.onnx", tmp_path / "own.record")
+    embed(shipped, tmp_path / "marked.onnx", tmp_path / "own.record", key=Key(bytes(32)))
     apply(find_modification("channel-permutation")(), tmp_path / "marked.onnx", tmp_path / "own.onnx")
     shutil.copy(shipped, tmp_path / "original.onnx")
     place, told = Place(tmp_path), 'reference = "original.onnx"'
