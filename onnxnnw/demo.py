@@ -37,6 +37,10 @@ STEPS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 )
 
 
+FILES = len(STEPS) + 2
+"""Those that are verified: the original, the marked copy, and one for each step."""
+
+
 @dataclass(frozen=True)
 class DemoRow:
     """One file of the demo and its verdicts.

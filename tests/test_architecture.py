@@ -53,7 +53,7 @@ PACKAGES: dict[str, str] = {
     "report": "fields trials units settings results parts counts tables certificate figures page writing",
     "method_check": "",
     "demo": "",
-    "cli": "options evidence_options show registries verdicts",
+    "cli": "options bars evidence_options show registries verdicts",
 }
 """Every package with its modules: each imports only from what stands before it, between packages and inside one."""
 ORDER = list(PACKAGES)

@@ -1,12 +1,12 @@
 """demo: the main job on the network that ships with the package."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from onnxnnw.cli import show
+from onnxnnw.cli.bars import Bar
 
 if TYPE_CHECKING:
     from onnxnnw.demo import DemoRow
@@ -27,13 +27,15 @@ def demo(
 
     Example: onnxnnw demo
     """
-    from onnxnnw.demo import run_demo
+    from onnxnnw.demo import FILES, run_demo
 
-    rows = []
+    rows: list[DemoRow] = []
+    bar = Bar()
     for row in run_demo(folder):
         rows.append(row)
-        print(f"\r{len(rows)} files made and verified", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+        if bar.on_terminal:
+            bar.show(f"{len(rows)} files made and verified", len(rows), FILES)
+    bar.close()
     _show(rows, folder)
     return 0 if all(row.expected for row in rows) else 1
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from onnxnnw.cli import registries, show
+from onnxnnw.cli import bars, registries, show
 from onnxnnw.errors import TraceabilityError, UsageError
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _for_recipients(
         from onnxnnw.enrolment.price import refuse_samples
 
         refuse_samples(model, check)
-    done = embed_for_recipients(model, recipients, copies, records, positions, strength, owner, show.Progress("copies"))
+    done = embed_for_recipients(model, recipients, copies, records, positions, strength, owner, bars.Counted("copies"))
     price = None if unchecked else _price(model, done.copies[0].copy, check)
     show.copies_for_recipients(done, copies, records, as_json, price)
 

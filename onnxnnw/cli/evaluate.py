@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from onnxnnw.cli import show
+from onnxnnw.cli.bars import Bar
 from onnxnnw.recipes import Precision
 
 if TYPE_CHECKING:
@@ -173,7 +174,8 @@ class Shown:
         self.left = 0.0
         self.running: dict[str, str] = {}
         self.last = 0.0
-        self.terminal = sys.stderr.isatty()
+        self.bar = Bar()
+        self.terminal = self.bar.on_terminal
         self.timer: threading.Timer | None = None
         self.lock = threading.RLock()
 
@@ -202,8 +204,7 @@ class Shown:
                 self.noticed(f"failed: {step.title}: {reason}")
 
     def noticed(self, sentence: str) -> None:
-        start = "\r\x1b[K" if self.terminal else ""
-        print(f"{start}{show.visible(sentence)}", file=sys.stderr, flush=True)
+        self.bar.say(show.visible(sentence))
 
     def _line(self) -> None:
         """Now on a terminal; elsewhere when the last one is old enough, of whatever is running then."""
@@ -230,13 +231,9 @@ class Shown:
         left = f", about {_duration(self.left)} left" if self.done < self.steps else ""
         names = f": {'; '.join(self.running.values())}" if self.running else ""
         text = f"{self.done:,} of {self.steps:,} steps{left}{names}"
-        if self.terminal:
-            import shutil
-
-            width = shutil.get_terminal_size().columns
-            filled = 20 * self.done // max(1, self.steps)
-            text = f"{'█' * filled}{'░' * (20 - filled)} {text}"[: width - 1]
-            ending = "\n" if self.done == self.steps else ""
-            print(f"\r\x1b[K{text}", end=ending, file=sys.stderr, flush=True)
-        else:
+        if not self.terminal:
             print(text[:200], file=sys.stderr, flush=True)
+            return
+        self.bar.show(text, self.done, self.steps)
+        if self.done == self.steps:
+            self.bar.close()

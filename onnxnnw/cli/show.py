@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DOWNLOAD_HELP",
-    "Progress",
     "copies_for_recipients",
     "document",
     "downloads",
@@ -148,30 +146,6 @@ def enrolled(
     pairs(rows)
     for warning in enrolment.warnings:
         typer.secho(f"warning: {visible(warning)}", fg="yellow", err=True)
-
-
-class Progress:
-    """Progress of a count on standard error: one redrawn line on a terminal, else a line every ten seconds.
-
-    Args:
-        what: What they are.
-    """
-
-    def __init__(self, what: str) -> None:
-        self.what, self.begun, self.said = what, time.monotonic(), time.monotonic()
-
-    def __call__(self, done: int, of: int) -> None:
-        """Say so, unless that was just said."""
-        now, terminal = time.monotonic(), sys.stderr.isatty()
-        if done < of and now - self.said < (0.2 if terminal else 10):
-            return
-        if done == of and self.said == self.begun:  # all of it was brief
-            return
-        self.said = now
-        left = (now - self.begun) / max(1, done) * (of - done)
-        line = f"{done:,} of {of:,} {self.what}" + (f", about {left:,.0f} s left" if 0 < done < of else "")
-        end = "\n" if done == of or not terminal else ""
-        print(f"\r{line:<60}" if terminal else line, end=end, file=sys.stderr, flush=True)
 
 
 def copies_for_recipients(

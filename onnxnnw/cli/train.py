@@ -1,14 +1,14 @@
 """train: a reference network, trained and marked while it trains."""
 
-import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from onnxnnw.cli import show
+from onnxnnw.cli.bars import Bar
 from onnxnnw.cli.options import Name, Out, Seed, Size
 from onnxnnw.recipes import Precision
 
@@ -173,16 +173,14 @@ class Show:
     """A training on stderr: a bar that redraws itself on a terminal, a line per epoch elsewhere."""
 
     metric: str
+    bar: Bar = field(default_factory=lambda: Bar(keep=False))
 
     def batch(self, epoch: int, done: int, batches: int, loss: float) -> None:
-        if sys.stderr.isatty():
-            filled = 30 * done // batches
-            bar = "█" * filled + "░" * (30 - filled)
-            print(f"\repoch {epoch} {bar} {done}/{batches}  loss {loss:.4f} ", end="", file=sys.stderr, flush=True)
+        if self.bar.on_terminal:
+            self.bar.show(f"epoch {epoch}  {done}/{batches}  loss {loss:.4f}", done, batches)
 
     def epoch(self, epoch: "Epoch") -> None:
         metric = "" if epoch.metric is None else f"  {self.metric} {epoch.metric:.2f}"
-        start = "\r\x1b[K" if sys.stderr.isatty() else ""
         clock = time.strftime("%H:%M:%S")
-        line = f"epoch {epoch.number}  loss {epoch.loss:.4f}{metric}  {epoch.seconds:.1f} s  {clock}"
-        print(f"{start}{line}", file=sys.stderr, flush=True)
+        self.bar.close()
+        self.bar.say(f"epoch {epoch.number}  loss {epoch.loss:.4f}{metric}  {epoch.seconds:.1f} s  {clock}")

@@ -150,7 +150,7 @@ def test_the_smallest_weights_have_an_order_too(shape):
 
 @pytest.mark.parametrize("dead", [1, 3])
 def test_dead_channels_are_said_to_have_no_sign_of_their_own(dead: int) -> None:
-    """What a mark left in channels whose own weights decayed to nothing is noise: nobody flipped them; flips of others are found."""
+    """What a mark left in channels whose weights decayed to nothing is noise: nobody flipped them; flips of others are found."""
     rng = np.random.default_rng(dead)
     for flipped in (0, 4):
         reference = rng.normal(size=(16, 12, 9)).astype("f4")

@@ -137,12 +137,17 @@ def test_nothing_is_said_after_the_end(capsys, monkeypatch):
 
 
 def test_a_terminal_sees_every_step(monkeypatch, capsys):
-    """One line, redrawn at once."""
+    """One line, redrawn at once; what is said meanwhile stands above it."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
     shown, step = evaluate.Shown(), Wait(1, 0.0, 1.0)
     shown.begin(1, 0, 1.0)
     shown.started(step)
+    shown.noticed("[red]something[/red]")
     shown.finished(step, 0.1, 0.0)
-    drawn = capsys.readouterr().err.split("\r\x1b[K")
-    assert "0 of 1 steps, about 1 s left: wait 1" in drawn[2]
-    assert drawn[3].endswith("1 of 1 steps\n")
+    text = capsys.readouterr().err
+    assert "0 of 1 steps, about 1 s left: wait 1" in text
+    assert "[red]something[/red]" in text
+    assert "1 of 1 steps" in text.rpartition("wait 1")[2]
+    assert text.endswith("\x1b[?25h")

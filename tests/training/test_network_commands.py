@@ -135,8 +135,11 @@ def test_the_bar_is_for_terminals(monkeypatch, capsys):
     show.epoch(Epoch(1, 0.25, 87.5, 3.0, 10))
     assert capsys.readouterr().err.startswith("epoch 1  loss 0.2500  top1 87.50  3.0 s")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
     show.batch(1, 5, 10, 0.5)
     assert "5/10  loss 0.5000" in capsys.readouterr().err
+    show.epoch(Epoch(1, 0.25, 87.5, 3.0, 10))
+    assert "epoch 1  loss 0.2500" in capsys.readouterr().err
 
 
 def test_cards_survive_storage(trained, cifar):
