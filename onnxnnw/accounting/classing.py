@@ -58,6 +58,9 @@ def account_of(network: Network, view: SlotView) -> Account:
 _MAX_ENTRIES = 10_000
 
 
+_FORMULAS_TOGETHER = 2**27
+"""Elements of a file's tables that are held against a formula: seconds. What is beyond counts as not understood."""
+
 _Place = tuple[object, ...]
 
 
@@ -72,6 +75,7 @@ class _Accountant:
         self.channels: set[int] = set()
         self.opaque_done: set[int] = set()
         self.partial: dict[int, tuple[StoredTensor, int]] = {}
+        self.formulas = _FORMULAS_TOGETHER
         self.of_tensor: dict[int, list[Slot]] = {}
         for slot in (*view.slots, *view.doubtful):
             self.of_tensor.setdefault(id(slot.tensor), []).append(slot)
@@ -184,7 +188,7 @@ class _Accountant:
             return "not understood", f"nothing is known of what {named(node)} does with it"
         size = constant.size
         if role.kind == "structural":
-            if size <= MAX_STRUCTURAL or _follows_a_formula(constant):
+            if size <= MAX_STRUCTURAL or self._follows_a_formula(constant):
                 return "structural", role.reason
             return "not understood", f"{size:,} elements where {role.reason} would stand"
         if size < MAX_STRUCTURAL:
@@ -195,7 +199,7 @@ class _Accountant:
             length = lengths[-1] if lengths else 1
             if length <= MAX_STRUCTURAL or length in self.channels or length // 2 in self.channels:
                 return "parameter", role.reason
-        if _follows_a_formula(constant):
+        if self._follows_a_formula(constant):
             return "structural", "a table that follows a formula"
         return "not understood", f"{size:,} elements where {role.reason} would stand"
 
@@ -235,7 +239,7 @@ class _Accountant:
         for value in values:
             if self.view.constants.status(value) is not None:
                 constant = self.view.constants.of(value)
-                small = constant is not None and (constant.size <= MAX_STRUCTURAL or is_computed(constant))
+                small = constant is not None and (constant.size <= MAX_STRUCTURAL or self._is_computed(constant))
                 kind = "structural" if small else "not understood"
                 self._roots(value, kind, "output", "handed out as it is stored")
 
@@ -301,6 +305,20 @@ class _Accountant:
             else:
                 self._add("structural", name, node.op, "attribute", len(attribute.ints) + len(attribute.floats) or 1)
 
+    def _is_computed(self, constant: Constant) -> bool:
+        """Whether a table follows a formula; of a file with very much to look at it is not said."""
+        self.formulas -= constant.size
+        return self.formulas >= 0 and is_computed(constant)
+
+    def _follows_a_formula(self, constant: Constant) -> bool:
+        """Whether a table does, and what it is made of too: of weights that were made into nothing but zeros, nothing is known."""
+        if constant.size > MAX_STRUCTURAL and not self._is_computed(constant):
+            return False
+        if constant.locate(np.zeros(1, np.int64)) is not None:
+            return True
+        stored = [tensor for tensor in constant.stored() if tensor.size > MAX_STRUCTURAL]
+        return all(self._is_computed(Stored(tensor)) for tensor in stored)
+
     def _functions(self) -> None:
         called = {key_of(node.function): node.function for node in self.view.possible if node.function is not None}
         places: set[object] = set()
@@ -316,11 +334,3 @@ def _leaves_out(constant: Constant) -> bool:
     """Whether elements are left out on the way to a constant."""
     kept = all(constant.size >= part.size for part in constant.parts) or not isinstance(constant, Sliced | Gathered)
     return not kept or any(map(_leaves_out, constant.parts))
-
-
-def _follows_a_formula(constant: Constant) -> bool:
-    """Whether a table does, and what it is made of too: of weights that were made into nothing but zeros, nothing is known."""
-    if constant.size > MAX_STRUCTURAL and not is_computed(constant):
-        return False
-    stored = [tensor for tensor in constant.stored() if tensor.size > MAX_STRUCTURAL]
-    return constant.locate(np.zeros(1, np.int64)) is not None or all(is_computed(Stored(tensor)) for tensor in stored)

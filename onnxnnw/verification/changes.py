@@ -27,7 +27,9 @@ SMALLEST = 2e-5
 
 _FREE, _STEADY, _COSINE = 2.0, 0.02, 0.8
 _WITHIN, _BETWEEN, _PAIRS = 0.01, 0.05, 6
-_STEPS, _MULTIPLIED, _CLEARLY = 0.9, 1e-4, 4.0
+_STEPS, _CLEARLY = 0.9, 4.0
+_MULTIPLIED = 2.0**-8
+"""Spread of log-ratios from which on values are called multiplied: rounding to sixteen bits leaves a third of it at most."""
 _MIN_READS = 8
 _LINE, _FEW_LEVELS = 4096, 2**10
 

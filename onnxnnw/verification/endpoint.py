@@ -14,12 +14,12 @@ from onnxnnw.sources.inference import Endpoint, Unanswered
 from onnxnnw.standard.grids import TRIGGERS_RETRIEVED_ABOVE
 from onnxnnw.statistics import SequentialTest, refuse_impossible_rate
 from onnxnnw.verification.answer_text import Decision
-from onnxnnw.verification.evidence import evidence_of
+from onnxnnw.verification.evidence import evidence_of, verdict_against
 from onnxnnw.verification.explained import Explained
 from onnxnnw.verification.findings.base import Finding
 from onnxnnw.verification.named_records import NamedRecord
 from onnxnnw.verification.verdict import SearchResult, Verdict
-from onnxnnw.verification.visible import clean, visible
+from onnxnnw.verification.visible import visible
 
 __all__ = ["ask"]
 
@@ -125,7 +125,7 @@ def _answer(endpoint: Endpoint, image: NDArray[np.float32], classes: int) -> int
 
 
 def _verdict(named: NamedRecord, triggers: Triggers, asked: _Asked, rate: float, endpoint: Endpoint) -> Verdict:
-    record, test = named.record, asked.test
+    test = asked.test
     decision: Decision = "traced" if test.found else "not traced" if test.absent else "inconclusive"
     percent = 100 * test.right / test.asked
     retrieved = percent > TRIGGERS_RETRIEVED_ABOVE
@@ -139,27 +139,17 @@ def _verdict(named: NamedRecord, triggers: Triggers, asked: _Asked, rate: float,
     findings = [Finding("endpoint", said, numbers)]
     if asked.stopped and not (test.found or test.absent):
         findings.append(Finding("stopped", f"stopped early: {asked.stopped}", {"unanswered": asked.unanswered}))
-    return Verdict(
-        decision=decision,
-        record=visible(named.name),
-        method=record.method,
-        kind=record.kind,
-        actor=visible(record.actor),
-        role=record.role,
-        source_id=visible(record.source_id),
-        destination_id=visible(record.destination_id),
-        log10_p=test.log10_p,
-        rate=rate,
-        effect=test.effect,
-        unit="triggers",
-        positions=triggers.count,
-        read=test.asked,
-        absent=0,
-        unread=triggers.count - test.asked,
-        explained=0.0,
-        account=nothing,
-        standard=Standard(retrieved, {"percent": percent}, words),
-        evidence=evidence_of(named, decision, test.log10_p, rate, True, nothing),
-        findings=tuple(clean(finding) for finding in findings),
-        path="endpoint",
+    return verdict_against(
+        named,
+        decision,
+        test.log10_p,
+        rate,
+        test.effect,
+        "triggers",
+        (triggers.count, test.asked, 0),
+        nothing,
+        Standard(retrieved, {"percent": percent}, words),
+        evidence_of(named, decision, test.log10_p, rate, True, nothing),
+        findings,
+        "endpoint",
     )

@@ -1,15 +1,18 @@
-"""The evidence of a verdict for a third party, as a sentence."""
+"""The evidence of a verdict for a third party, as a sentence; and the verdict against a record that carries it."""
 
 import numpy as np
 
+from onnxnnw.methods.base import Decoded, Standard
+from onnxnnw.verification.answer_text import Decision
 from onnxnnw.verification.disguised import Disguise
 from onnxnnw.verification.explained import Explained
 from onnxnnw.verification.findings.added import MIN_EXPLAINED
+from onnxnnw.verification.findings.base import Finding
 from onnxnnw.verification.named_records import NamedRecord
-from onnxnnw.verification.verdict import Evidence, ReferenceUse
-from onnxnnw.verification.visible import visible
+from onnxnnw.verification.verdict import Evidence, ReferenceUse, Verdict
+from onnxnnw.verification.visible import clean, visible
 
-__all__ = ["evidence_of", "not_proven"]
+__all__ = ["evidence_of", "not_proven", "verdict_against"]
 
 WEAK = 2.0
 """Below this p-value (-log10) nobody should say that there is no evidence at all."""
@@ -88,3 +91,56 @@ def not_proven(decision: str, log10_p: float, rate: float) -> str:
     if log10_p < -WEAK:
         return f"weak evidence: log10 p {number} reaches the rate {rate:g}, but that alone does not make it traced{further}"
     return "too little could be read to say" if further else "no evidence of a common origin"
+
+
+def verdict_against(
+    named: NamedRecord,
+    decision: Decision,
+    log10_p: float,
+    rate: float,
+    effect: float,
+    unit: str,
+    counts: tuple[int, int, int],
+    explained: Explained,
+    standard: Standard,
+    evidence: Evidence,
+    findings: list[Finding],
+    path: str,
+    payload: Decoded | None = None,
+    not_understood: tuple[str, ...] = (),
+    reference: ReferenceUse | None = None,
+) -> Verdict:
+    """The verdict of one candidate.
+
+    Args:
+        counts: How many positions, bits or triggers the mark has, how many were read, how many are absent.
+        findings: As they were made; what they quote from files is made visible here.
+    """
+    record, (symbols, read, absent) = named.record, counts
+    return Verdict(
+        decision=decision,
+        record=visible(named.name),
+        method=record.method,
+        kind=record.kind,
+        actor=visible(record.actor),
+        role=record.role,
+        source_id=visible(record.source_id),
+        destination_id=visible(record.destination_id),
+        log10_p=log10_p,
+        rate=rate,
+        effect=effect,
+        unit=unit,
+        positions=symbols,
+        read=read,
+        absent=absent,
+        unread=symbols - read - absent,
+        explained=explained.share,
+        account=explained,
+        standard=standard,
+        evidence=evidence,
+        findings=tuple(clean(finding) for finding in findings),
+        path=path,
+        payload=payload,
+        not_understood=not_understood,
+        reference=reference,
+    )

@@ -19,14 +19,14 @@ from onnxnnw.records.record import Record
 from onnxnnw.statistics import log10_of_either
 from onnxnnw.verification.answer_text import Decision
 from onnxnnw.verification.disguised import Disguise, disguise_of
-from onnxnnw.verification.evidence import evidence_of
+from onnxnnw.verification.evidence import evidence_of, verdict_against
 from onnxnnw.verification.explained import Explained, agreeing, explain
 from onnxnnw.verification.findings.base import Examination, collect_findings
 from onnxnnw.verification.looking import Look, Looking
 from onnxnnw.verification.named_records import NamedRecord
 from onnxnnw.verification.places_at_hand import PlacesAtHand
 from onnxnnw.verification.verdict import Verdict
-from onnxnnw.verification.visible import clean, visible
+from onnxnnw.verification.visible import visible
 
 __all__ = ["Examiner", "rank"]
 
@@ -165,33 +165,22 @@ class Examiner(Looking):
             orders=weights.orders,
             disguise=disguise,
         )
-        findings = tuple(clean(finding) for finding in collect_findings(examination)) if complete else ()
-        return Verdict(
-            decision=decision,
-            record=visible(named.name),
-            method=record.method,
-            kind=record.kind,
-            actor=visible(record.actor),
-            role=record.role,
-            source_id=visible(record.source_id),
-            destination_id=visible(record.destination_id),
-            log10_p=log10_p,
-            rate=self.rate,
-            effect=judgement.association.effect,
-            unit=judgement.unit,
-            positions=judgement.symbols,
-            read=read,
-            absent=absent,
-            unread=judgement.symbols - read - absent,
-            explained=explained.share,
-            account=explained,
-            standard=judgement.standard,
-            evidence=evidence_of(named, decision, log10_p, self.rate, look.bound, explained, reference, disguise),
-            findings=findings,
-            path=path,
-            payload=judgement.payload,
-            not_understood=self._not_understood(),
-            reference=look.reference,
+        return verdict_against(
+            named,
+            decision,
+            log10_p,
+            self.rate,
+            judgement.association.effect,
+            judgement.unit,
+            (judgement.symbols, read, absent),
+            explained,
+            judgement.standard,
+            evidence_of(named, decision, log10_p, self.rate, look.bound, explained, reference, disguise),
+            collect_findings(examination) if complete else [],
+            path,
+            judgement.payload,
+            self._not_understood(),
+            look.reference,
         )
 
     def _doubtful(self, anchors: Anchors, matches: Sequence[Match | None]) -> dict[int, Match]:

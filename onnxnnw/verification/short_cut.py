@@ -25,13 +25,12 @@ from onnxnnw.network_file.stored import StoredTensor
 from onnxnnw.notices import tell
 from onnxnnw.records.positions import control_positions
 from onnxnnw.records.record import Record
-from onnxnnw.verification.evidence import evidence_of
+from onnxnnw.verification.evidence import evidence_of, verdict_against
 from onnxnnw.verification.explained import explain
 from onnxnnw.verification.findings.base import Examination
 from onnxnnw.verification.findings.storage import find as unchanged
 from onnxnnw.verification.named_records import NamedRecord
 from onnxnnw.verification.verdict import Verdict
-from onnxnnw.verification.visible import clean, visible
 
 if TYPE_CHECKING:
     from onnxnnw.sources.addresses import Address
@@ -134,30 +133,20 @@ def _decided(
     log10_p = judgement.association.log10_p
     view = SlotView(known.slots, [], [], Flow(), None, [], [], set(), [], [])  # type: ignore[arg-type]  # nothing was traced
     examination = Examination(record, view, weights.matches, judgement, True, lambda: 0)
-    return Verdict(
-        decision="traced",
-        record=visible(named.name),
-        method=record.method,
-        kind=record.kind,
-        actor=visible(record.actor),
-        role=record.role,
-        source_id=visible(record.source_id),
-        destination_id=visible(record.destination_id),
-        log10_p=log10_p,
-        rate=rate,
-        effect=judgement.association.effect,
-        unit=judgement.unit,
-        positions=judgement.symbols,
-        read=judgement.read,
-        absent=judgement.absent,
-        unread=judgement.symbols - judgement.read - judgement.absent,
-        explained=explained.share,
-        account=explained,
-        standard=judgement.standard,
-        evidence=evidence_of(named, "traced", log10_p, rate, True, explained),
-        findings=tuple(clean(finding) for finding in unchanged(examination)),
-        path="fast",
-        payload=judgement.payload,
+    return verdict_against(
+        named,
+        "traced",
+        log10_p,
+        rate,
+        judgement.association.effect,
+        judgement.unit,
+        (judgement.symbols, judgement.read, judgement.absent),
+        explained,
+        judgement.standard,
+        evidence_of(named, "traced", log10_p, rate, True, explained),
+        unchanged(examination),
+        "fast",
+        judgement.payload,
     )
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -216,9 +217,10 @@ def ladder(folder: Path) -> bytes:
     return raw_model(b"".join(nodes) + proto + port(INPUT, "v0") + port(12, "v20000"))
 
 
-def many_masks(folder: Path) -> bytes:
-    """Two thousand products with constants of a million elements that all lie in the same place."""
-    (folder / "mask.bin").write_bytes(bytes(4 * 2**20))
+def many_masks(folder: Path, waves: bool = False) -> bytes:
+    """Two thousand products with constants of a million elements that all lie in the same place: zeros, or a wave."""
+    values = np.sin(np.arange(2**20) * 0.1) if waves else np.zeros(2**20)
+    (folder / "mask.bin").write_bytes(values.astype("<f4").tobytes())
     protos, nodes = [], []
     for k in range(2000):
         proto = TensorProto(name=f"m{k}", data_type=TensorProto.FLOAT, dims=[2**20])
@@ -441,6 +443,7 @@ CASES: dict[str, tuple[Build, set[str]]] = {
     "a long chain": (long_chain, JUDGED),
     "a ladder of sums": (ladder, JUDGED),
     "many masks": (many_masks, JUDGED),
+    "many waves": (partial(many_masks, waves=True), JUDGED),
     "3,000 copies": (alike(3000, True), JUDGED),
     "3,000 alike": (alike(3000, False), JUDGED),
     "NaN": (not_numbers(np.nan), JUDGED),

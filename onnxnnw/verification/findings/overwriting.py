@@ -19,8 +19,9 @@ least 0.7 of it, at most a fifth changed by less than 0.05, and old and new valu
 MIN_ADDED, ADDED = 8, 0.2
 """A mark that was added is smaller: at least so many values, changed by at least so much, whatever they were."""
 
-CLUSTERED, UNEVEN, MIN_PAIRS = 2.5, 4.0, 50
-"""z of changes that share rows or columns; of those that prefer some layers; pairs in one row that show the former."""
+CLUSTERED, CLUSTERED_BESIDE, UNEVEN, MIN_PAIRS = 2.5, 4.0, 4.0, 50
+"""z of changes that share rows or columns; the same where anchors and samples are looked at too, which tell more; z of those that
+prefer some layers; pairs in one row that show the former."""
 
 
 def find(examination: Examination) -> list[Finding]:
@@ -37,6 +38,11 @@ def _replaced(examination: Examination) -> list[Finding]:
     if not count or not examination.significant or count > MAX_SHARE * whole or untouched < whole - count:
         return []
     if _whole_layers(examination) or not _strange(slots) or not _scattered(slots):
+        return []
+    beside = [
+        one for one in examination.more_reads if not one.reduced_precision
+    ]  # anchors and samples, only where it accuses
+    if not _scattered(beside, CLUSTERED_BESIDE):
         return []
     return [
         Finding(
@@ -86,7 +92,7 @@ def _cosine(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
     return float(left @ right) / float(np.sqrt((left @ left) * (right @ right)) or 1.0)
 
 
-def _scattered(slots: Sequence[SlotReads]) -> bool:
+def _scattered(slots: Sequence[SlotReads], most: float = CLUSTERED) -> bool:
     """Whether what changed lies anywhere: not in some layers, rows or columns rather than others, as training leaves it.
 
     Units that are always zero, inputs that never vary and words that never occur keep their rows and columns, exactly.
@@ -102,7 +108,7 @@ def _scattered(slots: Sequence[SlotReads]) -> bool:
     changed = [each - each.mean() for each in others]
     rows = clustered(changed, [one.rows for one in touched])
     columns = clustered(changed, [one.input_channels for one in touched])
-    return rows[1] >= MIN_PAIRS and max(rows[0], columns[0]) <= CLUSTERED
+    return rows[1] >= MIN_PAIRS and max(rows[0], columns[0]) <= most
 
 
 def _whole_layers(examination: Examination) -> bool:

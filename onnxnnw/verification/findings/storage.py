@@ -11,8 +11,10 @@ __all__ = ["find"]
 def find(examination: Examination) -> list[Finding]:
     """One finding when nothing at the key's positions has changed; it says nothing of any other weight."""
     reads = examination.reads
-    what = "positions of the key" if examination.judgement.unit == "positions" else "anchors"
-    count = reads.found.size
+    marked = examination.judgement.unit == "positions"
+    what, count = "positions of the key" if marked else "anchors", reads.found.size
+    if marked and not examination.significant and examination.record.kind == "watermark":
+        return []  # without the mark, what was kept are the weights from before it
     if not count or not np.isfinite(reads.found).all():
         return []
     if np.array_equal(reads.found, reads.enrolled):
