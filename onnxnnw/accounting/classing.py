@@ -58,7 +58,7 @@ def account_of(network: Network, view: SlotView) -> Account:
 _MAX_ENTRIES = 10_000
 
 
-_FORMULAS_TOGETHER = 2**27
+_FORMULAS_TOGETHER = 2**26
 """Elements of a file's tables that are held against a formula: seconds. What is beyond counts as not understood."""
 
 _Place = tuple[object, ...]

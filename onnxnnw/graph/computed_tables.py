@@ -29,7 +29,9 @@ def is_computed(constant: Constant) -> bool:
         return True
     array = values.astype(np.float64).reshape([n for n in values.shape if n > 1] or [1])
     with np.errstate(all="ignore"):
-        return _follows(np.clip(np.nan_to_num(array, nan=0.0), -1e30, 1e30))
+        if not -1e30 <= array.min() <= array.max() <= 1e30:  # infinities of masks, or no numbers
+            array = np.clip(np.nan_to_num(array, nan=0.0), -1e30, 1e30)
+        return _follows(array)
 
 
 def _follows(array: Floats) -> bool:
