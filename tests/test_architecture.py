@@ -38,9 +38,9 @@ PACKAGES: dict[str, str] = {
     "alignment": "balance assignment signatures search scales weights grouped matrices likeness networks sketch",
     "methods": "payload triggers base control_reads",
     "candidate": "",
-    "enrolment": "formulas sketched origins ancestry measure_slots copies owner how_many mark_grid own_weights refusals draft "
-    "enrol price inspection recipients",
-    "verification": "units changes disguised named_records places_at_hand explained findings visible answer_text verdict "
+    "enrolment": "formulas sketched origins ancestry measure_slots copies owner how_many mark_grid own_weights refusals "
+    "record_draft enrol price inspection recipients",
+    "verification": "units slot_reads disguised named_records places_at_hand explained findings visible answer_text verdict "
     "verdicts evidence looking examiner ordered short_cut endpoint verify",
     "registry": "schema database vault encryption entry scan_data pages store log alignment scan search check unicity",
     "comparison": "layers pairing orders compare page",

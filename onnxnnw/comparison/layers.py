@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnxnnw.alignment.matrices import MatrixAlignment
 from onnxnnw.graph.slot import Slot
 from onnxnnw.matching.match import Match
-from onnxnnw.verification.changes import SlotReads
+from onnxnnw.verification.slot_reads import SlotReads
 
 __all__ = ["KINDS", "Layer", "aligned_layer", "found_layer", "lost_layer", "places_in"]
 

@@ -14,18 +14,18 @@ from onnxnnw.accounting.account import Account
 from onnxnnw.candidate import Anchors, CanonicalWeights, slots_as_enrolled
 from onnxnnw.comparison.layers import Layer, found_layer, lost_layer, places_in
 from onnxnnw.enrolment.copies import without_copies
-from onnxnnw.enrolment.draft import draft_fingerprint
 from onnxnnw.enrolment.origins import without_hidden_units
 from onnxnnw.enrolment.owner import Owner
+from onnxnnw.enrolment.record_draft import draft_fingerprint
 from onnxnnw.errors import CannotLook, CapacityError
 from onnxnnw.graph.slot import Slot
 from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.matching.match import UNUSUAL, Match
 from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record
-from onnxnnw.verification.changes import SlotReads
 from onnxnnw.verification.examiner import Examiner
 from onnxnnw.verification.named_records import NamedRecord
+from onnxnnw.verification.slot_reads import SlotReads
 from onnxnnw.verification.units import in_best_unit, leveled
 from onnxnnw.verification.verdict import Verdict
 

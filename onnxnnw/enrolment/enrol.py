@@ -16,16 +16,16 @@ from onnxnnw.accounting.account import Account
 from onnxnnw.accounting.classing import account_of
 from onnxnnw.enrolment.ancestry import forerunners_of
 from onnxnnw.enrolment.copies import said_of, without_copies
-from onnxnnw.enrolment.draft import (
+from onnxnnw.enrolment.how_many import DEFAULT_POSITIONS, MAX_SHARE
+from onnxnnw.enrolment.mark_grid import on_grid
+from onnxnnw.enrolment.origins import of_ancestors, of_strangers, without_hidden_units
+from onnxnnw.enrolment.owner import Owner
+from onnxnnw.enrolment.record_draft import (
     Writing,
     draft_fingerprint,
     draft_watermark,
     mark_edits,
 )
-from onnxnnw.enrolment.how_many import DEFAULT_POSITIONS, MAX_SHARE
-from onnxnnw.enrolment.mark_grid import on_grid
-from onnxnnw.enrolment.origins import of_ancestors, of_strangers, without_hidden_units
-from onnxnnw.enrolment.owner import Owner
 from onnxnnw.enrolment.refusals import refuse_too_weak
 from onnxnnw.enrolment.sketched import with_sketches
 from onnxnnw.errors import UsageError

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from onnxnnw.enrolment.draft import DEFAULT_STRENGTH, Writing, draft_watermark, mark_edits
 from onnxnnw.enrolment.how_many import DEFAULT_POSITIONS
 from onnxnnw.enrolment.owner import Owner
+from onnxnnw.enrolment.record_draft import DEFAULT_STRENGTH, Writing, draft_watermark, mark_edits
 from onnxnnw.graph.slots import find_slots
 from onnxnnw.modifications.base import Modification, between, parameter
 from onnxnnw.network_file.file import Network

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxnnw.enrolment.draft import draft_watermark
 from onnxnnw.enrolment.owner import Owner
+from onnxnnw.enrolment.record_draft import draft_watermark
 from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import open_network
 from onnxnnw.verification.verify import verify

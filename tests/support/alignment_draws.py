@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from onnxnnw.candidate import Anchors
-from onnxnnw.enrolment.draft import Writing, draft_watermark
 from onnxnnw.enrolment.owner import Owner
+from onnxnnw.enrolment.record_draft import Writing, draft_watermark
 from onnxnnw.graph.slots import find_slots
 from onnxnnw.methods import nct
 from onnxnnw.methods.base import Candidate, Judgement

@@ -9,8 +9,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from onnxnnw.enrolment.draft import Writing, draft_fingerprint, draft_watermark
 from onnxnnw.enrolment.owner import Owner
+from onnxnnw.enrolment.record_draft import Writing, draft_fingerprint, draft_watermark
 from onnxnnw.errors import CannotLook
 from onnxnnw.graph.slots import find_slots
 from onnxnnw.matching.row_scale import row_magnitudes, row_scales

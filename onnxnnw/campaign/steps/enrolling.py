@@ -12,9 +12,9 @@ from typing import ClassVar
 from onnxnnw.campaign.step import NETWORK, RECORD, Outcome, Place, Step, Work, key_of
 from onnxnnw.campaign.steps.evaluated_network import NetworkSetup
 from onnxnnw.campaign.steps.trajectories import Settings, inserted_as
-from onnxnnw.enrolment.draft import Writing, draft_watermark
 from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.enrolment.owner import Owner
+from onnxnnw.enrolment.record_draft import Writing, draft_watermark
 from onnxnnw.graph.digest import network_digest
 from onnxnnw.graph.slots import find_slots
 from onnxnnw.methods.nct import REPLACED

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from onnxnnw.campaign.step import NETWORK, Outcome, Place, Step, Work, key_of
 from onnxnnw.campaign.steps.evaluated_network import NetworkSetup
-from onnxnnw.enrolment.draft import Writing, draft_watermark
 from onnxnnw.enrolment.owner import Owner
+from onnxnnw.enrolment.record_draft import Writing, draft_watermark
 from onnxnnw.errors import CapacityError
 from onnxnnw.graph.digest import network_digest
 from onnxnnw.graph.slot_view import SlotView

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from onnxnnw.accounting.classing import account_of
 from onnxnnw.enrolment.copies import Copy, said_of, without_copies
-from onnxnnw.enrolment.draft import Writing, draft_watermark, mark_edits
 from onnxnnw.enrolment.enrol import warnings_of, with_digests
 from onnxnnw.enrolment.mark_grid import rounded_to_grid
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.enrolment.recipients.owner_secret import OwnerSecret, alone_in, load_owner, positions_key_of, save_owner
 from onnxnnw.enrolment.recipients.recipient_list import Recipient
+from onnxnnw.enrolment.record_draft import Writing, draft_watermark, mark_edits
 from onnxnnw.enrolment.refusals import refuse_too_weak
 from onnxnnw.errors import CannotLook, UsageError
 from onnxnnw.graph.digest import network_digest, network_digests

@@ -17,8 +17,8 @@ from onnxnnw.methods.base import Judgement, Reads
 from onnxnnw.records.positions import ANCHORS
 from onnxnnw.records.record import Record
 from onnxnnw.records.row_factors import RowFactors
-from onnxnnw.verification.changes import SlotReads
 from onnxnnw.verification.disguised import Disguise
+from onnxnnw.verification.slot_reads import SlotReads
 from onnxnnw.verification.units import in_best_unit, leveled
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from onnxnnw.verification.changes import SMALLEST, shape_of
 from onnxnnw.verification.findings.base import Examination, Finding, few, share
+from onnxnnw.verification.slot_reads import SMALLEST, shape_of
 
 __all__ = ["find"]
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from onnxnnw.verification.changes import SMALLEST, SlotReads, shape_of
 from onnxnnw.verification.findings.base import Examination, Finding, few, freely_changed_of
+from onnxnnw.verification.slot_reads import SMALLEST, SlotReads, shape_of
 from onnxnnw.verification.units import clustered
 
 __all__ = ["find"]

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.verification.changes import SMALLEST, SlotReads
 from onnxnnw.verification.findings.base import Examination, Finding, few
+from onnxnnw.verification.slot_reads import SMALLEST, SlotReads
 from onnxnnw.verification.units import clustered
 
 __all__ = ["find"]

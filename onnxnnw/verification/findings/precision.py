@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from onnxnnw.constants.constants import Constant, Dequantized
 from onnxnnw.network_file.stored import round_to
-from onnxnnw.verification.changes import SlotReads, shape_of
 from onnxnnw.verification.findings.base import Examination, Finding, few, share
+from onnxnnw.verification.slot_reads import SlotReads, shape_of
 from onnxnnw.verification.units import MIN_LATTICE, lattice_step
 
 __all__ = ["find"]

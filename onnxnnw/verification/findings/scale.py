@@ -1,7 +1,7 @@
 """Scaled: whole layers, or single channels of them, are multiplied by factors of their own."""
 
-from onnxnnw.verification.changes import SlotReads
 from onnxnnw.verification.findings.base import Examination, Finding, few, share
+from onnxnnw.verification.slot_reads import SlotReads
 
 __all__ = ["find"]
 

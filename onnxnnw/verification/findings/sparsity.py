@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from onnxnnw.verification.changes import SlotReads
 from onnxnnw.verification.findings.base import Examination, Finding, few
+from onnxnnw.verification.slot_reads import SlotReads
 
 __all__ = ["find"]
 

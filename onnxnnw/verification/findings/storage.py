@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from onnxnnw.verification.changes import ROUNDING
 from onnxnnw.verification.findings.base import Examination, Finding
+from onnxnnw.verification.slot_reads import ROUNDING
 
 __all__ = ["find"]
 
