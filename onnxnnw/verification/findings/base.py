@@ -14,6 +14,7 @@ from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.matching.anchor_agreement import agreement
 from onnxnnw.matching.match import AGREEMENT, UNUSUAL, Match
 from onnxnnw.methods.base import Judgement, Reads
+from onnxnnw.network_file.stored import round_to
 from onnxnnw.records.positions import ANCHORS
 from onnxnnw.records.record import Record
 from onnxnnw.records.row_factors import RowFactors
@@ -30,6 +31,7 @@ __all__ = ["Examination", "Finding", "collect_findings", "few", "freely_changed_
 Floats = NDArray[np.float64]
 
 MAX_SLOTS = 200
+_EXACT_READS = 12
 
 _LIKE_READS, _EXPECTED = 8, 6.0
 """Reads that tell how alike a slot is; z that its anchors must be expected to reach before one that reaches 3.1 nowhere is
@@ -222,6 +224,20 @@ class Examination:
             unsure += match.slot.covered if match is not None else size
         known = sum(match.slot.covered for _, match in self.matched()) + self.copied
         return known, max(0, live - unsure)
+
+    @cached_property
+    def exact_in(self) -> str:
+        """The coarser floating-point type that holds all values read although another one stores them; empty where none does."""
+        slots = [one for one in self.slot_reads if not one.reduced_precision]
+        values = [(one.found, one.enrolled) for one in slots]
+        found, enrolled = (np.concatenate([*(pair[k] for pair in values), np.empty(0)]) for k in (0, 1))
+        if (found != 0).sum() >= _EXACT_READS:
+            for name in ("float16", "bfloat16"):
+                if np.array_equal(round_to(found, name), found) and not np.array_equal(
+                    round_to(enrolled, name), enrolled
+                ):
+                    return name
+        return ""
 
     @cached_property
     def freely_changed(self) -> list[SlotReads]:

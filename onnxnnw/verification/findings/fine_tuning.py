@@ -13,6 +13,10 @@ FLAT = 3.5
 """Changes that are spread evenly are rounding, whatever their size in each layer."""
 
 
+ROUNDED = 2.0**-8
+"""Rounding to sixteen bits moves values by a third of that at most, in deviations; layers differ, since large values move more."""
+
+
 def find(examination: Examination) -> list[Finding]:
     """Drift per layer, where it differs by more than chance, and nothing that rounds values explains it."""
     changed, slots = examination.freely_changed, examination.slot_reads
@@ -24,6 +28,8 @@ def find(examination: Examination) -> list[Finding]:
     if shape.geary_z > FLAT or not (shape.bartlett_z > LIMIT or frozen) or not shape.sizes:
         return []
     sizes = np.array([*shape.sizes.values(), *([0.0] if frozen else [])])
+    if examination.exact_in and sizes.max() < ROUNDED:
+        return []
     return [
         Finding(
             "fine-tuned",
