@@ -8,12 +8,12 @@ from onnx import TensorProto
 
 from onnxnnw.constants.arrays import Constant
 from onnxnnw.constants.decoding import Elementwise, Quantized, QuantizedFloat, Reduced, dequantize, fit_parameters
-from onnxnnw.constants.rulebook import element_type, number_of, rule, text
+from onnxnnw.constants.rulebook import element_type, number_of, outputs_rule, rule, text
 from onnxnnw.flow.nodes import Node
 from onnxnnw.network_file.formats import SMALL_FLOATS
 from onnxnnw.network_file.stored import Array
 
-__all__ = ["dynamically_quantized"]
+__all__: list[str] = []
 
 _BOTH = ("", "com.microsoft")
 _FAKE = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
@@ -50,11 +50,13 @@ def _quantize_linear(node: Node, parts: list[Any]) -> Constant | None:
     return Quantized(parts[0], *fitting, *limits) if limits is not None else None
 
 
-def dynamically_quantized(values: Constant, place: int) -> Constant | None:
+@outputs_rule("DynamicQuantizeLinear")
+def _dynamically_quantized(node: Node, parts: list[Any], place: int) -> Constant | None:
     """One of the outputs of DynamicQuantizeLinear: codes of eight bits, their scale, their zero point [ONNX, opset 11].
 
     onnxruntime's quantiser leaves it behind weights that Constant nodes hold.
     """
+    values = parts[0]
     scale = Reduced(values, _dynamic_scale, ())
     zero = Elementwise(
         lambda low, step: np.clip(np.rint(-low / step), 0, 255).astype("u1"), (Reduced(values, _low, ()), scale)

@@ -13,7 +13,7 @@ from onnxnnw.constants.moved import Expanded, Gathered, Joined, Reshaped, Sliced
 from onnxnnw.flow.nodes import Node
 
 __all__ = ["MAX_GROWTH", "MAX_PARTS", "SMALL", "axis_of", "element_type", "find_rule", "integers_of", "number_of",
-           "real", "rule", "text"]  # fmt: skip
+           "outputs_rule", "real", "rule", "text"]  # fmt: skip
 
 MAX_GROWTH = 4
 """Elements of a constant over those that are stored."""
@@ -27,7 +27,9 @@ _AT_ONCE, _WORK_AT_ONCE = 2**16, 2**20
 """Elements and multiplications behind a shape or an index that is evaluated while the network is opened."""
 
 Rule = Callable[[Node, "list[Any]"], "Constant | None"]
+OutputsRule = Callable[[Node, "list[Any]", int], "Constant | None"]
 _RULES: dict[tuple[str, str], Rule] = {}
+_OUTPUTS_RULES: dict[tuple[str, str], OutputsRule] = {}
 
 
 def rule(*ops: str, domains: Sequence[str] = ("",)) -> Callable[[Rule], Rule]:
@@ -40,9 +42,22 @@ def rule(*ops: str, domains: Sequence[str] = ("",)) -> Callable[[Rule], Rule]:
     return register
 
 
-def find_rule(node: Node) -> Rule | None:
-    """The rule of a node's operator."""
-    return _RULES.get((node.domain, node.op))
+def outputs_rule(op: str) -> Callable[[OutputsRule], OutputsRule]:
+    """Register a rule of an operator of ONNX with several outputs: it is also given which of them is meant."""
+
+    def register(found: OutputsRule) -> OutputsRule:
+        _OUTPUTS_RULES["", op] = found
+        return found
+
+    return register
+
+
+def find_rule(node: Node, place: int) -> Rule | None:
+    """The rule for an output of a node's operator."""
+    of_outputs = _OUTPUTS_RULES.get((node.domain, node.op))
+    if of_outputs is not None:
+        return lambda node, parts: of_outputs(node, parts, place)
+    return _RULES.get((node.domain, node.op)) if place == 0 else None
 
 
 def axis_of(axis: int, part: Constant) -> int:

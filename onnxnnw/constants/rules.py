@@ -29,9 +29,5 @@ def apply_rule(node: Node, parts: list[Any], place: int) -> Constant | None:
     Returns:
         None where no rule is known.
     """
-    if node.op == "Split" and not node.domain:
-        return structure_rules.part_of(node, parts, place)
-    if node.op == "DynamicQuantizeLinear" and not node.domain:
-        return quantisation_rules.dynamically_quantized(parts[0], place)
-    rule = find_rule(node) if place == 0 else None
+    rule = find_rule(node, place)
     return rule(node, parts) if rule is not None else None

@@ -10,11 +10,22 @@ from onnxnnw.constants.arrays import Constant, Literal
 from onnxnnw.constants.decoding import Elementwise
 from onnxnnw.constants.evaluated import Padded, Ramp
 from onnxnnw.constants.moved import Expanded, Gathered, Joined, Reshaped, Sliced, Transposed
-from onnxnnw.constants.rulebook import MAX_GROWTH, MAX_PARTS, SMALL, axis_of, integers_of, number_of, real, rule, text
+from onnxnnw.constants.rulebook import (
+    MAX_GROWTH,
+    MAX_PARTS,
+    SMALL,
+    axis_of,
+    integers_of,
+    number_of,
+    outputs_rule,
+    real,
+    rule,
+    text,
+)
 from onnxnnw.flow.nodes import Node
 from onnxnnw.network_file.stored import MAX_DIMENSIONS, Array, convert, possible
 
-__all__ = ["line_of", "part_of"]
+__all__ = ["line_of"]
 
 
 @rule("Identity")
@@ -102,7 +113,8 @@ def _slice(node: Node, parts: list[Any]) -> Constant | None:
                   tuple(map(len, ranges)))  # fmt: skip
 
 
-def part_of(node: Node, parts: list[Any], place: int) -> Constant | None:
+@outputs_rule("Split")
+def _split(node: Node, parts: list[Any], place: int) -> Constant | None:
     """One of the outputs of Split."""
     shape = parts[0].shape
     axis = axis_of(node.integer("axis", 0), parts[0])
