@@ -12,7 +12,7 @@ from onnxnnw.flow.attribute_weights import read_attributes
 from onnxnnw.flow.names import key_of
 from onnxnnw.flow.nodes import ABSENT, Node
 from onnxnnw.flow.unread import stored_in_functions
-from onnxnnw.graph.computed_tables import is_computed
+from onnxnnw.graph.computed_tables import FormulaCheck
 from onnxnnw.graph.slot import Slot
 from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.network_file.file import Network
@@ -75,7 +75,7 @@ class _Accountant:
         self.channels: set[int] = set()
         self.opaque_done: set[int] = set()
         self.partial: dict[int, tuple[StoredTensor, int]] = {}
-        self.formulas = _FORMULAS_TOGETHER
+        self.formulas = FormulaCheck(_FORMULAS_TOGETHER)
         self.of_tensor: dict[int, list[Slot]] = {}
         for slot in (*view.slots, *view.doubtful):
             self.of_tensor.setdefault(id(slot.tensor), []).append(slot)
@@ -239,7 +239,7 @@ class _Accountant:
         for value in values:
             if self.view.constants.status(value) is not None:
                 constant = self.view.constants.of(value)
-                small = constant is not None and (constant.size <= MAX_STRUCTURAL or self._is_computed(constant))
+                small = constant is not None and (constant.size <= MAX_STRUCTURAL or self.formulas.holds(constant))
                 kind = "structural" if small else "not understood"
                 self._roots(value, kind, "output", "handed out as it is stored")
 
@@ -305,19 +305,14 @@ class _Accountant:
             else:
                 self._add("structural", name, node.op, "attribute", len(attribute.ints) + len(attribute.floats) or 1)
 
-    def _is_computed(self, constant: Constant) -> bool:
-        """Whether a table follows a formula; of a file with very much to look at it is not said."""
-        self.formulas -= constant.size
-        return self.formulas >= 0 and is_computed(constant)
-
     def _follows_a_formula(self, constant: Constant) -> bool:
         """Whether a table does, and what it is made of too: of weights that were made into nothing but zeros, nothing is known."""
-        if constant.size > MAX_STRUCTURAL and not self._is_computed(constant):
+        if constant.size > MAX_STRUCTURAL and not self.formulas.holds(constant):
             return False
         if constant.locate(np.zeros(1, np.int64)) is not None:
             return True
         stored = [tensor for tensor in constant.stored() if tensor.size > MAX_STRUCTURAL]
-        return all(self._is_computed(Stored(tensor)) for tensor in stored)
+        return all(self.formulas.holds(Stored(tensor)) for tensor in stored)
 
     def _functions(self) -> None:
         called = {key_of(node.function): node.function for node in self.view.possible if node.function is not None}

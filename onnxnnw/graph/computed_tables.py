@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from onnxnnw.constants.arrays import Constant
 
-__all__ = ["is_computed"]
+__all__ = ["FormulaCheck", "is_computed"]
 
 _TOLERANCE = 1e-3
 _MAX_ELEMENTS = 2**25
@@ -16,6 +16,24 @@ _MIN_LINE = 16
 _FITTED = 2**12
 """Places of a line that its formula is fitted to; it is held against all."""
 Floats = NDArray[np.float64]
+
+
+class FormulaCheck:
+    """``is_computed`` for the tables of one file, which may have very many.
+
+    Args:
+        room: Elements that are looked at together; of a table beyond, nothing is said for it.
+    """
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+
+    def holds(self, constant: Constant) -> bool:
+        """Whether a table follows a formula, as far as there is room to look."""
+        if constant.size > self._room:
+            return False
+        self._room -= constant.size
+        return is_computed(constant)
 
 
 def is_computed(constant: Constant) -> bool:

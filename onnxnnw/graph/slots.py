@@ -15,7 +15,7 @@ from onnxnnw.constants.constants import Constants
 from onnxnnw.constants.rulebook import MAX_GROWTH
 from onnxnnw.flow.nodes import Flow, Node
 from onnxnnw.flow.tracing import trace_flow
-from onnxnnw.graph.computed_tables import is_computed
+from onnxnnw.graph.computed_tables import FormulaCheck
 from onnxnnw.graph.downstream import Downstream
 from onnxnnw.graph.live import Live, live_nodes
 from onnxnnw.graph.slot import Gains, Slot, region_of
@@ -92,7 +92,7 @@ class _Found:
         self.problems: list[str] = []
         self.weights: list[tuple[Node, int, Constant, Use, StoredTensor, int | None]] = []
         self.consumed: set[tuple[int, int]] = set()
-        self._formulas = _FORMULAS_TOGETHER
+        self._formulas = FormulaCheck(_FORMULAS_TOGETHER)
         self._seen: set[tuple[object, ...]] = set()
         self._regions: dict[tuple[object, ...], int] = {}
         self._layouts: dict[tuple[object, ...], set[str]] = {}
@@ -129,10 +129,7 @@ class _Found:
         """Whether a table is computed from far fewer numbers than it has, and follows a formula: nothing is hidden in it."""
         if constant.size <= MAX_GROWTH * sum(tensor.size for tensor in stored):
             return False
-        if constant.size > self._formulas:
-            return False
-        self._formulas -= constant.size
-        return is_computed(constant)
+        return self._formulas.holds(constant)
 
     def slots(self, elsewhere: set[int], downstream: Downstream) -> list[Slot]:
         """What was found, as slots.
