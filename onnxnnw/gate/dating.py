@@ -106,7 +106,10 @@ class Dates:
 
         read, reasons = [], []
         paths = [path for glob in self.dated.proofs for path in expand(self.folder, glob)]
-        for path in [path for path in paths if not path.name.endswith(TOKEN_ENDING)][:MAX_PROOFS]:
+        paths = [path for path in paths if not path.name.endswith(TOKEN_ENDING)]
+        if len(paths) > MAX_PROOFS:
+            reasons.append(f"{len(paths):,} proofs, of which the first {MAX_PROOFS:,} were read")
+        for path in paths[:MAX_PROOFS]:
             try:
                 read.append((path, read_regular(path, UnreadableData, MAX_BYTES)))
             except UnreadableData as error:

@@ -161,7 +161,7 @@ def test_a_registry_that_was_written_to_cannot_backdate(place, registry, authori
     assert "does not hold it" in checked.answers[0].sentence
 
 
-def test_a_proof_beside_its_timestamp_is_enough_without_the_registry(place, registry, authority):
+def test_a_proof_beside_its_timestamp_is_enough_without_the_registry(place, registry, authority, monkeypatch):
     """Record, proof, timestamp and root as files; without its timestamp, by another key, of another record: nothing."""
     (place.folder / "tsa.pem").write_bytes(authority.root.read_bytes())
     log = stamped(registry, authority)
@@ -180,6 +180,10 @@ def test_a_proof_beside_its_timestamp_is_enough_without_the_registry(place, regi
     other = KeptLog(Registry(place.folder / "o.db", create=True).database, registry.vault).key()
     stranger = check(place.policy(place.entry(more=asked.replace(str(log.key()), str(other)))))
     assert (stranger.code, len(stranger.answers[0].problems)) == (3, 2)
+    with monkeypatch.context() as few:
+        few.setattr("onnxnnw.gate.dating.MAX_PROOFS", 0)
+        unread = check(place.policy(place.entry(more=asked)))
+    assert (unread.code, "1 proofs, of which the first 0 were read" in unread.answers[0].sentence) == (3, True)
     token.write_bytes(b"0" * 40)
     assert "no timestamp of RFC 3161" in check(place.policy(place.entry(more=asked))).answers[0].sentence
     token.unlink()
