@@ -96,6 +96,7 @@ def not_proven(decision: str, log10_p: float, rate: float) -> str:
 def verdict_against(
     named: NamedRecord,
     decision: Decision,
+    *,
     log10_p: float,
     rate: float,
     effect: float,

@@ -136,17 +136,17 @@ def _decided(
     return verdict_against(
         named,
         "traced",
-        log10_p,
-        rate,
-        judgement.association.effect,
-        judgement.unit,
-        (judgement.symbols, judgement.read, judgement.absent),
-        explained,
-        judgement.standard,
-        evidence_of(named, "traced", log10_p, rate, True, explained),
-        unchanged(examination),
-        "fast",
-        judgement.payload,
+        log10_p=log10_p,
+        rate=rate,
+        effect=judgement.association.effect,
+        unit=judgement.unit,
+        counts=(judgement.symbols, judgement.read, judgement.absent),
+        explained=explained,
+        standard=judgement.standard,
+        evidence=evidence_of(named, "traced", log10_p, rate, True, explained),
+        findings=unchanged(examination),
+        path="fast",
+        payload=judgement.payload,
     )
 
 
