@@ -129,12 +129,10 @@ def _listed(header: _Header) -> tuple[list[tuple[str, int, tuple[int, ...], int]
         raise UnreadableNetwork(
             f"{tensors:,} tensors and {values:,} values; at most {MAX_TENSORS:,} and {_MAX_VALUES:,}"
         )
-    alignment, names, items = 32, set(), [_MAX_ITEMS]
+    alignment, items = 32, [_MAX_ITEMS]
+    names: set[str] = set()
     for _ in range(values):
-        name = header.name("a value")
-        if name in names:
-            raise UnreadableNetwork(f"the value {name[:80]!r} stands twice; readers would disagree")
-        names.add(name)
+        name = _new_name(header, "value", names)
         kind = header.number("I")
         if name == "general.alignment":
             alignment = header.number("I") if kind == _UINT32 else 0
@@ -142,18 +140,25 @@ def _listed(header: _Header) -> tuple[list[tuple[str, int, tuple[int, ...], int]
                 raise UnreadableNetwork("general.alignment is no multiple of 8, or larger than 1 MiB")
         else:
             _skip(header, kind, items, 0)
-    found, seen = [], set()
+    found: list[tuple[str, int, tuple[int, ...], int]] = []
+    seen: set[str] = set()
     for _ in range(tensors):
-        name = header.name("a tensor")
-        if name in seen:
-            raise UnreadableNetwork(f"tensor {name[:80]!r} stands twice; readers would disagree")
-        seen.add(name)
+        name = _new_name(header, "tensor", seen)
         count = header.number("I")
         if count > _MAX_DIMENSIONS:
             raise UnreadableNetwork(f"tensor {name[:80]!r} has {count:,} dimensions")
         shape = tuple(header.number("Q") for _ in range(count))[::-1]
         found.append((name, header.number("I"), shape, header.number("Q")))
     return found, alignment
+
+
+def _new_name(header: _Header, what: str, seen: set[str]) -> str:
+    """The next name; each stands once."""
+    name = header.name(f"a {what}")
+    if name in seen:
+        raise UnreadableNetwork(f"{what} {name[:80]!r} stands twice; readers would disagree")
+    seen.add(name)
+    return name
 
 
 def _skip(header: _Header, kind: int, items: list[int], depth: int) -> None:
