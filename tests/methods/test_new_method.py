@@ -1,4 +1,4 @@
-"""docs/guide/examples/sign_bits.py, put into a copy of the package, works end to end: a new method is one new file."""
+"""The example package's method, put into a copy of the package, works end to end: a new method is one new file."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tests.support import marks
 from tests.support.images import write_classes
 
 ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "docs" / "guide" / "examples" / "sign_bits.py"
+EXAMPLE = ROOT / "docs" / "examples" / "onnxnnw-sign-bits" / "onnxnnw_sign_bits.py"
 BITS, PAYLOAD, KEYS = 64, "in signs", 1000
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("new method")]  # one worker copies the package and trains
@@ -67,7 +67,8 @@ def house(tmp_path_factory):
         shutil.copytree(ROOT / source, folder / target, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("__init__.py", "conftest.py"):
         shutil.copy(ROOT / "tests" / name, folder / "tests" / name)
-    shutil.copy(EXAMPLE, folder / "onnxnnw" / "methods")
+    method = EXAMPLE.read_text("utf-8").replace("sign_bits_package", "sign_bits")
+    (folder / "onnxnnw" / "methods" / "sign_bits.py").write_text(method, "utf-8")
     return House(folder)
 
 
