@@ -53,6 +53,17 @@ def key_of(number: int) -> Key:
     return Key(f"benchmark of insertions {number}".encode().ljust(32, b"."))
 
 
+def marked_anew(
+    original: Path, folder: Path, number: int, insertion: str, positions: int = 512, strength: float | None = None
+) -> tuple[Path, Path]:
+    """A copy with the mark of one key, and its record, in the place of the last ones."""
+    marked, record = folder / "marked.onnx", folder / "mark.record"
+    for path in (marked, record):
+        path.unlink(missing_ok=True)
+    embed(original, marked, record, positions, strength, key=key_of(number), insertion=insertion)
+    return marked, record
+
+
 def accuracy_of(path: Path, samples: Samples) -> float:
     """Top-1 in percent."""
     return 100 - measure(path, samples, find_task("classification").metrics).values["classification-error"]
@@ -64,12 +75,8 @@ def row(insertion: str, strength: float, positions: int, keys: int, samples: Sam
     found: dict[str, list[float]] = {}
     with shipped_network() as original:
         for number in range(keys):
-            marked, record, changed = (
-                folder / f"{name}-{number}" for name in ("marked.onnx", "record", "changed.onnx")
-            )
-            for path in (marked, record):
-                path.unlink(missing_ok=True)
-            embed(original, marked, record, positions, strength, key=key_of(number), insertion=insertion)
+            marked, record = marked_anew(original, folder, number, insertion, positions, strength)
+            changed = folder / "changed.onnx"
             kept = load_record(record)
             if samples is not None:
                 accuracies.append(accuracy_of(marked, samples))
@@ -91,10 +98,7 @@ def kept_accuracy(keys: int, samples: Samples, folder: Path) -> Iterator[list[st
         for insertion, strength, positions in (("added", 0.4, 512), ("replaced", 1.0, 512)):
             lost = []
             for number in range(keys):
-                marked, record = folder / "accuracy.onnx", folder / "accuracy.record"
-                for path in (marked, record):
-                    path.unlink(missing_ok=True)
-                embed(original, marked, record, positions, strength, key=key_of(number), insertion=insertion)
+                marked, _ = marked_anew(original, folder, number, insertion, positions, strength)
                 lost.append(accuracy_of(marked, samples) - before)
                 print(f"{insertion} {number}: {lost[-1]:+.2f}", file=sys.stderr)
             half = student.ppf(0.975, keys - 1) * stdev(lost) / keys**0.5
@@ -116,10 +120,7 @@ def prices(keys: int, folder: Path) -> Iterator[list[str]]:
         for insertion in ("replaced", "added"):
             psnr = []
             for number in range(keys):
-                marked, record = folder / "price.onnx", folder / "price.record"
-                for path in (marked, record):
-                    path.unlink(missing_ok=True)
-                embed(MODELS / f"{name}.onnx", marked, record, 512, key=key_of(number), insertion=insertion)
+                marked, _ = marked_anew(MODELS / f"{name}.onnx", folder, number, insertion)
                 psnr.append(price_of(MODELS / f"{name}.onnx", marked).psnr_db)
             yield [name, insertion, f"{mean(psnr):.1f} ({min(psnr):.1f})"]
 

@@ -143,6 +143,11 @@ def corpus_options(name: str, description: str | None, arguments: list[str]) -> 
     return options
 
 
+def listed(text: str) -> list[str]:
+    """The parts of a list with commas."""
+    return [part for part in text.split(",") if part]
+
+
 def parse_size(text: str) -> int:
     """``1.9GB`` -> 1900000000."""
     number, unit = text.strip()[:-2], text.strip()[-2:].upper()

@@ -20,6 +20,7 @@ from benchmarks.machine import Failed, Measured, python
 from benchmarks.tables import (
     Report,
     Workplace,
+    listed,
     megabytes,
     options_of,
     parse_size,
@@ -56,14 +57,10 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _listed(text: str) -> list[str]:
-    return [part for part in text.split(",") if part]
-
-
 def _sizes(report: Report, work: Workplace, options: argparse.Namespace) -> None:
     warm_rows: list[tuple[str, ...]] = []
     cold_rows: list[tuple[str, ...]] = []
-    for size in map(parse_size, _listed(options.sizes)):
+    for size in map(parse_size, listed(options.sizes)):
         progress(f"verify: {size_text(size)}")
         sparse = size > EMBEDDED
         with work.room("network", int(FILLED * size) + LARGE_LAYER if sparse else 2 * size) as room:
@@ -163,7 +160,7 @@ def _others(found: dict[str, Measured]) -> Iterator[str]:
 def _nodes(report: Report, work: Workplace, options: argparse.Namespace) -> None:
     rows = []
     first: tuple[int, float] | None = None
-    for count in map(int, _listed(options.nodes)):
+    for count in map(int, listed(options.nodes)):
         progress(f"verify: {count} nodes")
         with work.room("nodes", 10**9) as room:
             if room is None:
@@ -193,7 +190,7 @@ def _nodes(report: Report, work: Workplace, options: argparse.Namespace) -> None
 
 def _thorough(report: Report, work: Workplace, options: argparse.Namespace) -> None:
     rows: list[tuple[str, ...]] = []
-    for size in map(parse_size, _listed(options.thorough)):
+    for size in map(parse_size, listed(options.thorough)):
         for layer in (4 * 2**20, size // 5):
             progress(f"verify, thorough path: {size_text(size)} in layers of {size_text(layer)}")
             with work.room("thorough", 3 * size) as room:

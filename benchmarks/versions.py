@@ -10,7 +10,7 @@ import sys
 from benchmarks import machine
 from benchmarks.contenders import make, network
 from benchmarks.machine import Contender, Failed
-from benchmarks.tables import Report, megabytes, options_of, parse_size, progress, seconds, size_text, workplace
+from benchmarks.tables import Report, listed, megabytes, options_of, parse_size, progress, seconds, size_text, workplace
 
 
 def main(arguments: list[str]) -> int:
@@ -19,8 +19,8 @@ def main(arguments: list[str]) -> int:
     if not options.other:
         raise Failed("--other is the Python of an environment in which the other version is installed")
     report = Report("versions", arguments, options.section)
-    networks = [(size_text(size), ("--bytes", str(size)), size) for size in map(parse_size, _listed(options.sizes))]
-    networks += [(f"{int(count):,} nodes", ("--nodes", count), 10**8) for count in _listed(options.nodes)]
+    networks = [(size_text(size), ("--bytes", str(size)), size) for size in map(parse_size, listed(options.sizes))]
+    networks += [(f"{int(count):,} nodes", ("--nodes", count), 10**8) for count in listed(options.nodes)]
     rows = []
     with workplace(options.folder) as work:
         for title, made, size in networks:
@@ -45,7 +45,3 @@ def main(arguments: list[str]) -> int:
     )
     report.publish(options.output)
     return 0
-
-
-def _listed(text: str) -> list[str]:
-    return [part for part in text.split(",") if part]
