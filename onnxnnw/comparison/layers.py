@@ -148,7 +148,8 @@ def _values(reads: SlotReads, same: bool, zeroed: float, bits: int, changed: flo
     if changed >= 0.9 and not bits and not reads.reduced_precision:
         out.append(f"all values moved by {moved:.2g} deviations, as noise or further training do")
     elif changed > zeroed and not bits and not reads.reduced_precision:
-        out.append(f"{changed:.1%} of the values are others, by {moved:.2g} deviations")
+        part = f"{changed:.1%}" if changed >= 0.0005 else "fewer than 0.1%"  # never 0.0%: something is another value
+        out.append(f"{part} of the values are others, by {moved:.2g} deviations")
     return out
 
 

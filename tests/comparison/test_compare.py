@@ -72,6 +72,21 @@ def test_what_was_done_is_said_with_its_number(name, parameters, words, resnet8,
     assert found.found == 1.0
 
 
+def test_one_changed_value_is_not_called_none(tmp_path):
+    """A share that rounds to 0.0 % is still more than nothing."""
+    own, other = tmp_path / "own.onnx", tmp_path / "other.onnx"
+    save(dense(layers=3, width=64), own)
+    model = onnx.load(own)
+    tensor = model.graph.initializer[2]
+    values = numpy_helper.to_array(tensor).copy()
+    values[3, 5] += 1
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    save(model, other)
+    done = [what for layer in compare(own, other).layers if layer.changed for what in layer.done]
+    assert len(done) == 1
+    assert "fewer than 0.1% of the values are others" in done[0]
+
+
 def test_another_order_of_channels_is_seen_through(resnet8, tmp_path):
     """No key takes part: rows and columns of every width say the same order."""
     steps = [(name, {}) for name in ("channel-permutation", "channel-rescaling", "sign-flip")]
