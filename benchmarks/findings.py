@@ -121,10 +121,6 @@ WATCHED = frozenset("rescaled|shared positions".split("|"))
 """Findings of which no case of the first table is an instance."""
 
 
-COUNTS = frozenset(("unchanged", "values changed"))
-"""Findings that count what was read at the positions: true whatever happened elsewhere."""
-
-
 def by_class(seen: Sequence[Observation]) -> Iterator[list[str]]:
     """One row per class of findings: how many were said, and how many of them wrongly."""
     names = {name for one in seen for name in one.case.truth} | WATCHED
@@ -136,7 +132,7 @@ def by_class(seen: Sequence[Observation]) -> Iterator[list[str]]:
             for name, evidence in one.found.items()
             if name in names and evidence["class"] == category
         ]
-        wrong = [(one, name) for one, name in said if name not in one.case.truth | one.case.tolerated | COUNTS]
+        wrong = [(one, name) for one, name in said if name not in one.case.truth | one.case.tolerated]
         where = sorted({f"{name}: {one.case.name}" for one, name in wrong})
         part = f"{len(wrong)} of {len(said)} said ({len(wrong) / max(1, len(said)):.2%})"
         yield [category, part, "; ".join(where[:12])]
@@ -147,7 +143,7 @@ def by_finding(seen: Sequence[Observation]) -> Iterator[list[str]]:
     names = sorted({name for one in seen for name in one.case.truth})
     for name in names:
         due = [one for one in seen if name in one.case.truth and one.traced]
-        others = [one for one in seen if name not in one.case.truth | one.case.tolerated | COUNTS and one.traced]
+        others = [one for one in seen if name not in one.case.truth | one.case.tolerated and one.traced]
         wrong = sorted({one.case.name for one in others if name in one.found})
         count = sum(name in one.found for one in others)
         hits = sum(name in one.found for one in due)
@@ -184,7 +180,7 @@ def by_case(seen: Sequence[Observation]) -> Iterator[list[str]]:
         ]
         extra: dict[str, int] = defaultdict(int)
         for one in traced:
-            for finding in one.found.keys() - one.case.truth - one.case.tolerated - COUNTS:
+            for finding in one.found.keys() - one.case.truth - one.case.tolerated:
                 extra[finding] += 1
         also = ", ".join(f"{finding} {count}" for finding, count in sorted(extra.items()))
         yield [name, f"{len(traced)}/{len(group)}", "; ".join(hits) or "–", also or "–"]

@@ -31,14 +31,14 @@ class Case:
         name: As in the table.
         change: Source, result, seed.
         due: Finding -> the number that it should say, or None.
-        tolerated: Findings that are true as well; that no value at the positions changed is a count.
+        tolerated: Findings that are true as well.
         only: A property that the network must have.
     """
 
     name: str
     change: Change
     due: Mapping[str, Truth]
-    tolerated: frozenset[str] = frozenset({"values changed", "unchanged"})
+    tolerated: frozenset[str] = frozenset({"values changed"})
     only: Callable[[onnx.ModelProto], bool] = field(default=lambda model: True)
 
     @property
@@ -155,7 +155,7 @@ def _has(*operators: str) -> Callable[[onnx.ModelProto], bool]:
 
 
 _NARROW = frozenset({"values changed", "renamed", "operator", "decoys", "transposed", "missing", "pruned"})
-_CHANGED = frozenset({"values changed", "unchanged", "recomputed"})
+_CHANGED = frozenset({"values changed", "recomputed"})
 
 
 def _cases() -> Iterator[Case]:
@@ -172,7 +172,10 @@ def _cases() -> Iterator[Case]:
             yield Case(f"{name}, {part} %", change, {"pruned": part / 100}, _CHANGED | {"missing", "added"})
     for part in (1, 5, 10):
         change = _modification("random-pruning", percentage=part)
-        yield Case(f"random-pruning, {part} %", change, {"pruned": part / 100}, _CHANGED)
+        missed = frozenset(
+            {"unchanged"} if part == 1 else ()
+        )  # one network in five of those with 164 positions keeps them all
+        yield Case(f"random-pruning, {part} %", change, {"pruned": part / 100}, _CHANGED | missed)
     for marks in (1, 2, 3, 4):
         change = _modification("watermark-overwriting", marks=marks)
         yield Case(f"overwriting, W = {marks}", change, {"other values": _overwritten(marks)}, _CHANGED | {"unchanged"})
