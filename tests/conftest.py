@@ -1,7 +1,12 @@
 """What all tests share: a small real network, and marked and fingerprinted copies of it."""
 
+import os
+import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 from hypothesis import settings
@@ -13,6 +18,22 @@ ROOT = Path(__file__).parent.parent
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no bug
 settings.load_profile("patient")
+
+DRAWS = os.environ.get("ONNXNNW_TEST_DRAWS", "1")
+"""Another text draws other keys and orders."""
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """New keys and the order of an endpoint's questions are drawn from the test's name, so that a failure comes again."""
+    draws = random.Random(f"{DRAWS} {item.nodeid}")
+    keys = SimpleNamespace(token_bytes=draws.randbytes)
+    orders = SimpleNamespace(SystemRandom=lambda: draws)
+    with (
+        mock.patch("onnxnnw.records.key.secrets", keys),
+        mock.patch("onnxnnw.verification.endpoint.secrets", orders),
+    ):
+        return (yield)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import io
 import itertools
 import os
 import re
+import secrets
 import shlex
 import shutil
 import sys
@@ -246,6 +247,7 @@ def _run(line: str) -> tuple[object, str, str]:
 
     with (
         mock.patch("secrets.token_bytes", drawn),
+        mock.patch("onnxnnw.records.key.secrets", secrets),
         mock.patch.dict(os.environ, {"COLUMNS": "100", "TERMINAL_WIDTH": "100"}),
         mock.patch.object(sys, "argv", ["onnxnnw", *words]),
         contextlib.redirect_stdout(out),

@@ -17,6 +17,7 @@ from onnxnnw.records.record_file import save_record
 from onnxnnw.runtime import open_runtime
 from onnxnnw.sources import inference
 from onnxnnw.sources.inference import Endpoint, Questions
+from onnxnnw.verification import endpoint as asking
 from onnxnnw.verification.endpoint import ask
 from onnxnnw.verification.named_records import NamedRecord
 from onnxnnw.verification.verdict import Verdict
@@ -66,7 +67,17 @@ def test_a_marked_network_is_traced_with_few_questions(record: Record, learnt, l
     assert verdict.log10_p <= -6
     assert verdict.explained == 0
     assert verdict.findings[0].sentence.startswith("an endpoint was asked, no file was looked at")
-    assert len({request.body for request in asked}) == len(asked) > verdict.read  # decoys
+    assert len({request.body for request in asked}) == len(asked)
+    assert len(asked) >= verdict.read
+
+
+def test_every_trigger_has_a_decoy(record: Record) -> None:
+    """In an order of chance: neither kind is put first, nor its kinds by turns."""
+    triggers = Triggers(record)
+    drawn = [[label is None for _, label in asking._questions(triggers, 1.0)] for _ in range(20)]
+    assert all(sum(kinds) == triggers.count and len(kinds) == 2 * triggers.count for kinds in drawn)
+    assert len({tuple(kinds) for kinds in drawn}) == 20
+    assert {kinds[0] for kinds in drawn} == {True, False}
 
 
 def test_a_network_that_knows_nothing_is_not_traced(record: Record) -> None:
