@@ -18,7 +18,7 @@ from benchmarks.tables import Report, progress
 from onnxnnw import Key, Verdict, fingerprint, load_record, verify
 from onnxnnw.modifications.base import apply
 from onnxnnw.modifications.quantization import Quantization
-from onnxnnw.recipes import Constant, Sgd
+from onnxnnw.recipes import ConstantRate, Sgd
 from onnxnnw.tasks.classification import Classification, Images
 
 _PARTS = 4
@@ -87,7 +87,7 @@ class _Family:
         from onnxnnw.training.loop import Trainer
 
         steps = Sgd(self.rate if rate is None else rate, weight_decay=5e-4)
-        recipe = replace(self.architecture.recipe(), epochs=epochs, schedule=Constant(), optimizer=steps)
+        recipe = replace(self.architecture.recipe(), epochs=epochs, schedule=ConstantRate(), optimizer=steps)
         module = self.architecture.build() if start is None else self.architecture.load(self.files[start])
         trained = Trainer(recipe, self.architecture.loss, seed=seed, threads=1)(module, samples)
         self._new(name, lambda path: export(self.architecture, trained.module, path))

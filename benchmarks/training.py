@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from onnxnnw.recipes import Constant, Precision, Recipe, usual_precision
+from onnxnnw.recipes import ConstantRate, Precision, Recipe, usual_precision
 from onnxnnw.tasks.classification import Images
 from onnxnnw.training.loop import Trainer
 from onnxnnw.training.nct_insertion import NctInsertion
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--epoch-batches", type=int, default=390, help="batches of a full epoch, for the mark's share")
     options = parser.parse_args(arguments)
     architecture = find_network(options.network, options.size)
-    recipe = replace(architecture.recipe(), epochs=1, schedule=Constant())
+    recipe = replace(architecture.recipe(), epochs=1, schedule=ConstantRate())
     rng = np.random.default_rng(0)
     count = options.batches * recipe.batch
     samples = Images(rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, count))

@@ -12,7 +12,7 @@ __all__ = [
     "SCHEDULES",
     "UNSAID",
     "Adam",
-    "Constant",
+    "ConstantRate",
     "Decay",
     "OneCycle",
     "Precision",
@@ -114,7 +114,7 @@ class Schedule(Protocol):
 
 
 @dataclass(frozen=True)
-class Constant:
+class ConstantRate:
     """The same rate throughout."""
 
     def __call__(self, progress: float) -> float:
@@ -144,8 +144,8 @@ class Decay:
         return min(1.0, (1 - progress) / (1 - self.after))
 
 
-SCHEDULES: Mapping[str, Constant | OneCycle | Decay] = {
-    "constant": Constant(),
+SCHEDULES: Mapping[str, ConstantRate | OneCycle | Decay] = {
+    "constant": ConstantRate(),
     "one-cycle": OneCycle(),
     "decay": Decay(),
 }
@@ -167,7 +167,7 @@ class Recipe:
     epochs: int
     batch: int
     optimizer: Sgd | Adam
-    schedule: Constant | OneCycle | Decay = field(default_factory=Constant)
+    schedule: ConstantRate | OneCycle | Decay = field(default_factory=ConstantRate)
     repeats: int = 1
     fidelity: float = 1.0
     adversarial: bool = field(default=True, repr=False)  # in no checkpoint's identity, which older ones would not have
@@ -208,4 +208,4 @@ def resumed(recipe: Recipe, epochs: int, rate: float = 0.0) -> Recipe:
     optimizer = Sgd(0.01, 0.9, 5e-4, nesterov=False) if isinstance(usual, Sgd) else usual
     if rate:
         optimizer = replace(optimizer, rate=rate)
-    return Recipe(epochs, recipe.batch, optimizer, Constant(), recipe.repeats, adversarial=False)
+    return Recipe(epochs, recipe.batch, optimizer, ConstantRate(), recipe.repeats, adversarial=False)

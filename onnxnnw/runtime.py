@@ -258,7 +258,7 @@ def quantize_statically(source: Path, out: Path, batches: Iterable[Mapping[str, 
     """
     tools = import_onnxruntime(quantization=True)
 
-    class Reader(tools.CalibrationDataReader):  # type: ignore[misc, name-defined]
+    class CalibrationBatches(tools.CalibrationDataReader):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             self.rest = iter(batches)
 
@@ -267,7 +267,7 @@ def quantize_statically(source: Path, out: Path, batches: Iterable[Mapping[str, 
 
     with _quiet():
         form, weights = tools.QuantFormat.QDQ, tools.QuantType.QInt8
-        tools.quantize_static(source, out, Reader(), form, per_channel=True, weight_type=weights)
+        tools.quantize_static(source, out, CalibrationBatches(), form, per_channel=True, weight_type=weights)
 
 
 def optimise(source: Path, out: Path) -> None:

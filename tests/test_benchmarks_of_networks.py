@@ -4,7 +4,7 @@ import pytest
 from onnx import helper
 
 from benchmarks import accounting, strangers
-from onnxnnw.accounting.account import Account, Entry
+from onnxnnw.accounting.account import Account, AccountLine
 from tests.support.networks import dense, model_of, save, weight
 
 
@@ -44,8 +44,8 @@ def test_every_file_has_its_account(folder, capsys):
 
 def test_exceptions_are_summed_by_operator_and_reason():
     """A hundred small ones of one kind are one large one; what is covered is none."""
-    entries = [Entry("not understood", f"t{number}", "Custom.1", "unknown", 4) for number in range(10)]
-    entries += [Entry("doubtful", "d", "Mul.1", "zero", 2), Entry("weight", "w", "MatMul.1", "", 900)]
+    entries = [AccountLine("not understood", f"t{number}", "Custom.1", "unknown", 4) for number in range(10)]
+    entries += [AccountLine("doubtful", "d", "Mul.1", "zero", 2), AccountLine("weight", "w", "MatMul.1", "", 900)]
     amounts = {"weight": 948, "parameter": 10, "structural": 0, "not understood": 40, "doubtful": 2, "dead": 0}
     row = accounting.Row("file", 3, Account({**amounts, "given": 0}, entries, []))
     assert list(accounting.exceptions(row)) == [("not understood", "Custom.1", "unknown", 0.04)]

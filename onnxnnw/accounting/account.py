@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from onnxnnw.accounting.amounts import UNKNOWN
 from onnxnnw.constants.arrays import Constant
 
-__all__ = ["KINDS", "Account", "Entry", "Parameter"]
+__all__ = ["KINDS", "Account", "AccountLine", "Parameter"]
 
 KINDS = ("weight", "parameter", "structural", "not understood", "doubtful", "dead", "given")
 
 
 @dataclass(frozen=True)
-class Entry:
+class AccountLine:
     """One line of the account: something stored that is not understood, doubtful, dead or given at run time.
 
     Attributes:
@@ -65,12 +65,12 @@ class Account:
 
     Attributes:
         amounts: Elements (bytes of what is not read) of each kind.
-        entries: See ``Entry``; at most 10,000.
+        entries: See ``AccountLine``; at most 10,000.
         parameters: Parameters of two elements and more, in the order of the nodes.
     """
 
     amounts: dict[str, int]
-    entries: list[Entry] = field(repr=False)
+    entries: list[AccountLine] = field(repr=False)
     parameters: list[Parameter] = field(repr=False)
 
     @property
@@ -123,7 +123,7 @@ class Account:
         """Bytes that could hold a weight that was not read."""
         return self.not_understood + self.doubtful + self.given
 
-    def unread(self) -> list[Entry]:
+    def unread(self) -> list[AccountLine]:
         """What is not understood, or given at run time; largest first."""
         return sorted(
             (e for e in self.entries if e.kind in ("not understood", "given")), key=lambda entry: -entry.amount

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from onnxnnw.accounting.account import KINDS, Account, Entry, Parameter
+from onnxnnw.accounting.account import KINDS, Account, AccountLine, Parameter
 from onnxnnw.accounting.amounts import all_bytes, bytes_of, bytes_of_attribute, named
 from onnxnnw.accounting.given import inputs_given_as_weights
 from onnxnnw.accounting.roles import MAX_STRUCTURAL, MAX_TEXT, VOCABULARIES, Role, role_of
@@ -68,7 +68,7 @@ class _Accountant:
     def __init__(self, network: Network, view: SlotView) -> None:
         self.network, self.view, self.flow = network, view, view.flow
         self.amounts = dict.fromkeys(KINDS, 0)
-        self.entries: list[Entry] = []
+        self.entries: list[AccountLine] = []
         self.parameters: list[Parameter] = []
         self.done: set[int] = set()  # ids of stored tensors that are classed
         self.live = set(map(id, view.live)) if view.live is not view.possible else None
@@ -105,7 +105,7 @@ class _Accountant:
     def _add(self, kind: str, name: str, operator: str, reason: str, amount: int) -> None:
         self.amounts[kind] += amount
         if kind not in ("weight", "parameter", "structural") and amount and len(self.entries) < _MAX_ENTRIES:
-            self.entries.append(Entry(kind, name, operator, reason, amount))
+            self.entries.append(AccountLine(kind, name, operator, reason, amount))
 
     # --- weights
 

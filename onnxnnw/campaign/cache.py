@@ -20,7 +20,7 @@ from onnxnnw.campaign.step import Place, Step
 from onnxnnw.errors import CannotLook
 from onnxnnw.files import read_regular
 
-__all__ = ["ENTRY_FORMAT", "Cache", "DamagedEntry", "Entry"]
+__all__ = ["ENTRY_FORMAT", "Cache", "CachedStep", "DamagedEntry"]
 
 ENTRY_FORMAT = "onnxnnw/entry/1"
 _ENTRY = "entry.json"
@@ -44,7 +44,7 @@ class DamagedEntry(CannotLook):
 
 
 @dataclass(frozen=True)
-class Entry:
+class CachedStep:
     """What is kept of a finished step beside its files.
 
     Attributes:
@@ -79,7 +79,7 @@ class Cache:
             return self.find(address) is not None
         return False
 
-    def find(self, address: str) -> Entry | None:
+    def find(self, address: str) -> CachedStep | None:
         """The entry, or None.
 
         Raises:
@@ -98,7 +98,7 @@ class Cache:
                 if (path.parent / name).stat().st_size != size:
                     raise ValueError(name)
             known = ("kind", "unit", "amount", "result", "cost", "seconds", "overhead_seconds", "environment")
-            return Entry(**{name: content[name] for name in known}, files=files)
+            return CachedStep(**{name: content[name] for name in known}, files=files)
         except FileNotFoundError:
             if not path.parent.exists():
                 return None
@@ -107,7 +107,7 @@ class Cache:
         self._set_aside(address)
         raise DamagedEntry(address)
 
-    def entry(self, address: str) -> Entry:
+    def entry(self, address: str) -> CachedStep:
         """The entry of a step that is done.
 
         Raises:
@@ -131,7 +131,7 @@ class Cache:
                 raise DamagedEntry(address)
         return folder
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[CachedStep]:
         """All readable entries: what earlier campaigns took, for estimates."""
         for path in sorted((self.folder / "entries").glob("*/*")):
             with contextlib.suppress(DamagedEntry):
@@ -141,7 +141,7 @@ class Cache:
 
     # --- making
 
-    def make(self, step: Step, data: Path | None) -> Entry:
+    def make(self, step: Step, data: Path | None) -> CachedStep:
         """Do a step unless it is done.
 
         Raises:

@@ -13,14 +13,14 @@ from onnxnnw.campaign.settings import (
     SHIPPED,
     Campaign,
     Costs,
-    Evaluated,
+    EvaluatedNetwork,
     Fingerprints,
     Generated,
     Marks,
     Reduction,
     Scales,
     Shares,
-    Unicity,
+    UnicitySettings,
     Value,
 )
 from onnxnnw.errors import UnknownName, UsageError
@@ -67,7 +67,7 @@ def load_campaign(path: Path) -> Campaign:
     return replace(campaign, networks=tuple(_beside(network, path.parent) for network in campaign.networks))
 
 
-def _beside(network: Evaluated, folder: Path) -> Evaluated:
+def _beside(network: EvaluatedNetwork, folder: Path) -> EvaluatedNetwork:
     """Files that a campaign names lie where it lies."""
     files = tuple(name if name == SHIPPED else str(folder / name) for name in network.file)
     return replace(network, file=files, samples=str(folder / network.samples) if network.samples else "")
@@ -78,8 +78,8 @@ def _campaign(content: dict[str, Any], name: str) -> Campaign:
     if content.pop("format", None) != CAMPAIGN_FORMAT:
         raise UsageError(f'a campaign begins with format = "{CAMPAIGN_FORMAT}"')
     content.setdefault("name", name)
-    lists = {"networks": Evaluated, "marks": Marks, "fingerprints": Fingerprints, "cuts": Reduction}
-    singles = {"generated": Generated, "unicity": Unicity, "sharing": Shares, "scaling": Scales, "costs": Costs}
+    lists = {"networks": EvaluatedNetwork, "marks": Marks, "fingerprints": Fingerprints, "cuts": Reduction}
+    singles = {"generated": Generated, "unicity": UnicitySettings, "sharing": Shares, "scaling": Scales, "costs": Costs}
     for key, kind in lists.items():
         if key in content:
             entries = content[key]
@@ -100,7 +100,7 @@ def _campaign(content: dict[str, Any], name: str) -> Campaign:
     return campaign
 
 
-def _named(network: Evaluated) -> Evaluated:
+def _named(network: EvaluatedNetwork) -> EvaluatedNetwork:
     """By its file where it has no name."""
     return network if network.name or not network.file else replace(network, name=Path(network.file[0]).stem[:MAX_NAME])
 

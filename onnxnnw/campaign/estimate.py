@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from onnxnnw.campaign.cache import Cache, Entry
+from onnxnnw.campaign.cache import Cache, CachedStep
 from onnxnnw.campaign.step import Step, Work
 from onnxnnw.campaign.trial import Plan
 
@@ -22,7 +22,7 @@ class Rates:
     are now, or as all are together.
     """
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
+    def __init__(self, entries: Iterable[CachedStep]) -> None:
         found = defaultdict(list)
         for entry in entries:
             if entry.amount > 0:

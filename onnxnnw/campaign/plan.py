@@ -6,14 +6,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from onnxnnw.campaign.settings import Campaign, Evaluated, Fingerprints, Marks
+from onnxnnw.campaign.settings import Campaign, EvaluatedNetwork, Fingerprints, Marks
 from onnxnnw.campaign.step import Step
 from onnxnnw.campaign.steps.enrolling import FingerprintStep, WrongKeysStep
-from onnxnnw.campaign.steps.examining import Change, MeasureStep, RecordFile, RetrieveStep, SearchStep, VerifyStep
+from onnxnnw.campaign.steps.examining import (
+    AppliedModification,
+    MeasureStep,
+    RecordFile,
+    RetrieveStep,
+    SearchStep,
+    VerifyStep,
+)
 from onnxnnw.campaign.steps.figures_of_nct import ScalingStep, SharingStep
 from onnxnnw.campaign.steps.pairs import PAIRED, PairsStep
-from onnxnnw.campaign.steps.subjects import MarkedSubject, Point, Subjects
-from onnxnnw.campaign.steps.trajectories import InsertStep, Schedule
+from onnxnnw.campaign.steps.subjects import GridPoint, MarkedSubject, Subjects
+from onnxnnw.campaign.steps.trajectories import InsertStep, TrainingPlan
 from onnxnnw.campaign.trial import Plan, PlannedTrial, ResultField
 from onnxnnw.errors import UsageError
 from onnxnnw.recipes import Precision, find_precision, usual_precision
@@ -83,7 +90,7 @@ class _Planner:
 
     # --- marks
 
-    def marked(self, network: Evaluated, marks: Marks) -> Iterator[PlannedTrial]:
+    def marked(self, network: EvaluatedNetwork, marks: Marks) -> Iterator[PlannedTrial]:
         for alpha in marks.alpha or (None,):
             for values in itertools.product(*marks.parameters.values()):
                 parameters = dict(zip(marks.parameters, values, strict=True))
@@ -93,7 +100,7 @@ class _Planner:
                     ]
                     yield from self.robustness(network, marks, own)
 
-    def robustness(self, network: Evaluated, marks: Marks, own: list[MarkedSubject]) -> Iterator[PlannedTrial]:
+    def robustness(self, network: EvaluatedNetwork, marks: Marks, own: list[MarkedSubject]) -> Iterator[PlannedTrial]:
         """All trials of the marks of one network: M = 1 of NNW-NNT's protocol, with the unmarked network beside them."""
         unmarked, model, settings = own[0].unmarked, own[0].model, own[0].settings
         label = f"{self.campaign.seed}/{network.name}/{model}/{marks.method}"
@@ -136,7 +143,13 @@ class _Planner:
                     yield self.retrieval(network, asked[0])
 
     def fields(
-        self, network: Evaluated, model: int, payload: int, mark: Mapping[str, Any], truth: bool, point: Point
+        self,
+        network: EvaluatedNetwork,
+        model: int,
+        payload: int,
+        mark: Mapping[str, Any],
+        truth: bool,
+        point: GridPoint,
     ) -> dict[str, Any]:
         fields = self.head(network, model, payload)
         if point.change is not None:
@@ -146,16 +159,18 @@ class _Planner:
             settled["modification"] = dict(point.modification)
         return {**fields, **settled}
 
-    def head(self, network: Evaluated, model: int, payload: int) -> dict[str, Any]:
+    def head(self, network: EvaluatedNetwork, model: int, payload: int) -> dict[str, Any]:
         head = {"network": network.name, "size": network.size, "model": model, "payload": payload}
         return {**head, "seeds": {"training": self.subjects.seed(model)}}
 
-    def measure(self, network: Evaluated, step: Step, change: Change | None, testing: int) -> MeasureStep:
+    def measure(
+        self, network: EvaluatedNetwork, step: Step, change: AppliedModification | None, testing: int
+    ) -> MeasureStep:
         return MeasureStep(self.subjects.setup_of(network), step, change, testing)
 
     # --- costs
 
-    def injection(self, network: Evaluated, mark: MarkedSubject) -> PlannedTrial:
+    def injection(self, network: EvaluatedNetwork, mark: MarkedSubject) -> PlannedTrial:
         fields = {**self.head(network, mark.model, mark.payload), "mark": dict(mark.fields)}
         iterations, costs = ResultField("iterations", mark.step, ("iterations",)), []
         wanted = self.campaign.costs
@@ -175,7 +190,7 @@ class _Planner:
             costs = [ResultField(name, pairs, (name,)) for name in PAIRED]
         return PlannedTrial("injection", fields, (iterations,), tuple(costs))
 
-    def retrieval(self, network: Evaluated, mark: MarkedSubject) -> PlannedTrial:
+    def retrieval(self, network: EvaluatedNetwork, mark: MarkedSubject) -> PlannedTrial:
         assert self.campaign.costs is not None
         step = RetrieveStep(self.subjects.setup_of(network), mark.step, mark.record, self.campaign.costs.repeats)
         fields = {**self.head(network, mark.model, mark.payload), "mark": dict(mark.fields)}
@@ -184,10 +199,12 @@ class _Planner:
 
     # --- fingerprints
 
-    def fingerprint(self, network: Evaluated, step: Step, model: int, key: int, positions: int) -> FingerprintStep:
+    def fingerprint(
+        self, network: EvaluatedNetwork, step: Step, model: int, key: int, positions: int
+    ) -> FingerprintStep:
         return FingerprintStep(step, positions, f"{self.campaign.seed}/{network.name}/{model}/{key}/fingerprint")
 
-    def fingerprinted(self, network: Evaluated, block: Fingerprints) -> Iterator[PlannedTrial]:
+    def fingerprinted(self, network: EvaluatedNetwork, block: Fingerprints) -> Iterator[PlannedTrial]:
         parameters = {"positions": block.positions}
         head = {"method": "nct", "kind": "fingerprint", "published": {"N": block.positions}, "parameters": parameters}
         for model in range(block.networks):
@@ -205,7 +222,7 @@ class _Planner:
                     modified = before if point.modification else None
                     yield _detection(fields, verify, number, quality, modified, modified)
 
-    def unicity(self, network: Evaluated) -> Iterator[PlannedTrial]:
+    def unicity(self, network: EvaluatedNetwork) -> Iterator[PlannedTrial]:
         wanted = self.campaign.unicity
         if wanted is None:
             return
@@ -216,7 +233,7 @@ class _Planner:
             if network.file or model < trained or not wanted.epochs:
                 models.append(self.subjects.base(network, model))
             else:
-                schedule = Schedule(wanted.epochs, rate=network.rate, shape=network.schedule)
+                schedule = TrainingPlan(wanted.epochs, rate=network.rate, shape=network.schedule)
                 models.append(self.subjects.train(network, schedule, self.subjects.seed(model), wanted.epochs))
         prints = [
             (i, k, RecordFile(self.fingerprint(network, step, i, k, wanted.positions)))
@@ -243,7 +260,7 @@ class _Planner:
 
     # --- figures
 
-    def figures(self, network: Evaluated) -> Iterator[PlannedTrial]:
+    def figures(self, network: EvaluatedNetwork) -> Iterator[PlannedTrial]:
         head, label = self.head(network, 0, 0), f"{self.campaign.seed}/{network.name}/figures"
         shares = self.campaign.sharing
         if shares is not None:

@@ -4,10 +4,10 @@ from typing import Protocol
 
 from onnxnnw.campaign.step import Step
 
-__all__ = ["Progress", "Silent"]
+__all__ = ["CampaignProgress", "Silent"]
 
 
-class Progress(Protocol):
+class CampaignProgress(Protocol):
     """Receives the progress of a campaign: what begins, what is done, and how much is left."""
 
     def begin(self, steps: int, done: int, seconds_left: float) -> None:

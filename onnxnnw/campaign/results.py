@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from onnxnnw.campaign.cache import Entry
+from onnxnnw.campaign.cache import CachedStep
 from onnxnnw.campaign.environment import environment
 from onnxnnw.campaign.settings import Campaign
 from onnxnnw.campaign.steps.evaluated_network import NetworkSetup
@@ -114,7 +114,7 @@ def _said(campaign: Campaign) -> dict[str, Any]:
     return dict(campaign.source) or {name: value for name, value in asdict(campaign).items() if name != "precision"}
 
 
-def write_results(plan: Plan, entries: Mapping[str, Entry], ran: RunSummary, out: Path) -> RunSummary:
+def write_results(plan: Plan, entries: Mapping[str, CachedStep], ran: RunSummary, out: Path) -> RunSummary:
     """Write all trials whose steps are done; each file takes its name when it is whole.
 
     Raises:

@@ -10,10 +10,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onnxnnw.campaign.cache import Cache, DamagedEntry, Entry
+from onnxnnw.campaign.cache import Cache, CachedStep, DamagedEntry
 from onnxnnw.campaign.estimate import Rates
 from onnxnnw.campaign.plan import planned
-from onnxnnw.campaign.progress import Progress, Silent
+from onnxnnw.campaign.progress import CampaignProgress, Silent
 from onnxnnw.campaign.results import RunSummary, continued, refuse_foreign, write_results
 from onnxnnw.campaign.settings import Campaign
 from onnxnnw.campaign.step import Step
@@ -37,7 +37,7 @@ def evaluate(
     cache: Path,
     data: Path | None = None,
     workers: AbstractContextManager[Workers] | None = None,
-    progress: Progress | None = None,
+    progress: CampaignProgress | None = None,
 ) -> RunSummary:
     """Evaluate a campaign: do its steps, or find them done, and write its trials.
 
@@ -83,31 +83,33 @@ class _StepStates:
     waiting: dict[str, set[str]] = field(default_factory=dict)
     followers: dict[str, set[str]] = field(default_factory=dict)
     ready: set[str] = field(default_factory=set)
-    running: dict["Future[Entry]", str] = field(default_factory=dict)
+    running: dict["Future[CachedStep]", str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     begun: dict[str, float] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
 
 
 def run(
-    plan: Plan, cache: Cache, data: Path | None, workers: Workers, progress: Progress
-) -> tuple[RunSummary, Mapping[str, Entry]]:
+    plan: Plan, cache: Cache, data: Path | None, workers: Workers, progress: CampaignProgress
+) -> tuple[RunSummary, Mapping[str, CachedStep]]:
     """Run the steps that have no cache entry yet; returns the entries of all steps that trials are read from."""
     return _Run(plan, cache, data, workers, progress).run()
 
 
 class _Run:
-    def __init__(self, plan: Plan, cache: Cache, data: Path | None, workers: Workers, progress: Progress) -> None:
+    def __init__(
+        self, plan: Plan, cache: Cache, data: Path | None, workers: Workers, progress: CampaignProgress
+    ) -> None:
         self.plan, self.cache, self.data, self.workers, self.progress = plan, cache, data, workers, progress
         self.steps = {step.address: step for step in plan.steps}
         self.goals = {step.address for trial in plan.trials for step in trial.steps()}
         self.rates = Rates(cache.entries())
         self.states = _StepStates()
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, CachedStep] = {}
         self.did = 0
         self.inline = 0.0
 
-    def run(self) -> tuple[RunSummary, Mapping[str, Entry]]:
+    def run(self) -> tuple[RunSummary, Mapping[str, CachedStep]]:
         own = time.process_time()
         for address in self.goals:
             self._want(address)
@@ -215,7 +217,7 @@ class _Run:
             return
         self.states.running[future] = address
 
-    def _collect(self, future: "Future[Entry]") -> None:
+    def _collect(self, future: "Future[CachedStep]") -> None:
         board = self.states
         address = board.running.pop(future)
         step = self.steps[address]
@@ -284,7 +286,7 @@ def _a_worker_died(error: Exception) -> bool:
     )
 
 
-def _make(cache: Cache, step: Step, data: Path | None) -> Entry:
+def _make(cache: Cache, step: Step, data: Path | None) -> CachedStep:
     """In a worker."""
     try:
         return cache.make(step, data)

@@ -9,14 +9,14 @@ __all__ = [
     "SHIPPED",
     "Campaign",
     "Costs",
-    "Evaluated",
+    "EvaluatedNetwork",
     "Fingerprints",
     "Generated",
     "Marks",
     "Reduction",
     "Scales",
     "Shares",
-    "Unicity",
+    "UnicitySettings",
 ]
 
 CAMPAIGN_FORMAT = "onnxnnw/campaign/1"
@@ -27,7 +27,7 @@ Value = int | float | str
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class EvaluatedNetwork:
     """A network under evaluation.
 
     Attributes:
@@ -124,7 +124,7 @@ class Fingerprints:
 
 
 @dataclass(frozen=True)
-class Unicity:
+class UnicitySettings:
     """All pairs of networks × keys, and the search among all their records [NNW-TEC 5.3].
 
     Attributes:
@@ -191,7 +191,7 @@ class Campaign:
     """
 
     name: str
-    networks: tuple[Evaluated, ...]
+    networks: tuple[EvaluatedNetwork, ...]
     seed: int = 0
     rate: float = 1e-6
     precision: str = ""
@@ -200,7 +200,7 @@ class Campaign:
     modifications: Mapping[str, Mapping[str, tuple[Value, ...]]] = field(default_factory=dict)
     marks: tuple[Marks, ...] = ()
     fingerprints: tuple[Fingerprints, ...] = ()
-    unicity: Unicity | None = None
+    unicity: UnicitySettings | None = None
     sharing: Shares | None = None
     scaling: Scales | None = None
     costs: Costs | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from onnxnnw.campaign.cache import Entry
+from onnxnnw.campaign.cache import CachedStep
 from onnxnnw.campaign.settings import Campaign
 from onnxnnw.campaign.step import Step
 from onnxnnw.recipes import UNSAID, Precision
@@ -51,7 +51,7 @@ class PlannedTrial:
         for found in (*self.results, *self.costs):
             yield found.step
 
-    def line(self, entries: Mapping[str, Entry], precision: Precision) -> dict[str, Any]:
+    def line(self, entries: Mapping[str, CachedStep], precision: Precision) -> dict[str, Any]:
         """The trial as it is written, given the finished steps by address and what their trainings computed in."""
         values = {one.name: _walk(entries[one.step.address].result, one.way) for one in self.results}
         costs = {one.name: _walk(entries[one.step.address].cost, one.way) for one in self.costs}

@@ -7,7 +7,7 @@ import typer
 from onnxnnw.cli import show
 
 if TYPE_CHECKING:
-    from onnxnnw.accounting.account import Entry
+    from onnxnnw.accounting.account import AccountLine
 
 __all__ = ["register"]
 
@@ -51,5 +51,5 @@ def inspect(
     show.rest(left, "not covered; --json names them")
 
 
-def _unread(entry: "Entry") -> str:
+def _unread(entry: "AccountLine") -> str:
     return f"{entry.operator}: {entry.name}: {entry.reason} ({entry.amount:,} bytes)"

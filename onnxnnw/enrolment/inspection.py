@@ -12,14 +12,14 @@ from onnxnnw.graph.slots import find_slots
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.positions import ANCHORS
 
-__all__ = ["FORMAT", "Inspection", "Weight", "inspect"]
+__all__ = ["FORMAT", "InspectedWeight", "Inspection", "inspect"]
 
 FORMAT = "onnxnnw/inspection/1"
 MAX_ENTRIES = 1000
 
 
 @dataclass(frozen=True)
-class Weight:
+class InspectedWeight:
     """One live weight.
 
     Attributes:
@@ -43,7 +43,7 @@ class Inspection:
         room_to_embed, room_to_fingerprint: Largest N, an upper bound: dead rows and formula tables are not known yet.
     """
 
-    weights: tuple[Weight, ...]
+    weights: tuple[InspectedWeight, ...]
     live_elements: int
     room_to_embed: int
     room_to_fingerprint: int
@@ -81,7 +81,8 @@ def inspect(model: Path | str) -> Inspection:
         network.check_unchanged()
     embeddable, readable = ([slot for slot in view.slots if may_carry(slot, mark)] for mark in (True, False))
     weights = tuple(
-        Weight(slot.name, slot.use, slot.shape, _stored_as(slot), slot.size, _mark(slot)) for slot in view.slots
+        InspectedWeight(slot.name, slot.use, slot.shape, _stored_as(slot), slot.size, _mark(slot))
+        for slot in view.slots
     )
     return Inspection(
         weights=weights,

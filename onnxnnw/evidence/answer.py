@@ -11,7 +11,7 @@ from onnxnnw.verification.verdict import FORMAT, SearchResult, Verdict
 from onnxnnw.verification.visible import visible
 
 if TYPE_CHECKING:
-    from onnxnnw.evidence.subject import Signed, Subject
+    from onnxnnw.evidence.subject import NetworkFiles, Signed
 
 __all__ = ["WORDS", "Answer", "could_not_look", "document_of", "judge", "summary"]
 
@@ -39,7 +39,7 @@ class Answer:
     asked: str
     search: SearchResult | None = None
     problems: tuple[Problem, ...] = ()
-    subject: "Subject | None" = None
+    subject: "NetworkFiles | None" = None
     enforced: bool = True
     notes: tuple[str, ...] = ()
     parent: "Signed | None" = None
@@ -80,7 +80,7 @@ class Answer:
         return "; ".join(dict.fromkeys(problem.sentence for problem in self.problems))
 
 
-def could_not_look(path: Path | str, asked: str, error: CannotLook, subject: "Subject | None" = None) -> Answer:
+def could_not_look(path: Path | str, asked: str, error: CannotLook, subject: "NetworkFiles | None" = None) -> Answer:
     """The answer of a file, or of records, that cannot be examined."""
     return Answer(path, asked, None, (Problem(RULES[_rule(path, error)], _line(str(error))),), subject)
 
@@ -100,7 +100,7 @@ def _rule(path: Path | str, error: CannotLook) -> str:
 
 
 def judge(
-    path: Path | str, search: SearchResult, require: str, min_explained: float, subject: "Subject | None" = None
+    path: Path | str, search: SearchResult, require: str, min_explained: float, subject: "NetworkFiles | None" = None
 ) -> Answer:
     """The answer of a gate: yes where one verdict meets it; no only where none does and all could be decided.
 

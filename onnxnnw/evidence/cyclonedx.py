@@ -15,7 +15,7 @@ from onnxnnw.errors import UnreadableData
 from onnxnnw.evidence.answer import WORDS, Answer
 from onnxnnw.evidence.envelope import parse_json
 from onnxnnw.evidence.statements import now
-from onnxnnw.evidence.subject import Subject
+from onnxnnw.evidence.subject import NetworkFiles
 from onnxnnw.files import read_regular
 from onnxnnw.verification.evidence import FORGEABLE
 from onnxnnw.verification.verdict import Verdict
@@ -146,7 +146,7 @@ def _parent(verdict: Verdict, answer: Answer) -> dict[str, Any]:
     }
 
 
-def _properties(answer: Answer, subject: Subject) -> list[dict[str, str]]:
+def _properties(answer: Answer, subject: NetworkFiles) -> list[dict[str, str]]:
     said = {"answer": WORDS[answer.found], "wanted": visible(answer.asked)}
     best = answer.best
     if best is not None:

@@ -21,7 +21,7 @@ from onnxnnw.evidence.subject import FileDigest, absolute, digest_of, subject_of
 from onnxnnw.files import read_regular
 from onnxnnw.verification.visible import visible
 
-__all__ = ["BUNDLE", "IN_FOLDER", "Bundle", "bundle_beside", "is_bundle", "read_bundle", "signed_bundle"]
+__all__ = ["BUNDLE", "IN_FOLDER", "SignatureBundle", "bundle_beside", "is_bundle", "read_bundle", "signed_bundle"]
 
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PREDICATE = "https://model_signing/signature/v1.0"
@@ -33,7 +33,7 @@ IN_FOLDER = "model.sig"
 
 
 @dataclass(frozen=True)
-class Bundle:
+class SignatureBundle:
     """A signature of a network.
 
     Attributes:
@@ -86,7 +86,7 @@ def bundle_beside(model: Path) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def read_bundle(path: Path) -> Bundle:
+def read_bundle(path: Path) -> SignatureBundle:
     """A signature by a key.
 
     Raises:
@@ -100,7 +100,7 @@ def read_bundle(path: Path) -> Bundle:
         raise UnreadableData(f"{path}: is no bundle of model_signing: {type(error).__name__}") from None
 
 
-def _bundle(document: Any, path: Path) -> Bundle:
+def _bundle(document: Any, path: Path) -> SignatureBundle:
     if not is_bundle(document):
         raise UnreadableData("is no Sigstore bundle")
     if "publicKey" not in document["verificationMaterial"]:
@@ -125,7 +125,7 @@ def _bundle(document: Any, path: Path) -> Bundle:
     (subject,) = statement["subject"]
     if subject["digest"]["sha256"] != total.hexdigest() or not resources:
         raise UnreadableData("contradicts itself: its subject is not made of its files")
-    return Bundle(path, envelope, resources, total.hexdigest())
+    return SignatureBundle(path, envelope, resources, total.hexdigest())
 
 
 def signed_bundle(place: Path, signer: Signer, out: Path) -> bytes:

@@ -6,13 +6,13 @@ from onnxnnw.errors import UnreadableData
 from onnxnnw.evidence.keys import PublicKey
 from onnxnnw.evidence.oms import bundle_beside, read_bundle
 from onnxnnw.evidence.rules import RULES, Problem
-from onnxnnw.evidence.subject import Signed, Subject
+from onnxnnw.evidence.subject import NetworkFiles, Signed
 from onnxnnw.verification.visible import visible
 
 __all__ = ["parent_problem", "signed_by"]
 
 
-def signed_by(subject: Subject, keys: Sequence[PublicKey]) -> tuple[Signed, Problem | None]:
+def signed_by(subject: NetworkFiles, keys: Sequence[PublicKey]) -> tuple[Signed, Problem | None]:
     """A network with what the signature beside it says, and why none of some keys signed it."""
     name = subject.model.name
     place = bundle_beside(subject.model.path)

@@ -13,7 +13,7 @@ from onnxnnw.verification.verify import examine_records, load_named
 
 if TYPE_CHECKING:
     from onnxnnw.evidence.rules import Problem
-    from onnxnnw.evidence.subject import Signed, Subject
+    from onnxnnw.evidence.subject import NetworkFiles, Signed
 
 __all__ = ["Question", "ask"]
 
@@ -97,7 +97,7 @@ def _answer(
     canonical: bool,
 ) -> Answer:
     full = question.full or question.require == "identical"
-    subject: Subject | None = None
+    subject: NetworkFiles | None = None
     try:
         if by_digest:
             from onnxnnw.evidence.subject import subject_of

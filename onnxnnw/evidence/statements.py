@@ -13,7 +13,7 @@ from typing import Any
 
 from onnxnnw.evidence.answer import WORDS, Answer
 from onnxnnw.evidence.rules import YES
-from onnxnnw.evidence.subject import Subject
+from onnxnnw.evidence.subject import NetworkFiles
 from onnxnnw.verification.visible import visible
 
 __all__ = ["STATEMENT", "SVR", "TEST_RESULT", "VERDICT", "Lineage", "now", "payload_of", "statements_of"]
@@ -61,7 +61,7 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _statement(subject: Subject, kind: str, predicate: Mapping[str, Any]) -> dict[str, Any]:
+def _statement(subject: NetworkFiles, kind: str, predicate: Mapping[str, Any]) -> dict[str, Any]:
     files = [{"name": file.name, "digest": {"sha256": file.sha256}} for file in subject.files]
     return {"_type": STATEMENT, "subject": files, "predicateType": kind, "predicate": dict(predicate)}
 

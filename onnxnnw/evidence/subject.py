@@ -9,7 +9,7 @@ from onnxnnw.errors import FileChanged, UnreadableNetwork
 from onnxnnw.files import open_descriptor
 from onnxnnw.verification.visible import visible
 
-__all__ = ["FileDigest", "Signed", "Subject", "absolute", "digest_of", "subject_of"]
+__all__ = ["FileDigest", "NetworkFiles", "Signed", "absolute", "digest_of", "subject_of"]
 
 _AT_ONCE = 2**20
 
@@ -37,7 +37,7 @@ class FileDigest:
 
 
 @dataclass(frozen=True)
-class Subject:
+class NetworkFiles:
     """A network as files.
 
     Attributes:
@@ -81,7 +81,7 @@ class Signed:
         signer: SHA-256 of the public key; empty where nobody who was named signed it.
     """
 
-    subject: Subject
+    subject: NetworkFiles
     root: str = ""
     signer: str = ""
 
@@ -113,7 +113,7 @@ def digest_of(path: Path) -> FileDigest:
     return FileDigest(path, total.hexdigest(), size, state)
 
 
-def subject_of(path: Path, canonical: bool = False) -> Subject:
+def subject_of(path: Path, canonical: bool = False) -> NetworkFiles:
     """A network's files by digest.
 
     Args:
@@ -132,7 +132,7 @@ def subject_of(path: Path, canonical: bool = False) -> Subject:
         digest = network_digests(network, view).network if canonical else ""
         places = [source.path for source in network.sources[1:] if isinstance(source.path, Path)]
         network.check_unchanged()
-    return Subject(model, tuple(digest_of(place) for place in places), digest)
+    return NetworkFiles(model, tuple(digest_of(place) for place in places), digest)
 
 
 def absolute(path: Path) -> Path:

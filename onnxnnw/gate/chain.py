@@ -13,7 +13,7 @@ from onnxnnw.evidence.attested import Attested, read_statements
 from onnxnnw.evidence.keys import load_public_key
 from onnxnnw.evidence.rules import RULES, Problem
 from onnxnnw.evidence.statements import VERDICT
-from onnxnnw.evidence.subject import Subject
+from onnxnnw.evidence.subject import NetworkFiles
 from onnxnnw.gate.places import expand
 from onnxnnw.gate.policy import Chained
 from onnxnnw.gate.requirements import AllOf
@@ -51,7 +51,7 @@ class Chain:
     roots: frozenset[str]
     unreadable: tuple[str, ...]
 
-    def follow(self, subject: Subject, require: AllOf) -> tuple[str, tuple[Problem, ...]]:
+    def follow(self, subject: NetworkFiles, require: AllOf) -> tuple[str, tuple[Problem, ...]]:
         """The chain that starts at a file, as a sentence; or why there is none.
 
         Args:

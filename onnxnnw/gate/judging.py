@@ -11,7 +11,7 @@ from onnxnnw.evidence.answer import Answer, could_not_look
 from onnxnnw.evidence.keys import load_public_key
 from onnxnnw.evidence.parent import parent_problem, signed_by
 from onnxnnw.evidence.rules import RULES, Problem
-from onnxnnw.evidence.subject import Signed, Subject, digest_of, subject_of
+from onnxnnw.evidence.subject import NetworkFiles, Signed, digest_of, subject_of
 from onnxnnw.gate.chain import Chain, load_chain
 from onnxnnw.gate.dating import Dates
 from onnxnnw.gate.examining import Probe, examine_until
@@ -80,7 +80,7 @@ class Judge:
         over = (*self.policy.expires.verify(self.now), *entry.expires.verify(self.now))
         if over:
             return Answer(path, asked, problems=over[:1], enforced=enforced, unit=unit)
-        subject: Subject | None = None
+        subject: NetworkFiles | None = None
         try:
             if isinstance(path, Path):
                 subject = subject_of(path, self.canonical)
@@ -101,7 +101,7 @@ class Judge:
         problems: tuple[Problem, ...] = ()
         try:
             found = digest_of(path)
-            subject = Subject(found, network=False)
+            subject = NetworkFiles(found, network=False)
             if found.sha256 != member.sha256:
                 problems = (
                     Problem(
@@ -128,7 +128,7 @@ class Judge:
             out |= registry.digests
         return out
 
-    def _judged(self, path: Path | str, entry: Entry, subject: Subject | None, asked: str) -> Answer:
+    def _judged(self, path: Path | str, entry: Entry, subject: NetworkFiles | None, asked: str) -> Answer:
         answer = Answer(path, asked, subject=subject, notes=() if subject is not None else (BY_RANGE,))
         if entry.records or entry.registry:
             answer = self._against_records(answer, entry)

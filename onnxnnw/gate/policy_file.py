@@ -17,7 +17,7 @@ from onnxnnw.gate.requirements import (
     AllOf,
     AnyRecord,
     Committed,
-    Explained,
+    ExplainedShare,
     Findings,
     Identical,
     NoneOf,
@@ -133,7 +133,7 @@ def _entry(said: dict[str, Any], number: int, mode: str) -> Entry:
     _refuse_together(said, name, require == "none-of", bool(addresses))
     dated = _dated(said, name)
     parts: list[Requirement] = [Identical() if require == "identical" else Traced(), findings]
-    parts += [Explained(float(share))] if share else []
+    parts += [ExplainedShare(float(share))] if share else []
     parts += [Committed(dated.before)] if dated is not None else []
     asked = [require + (f", explained {share:g} or more" if share else "")]
     asked += [f"allowed: {', '.join(allow)}"] if allow else []

@@ -15,7 +15,7 @@ __all__ = [
     "AllOf",
     "AnyRecord",
     "Committed",
-    "Explained",
+    "ExplainedShare",
     "Findings",
     "Identical",
     "Judged",
@@ -75,7 +75,7 @@ class Identical:
 
 
 @dataclass(frozen=True)
-class Explained:
+class ExplainedShare:
     """The record explains at least a share of all that is stored."""
 
     share: float

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnxnnw.graph.slot import Slot
 from onnxnnw.matching.anchor_agreement import STORED, TRANSPOSED, AnchorTable, Content, Wanted, agreement
 from onnxnnw.matching.assembly import assembled
-from onnxnnw.matching.readings import Reading, Steps, gates_of, readings_of
+from onnxnnw.matching.readings import MergeSteps, Reading, gates_of, readings_of
 from onnxnnw.matching.row_scale import column_scales
 
 __all__ = ["AGREEMENT", "UNUSUAL", "Match", "Wanted", "agreement", "match_slots"]
@@ -196,7 +196,7 @@ def _otherwise(wanted: Sequence[Wanted], slots: Sequence[Slot], found: list[Matc
     budget = _MAX_READINGS
     agreeing: list[tuple[float, int, int, Reading]] = []
     missing = [number for number, match in enumerate(found) if match is None]
-    steps = Steps([wanted[number] for number in missing])
+    steps = MergeSteps([wanted[number] for number in missing])
     for index, slot in enumerate(slots):
         if index in taken or budget <= 0 or not steps.concern(slot):
             continue

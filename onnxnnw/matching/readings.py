@@ -15,7 +15,7 @@ from onnxnnw.constants.moved import NCHWC_BLOCKS
 from onnxnnw.graph.slot import Slot
 from onnxnnw.matching.anchor_agreement import Wanted
 
-__all__ = ["MAX_PARTS", "Steps", "gate_orders", "gates_of", "readings_of"]
+__all__ = ["MAX_PARTS", "MergeSteps", "gate_orders", "gates_of", "readings_of"]
 
 MAX_PARTS = 32
 """Parts of equal size in which merged weights are looked at."""
@@ -75,7 +75,7 @@ class Reading:
         )
 
 
-class Steps:
+class MergeSteps:
     """Between which rows and columns merged weights may begin: what divides all that may be merged."""
 
     def __init__(self, missing: Sequence[Wanted]) -> None:
@@ -117,7 +117,7 @@ def gate_orders(directions: int, gates: int, rows: int) -> Iterator[Positions]:
         yield natural[:, list(order)].reshape(-1)
 
 
-def readings_of(want: Wanted, slot: Slot, steps: Steps) -> Iterator[Reading]:
+def readings_of(want: Wanted, slot: Slot, steps: MergeSteps) -> Iterator[Reading]:
     """How a wanted slot may be contained in a candidate's."""
     if slot.blocked is not None and len(slot.shape) == len(want.shape):
         for block in NCHWC_BLOCKS:

@@ -8,7 +8,7 @@ import numpy as np
 
 from onnxnnw.modifications.base import Modification, between, parameter
 from onnxnnw.network_file.file import Network
-from onnxnnw.recipes import Constant, Recipe, Sgd, find_precision
+from onnxnnw.recipes import ConstantRate, Recipe, Sgd, find_precision
 from onnxnnw.training.networks import find_network
 
 __all__ = ["Transfer"]
@@ -51,7 +51,9 @@ class Transfer(Modification):
         with fork_rng(devices=[]):
             manual_seed(int(rng.integers(2**31)))
             module = architecture.with_new_head(module, int(labels.max()) + 1)
-        recipe = Recipe(self.epochs, architecture.recipe().batch, Sgd(self.rate, 0.9, 5e-4, nesterov=False), Constant())
+        recipe = Recipe(
+            self.epochs, architecture.recipe().batch, Sgd(self.rate, 0.9, 5e-4, nesterov=False), ConstantRate()
+        )
         trainer = Trainer(
             recipe,
             architecture.loss,

@@ -9,12 +9,12 @@ from onnxnnw.errors import UnreadableRecord
 from onnxnnw.records.canonical_json import canonical, integer, text
 from onnxnnw.records.key import SECRET_BYTES, Key
 
-__all__ = ["MAX_TENSORS", "Account", "account_bytes", "account_from_json", "key_from_json", "positions_key_of"]
+__all__ = ["MAX_TENSORS", "EnrolledAccount", "account_bytes", "account_from_json", "key_from_json", "positions_key_of"]
 
 MAX_TENSORS = 10_000
 
 
-class Account(dict[str, Any]):
+class EnrolledAccount(dict[str, Any]):
     """What was stored in a network at enrolment, of a record that was read."""
 
     @cached_property
@@ -25,10 +25,10 @@ class Account(dict[str, Any]):
 
 def account_bytes(account: Mapping[str, Any]) -> bytes:
     """An account as it stands in the record."""
-    return account.canonical if isinstance(account, Account) else canonical(dict(account))
+    return account.canonical if isinstance(account, EnrolledAccount) else canonical(dict(account))
 
 
-def account_from_json(document: Any) -> Account:
+def account_from_json(document: Any) -> EnrolledAccount:
     """What a record keeps of everything that was stored: numbers by kind, operators, the graph, parameters."""
     amounts = {text(kind): integer(amount) for kind, amount in document["amounts"].items()}
     operators = {text(name): integer(count) for name, count in document["operators"].items()}
@@ -40,7 +40,7 @@ def account_from_json(document: Any) -> Account:
         raise UnreadableRecord("an account with impossible numbers")
     if set(document) != {"amounts", "operators", "parameters"} or len(parameters) > MAX_TENSORS:
         raise UnreadableRecord("an account with unknown fields")
-    return Account(amounts=amounts, operators=operators, parameters=parameters)
+    return EnrolledAccount(amounts=amounts, operators=operators, parameters=parameters)
 
 
 def key_from_json(packed: str) -> Key:

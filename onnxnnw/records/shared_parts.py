@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from onnxnnw.records.canonical_json import canonical
-from onnxnnw.records.fields import Account, account_from_json
+from onnxnnw.records.fields import EnrolledAccount, account_from_json
 from onnxnnw.records.slot_table import SlotEntry, SlotTable
 
 __all__ = ["SharedParts"]
@@ -20,7 +20,7 @@ class SharedParts:
 
     def __init__(self) -> None:
         self._tables: list[tuple[bytes, SlotTable]] = []  # the last one first
-        self._accounts: list[tuple[bytes, Account]] = []
+        self._accounts: list[tuple[bytes, EnrolledAccount]] = []
 
     def table(self, document: Any) -> SlotTable:
         """A slot table from JSON.
@@ -30,7 +30,7 @@ class SharedParts:
         """
         return _known(self._tables, document, lambda: SlotTable(SlotEntry.from_json(entry) for entry in document))
 
-    def account(self, document: Any) -> Account:
+    def account(self, document: Any) -> EnrolledAccount:
         """What was stored beside the slots, from JSON.
 
         Raises:

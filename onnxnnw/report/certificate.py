@@ -14,7 +14,7 @@ from onnxnnw.files import read_regular
 from onnxnnw.report.results import Results
 from onnxnnw.report.tables.table import ReportTable
 
-__all__ = ["CERTIFICATE_FORMAT", "Checked", "certificate", "check_page"]
+__all__ = ["CERTIFICATE_FORMAT", "CheckedPage", "certificate", "check_page"]
 
 CERTIFICATE_FORMAT = "onnxnnw/certificate/1"
 MAX_PAGE = 256 * 2**20
@@ -22,7 +22,7 @@ _META = re.compile(r'<meta name="onnxnnw-certificate" content="([^"]{0,100000})"
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedPage:
     """Whether a page's numbers are those of the results; sentences say what differs."""
 
     same: bool
@@ -50,7 +50,7 @@ def certificate(results: Results, tables: Sequence[ReportTable]) -> dict[str, An
     }
 
 
-def check_page(page: Path, results: Results, tables: Sequence[ReportTable]) -> Checked:
+def check_page(page: Path, results: Results, tables: Sequence[ReportTable]) -> CheckedPage:
     """Compare a page's certificate with one that is computed anew.
 
     Raises:
@@ -80,4 +80,4 @@ def check_page(page: Path, results: Results, tables: Sequence[ReportTable]) -> C
     wrong += [f"{name} is a part of the page and was not given" for name in named]
     if numbers != own["numbers_sha256"]:
         wrong.append("the numbers are not those that follow from these trials in this version")
-    return Checked(not wrong, own["numbers"], tuple(wrong))
+    return CheckedPage(not wrong, own["numbers"], tuple(wrong))

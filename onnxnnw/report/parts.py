@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from onnxnnw.errors import UnreadableData
-from onnxnnw.report.results import Results, Steps
+from onnxnnw.report.results import CampaignSteps, Results
 from onnxnnw.report.settings import Setting, setting_of
 from onnxnnw.report.trials import Trial
 
@@ -41,7 +41,7 @@ def joined(parts: Sequence[Results]) -> Results:
         date=", ".join(dict.fromkeys(part.date for part in parts if part.date)),
         cuts=tuple(dict.fromkeys(cut for part in parts for cut in part.cuts)),
         environment=parts[0].environment,
-        steps=Steps(
+        steps=CampaignSteps(
             sum(part.steps.count for part in parts),
             sum(part.steps.seconds for part in parts),
             sum(part.steps.overhead_seconds for part in parts),

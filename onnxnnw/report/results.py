@@ -21,7 +21,7 @@ from onnxnnw.report.fields import Fields
 from onnxnnw.report.trials import Trial, read_trial
 from onnxnnw.texts import visible
 
-__all__ = ["FILES", "RESULTS_FORMAT", "Part", "Reduction", "Results", "Steps", "read_results"]
+__all__ = ["FILES", "RESULTS_FORMAT", "CampaignSteps", "Part", "Reduction", "Results", "read_results"]
 
 RESULTS_FORMAT = "onnxnnw/results/1"
 RESULTS, TRIALS, PACKED = FILES = ("results.json", "trials.jsonl", "trials.jsonl.gz")
@@ -44,7 +44,7 @@ class Reduction:
 
 
 @dataclass(frozen=True)
-class Steps:
+class CampaignSteps:
     """How the campaign went: steps, the seconds in them, the seconds around them, and the steps that failed."""
 
     count: int = 0
@@ -76,7 +76,7 @@ class Results:
     date: str
     cuts: tuple[Reduction, ...]
     environment: tuple[tuple[str, str], ...]
-    steps: Steps
+    steps: CampaignSteps
     trials: tuple[Trial, ...]
     unknown: Mapping[str, int] = field(default_factory=dict)
     parts: tuple[Part, ...] = ()
@@ -107,7 +107,7 @@ def read_results(folder: Path) -> Results:
         date=head.text("date", ""),
         cuts=tuple(_cut(cut, f"{head.place}: cut {number}") for number, cut in enumerate(_list(head, "cuts"), 1)),
         environment=head.texts("environment"),
-        steps=Steps(
+        steps=CampaignSteps(
             steps.maybe_count("count") or 0,
             steps.maybe("seconds") or 0.0,
             steps.maybe("overhead_seconds") or 0.0,

@@ -23,7 +23,7 @@ __all__ = [
     "Sharing",
     "Trial",
     "TrialVerdict",
-    "Unicity",
+    "UnicityTrial",
     "read_trial",
 ]
 
@@ -123,7 +123,7 @@ class Detection(Trial):
 
 
 @dataclass(frozen=True)
-class Unicity(Trial):
+class UnicityTrial(Trial):
     """The record of network ``record`` under key ``key``, asked of network ``candidate``."""
 
     record: int
@@ -273,7 +273,7 @@ def _detection(base: Mapping[str, Any], fields: Fields) -> Trial:
 
 def _unicity(base: Mapping[str, Any], fields: Fields) -> Trial:
     record, candidate = fields.inner("record"), fields.inner("candidate")
-    return Unicity(
+    return UnicityTrial(
         **base,
         mark=_mark(fields),
         record=record.count("model"),

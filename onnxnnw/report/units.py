@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
 
-from onnxnnw.report.trials import Detection, Searched, Trial, Unicity
+from onnxnnw.report.trials import Detection, Searched, Trial, UnicityTrial
 
 __all__ = ["KEYS", "NOUNS", "TRAININGS", "Unit", "by_unit", "key_of", "training_of"]
 
@@ -22,7 +22,7 @@ def key_of(trial: Trial) -> Hashable:
     Marks of one key under several parameters are different networks, but a wrong key stays the one that it is: a lucky one
     is lucky after each modification, and at each parameter.
     """
-    if isinstance(trial, Unicity):
+    if isinstance(trial, UnicityTrial):
         return trial.part, trial.network, trial.size, trial.record, trial.key
     if isinstance(trial, Searched) or trial.mark is None:
         return training_of(trial)

@@ -20,11 +20,11 @@ __all__ = [
     "TRIGGERS_RETRIEVED_ABOVE",
     "B",
     "E",
+    "EvaluationTask",
     "N",
     "P",
     "S",
     "Strength",
-    "Task",
     "W",
 ]
 
@@ -119,18 +119,18 @@ TRIGGERS_RETRIEVED_ABOVE = 40
 
 
 @dataclass(frozen=True)
-class Task:
+class EvaluationTask:
     """What a network is evaluated with: a data set by the standard's name, metrics by the package's."""
 
     dataset: str
     metrics: tuple[str, ...]
 
 
-TASKS: Mapping[str, Task] = {
-    "vgg16": Task("CIFAR10", ("classification-error",)),
-    "resnet8": Task("CIFAR10", ("classification-error",)),
-    "pix2pix": Task("Cityscapes", ("psnr", "ssim")),
-    "rdn": Task("Div2K", ("psnr", "ssim")),
-    "deeplabv3": Task("Cityscapes", ("miou",)),
+TASKS: Mapping[str, EvaluationTask] = {
+    "vgg16": EvaluationTask("CIFAR10", ("classification-error",)),
+    "resnet8": EvaluationTask("CIFAR10", ("classification-error",)),
+    "pix2pix": EvaluationTask("Cityscapes", ("psnr", "ssim")),
+    "rdn": EvaluationTask("Div2K", ("psnr", "ssim")),
+    "deeplabv3": EvaluationTask("Cityscapes", ("miou",)),
 }
 """Table 1: networks, data sets and performance measures [6.1]."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnxnnw.methods.base import Hooks
 from onnxnnw.recipes import Precision
 
-__all__ = ["Cost", "Epoch", "Hooks", "Progress", "Trained", "write_values"]
+__all__ = ["Cost", "Epoch", "Hooks", "Trained", "TrainingProgress", "write_values"]
 
 Module = Any
 
@@ -68,7 +68,7 @@ class Trained:
     precision: Precision
 
 
-class Progress(Protocol):
+class TrainingProgress(Protocol):
     """Whoever shows a training: told of batches now and then, and of every epoch."""
 
     def batch(self, epoch: int, done: int, batches: int, loss: float) -> None: ...

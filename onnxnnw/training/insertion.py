@@ -32,7 +32,7 @@ from onnxnnw.training.networks import train_network
 if TYPE_CHECKING:
     from onnxnnw.exporters.base import Architecture
     from onnxnnw.recipes import Precision, Recipe
-    from onnxnnw.training.hooks import Progress, Trained
+    from onnxnnw.training.hooks import Trained, TrainingProgress
 from onnxnnw.training.watch import Watch
 
 __all__ = ["Marked", "Training", "complete_record", "draft_record", "insert_in_training", "subject_of", "train_marked"]
@@ -69,7 +69,7 @@ class Training:
     threads: int | None = None
     checkpoint: Path | None = None
     until: int | None = None
-    progress: "Progress | None" = None
+    progress: "TrainingProgress | None" = None
     template: Path | None = None
     precision: "Precision | None" = None
 

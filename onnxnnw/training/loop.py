@@ -27,8 +27,8 @@ from onnxnnw.training.hooks import (
     Cost,
     Epoch,
     Hooks,
-    Progress,
     Trained,
+    TrainingProgress,
 )
 
 __all__ = ["Trainer"]
@@ -73,7 +73,7 @@ class Trainer:
     threads: int | None = None
     precision: Precision | None = None
     device: str | None = None
-    progress: Progress | None = None
+    progress: TrainingProgress | None = None
 
     def __call__(
         self,

@@ -22,7 +22,7 @@ from onnxnnw.tasks.own_samples import own_samples
 if TYPE_CHECKING:
     from onnxnnw.exporters.base import Architecture
     from onnxnnw.recipes import Precision, Recipe
-    from onnxnnw.training.hooks import Hooks, Progress, Trained
+    from onnxnnw.training.hooks import Hooks, Trained, TrainingProgress
 
 __all__ = [
     "Card",
@@ -94,7 +94,7 @@ def train_network(
     until: int | None = None,
     keep: frozenset[int] = frozenset(),
     hooks: "Hooks | None" = None,
-    progress: "Progress | None" = None,
+    progress: "TrainingProgress | None" = None,
     template: Path | None = None,
     precision: "Precision | None" = None,
 ) -> "Trained":

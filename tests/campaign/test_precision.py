@@ -11,7 +11,7 @@ from onnxnnw.campaign import evaluate, load_campaign, plan, results
 from onnxnnw.campaign.plan import planned
 from onnxnnw.campaign.results import RunSummary, continued, refuse_foreign, write_results
 from onnxnnw.campaign.step import Place
-from onnxnnw.campaign.steps.examining import Change
+from onnxnnw.campaign.steps.examining import AppliedModification
 from onnxnnw.campaign.steps.subjects import Subjects
 from onnxnnw.cli import main
 from onnxnnw.errors import UsageError
@@ -90,8 +90,10 @@ def test_training_modifications_get_the_campaigns_precision(tmp_path):
     place = Place(tmp_path, tmp_path, None)
     for precision in Precision:
         setup = Subjects(campaign, "", precision).setup_of(campaign.networks[0])
-        assert Change("distillation", (("epochs", 1),), 0).modification(setup, place).precision == precision
-        assert Change("gaussian-noise", (("ratio", 0.1),), 0).modification(setup, place).ratio == 0.1
+        assert (
+            AppliedModification("distillation", (("epochs", 1),), 0).modification(setup, place).precision == precision
+        )
+        assert AppliedModification("gaussian-noise", (("ratio", 0.1),), 0).modification(setup, place).ratio == 0.1
 
 
 def test_results_and_trials_name_it(tiny):

@@ -8,7 +8,7 @@ import pytest
 from onnxnnw.evidence.answer import Answer
 from onnxnnw.evidence.question import Question, ask
 from onnxnnw.evidence.rules import RULES, Problem
-from onnxnnw.evidence.subject import FileDigest, Subject
+from onnxnnw.evidence.subject import FileDigest, NetworkFiles
 from onnxnnw.verification.findings.base import Finding
 from onnxnnw.verification.verdict import SearchResult
 
@@ -47,7 +47,7 @@ def hostile(answers) -> Answer:
         evidence=dataclasses.replace(best.evidence, sentence=HOSTILE),
     )
     search = SearchResult((verdict, best), (HOSTILE,), 0.01)
-    subject = Subject(FileDigest(Path(HOSTILE.replace("\0", "").replace("/", "")), "ab" * 32, 7), (), "cd" * 32)
+    subject = NetworkFiles(FileDigest(Path(HOSTILE.replace("\0", "").replace("/", "")), "ab" * 32, 7), (), "cd" * 32)
     problems = (Problem(RULES["FindingNotAllowed"], HOSTILE, (HOSTILE,)), Problem(RULES["NotTraced"], HOSTILE))
     path = Path(HOSTILE.replace("\0", ""))
     return Answer(path, HOSTILE, search, problems, subject, notes=(HOSTILE,), unit=HOSTILE)

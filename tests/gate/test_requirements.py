@@ -10,7 +10,7 @@ import pytest
 from onnxnnw.errors import UnknownName, UsageError
 from onnxnnw.evidence.rules import NO, UNSURE
 from onnxnnw.gate.allowances import ALWAYS, CONVERSIONS, FINDINGS, SETS, allowances_of, not_allowed
-from onnxnnw.gate.requirements import AllOf, AnyRecord, Explained, Findings, Identical, NoneOf, NotExpired, Traced
+from onnxnnw.gate.requirements import AllOf, AnyRecord, ExplainedShare, Findings, Identical, NoneOf, NotExpired, Traced
 from onnxnnw.verification.findings.base import Finding
 from onnxnnw.verification.verdict import SearchResult
 
@@ -131,9 +131,9 @@ def test_decisions_and_requirements():
     ):
         assert codes(Traced().verify(Told(decision))) == traced
         assert codes(Identical().verify(Told(decision))) == identical
-    assert codes(Explained(0.9).verify(Told(explained=0.9))) == []
-    assert codes(Explained(0.9).verify(Told(explained=0.89))) == ["TooLittleExplained"]
-    assert codes(Explained(0.9).verify(Told(explained=float("nan")))) == ["TooLittleExplained"]
+    assert codes(ExplainedShare(0.9).verify(Told(explained=0.9))) == []
+    assert codes(ExplainedShare(0.9).verify(Told(explained=0.89))) == ["TooLittleExplained"]
+    assert codes(ExplainedShare(0.9).verify(Told(explained=float("nan")))) == ["TooLittleExplained"]
 
 
 def test_all_of_nothing_is_refused():
@@ -144,7 +144,7 @@ def test_all_of_nothing_is_refused():
 
 def test_one_record_must_meet_all_that_is_asked():
     """Not one this and another that; what could not be read leaves a no open, and takes nothing from a yes."""
-    gate = AnyRecord(AllOf((Traced(), Explained(0.9))))
+    gate = AnyRecord(AllOf((Traced(), ExplainedShare(0.9))))
     good, low, no, unsure = Told(), Told(explained=0.5), Told("not traced"), Told("inconclusive")
     assert gate.verify(found(low, good)) == ()
     assert gate.verify(found(good, unsure, unreadable=("x",))) == ()

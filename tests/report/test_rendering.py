@@ -7,7 +7,7 @@ import re
 import pytest
 
 from onnxnnw.report.tables import comma_separated, latex, markdown
-from onnxnnw.report.tables.table import Column, Entry, Group, ReportTable, label, missing, note
+from onnxnnw.report.tables.table import Column, ReportTable, RowGroup, TableEntry, label, missing, note
 from onnxnnw.report.writing import all_tables
 
 HOSTILE = r"=cmd|' /C calc'!A0 \input{/etc/passwd} <b>$x$</b> | a_b & 100% #1 {~^} `code` *x* [l](u)"
@@ -17,8 +17,9 @@ HOSTILE_TABLE = ReportTable(
     HOSTILE,
     (Column(HOSTILE, numeric=False), Column("n", HOSTILE)),
     (
-        Group(
-            HOSTILE, ((label(HOSTILE), Entry("-0.5", "measured", -0.5, "0.1", -0.6, -0.4)), (label("x"), note(HOSTILE)))
+        RowGroup(
+            HOSTILE,
+            ((label(HOSTILE), TableEntry("-0.5", "measured", -0.5, "0.1", -0.6, -0.4)), (label("x"), note(HOSTILE))),
         ),
     ),
     cuts=(HOSTILE,),
@@ -126,7 +127,7 @@ def test_hostile_names_are_text():
 def test_what_is_missing_says_so():
     """In all forms."""
     table = ReportTable(
-        "one", "chapter", "One", (Column("a", numeric=False), Column("b")), (Group("", ((label("x"), missing()),)),)
+        "one", "chapter", "One", (Column("a", numeric=False), Column("b")), (RowGroup("", ((label("x"), missing()),)),)
     )
     for render in (markdown.render, comma_separated.render, latex.render):
         assert "not measured in this campaign" in render(table)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from onnxnnw.campaign.settings import Campaign, Evaluated
+from onnxnnw.campaign.settings import Campaign, EvaluatedNetwork
 from onnxnnw.campaign.step import Outcome, Place, Step, Work
 from onnxnnw.campaign.trial import Plan, PlannedTrial, ResultField
 from onnxnnw.errors import CannotLook, MissingExtra
@@ -80,7 +80,7 @@ class Lacking(Step):
 
 def plan_of(*steps: Step) -> Plan:
     """One trial a step."""
-    campaign = Campaign("toy", (Evaluated("resnet8", 1),))
+    campaign = Campaign("toy", (EvaluatedNetwork("resnet8", 1),))
     trials = tuple(
         PlannedTrial("toy", {"number": n}, (ResultField("value", s, ("value",)),)) for n, s in enumerate(steps)
     )

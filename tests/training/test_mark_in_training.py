@@ -10,7 +10,7 @@ import torch
 
 from onnxnnw.enrolment.enrol import embed
 from onnxnnw.exporters.base import export
-from onnxnnw.recipes import Constant, Recipe, Sgd
+from onnxnnw.recipes import ConstantRate, Recipe, Sgd
 from onnxnnw.records.key import Key
 from onnxnnw.records.record_file import load_record
 from onnxnnw.training.hooks import Hooks
@@ -62,7 +62,7 @@ def test_the_hook_acts_at_its_epoch_only(tmp_path):
 def test_marks_inserted_in_training_are_traced(epoch, insertion, cifar, tmp_path):
     """Whenever it was inserted, a mark is found in the exported file, and best where no training followed."""
     architecture = find_network("resnet8", "small")
-    recipe = Recipe(2, 32, Sgd(0.005), Constant())
+    recipe = Recipe(2, 32, Sgd(0.005), ConstantRate())
     hook = NctInsertion(architecture, epoch, tmp_path / "record", 500, key=Key(SECRET), insertion=insertion)
     out = tmp_path / "out.onnx"
     train_network(architecture, cifar, out, recipe=recipe, threads=1, hooks=Hooks(hook))
@@ -87,7 +87,7 @@ def verified_without_torch(candidate, record):
 def test_resuming_at_the_mark_inserts_the_same_mark(cifar, tmp_path):
     """A training killed right after its mark was written inserts it again from the record, bit for bit."""
     architecture = find_network("resnet8", "small")
-    recipe = Recipe(2, 32, Sgd(0.005), Constant())
+    recipe = Recipe(2, 32, Sgd(0.005), ConstantRate())
 
     def run(checkpoint, out, epochs=2):
         hook = NctInsertion(architecture, 1, tmp_path / "record", 200)

@@ -16,7 +16,7 @@ from onnxnnw.methods.rtw import FORMS, RtwInsertion, mark_of, project
 from onnxnnw.methods.tbw import TbwInsertion
 from onnxnnw.modifications.base import apply, find_modification
 from onnxnnw.network_file.file import open_network
-from onnxnnw.recipes import Constant, OneCycle, Recipe, Sgd
+from onnxnnw.recipes import ConstantRate, OneCycle, Recipe, Sgd
 from onnxnnw.records.key import Key
 from onnxnnw.records.record_file import load_record
 from onnxnnw.training.insertion import Training, insert_in_training, train_marked
@@ -26,7 +26,7 @@ from onnxnnw.training.watch import Watch
 from onnxnnw.verification.verify import verify
 from tests.support import marks
 
-RECIPE = Recipe(8, 32, Sgd(0.05), Constant())
+RECIPE = Recipe(8, 32, Sgd(0.05), ConstantRate())
 RTW = RtwInsertion(bits=32, payload="rtw!", weight=0.05)
 TBW = TbwInsertion(triggers=24, per_batch=24, payload="tbw")
 

@@ -13,7 +13,7 @@ from onnxnnw.cli.entry import build_app
 from onnxnnw.errors import UnknownName, UnreadableData, UsageError
 from onnxnnw.exporters.base import export
 from onnxnnw.modifications.base import apply, find_modification
-from onnxnnw.recipes import UNSAID, Constant, Precision, Recipe, Sgd, find_precision, usual_precision
+from onnxnnw.recipes import UNSAID, ConstantRate, Precision, Recipe, Sgd, find_precision, usual_precision
 from onnxnnw.tasks.base import Arrays
 from onnxnnw.training import loop as training
 from onnxnnw.training.checkpoints import load_checkpoint, save_checkpoint
@@ -22,7 +22,7 @@ from onnxnnw.training.loop import Trainer
 from onnxnnw.training.networks import find_network
 
 FLOAT32, BFLOAT16 = Precision
-RECIPE = Recipe(3, 16, Sgd(0.1), Constant())
+RECIPE = Recipe(3, 16, Sgd(0.1), ConstantRate())
 TRAINS = {
     "fine-tuning": {"network": "resnet8"},
     "transfer": {"network": "resnet8"},

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from onnxnnw.errors import CannotLook, UnknownName, UnreadableData, UsageError
-from onnxnnw.recipes import SCHEDULES, Adam, Constant, Decay, OneCycle, Recipe, Sgd, adjusted, resumed
+from onnxnnw.recipes import SCHEDULES, Adam, ConstantRate, Decay, OneCycle, Recipe, Sgd, adjusted, resumed
 from onnxnnw.tasks.base import Arrays
 from onnxnnw.tasks.classification import TOP1
 from onnxnnw.training.checkpoints import load_module
@@ -355,5 +355,5 @@ def test_recipes_refuse_nonsense():
             replace(RECIPE, **changes)
     with pytest.raises(UnknownName, match="constant, decay, one-cycle"):
         adjusted(RECIPE, None, None, "sometimes")
-    assert adjusted(RECIPE, 7, 0.5, "constant") == Recipe(7, 16, Sgd(0.5, weight_decay=1e-3), Constant())
+    assert adjusted(RECIPE, 7, 0.5, "constant") == Recipe(7, 16, Sgd(0.5, weight_decay=1e-3), ConstantRate())
     assert adjusted(RECIPE, None, None, None) == RECIPE

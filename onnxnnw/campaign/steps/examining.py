@@ -18,11 +18,11 @@ from onnxnnw.verification.named_records import named_record
 from onnxnnw.verification.verdict import Verdict
 from onnxnnw.verification.verify import examine, search, verify
 
-__all__ = ["Change", "MeasureStep", "RecordFile", "RetrieveStep", "SearchStep", "VerifyStep", "said"]
+__all__ = ["AppliedModification", "MeasureStep", "RecordFile", "RetrieveStep", "SearchStep", "VerifyStep", "said"]
 
 
 @dataclass(frozen=True)
-class Change:
+class AppliedModification:
     """A modification of the package with its parameters [NNW-NNT].
 
     Attributes:
@@ -53,7 +53,7 @@ class MeasureStep(Step):
 
     setup: NetworkSetup
     candidate: Step
-    change: Change | None
+    change: AppliedModification | None
     testing: int
 
     kind: ClassVar[str] = "measure"
@@ -94,7 +94,7 @@ class VerifyStep(Step):
 
     setup: NetworkSetup
     candidate: Step
-    change: Change | None
+    change: AppliedModification | None
     records: tuple[RecordFile, ...]
     rate: float
 
@@ -204,7 +204,7 @@ def _changed(step: "MeasureStep | VerifyStep", place: Place) -> "Iterator[tuple[
         yield out, time.perf_counter() - begin
 
 
-def _after(change: Change | None) -> str:
+def _after(change: AppliedModification | None) -> str:
     if change is None:
         return ""
     return f" after {change.name} " + " ".join(f"{value}" for _, value in change.parameters)

@@ -7,7 +7,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onnxnnw.campaign.settings import Evaluated
+from onnxnnw.campaign.settings import EvaluatedNetwork
 from onnxnnw.campaign.step import ELSEWHERE, NETWORK, Place, Step
 from onnxnnw.campaign.steps.given_network import given_network
 from onnxnnw.errors import UsageError
@@ -53,7 +53,7 @@ class Own:
         return evaluate_own(open_runtime(network, threads, provider=provider), data, metrics, self.output, beside, most)
 
 
-def own_network(network: Evaluated) -> Own:
+def own_network(network: EvaluatedNetwork) -> Own:
     """What the campaign says of an own network, looked at before anything is done.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from onnxnnw.campaign.step import NETWORK, Outcome, Place, Step, Work
 from onnxnnw.campaign.steps.evaluated_network import NetworkSetup
-from onnxnnw.campaign.steps.trajectories import InsertStep, Schedule, Settings, TemplateStep, TrainStep
+from onnxnnw.campaign.steps.trajectories import InsertStep, Settings, TemplateStep, TrainingPlan, TrainStep
 from onnxnnw.errors import CannotLook
 
 __all__ = ["PAIRED", "PairsStep"]
@@ -40,7 +40,7 @@ class PairsStep(Step):
 
     setup: NetworkSetup
     template: TemplateStep
-    schedule: Schedule
+    schedule: TrainingPlan
     seed: int
     start: Step | None
     method: str

@@ -7,18 +7,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from onnxnnw.campaign.settings import Campaign, Evaluated, Fingerprints, Marks, Value
+from onnxnnw.campaign.settings import Campaign, EvaluatedNetwork, Fingerprints, Marks, Value
 from onnxnnw.campaign.step import Step
 from onnxnnw.campaign.steps.enrolling import EmbedStep
 from onnxnnw.campaign.steps.evaluated_network import GeneratedImagesStep, NetworkSetup, identity_of
-from onnxnnw.campaign.steps.examining import Change, RecordFile
+from onnxnnw.campaign.steps.examining import AppliedModification, RecordFile
 from onnxnnw.campaign.steps.given_network import given_network
 from onnxnnw.campaign.steps.own_network import own_network
 from onnxnnw.campaign.steps.trajectories import (
     InsertStep,
-    Schedule,
     Settings,
     TemplateStep,
+    TrainingPlan,
     TrainStep,
     WrittenMark,
     inserted_as,
@@ -30,7 +30,7 @@ from onnxnnw.parameters import from_table
 from onnxnnw.recipes import Precision
 from onnxnnw.standard.grids import ALPHA
 
-__all__ = ["MarkedSubject", "Point", "Subjects"]
+__all__ = ["GridPoint", "MarkedSubject", "Subjects"]
 
 FINE_TUNING, OVERWRITING = "fine-tuning", "overwriting-in-training"
 OVERWRITING_EPOCHS = 2
@@ -38,11 +38,11 @@ OVERWRITING_EPOCHS = 2
 
 
 @dataclass(frozen=True)
-class Point:
+class GridPoint:
     """A network at one point of the grid: unmodified, or after a modification."""
 
     step: Step
-    change: Change | None
+    change: AppliedModification | None
     modification: Mapping[str, Any] | None
 
 
@@ -63,7 +63,7 @@ class MarkedSubject:
     unmarked: Step
     fields: Mapping[str, Any]
     settings: Settings
-    further: Schedule
+    further: TrainingPlan
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Subjects:
 
     # --- networks
 
-    def setup_of(self, network: Evaluated) -> NetworkSetup:
+    def setup_of(self, network: EvaluatedNetwork) -> NetworkSetup:
         if network.own:
             return NetworkSetup(
                 network.name,
@@ -105,14 +105,14 @@ class Subjects:
     def seed(self, model: int) -> int:
         return 1000 * self.campaign.seed + model
 
-    def schedule(self, network: Evaluated) -> Schedule:
-        return Schedule(network.epochs, rate=network.rate, shape=network.schedule)
+    def schedule(self, network: EvaluatedNetwork) -> TrainingPlan:
+        return TrainingPlan(network.epochs, rate=network.rate, shape=network.schedule)
 
-    def scaled(self, network: Evaluated, alpha: int) -> int:
+    def scaled(self, network: EvaluatedNetwork, alpha: int) -> int:
         """α in epochs of this schedule."""
         return min(network.epochs, round(alpha * network.epochs / network.published_epochs))
 
-    def stretch(self, network: Evaluated, model: int, epoch: int) -> TrainStep | None:
+    def stretch(self, network: EvaluatedNetwork, model: int, epoch: int) -> TrainStep | None:
         """The unmarked network's training up to an epoch, in stretches between the moments at which marks are written."""
         moments = {self.scaled(network, alpha) for alpha in ALPHA}
         moments |= {self.scaled(network, alpha) for marks in self.campaign.marks for alpha in marks.alpha}
@@ -123,8 +123,8 @@ class Subjects:
 
     def train(
         self,
-        network: Evaluated,
-        schedule: Schedule,
+        network: EvaluatedNetwork,
+        schedule: TrainingPlan,
         seed: int,
         until: int,
         after: TrainStep | None = None,
@@ -136,8 +136,8 @@ class Subjects:
 
     def insert(
         self,
-        network: Evaluated,
-        schedule: Schedule,
+        network: EvaluatedNetwork,
+        schedule: TrainingPlan,
         seed: int,
         start: Step | None,
         method: str,
@@ -147,7 +147,7 @@ class Subjects:
         template = TemplateStep(network.name, network.size)
         return InsertStep(self.setup_of(network), template, schedule, seed, start, method, settings, label)
 
-    def base(self, network: Evaluated, model: int) -> Step:
+    def base(self, network: EvaluatedNetwork, model: int) -> Step:
         """The unmarked, trained network."""
         if network.file:
             if model >= len(network.file):
@@ -161,7 +161,7 @@ class Subjects:
 
     def mark(
         self,
-        network: Evaluated,
+        network: EvaluatedNetwork,
         marks: Marks,
         alpha: int | None,
         parameters: Mapping[str, Value],
@@ -193,13 +193,13 @@ class Subjects:
         """Whether another block inserts the same method with another schedule, so that their trials are different settings."""
         return any(_way(other) != _way(marks) for other in self.campaign.marks if other.method == marks.method)
 
-    def resumed(self, network: Evaluated, marks: Marks) -> Schedule:
+    def resumed(self, network: EvaluatedNetwork, marks: Marks) -> TrainingPlan:
         """How a finished network is trained on while a mark is inserted."""
-        return Schedule(marks.epochs or OVERWRITING_EPOCHS, resumed=True, rate=marks.rate or network.rate)
+        return TrainingPlan(marks.epochs or OVERWRITING_EPOCHS, resumed=True, rate=marks.rate or network.rate)
 
     def inserted(
         self,
-        network: Evaluated,
+        network: EvaluatedNetwork,
         marks: Marks,
         settings: Settings,
         epoch: int | None,
@@ -245,10 +245,10 @@ class Subjects:
     # --- modifications
 
     def points(
-        self, network: Evaluated, block: Marks | Fingerprints, step: Step, model: int, mark: MarkedSubject | None
-    ) -> Iterator[Point]:
+        self, network: EvaluatedNetwork, block: Marks | Fingerprints, step: Step, model: int, mark: MarkedSubject | None
+    ) -> Iterator[GridPoint]:
         """The network as it is, then after each modification of the block."""
-        yield Point(step, None, None)
+        yield GridPoint(step, None, None)
         for name in block.modifications:
             (parameter, usual), *others = self.campaign.modifications[name].items()
             values = block.values.get(name, usual)
@@ -258,7 +258,7 @@ class Subjects:
 
     def modified(
         self,
-        network: Evaluated,
+        network: EvaluatedNetwork,
         name: str,
         parameter: str,
         values: tuple[Value, ...],
@@ -266,7 +266,7 @@ class Subjects:
         step: Step,
         model: int,
         mark: MarkedSubject | None,
-    ) -> Iterator[Point]:
+    ) -> Iterator[GridPoint]:
         """The network after one modification, at each value of its parameter."""
         if network.own and name in (FINE_TUNING, OVERWRITING):
             raise UsageError(f"modification {name} trains, and {network.name} is a file that is not trained")
@@ -282,18 +282,18 @@ class Subjects:
             seed = self.seed(model) + 100 * (number + 1)
             if tuning:
                 rate = float(unusual.get("rate", network.rate))
-                schedule = Schedule(max(int(v) for v in values), resumed=True, rate=rate)
+                schedule = TrainingPlan(max(int(v) for v in values), resumed=True, rate=rate)
                 start = step if tuned is None else None
                 tuned = self.train(network, schedule, self.seed(model) + 7, int(value), tuned, start)
-                yield Point(tuned, None, said)
+                yield GridPoint(tuned, None, said)
             elif overwriting and mark is not None:
-                yield Point(self.overwritten(network, step, mark, int(value), model), None, said)
+                yield GridPoint(self.overwritten(network, step, mark, int(value), model), None, said)
             else:
-                change = Change(name, ((parameter, value), *settings), seed)
+                change = AppliedModification(name, ((parameter, value), *settings), seed)
                 _refused_early(change, network.own)
-                yield Point(step, change, said)
+                yield GridPoint(step, change, said)
 
-    def overwritten(self, network: Evaluated, step: Step, mark: MarkedSubject, count: int, model: int) -> Step:
+    def overwritten(self, network: EvaluatedNetwork, step: Step, mark: MarkedSubject, count: int, model: int) -> Step:
         """The network after further marks of the same method, each inserted by training."""
         method = mark.fields["method"]
         if method not in insertion_names():
@@ -325,7 +325,7 @@ def _usual(modification: str, parameter: str) -> object:
 
 
 @cache
-def _refused_early(change: Change, own: bool) -> None:
+def _refused_early(change: AppliedModification, own: bool) -> None:
     """Refuse a modification's impossible parameters before hours of training, not after them."""
     kind: Any = find_modification(change.name)
     context = {"network": "resnet8", "size": "reference", "data": "", "threads": 1}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from onnxnnw.recipes import Recipe
     from onnxnnw.training.hooks import Epoch
 
-__all__ = ["InsertStep", "Schedule", "Settings", "TemplateStep", "TrainStep", "WrittenMark", "inserted_as"]
+__all__ = ["InsertStep", "Settings", "TemplateStep", "TrainStep", "TrainingPlan", "WrittenMark", "inserted_as"]
 
 _STATE = "state.pt"
 Settings = tuple[tuple[str, int | float | str], ...]
@@ -28,7 +28,7 @@ Settings = tuple[tuple[str, int | float | str], ...]
 
 
 @dataclass(frozen=True)
-class Schedule:
+class TrainingPlan:
     """How a network is trained.
 
     Attributes:
@@ -100,7 +100,7 @@ class TrainStep(Step):
 
     setup: NetworkSetup
     template: TemplateStep
-    schedule: Schedule
+    schedule: TrainingPlan
     seed: int
     until: int
     after: "TrainStep | None" = None
@@ -199,7 +199,7 @@ class InsertStep(Step):
 
     setup: NetworkSetup
     template: TemplateStep
-    schedule: Schedule
+    schedule: TrainingPlan
     seed: int
     start: Step | None
     method: str

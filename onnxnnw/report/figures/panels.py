@@ -22,7 +22,7 @@ from onnxnnw.report.settings import (
     unit_of,
 )
 from onnxnnw.report.tables.measures import metrics_of, values_of
-from onnxnnw.report.trials import Detection, Scaling, Sharing, Unicity
+from onnxnnw.report.trials import Detection, Scaling, Sharing, UnicityTrial
 from onnxnnw.report.units import TRAININGS
 from onnxnnw.standard.tables import TABLES
 
@@ -68,7 +68,7 @@ def all_figures(results: Results) -> tuple[ReportFigure, ...]:
         *_robustness([trial for trial in detections if trial.truth]),
         *_sharing(results.of(Sharing)),
         *_scaling(results.of(Scaling)),
-        *_unicity(results.of(Unicity)),
+        *_unicity(results.of(UnicityTrial)),
         *_null(results.of(Detection)),
         *_frontier([trial for trial in detections if trial.truth]),
     )
@@ -210,7 +210,7 @@ def _cost(trial: Scaling, name: str) -> float | None:
     return trial.cost.get(name)
 
 
-def _unicity(trials: Sequence[Unicity]) -> Iterable[ReportFigure]:
+def _unicity(trials: Sequence[UnicityTrial]) -> Iterable[ReportFigure]:
     panels = []
     for number, (setting, own) in enumerate(by_setting(trials).items()):
         records = sorted({(trial.record, trial.key) for trial in own})

@@ -16,7 +16,7 @@ from onnxnnw.report.page.provenance import TrialIndex
 from onnxnnw.report.page.summary import Summary
 from onnxnnw.report.results import Results
 from onnxnnw.report.settings import method_name
-from onnxnnw.report.tables.table import NOT_MEASURED, Entry, Group, ReportTable
+from onnxnnw.report.tables.table import NOT_MEASURED, ReportTable, RowGroup, TableEntry
 from onnxnnw.standard.contradictions import CONTRADICTIONS
 
 __all__ = ["Chapter", "chapters", "render_page"]
@@ -147,7 +147,7 @@ def header_of(table: ReportTable) -> Mapping[str, Any]:
     return {"over": over, "two": any(name for name, _ in over)}
 
 
-def wordy(table: ReportTable, group: Group, row: Sequence[Entry]) -> Sequence[str]:
+def wordy(table: ReportTable, group: RowGroup, row: Sequence[TableEntry]) -> Sequence[str]:
     """What each missing cell says: words once for a row, or for its whole group in the group's heading; dashes then."""
     said = bool(group.title) and not group.measured and table.number is not None
     partly = any(entry.role == "measured" for entry in row)

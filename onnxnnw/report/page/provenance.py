@@ -6,8 +6,8 @@ from typing import Any
 
 from onnxnnw.report.fields import Numbers
 from onnxnnw.report.settings import method_name, modification_name, setting_of
-from onnxnnw.report.tables.table import Entry
-from onnxnnw.report.trials import Detection, Injection, Scaling, Searched, Sharing, Trial, TrialVerdict, Unicity
+from onnxnnw.report.tables.table import TableEntry
+from onnxnnw.report.trials import Detection, Injection, Scaling, Searched, Sharing, Trial, TrialVerdict, UnicityTrial
 
 __all__ = ["TrialIndex"]
 
@@ -23,7 +23,7 @@ class TrialIndex:
         self._groups: dict[tuple[str, ...], int] = {}
         self._trials: list[tuple[Trial, ...]] = []
 
-    def number(self, entry: Entry) -> int | None:
+    def number(self, entry: TableEntry) -> int | None:
         """Where the trials of an entry stand; None for one that has none."""
         if not entry.trials:
             return None
@@ -78,7 +78,7 @@ def _indexed(cell: Any, texts: dict[str, int]) -> Any:
 def _row(trial: Trial) -> list[Any]:
     """Cells in the order of HEADER: plain ones, and texts that come again as tuples of one."""
     verdict: TrialVerdict | None = getattr(trial, "verdict", None)
-    truth = trial.truth if isinstance(trial, Detection | Unicity) else None
+    truth = trial.truth if isinstance(trial, Detection | UnicityTrial) else None
     return [
         trial.id,
         (_what(trial),),
@@ -98,7 +98,7 @@ def _what(trial: Trial) -> str:
     parts = [method_name(setting.method, setting.kind) if setting.method else "", setting.name]
     if isinstance(trial, Detection):
         parts += [modification_name(trial.modification), "" if trial.key is None else f"wrong key {trial.key}"]
-    elif isinstance(trial, Unicity):
+    elif isinstance(trial, UnicityTrial):
         parts += [f"record of network {trial.record}, key {trial.key}", f"in network {trial.candidate}"]
     elif isinstance(trial, Searched):
         parts += [f"among {trial.records} records", "right" if trial.right else "wrong"]

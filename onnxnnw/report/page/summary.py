@@ -8,8 +8,8 @@ from onnxnnw.report.results import Results
 from onnxnnw.report.settings import by_setting, method_name, modification_name, modifications_of, network_name
 from onnxnnw.report.tables.cells_measured import cells_measured
 from onnxnnw.report.tables.measures import found_entries, impact_entry, metrics_of
-from onnxnnw.report.tables.table import Column, Entry, Group, ReportTable, label, note, shared
-from onnxnnw.report.trials import Detection, Searched, Unicity
+from onnxnnw.report.tables.table import Column, ReportTable, RowGroup, TableEntry, label, note, shared
+from onnxnnw.report.trials import Detection, Searched, UnicityTrial
 
 __all__ = ["Loss", "Summary", "Tile", "summarise", "trials_of"]
 
@@ -18,7 +18,7 @@ __all__ = ["Loss", "Summary", "Tile", "summarise", "trials_of"]
 class Tile:
     """A key figure of the summary; ``good`` is None where it is neither good nor bad."""
 
-    entry: Entry
+    entry: TableEntry
     caption: str
     good: bool | None = None
 
@@ -29,7 +29,7 @@ class Loss:
 
     setting: str
     modification: str
-    entry: Entry
+    entry: TableEntry
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def summarise(results: Results, tables: Sequence[ReportTable]) -> Summary:
         *_found(prints, "modified networks are still known by their fingerprint"),
         *_accused(wrong, "wrong keys accused a network"),
         *_accused(unmarked, "questions to unmarked networks found a mark"),
-        *_accused([t for t in results.of(Unicity) if not t.truth], "fingerprints took another network for theirs"),
+        *_accused([t for t in results.of(UnicityTrial) if not t.truth], "fingerprints took another network for theirs"),
         *_search(results.of(Searched)),
     ]
     cells = cells_measured(tables)
@@ -112,7 +112,7 @@ def _overview(trials: Sequence[Detection]) -> ReportTable | None:
         Column("unmarked networks", "traced all the same"),
         Column("wrong keys", "traced all the same"),
     )
-    return ReportTable("overview", "summary", "At a glance", columns, (Group("", tuple(rows)),)) if rows else None
+    return ReportTable("overview", "summary", "At a glance", columns, (RowGroup("", tuple(rows)),)) if rows else None
 
 
 def _found(trials: Sequence[Detection], caption: str) -> list[Tile]:
@@ -120,7 +120,7 @@ def _found(trials: Sequence[Detection], caption: str) -> list[Tile]:
     return [] if share is None else [Tile(shared(share, trials), caption)]
 
 
-def _accused(trials: Sequence[Detection] | Sequence[Unicity], caption: str) -> list[Tile]:
+def _accused(trials: Sequence[Detection] | Sequence[UnicityTrial], caption: str) -> list[Tile]:
     share = counts.share(list(trials), lambda t: t.verdict.traced)  # type: ignore[attr-defined]
     return [] if share is None else [Tile(shared(share, trials), caption, share.hits == 0)]
 

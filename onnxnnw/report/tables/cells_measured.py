@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from onnxnnw.report.tables.table import Entry, ReportTable
+from onnxnnw.report.tables.table import ReportTable, TableEntry
 from onnxnnw.report.units import by_unit, key_of
 from onnxnnw.standard.tables import TABLES
 
@@ -45,7 +45,7 @@ def cells_measured(tables: Iterable[ReportTable]) -> tuple[CellCount, ...]:
     return tuple(found)
 
 
-def _compared(row: Sequence[Entry]) -> Iterable[tuple[int, bool]]:
+def _compared(row: Sequence[TableEntry]) -> Iterable[tuple[int, bool]]:
     """Published figures beside which something was measured – the entry to the right says it – and whether of one network."""
     for left, right in pairwise(row):
         if left.cell is not None and right.role in ("measured", "note"):

@@ -8,9 +8,9 @@ from onnxnnw.report.settings import by_setting, network_name
 from onnxnnw.report.tables.standard_tables import WITHHELD, increase_entry, iterations_entry, paired
 from onnxnnw.report.tables.table import (
     Column,
-    Entry,
-    Group,
     ReportTable,
+    RowGroup,
+    TableEntry,
     averaged,
     counted,
     fixed,
@@ -26,7 +26,7 @@ __all__ = ["cost_entry", "cost_tables", "environment_table"]
 COST = "cost"
 
 
-def cost_entry(trials: Sequence[Trial], name: str) -> Entry:
+def cost_entry(trials: Sequence[Trial], name: str) -> TableEntry:
     """Mean of one duration in seconds, or of one memory figure in MB (10^6 bytes)."""
     kept = [trial for trial in trials if name in trial.cost]
     form, scale = (fixed(1), 1e-6) if name.endswith("_bytes") else (seconds, 1.0)
@@ -76,11 +76,11 @@ def _injection(trials: Sequence[Injection]) -> Iterable[ReportTable]:
         "of the campaign); what steps took that ran beside other work compares with nothing, and is withheld.",
     )
     yield ReportTable(
-        "injection", COST, "Injection: time and memory", columns, (Group("", tuple(rows)),), "Injection", notes=notes
+        "injection", COST, "Injection: time and memory", columns, (RowGroup("", tuple(rows)),), "Injection", notes=notes
     )
 
 
-def _of_pairs(trials: Sequence[Injection], name: str) -> Entry:
+def _of_pairs(trials: Sequence[Injection], name: str) -> TableEntry:
     kept = [trial for trial in trials if paired(trial)]
     return cost_entry(kept, name) if kept else missing(WITHHELD)
 
@@ -108,7 +108,7 @@ def _retrieval(trials: Sequence[Retrieval]) -> Iterable[ReportTable]:
         COST,
         "Detection, decoding, matching: time and memory",
         columns,
-        (Group("", tuple(rows)),),
+        (RowGroup("", tuple(rows)),),
         "Retrieval",
     )
 
@@ -129,7 +129,7 @@ def _verification(trials: Sequence[Detection]) -> Iterable[ReportTable]:
         Column("modify", "seconds per trial"),
         Column("measure the quality", "seconds per trial"),
     )
-    yield ReportTable("trial-cost", COST, "What the trials themselves took", columns, (Group("", tuple(rows)),))
+    yield ReportTable("trial-cost", COST, "What the trials themselves took", columns, (RowGroup("", tuple(rows)),))
 
 
 def _scaling(trials: Sequence[Scaling]) -> Iterable[ReportTable]:
@@ -143,7 +143,7 @@ def _scaling(trials: Sequence[Scaling]) -> Iterable[ReportTable]:
             kept = [trial for trial in own if trial.N == N]
             insertion, detection = (cost_entry(kept, n) for n in ("insertion_seconds", "detection_seconds"))
             rows.append((label(f"{N:,}"), insertion, detection))
-        groups.append(Group(network_name(*network), tuple(rows)))
+        groups.append(RowGroup(network_name(*network), tuple(rows)))
     columns = (Column("N"), Column("insertion, seconds"), Column("detection, seconds"))
     yield ReportTable(
         "figure-5", COST, "Figure 5 in numbers: time against N", columns, tuple(groups), "Figure 5", "scaling"
@@ -152,14 +152,16 @@ def _scaling(trials: Sequence[Scaling]) -> Iterable[ReportTable]:
 
 def environment_table(results: Results) -> ReportTable:
     """The testing environment, which the standard asks to be stated; trials done elsewhere name theirs."""
-    groups = [Group("Campaign", _pairs(results.environment) or ((label("environment"), missing("not stated")),))]
+    groups = [RowGroup("Campaign", _pairs(results.environment) or ((label("environment"), missing("not stated")),))]
     others = dict.fromkeys(
         t.environment for t in results.trials if t.environment and t.environment != results.environment
     )
-    groups += [Group(f"Trials, environment {number}", _pairs(own)) for number, own in enumerate(list(others)[:20], 1)]
+    groups += [
+        RowGroup(f"Trials, environment {number}", _pairs(own)) for number, own in enumerate(list(others)[:20], 1)
+    ]
     columns = (Column("what", numeric=False), Column("", numeric=False))
     return ReportTable("environment", COST, "Testing environment", columns, tuple(groups))
 
 
-def _pairs(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[Entry, ...], ...]:
+def _pairs(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[TableEntry, ...], ...]:
     return tuple((label(name), label(text)) for name, text in pairs)

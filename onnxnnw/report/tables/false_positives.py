@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from onnxnnw.report import counts
 from onnxnnw.report.results import Results
 from onnxnnw.report.settings import by_setting, method_name, modification_name, modifications_of
-from onnxnnw.report.tables.table import Column, Entry, Group, ReportTable, counted, label, missing, shared
+from onnxnnw.report.tables.table import Column, ReportTable, RowGroup, TableEntry, counted, label, missing, shared
 from onnxnnw.report.trials import Detection
 
 __all__ = ["false_positive_table"]
@@ -21,13 +21,13 @@ def false_positive_table(results: Results) -> tuple[ReportTable, ...]:
     families = dict.fromkeys(setting.family for setting in by_setting(absent))
     together = [_false_positive_row("every trial without the mark", absent)] if len(families) > 1 else []
     together += [_false_positive_row(method_name(*family), _of_family(absent, family)) for family in families]
-    groups = [Group("All together", tuple(together))]
+    groups = [RowGroup("All together", tuple(together))]
     for setting, own in by_setting(absent).items():
         unmarked = [trial for trial in own if trial.key is None]
         rows = [_false_positive_row("unmarked, all modifications", unmarked)] if unmarked else []
         for at, chosen in modifications_of(trial for trial in own if trial.key is not None).items():
             rows.append(_false_positive_row(f"wrong keys, {modification_name(at)}", chosen))
-        groups.append(Group(setting.full_name, tuple(rows)))
+        groups.append(RowGroup(setting.full_name, tuple(rows)))
     over = "strict test"
     columns = (
         Column("asked", numeric=False),
@@ -64,7 +64,7 @@ def _of_family(trials: Iterable[Detection], family: tuple[str, str]) -> list[Det
     return [trial for trial in trials if trial.mark and (trial.mark.method, trial.mark.kind) == family]
 
 
-def _false_positive_row(name: str, trials: Sequence[Detection]) -> tuple[Entry, ...]:
+def _false_positive_row(name: str, trials: Sequence[Detection]) -> tuple[TableEntry, ...]:
     row = [label(name), counted(len(trials), trials)]
     claimed = counts.claims(trials)
     shares = (
@@ -78,7 +78,7 @@ def _false_positive_row(name: str, trials: Sequence[Detection]) -> tuple[Entry, 
     return tuple(row)
 
 
-def _limits(share: counts.Share | None) -> Entry:
+def _limits(share: counts.Share | None) -> TableEntry:
     if share is None:
         return missing("no p is claimed")
     return label(f"{100 * share.low:.3g} … {100 * share.high:.3g} %")

@@ -7,18 +7,28 @@ from onnxnnw.report import counts
 from onnxnnw.report.results import Results
 from onnxnnw.report.settings import by_setting
 from onnxnnw.report.tables.cost import cost_entry
-from onnxnnw.report.tables.table import Column, Entry, Group, ReportTable, averaged, fixed, label, missing, shared
-from onnxnnw.report.trials import Searched, Sharing, Unicity
+from onnxnnw.report.tables.table import (
+    Column,
+    ReportTable,
+    RowGroup,
+    TableEntry,
+    averaged,
+    fixed,
+    label,
+    missing,
+    shared,
+)
+from onnxnnw.report.trials import Searched, Sharing, UnicityTrial
 
 __all__ = ["fingerprint_tables", "sharing_tables"]
 
 
 def fingerprint_tables(results: Results) -> tuple[ReportTable, ...]:
     """Unicity and search [NNW-TEC 5.3.1]."""
-    return (*_unicity(results.of(Unicity)), *_search(results.of(Searched)))
+    return (*_unicity(results.of(UnicityTrial)), *_search(results.of(Searched)))
 
 
-def _unicity(trials: Sequence[Unicity]) -> Iterable[ReportTable]:
+def _unicity(trials: Sequence[UnicityTrial]) -> Iterable[ReportTable]:
     if not trials:
         return
     rows = []
@@ -33,7 +43,7 @@ def _unicity(trials: Sequence[Unicity]) -> Iterable[ReportTable]:
                 shared(counts.share(other, lambda t: t.verdict.retrieved), other),
                 missing("no pair")
                 if closest is None
-                else Entry(fixed(3)(closest), "measured", closest, trials=tuple(other)),
+                else TableEntry(fixed(3)(closest), "measured", closest, trials=tuple(other)),
             )
         )
     columns = (
@@ -51,8 +61,8 @@ def _unicity(trials: Sequence[Unicity]) -> Iterable[ReportTable]:
         "fingerprints",
         "Unicity: records against networks",
         columns,
-        (Group("", tuple(rows)),),
-        "Unicity",
+        (RowGroup("", tuple(rows)),),
+        "UnicityTrial",
         "unicity",
         notes=notes,
     )
@@ -68,7 +78,7 @@ def _search(trials: Sequence[Searched]) -> Iterable[ReportTable]:
             kept = [trial for trial in own if trial.records == size]
             right = counts.share(kept, lambda trial: trial.right)
             rows.append((label(f"{size:,}"), shared(right, kept), cost_entry(kept, "seconds_per_record")))
-        groups.append(Group(setting.full_name, tuple(rows)))
+        groups.append(RowGroup(setting.full_name, tuple(rows)))
     columns = (Column("records"), Column("best match was the right one"), Column("seconds per record"))
     yield ReportTable(
         "search", "fingerprints", "Search: one network among many records", columns, tuple(groups), "Search"
@@ -101,7 +111,7 @@ def sharing_tables(results: Results) -> tuple[ReportTable, ...]:
                     shared(counts.share(kept, lambda t: t.retrieved), kept),
                 )
             )
-        groups.append(Group(f"Mark {mark}{f', {role}' if role else ''}, N = {N}", tuple(rows)))
+        groups.append(RowGroup(f"Mark {mark}{f', {role}' if role else ''}, N = {N}", tuple(rows)))
     columns = (
         Column("replaced"),
         Column("Spearman"),

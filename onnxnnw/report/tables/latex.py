@@ -2,7 +2,7 @@
 
 from itertools import groupby
 
-from onnxnnw.report.tables.table import Entry, ReportTable
+from onnxnnw.report.tables.table import ReportTable, TableEntry
 
 __all__ = ["render"]
 
@@ -55,7 +55,7 @@ def render(table: ReportTable) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(entry: Entry) -> str:
+def _cell(entry: TableEntry) -> str:
     text = _plain(entry.text)
     return rf"{text} $\pm$ {entry.margin}" if entry.margin else text
 

@@ -1,6 +1,6 @@
 """A table as Markdown."""
 
-from onnxnnw.report.tables.table import Column, Entry, ReportTable
+from onnxnnw.report.tables.table import Column, ReportTable, TableEntry
 
 __all__ = ["render"]
 
@@ -32,7 +32,7 @@ def _title(column: Column) -> str:
     return _plain(": ".join(part for part in (column.over, column.title) if part)) or " "
 
 
-def _cell(entry: Entry) -> str:
+def _cell(entry: TableEntry) -> str:
     text = _plain(entry.text)
     return f"{text} ± {entry.margin}" if entry.margin else text
 

@@ -31,9 +31,9 @@ from onnxnnw.report.tables.measures import (
 from onnxnnw.report.tables.standard_tables import RETRIEVED
 from onnxnnw.report.tables.table import (
     Column,
-    Entry,
-    Group,
     ReportTable,
+    RowGroup,
+    TableEntry,
     averaged,
     counted,
     fixed,
@@ -72,7 +72,7 @@ def other_imperceptibility(results: Results, shown: Collection[str]) -> tuple[Re
                 for setting, own in inner
                 for metric in metrics_of(own)
             ]
-            groups.append(Group(network, tuple(rows)))
+            groups.append(RowGroup(network, tuple(rows)))
         columns = (
             Column("setting", numeric=False),
             Column("metric", numeric=False),
@@ -119,7 +119,7 @@ def _robustness(method: str, kind: str, name: str, trials: Sequence[Detection]) 
             )
             for at, chosen in modifications_of(own).items()
         ]
-        groups.append(Group(", ".join(p for p in (setting.name, setting.block) if p), tuple(rows)))
+        groups.append(RowGroup(", ".join(p for p in (setting.name, setting.block) if p), tuple(rows)))
     parameter = next((t.modification.parameter for t in trials if t.modification), None)
     columns = (
         Column(symbol(name, parameter)),
@@ -143,13 +143,13 @@ def _strength(at: Modified | None) -> str:
     return ", ".join(("–" if at.value is None else number(at.value), *further))
 
 
-def _or_nothing(entry: Entry, trials: Sequence[Detection], metric: str) -> Entry:
+def _or_nothing(entry: TableEntry, trials: Sequence[Detection], metric: str) -> TableEntry:
     """A metric of another task is no gap of this network."""
     measured = any(metric in trial.quality for trial in trials)
     return entry if measured or not any(trial.quality for trial in trials) else note("another metric")
 
 
-def _ser(trials: Sequence[Detection]) -> Entry:
+def _ser(trials: Sequence[Detection]) -> TableEntry:
     kept = [trial for trial in trials if counts.symbol_error_rate(trial) is not None]
     return averaged(counts.mean(kept, counts.symbol_error_rate), form_of("ser"), kept) if kept else missing()
 
@@ -173,7 +173,7 @@ def count_tables(results: Results) -> tuple[ReportTable, ...]:
                 both = [counts.counts(chosen, decision) for decision in over]
                 entries = [entry for count in both for entry in _count_entries(count, chosen)]
                 rows.append((label(modification_name(at)), counted(both[0].networks, chosen), *entries))
-            groups.append(Group(", ".join(p for p in (setting.name, setting.block) if p), tuple(rows)))
+            groups.append(RowGroup(", ".join(p for p in (setting.name, setting.block) if p), tuple(rows)))
         title = f"Detections of {method_name(method, kind)} per modification"
         notes = (
             "Networks are counted: a marked one by its own record, an unmarked one as FP where any of its D records finds "
@@ -187,7 +187,7 @@ def count_tables(results: Results) -> tuple[ReportTable, ...]:
     return tuple(found)
 
 
-def _count_entries(count: counts.Counts, trials: Sequence[Detection]) -> tuple[Entry, ...]:
+def _count_entries(count: counts.Counts, trials: Sequence[Detection]) -> tuple[TableEntry, ...]:
     marked, unmarked = [t for t in trials if t.truth], [t for t in trials if not t.truth]
     ratio = fixed(3)
     return (
@@ -195,8 +195,8 @@ def _count_entries(count: counts.Counts, trials: Sequence[Detection]) -> tuple[E
         counted(count.true_negatives, unmarked),
         counted(count.false_positives, unmarked),
         counted(count.false_negatives, marked),
-        Entry(ratio(count.false_positive_ratio), "measured", count.false_positive_ratio, trials=tuple(trials)),
-        Entry(ratio(count.false_negative_ratio), "measured", count.false_negative_ratio, trials=tuple(trials)),
+        TableEntry(ratio(count.false_positive_ratio), "measured", count.false_positive_ratio, trials=tuple(trials)),
+        TableEntry(ratio(count.false_negative_ratio), "measured", count.false_negative_ratio, trials=tuple(trials)),
     )
 
 

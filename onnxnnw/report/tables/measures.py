@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from onnxnnw.report import counts
 from onnxnnw.report.counts import STANDARD, STRICT, Decision
-from onnxnnw.report.tables.table import Entry, Format, averaged, fixed, shared
+from onnxnnw.report.tables.table import Format, TableEntry, averaged, fixed, shared
 from onnxnnw.report.trials import Detection
 from onnxnnw.report.units import TRAININGS
 
@@ -51,19 +51,19 @@ def values_of(trials: Iterable[Detection]) -> tuple[str, ...]:
     return tuple(name for name in names if name not in _NO_VALUE)
 
 
-def impact_entry(trials: Sequence[Detection], metric: str) -> Entry:
+def impact_entry(trials: Sequence[Detection], metric: str) -> TableEntry:
     """Mean impact in % [NNW-TEC Eq. 1]."""
     kept = [trial for trial in trials if counts.impact(trial, metric) is not None]
     return averaged(counts.mean(kept, lambda trial: counts.impact(trial, metric), TRAININGS), fixed(2), kept)
 
 
-def error_entry(trials: Sequence[Detection], metric: str) -> Entry:
+def error_entry(trials: Sequence[Detection], metric: str) -> TableEntry:
     """Mean error in % [NNW-TEC Eq. 2]."""
     kept = [trial for trial in trials if counts.error(trial, metric) is not None]
     return averaged(counts.mean(kept, lambda trial: counts.error(trial, metric), TRAININGS), fixed(2), kept)
 
 
-def quality_entry(trials: Sequence[Detection], metric: str, of: str = "quality") -> Entry:
+def quality_entry(trials: Sequence[Detection], metric: str, of: str = "quality") -> TableEntry:
     """Mean quality of the networks, or (``of``) of their ``unmarked`` counterparts."""
 
     def quality(trial: Detection) -> float | None:
@@ -73,17 +73,17 @@ def quality_entry(trials: Sequence[Detection], metric: str, of: str = "quality")
     return averaged(counts.mean(kept, quality, TRAININGS), form_of(metric), kept)
 
 
-def value_entry(trials: Sequence[Detection], name: str) -> Entry:
+def value_entry(trials: Sequence[Detection], name: str) -> TableEntry:
     """Mean of a number that the standard's decision rests on; ``corr`` is Pearson's correlation."""
     name = _CORR if name == "corr" else name
     kept = [trial for trial in trials if name in trial.verdict.values]
     return averaged(counts.mean(kept, lambda trial: trial.verdict.values[name]), form_of(name), kept)
 
 
-def found_entries(trials: Sequence[Detection]) -> tuple[Entry, Entry]:
+def found_entries(trials: Sequence[Detection]) -> tuple[TableEntry, TableEntry]:
     """In how many networks the mark was found: by the standard's decision, by the strict one."""
     return _found(trials, STANDARD), _found(trials, STRICT)
 
 
-def _found(trials: Sequence[Detection], decision: Decision) -> Entry:
+def _found(trials: Sequence[Detection], decision: Decision) -> TableEntry:
     return shared(counts.share(trials, lambda trial: counts.found(trial.verdict, decision)), trials)

@@ -6,7 +6,7 @@ from onnxnnw.report import counts
 from onnxnnw.report.results import Results
 from onnxnnw.report.settings import by_setting, modification_name, modifications_of, number, symbol
 from onnxnnw.report.tables.measures import metrics_of
-from onnxnnw.report.tables.table import Column, Entry, Group, ReportTable, fixed, label, note
+from onnxnnw.report.tables.table import Column, ReportTable, RowGroup, TableEntry, fixed, label, note
 from onnxnnw.report.trials import Detection, Modified
 
 __all__ = ["OUTLASTING", "outlasting_table"]
@@ -29,7 +29,7 @@ def outlasting_table(results: Results) -> tuple[ReportTable, ...]:
             for (name, further), chosen in kinds.items()
         ]
         if rows:
-            groups.append(Group(setting.full_name, tuple(rows)))
+            groups.append(RowGroup(setting.full_name, tuple(rows)))
     if not groups:
         return ()
     columns = (
@@ -48,7 +48,7 @@ def outlasting_table(results: Results) -> tuple[ReportTable, ...]:
     return (ReportTable("outlasting", OUTLASTING, title, columns, tuple(groups), "First lost", notes=notes),)
 
 
-def _entries(trials: Sequence[Detection], metric: str) -> tuple[Entry, ...]:
+def _entries(trials: Sequence[Detection], metric: str) -> tuple[TableEntry, ...]:
     def error(trial: Detection) -> float:
         return counts.error(trial, metric) or 0.0
 
@@ -61,15 +61,15 @@ def _entries(trials: Sequence[Detection], metric: str) -> tuple[Entry, ...]:
     if lost:
         where = lost[0].modification
         assert where is not None
-        first = (label(_at(where)), Entry(fixed(1)(error(lost[0])), "measured", error(lost[0]), trials=(lost[0],)))
+        first = (label(_at(where)), TableEntry(fixed(1)(error(lost[0])), "measured", error(lost[0]), trials=(lost[0],)))
     if not found:
         return (*first, note("never found"), note("–"))
     last = found[-1]
     p = last.verdict.log10_p
     return (
         *first,
-        Entry(fixed(1)(error(last)), "measured", error(last), trials=(last,)),
-        note("none claimed") if p is None else Entry(fixed(1)(p), "measured", p, trials=(last,)),
+        TableEntry(fixed(1)(error(last)), "measured", error(last), trials=(last,)),
+        note("none claimed") if p is None else TableEntry(fixed(1)(p), "measured", p, trials=(last,)),
     )
 
 

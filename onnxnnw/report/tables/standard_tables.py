@@ -23,9 +23,9 @@ from onnxnnw.report.settings import (
 from onnxnnw.report.tables.measures import error_entry, found_entries, impact_entry, quality_entry, value_entry
 from onnxnnw.report.tables.table import (
     Column,
-    Entry,
-    Group,
     ReportTable,
+    RowGroup,
+    TableEntry,
     averaged,
     fixed,
     label,
@@ -98,7 +98,7 @@ def _with_cuts(report_table: ReportTable, results: Results) -> ReportTable:
 
 
 def _report_table(
-    table: Table, columns: Iterable[Column], groups: Iterable[Group], notes: tuple[str, ...] = (_READING,)
+    table: Table, columns: Iterable[Column], groups: Iterable[RowGroup], notes: tuple[str, ...] = (_READING,)
 ) -> ReportTable:
     chapter = f"{table.method} watermark" if table.method else "samples"
     return ReportTable(
@@ -136,7 +136,7 @@ def _cases(cells: Iterable[Cell], settings: Iterable[Setting], method: str) -> l
     return found
 
 
-def _printed(cells: Iterable[Cell], case: _Case, quantity: str, value: float | None, metric: str = "") -> Entry:
+def _printed(cells: Iterable[Cell], case: _Case, quantity: str, value: float | None, metric: str = "") -> TableEntry:
     for cell in cells:
         same = (cell.quantity, cell.value, dict(cell.published)) == (quantity, value, dict(case.published))
         if same and cell.network in ("", case.network) and metric in ("", cell.metric):
@@ -158,7 +158,7 @@ def _mark_columns(quantity: str) -> tuple[Column, ...]:
     return Column("published", over), Column("measured", over)
 
 
-def _mark_entries(trials: Sequence[Detection], quantity: str) -> tuple[Entry, ...]:
+def _mark_entries(trials: Sequence[Detection], quantity: str) -> tuple[TableEntry, ...]:
     names = ("pearson", "spearman") if quantity == "corr" else (quantity,)
     return tuple(value_entry(trials, name) for name in names)
 
@@ -183,7 +183,7 @@ def _robustness(table: Table, marked: Mapping[Setting, list[Detection]]) -> Repo
                     *found_entries(trials),
                 )
             )
-        groups.append(Group(case.name, tuple(rows)))
+        groups.append(RowGroup(case.name, tuple(rows)))
     errors = (Column("published", "error, %"), Column("measured", "error, %"), Column("measured", "Top-1, %"))
     columns = (Column(symbol(table.modification)), *_mark_columns(quantity), *errors, *_BOTH)
     return _report_table(table, columns, groups)
@@ -194,7 +194,7 @@ def _imperceptibility(table: Table, marked: Mapping[Setting, list[Detection]]) -
     marks = tuple(dict.fromkeys(cell.quantity for cell in table.cells if cell.quantity != "impact"))
     promised = ("corr",) if table.method == "nct" and not marks else ()
     metrics = tuple(dict.fromkeys(cell.metric for cell in table.cells if cell.metric))
-    groups: dict[str, list[tuple[Entry, ...]]] = {}
+    groups: dict[str, list[tuple[TableEntry, ...]]] = {}
     for method in dict.fromkeys(cell.method for cell in table.cells):
         own = [cell for cell in table.cells if cell.method == method]
         for case in _cases(own, marked, method):
@@ -218,7 +218,7 @@ def _imperceptibility(table: Table, marked: Mapping[Setting, list[Detection]]) -
     columns += [Column("marked", "Top-1, %")] if metrics == ("classification-error",) else []
     columns += [column for mark in marks for column in _mark_columns(mark)]
     columns += [column for mark in promised for column in _mark_columns(mark)[1:]]
-    return _report_table(table, (*columns, *_BOTH), [Group(title, tuple(rows)) for title, rows in groups.items()])
+    return _report_table(table, (*columns, *_BOTH), [RowGroup(title, tuple(rows)) for title, rows in groups.items()])
 
 
 def _cost(table: Table, injections: Mapping[Setting, list[Injection]]) -> ReportTable:
@@ -237,13 +237,13 @@ def _cost(table: Table, injections: Mapping[Setting, list[Injection]]) -> Report
                     increase_entry(trials),
                 )
             )
-        groups.append(Group(method_name(method), tuple(rows)))
+        groups.append(RowGroup(method_name(method), tuple(rows)))
     over = "batch iterations until inserted", "increase of the time of a batch, %"
     columns = [Column(title, name) for name in over for title in ("published", "measured")]
     return _report_table(table, (Column("setting", numeric=False), *columns), groups)
 
 
-def iterations_entry(trials: Sequence[Injection]) -> Entry:
+def iterations_entry(trials: Sequence[Injection]) -> TableEntry:
     """Mean batch iterations until the mark was in; where it never was, or training does not insert it, a word."""
     kept = [trial for trial in trials if trial.iterations is not None]
     if trials and not kept:
@@ -259,7 +259,7 @@ def iterations_entry(trials: Sequence[Injection]) -> Entry:
     )
 
 
-def increase_entry(trials: Sequence[Injection]) -> Entry:
+def increase_entry(trials: Sequence[Injection]) -> TableEntry:
     """By how much a batch takes longer, in %: of interleaved pairs only, since whatever else a machine does comes and goes."""
     kept = [trial for trial in trials if paired(trial)]
     if trials and not kept:

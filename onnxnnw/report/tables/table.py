@@ -11,9 +11,9 @@ from onnxnnw.standard.tables import Cell
 __all__ = [
     "NOT_MEASURED",
     "Column",
-    "Entry",
-    "Group",
     "ReportTable",
+    "RowGroup",
+    "TableEntry",
     "averaged",
     "counted",
     "fixed",
@@ -32,7 +32,7 @@ NOT_MEASURED = "not measured in this campaign"
 
 
 @dataclass(frozen=True)
-class Entry:
+class TableEntry:
     """One cell of a table.
 
     Attributes:
@@ -65,11 +65,11 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Group:
+class RowGroup:
     """Rows under a heading of their own; an empty title has none."""
 
     title: str
-    rows: tuple[tuple[Entry, ...], ...]
+    rows: tuple[tuple[TableEntry, ...], ...]
 
     @property
     def measured(self) -> bool:
@@ -94,7 +94,7 @@ class ReportTable:
     chapter: str
     title: str
     columns: tuple[Column, ...]
-    groups: tuple[Group, ...]
+    groups: tuple[RowGroup, ...]
     short: str = ""
     topic: str = ""
     number: int | None = None
@@ -104,7 +104,7 @@ class ReportTable:
     notes: tuple[str, ...] = ()
 
     @property
-    def entries(self) -> Iterable[Entry]:
+    def entries(self) -> Iterable[TableEntry]:
         """All cells, row by row."""
         return (entry for group in self.groups for row in group.rows for entry in row)
 
@@ -151,49 +151,49 @@ def seconds(value: float) -> str:
     return f"{value:.{min(digits, 9)}f}"
 
 
-def label(text: str) -> Entry:
+def label(text: str) -> TableEntry:
     """What a row is about."""
-    return Entry(text, "label")
+    return TableEntry(text, "label")
 
 
-def published(cell: Cell) -> Entry:
+def published(cell: Cell) -> TableEntry:
     """A figure of the standard, exactly as printed."""
-    return Entry(cell.printed, "published", cell.number, cell=cell)
+    return TableEntry(cell.printed, "published", cell.number, cell=cell)
 
 
-def missing(text: str = NOT_MEASURED) -> Entry:
+def missing(text: str = NOT_MEASURED) -> TableEntry:
     """Something that was not measured."""
-    return Entry(text, "missing")
+    return TableEntry(text, "missing")
 
 
-def note(text: str) -> Entry:
+def note(text: str) -> TableEntry:
     """A word where a number would mislead."""
-    return Entry(text, "note")
+    return TableEntry(text, "note")
 
 
-def averaged(mean: Mean | None, form: Format, trials: Sequence[Trial], scale: float = 1.0) -> Entry:
+def averaged(mean: Mean | None, form: Format, trials: Sequence[Trial], scale: float = 1.0) -> TableEntry:
     """A mean with its limits; without one, the entry says that nothing was measured."""
     if mean is None:
         return missing()
     value = mean.value * scale
     if mean.low is None or mean.high is None:
-        return Entry(form(value), "measured", value, trials=tuple(trials))
+        return TableEntry(form(value), "measured", value, trials=tuple(trials))
     half = (mean.high - mean.low) / 2 * scale
     text = form(value)
     margin = fixed(len(text.partition(".")[2]))(half)
-    return Entry(text, "measured", value, margin, mean.low * scale, mean.high * scale, tuple(trials))
+    return TableEntry(text, "measured", value, margin, mean.low * scale, mean.high * scale, tuple(trials))
 
 
-def shared(share: Share | None, trials: Sequence[Trial]) -> Entry:
+def shared(share: Share | None, trials: Sequence[Trial]) -> TableEntry:
     """So many of so many, and by how many keys; the limits are those of the share."""
     if share is None:
         return missing()
     text = f"{share.hits:,} of {share.count:,}"
     if share.units < share.count:
         text += f" ({share.units:,} {'key' if share.units == 1 else 'keys'})"
-    return Entry(text, "measured", share.value, "", share.low, share.high, tuple(trials))
+    return TableEntry(text, "measured", share.value, "", share.low, share.high, tuple(trials))
 
 
-def counted(count: int, trials: Sequence[Trial]) -> Entry:
+def counted(count: int, trials: Sequence[Trial]) -> TableEntry:
     """A bare count."""
-    return Entry(f"{count:,}", "measured", float(count), trials=tuple(trials))
+    return TableEntry(f"{count:,}", "measured", float(count), trials=tuple(trials))
