@@ -12,7 +12,7 @@ from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import CannotLook, UnreadableRecord, UsageError
 from onnxnnw.graph.slots import find_slots
 from onnxnnw.matching.row_scale import row_magnitudes, row_scales
-from onnxnnw.methods.base import Candidate, Insertion, Method, Reads, Subject, find_insertion, find_method
+from onnxnnw.methods.base import NO_READS, Candidate, Insertion, Method, Subject, find_insertion, find_method
 from onnxnnw.network_file.file import open_network
 from onnxnnw.parameters import describe
 from onnxnnw.records.key import Key
@@ -131,7 +131,7 @@ def check_method(name: str, network: Path, keys: int = 1000) -> Dossier:
 
 def _laws(method: Method, kind: type[Insertion], record: Record, candidate: Candidate, logarithms: Any) -> "list[Law]":
     content = record.to_bytes()
-    nothing = Candidate(_InMemory(()), _no_anchors, _no_answer)
+    nothing = Candidate(_InMemory(()), lambda: NO_READS, _no_answer)
     needed = [method.required(record, rate) for rate in (1e-1, 1e-3, 1e-6)]
 
     def empty_is_refused() -> bool:
@@ -201,11 +201,6 @@ class _InMemory:
         return float(self.has(0))
 
 
-def _no_anchors() -> Reads:
-    nothing = np.empty(0, np.int64)
-    return Reads(nothing, nothing, np.empty(0), np.empty(0))
-
-
 def _no_answer(inputs: Any) -> Any:
     raise CannotLook("it does not answer")
 
@@ -213,7 +208,7 @@ def _no_answer(inputs: Any) -> Any:
 def _candidate(network: Path) -> Candidate:
     with open_network(network) as opened:
         arrays = tuple(slot.array() for slot in find_slots(opened).slots)
-    return Candidate(_InMemory(arrays), _no_anchors, open_runtime(network, threads=1).predict)
+    return Candidate(_InMemory(arrays), lambda: NO_READS, open_runtime(network, threads=1).predict)
 
 
 def _drafted(network: Path, insertion: Insertion) -> Record:

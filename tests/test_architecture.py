@@ -34,7 +34,7 @@ PACKAGES: dict[str, str] = {
     "channels": "shapes tags walk products passing moving groups changing growing",
     "accounting": "roles amounts given account classing",
     "records": "canonical_json key slot_table skeleton fields shared_parts record record_file positions row_factors",
-    "matching": "read_before row_scale anchor_agreement readings assembly match parameter_reads known_skeleton",
+    "matching": "read_before row_scale slot_scales anchor_agreement readings assembly match parameter_reads known_skeleton",
     "alignment": "balance assignment signatures search scales weights grouped matrices likeness networks sketch",
     "methods": "payload triggers base control_reads",
     "candidate": "",

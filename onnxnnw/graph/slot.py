@@ -92,11 +92,6 @@ class Slot:
         """
         return self.gain()
 
-    @cached_property
-    def measured(self) -> dict[object, Gains | None]:
-        """What was measured of all values, a number for each row or column at most: it holds for every record."""
-        return {}
-
     @property
     def transposed(self) -> bool:
         """Whether the stored tensor holds the canonical layout with axes exchanged."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from onnxnnw.constants.arrays import Positions
 from onnxnnw.graph.slot import Slot, scaled
 from onnxnnw.matching.row_scale import row_magnitudes, row_scales
+from onnxnnw.matching.slot_scales import SlotScales
 from onnxnnw.network_file.stored import Array
 
 __all__ = ["FOLDED", "STORED", "TRANSPOSED", "AnchorTable", "Content", "Wanted", "agreement", "agreements"]
@@ -110,7 +111,9 @@ class AnchorTable:
             if want.row_scales is not None:
                 self.row_scales[row, :count] = want.row_scales
 
-    def agree(self, slot: Slot, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+    def agree(
+        self, slot: Slot, rows: NDArray[np.int64], scales: SlotScales
+    ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
         """Agreement of a slot with some of the wanted ones, and how it was found."""
         scores = np.full(rows.size, -np.inf)
         how = np.full(rows.size, FOLDED, np.int8)
@@ -120,9 +123,7 @@ class AnchorTable:
         array = scaled(stored, slot.row_gain) if self.folded else stored
         places = self.places[rows]
         if array.shape == shape:
-            known = "rows", self.folded
-            content = Content(array, slot.measured.get(known))
-            slot.measured[known] = content.row_scales
+            content = Content(array, scales.of_rows(slot, array, self.folded))
             scores = self.compare(content, places, rows)
             if self.folded and (slot.row_gain is not None or (self.folds[rows] != 1).any()):
                 z = _agreements(stored.reshape(-1)[places], self.values[rows] / self.folds[rows])

@@ -18,7 +18,7 @@ from onnxnnw.graph.slot import Slot
 from onnxnnw.matching.anchor_agreement import STORED, TRANSPOSED, AnchorTable, Content, Wanted, agreement
 from onnxnnw.matching.assembly import assembled
 from onnxnnw.matching.readings import MergeSteps, Reading, gates_of, readings_of
-from onnxnnw.matching.row_scale import column_scales
+from onnxnnw.matching.slot_scales import SlotScales
 
 __all__ = ["AGREEMENT", "UNUSUAL", "Match", "Wanted", "agreement", "match_slots"]
 
@@ -77,14 +77,18 @@ class Match:
         return self.agreement > max(UNUSUAL, 0.0 if other is None else other.agreement + _BETTER)
 
 
-def match_slots(wanted: Sequence[Wanted], slots: Sequence[Slot], whole: bool = False) -> list[Match | None]:
+def match_slots(
+    wanted: Sequence[Wanted], slots: Sequence[Slot], whole: bool = False, scales: SlotScales | None = None
+) -> list[Match | None]:
     """The counterpart of every wanted slot, or None.
 
     Args:
         wanted: Slots of a record.
         slots: A candidate's.
         whole: Whether slots in several pieces are left out; looking for them takes longest.
+        scales: What was measured of these slots for records before; more is added.
     """
+    scales = SlotScales() if scales is None else scales
     by_shape: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number, want in enumerate(wanted):
         by_shape[want.rows, want.row_size].append(number)
@@ -102,7 +106,7 @@ def match_slots(wanted: Sequence[Wanted], slots: Sequence[Slot], whole: bool = F
         indices = [index for index in candidates[shape] if index not in taken]
         some, there = [wanted[n] for n in numbers], [slots[i] for i in indices]
         pair = _pair_crowd if len(some) * len(there) > _MAX_PAIRS else _pair
-        for row, column, z, how in pair(some, there, shape):
+        for row, column, z, how in pair(some, there, shape, scales):
             found[numbers[row]] = Match(there[column], how == TRANSPOSED, z, folded=how != STORED)
             taken.add(indices[column])
     doubtful = {n: match for n, match in enumerate(found) if match is not None and _is_doubtful(wanted[n], match)}
@@ -118,24 +122,22 @@ def match_slots(wanted: Sequence[Wanted], slots: Sequence[Slot], whole: bool = F
             found[number] = match
             taken.add(places[id(match.slot)])
     _by_name(wanted, slots, found, taken)
-    return [None if m is None else _with_columns(want, m) for want, m in zip(wanted, found, strict=True)]
+    return [None if m is None else _with_columns(want, m, scales) for want, m in zip(wanted, found, strict=True)]
 
 
-def _with_columns(want: Wanted, match: Match) -> Match:
+def _with_columns(want: Wanted, match: Match, scales: SlotScales) -> Match:
     """The same match with its columns in the unit of enrolment, if that makes the anchors agree far better."""
     if want.columns is None or match.transposed or match.reading or match.is_clear:
         return match
     anchors = AnchorTable([want], (want.rows, want.row_size))
     taps, rest = divmod(want.row_size, want.columns.size)
-    slot, known = match.slot, ("columns", anchors.folded, taps)
+    slot = match.slot
     if rest or (slot.rows, slot.row_size) != (want.rows, want.row_size):
         return match
-    if known not in slot.measured:
-        slot.measured[known] = column_scales(anchors.read(slot), taps)
-    own = slot.measured[known]
+    array = anchors.read(slot)
+    own = scales.of_columns(slot, array, anchors.folded, taps)
     if own is None:
         return match
-    array = anchors.read(slot)
     with np.errstate(all="ignore"):  # a candidate may hold numbers that overflow
         ratio = np.repeat(want.columns / own, taps)
         scaled = array * ratio.astype(array.dtype)
@@ -157,18 +159,20 @@ Pair = tuple[int, int, float, int]
 """Number of the wanted slot, number of the candidate's, their agreement, how it was found."""
 
 
-def _pair(wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[int, int]) -> list[Pair]:
+def _pair(wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[int, int], scales: SlotScales) -> list[Pair]:
     """The best pairs among all."""
     anchors = AnchorTable(wanted, shape)
     everyone = np.arange(len(wanted))
     scores = np.full((len(wanted), len(slots)), -np.inf)
     how = np.zeros(scores.shape, np.int8)
     for column, slot in enumerate(slots):
-        scores[:, column], how[:, column] = anchors.agree(slot, everyone)
+        scores[:, column], how[:, column] = anchors.agree(slot, everyone, scales)
     return [(r, c, float(scores[r, c]), int(how[r, c])) for r, c in _assign(scores, wanted, slots)]
 
 
-def _pair_crowd(wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[int, int]) -> list[Pair]:
+def _pair_crowd(
+    wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[int, int], scales: SlotScales
+) -> list[Pair]:
     """Too many alike for a table: each is held against its namesake and its neighbours in node order only."""
     anchors = AnchorTable(wanted, shape)
     names = {want.name: row for row, want in enumerate(wanted)}
@@ -176,7 +180,7 @@ def _pair_crowd(wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[in
     for column, slot in enumerate(slots):
         near = range(max(0, column - _NEAR), min(len(wanted), column + _NEAR + 1))
         rows = np.unique([*near, *([names[slot.name]] if slot.name in names else [])]).astype(np.int64)
-        scores, how = anchors.agree(slot, rows)
+        scores, how = anchors.agree(slot, rows, scales)
         for row, z, way in zip(rows.tolist(), scores.tolist(), how.tolist(), strict=True):
             if z > AGREEMENT:
                 found.append((z + _NAME_BONUS * (wanted[row].name == slot.name), row, column, z, way))

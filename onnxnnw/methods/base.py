@@ -18,6 +18,7 @@ from onnxnnw.records.record import Record
 from onnxnnw.statistics import Association
 
 __all__ = [
+    "NO_READS",
     "Candidate",
     "Decoded",
     "Hooks",
@@ -92,6 +93,10 @@ class Reads:
     positions: Positions
     enrolled: Floats
     found: Floats
+
+
+NO_READS = Reads(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0))
+"""Of a method that asks and reads no weights."""
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.errors import CannotLook, UnreadableRecord
-from onnxnnw.methods.base import Standard
+from onnxnnw.methods.base import NO_READS, Judgement, Standard
 from onnxnnw.methods.triggers import Triggers
 from onnxnnw.sources.inference import Endpoint, Unanswered
 from onnxnnw.standard.grids import TRIGGERS_RETRIEVED_ABOVE
-from onnxnnw.statistics import SequentialTest, refuse_impossible_rate
+from onnxnnw.statistics import Association, SequentialTest, refuse_impossible_rate
 from onnxnnw.verification.answer_text import Decision
 from onnxnnw.verification.evidence import evidence_of, verdict_against
 from onnxnnw.verification.explained import Explained
@@ -132,6 +132,16 @@ def _verdict(named: NamedRecord, triggers: Triggers, asked: _Asked, rate: float,
     words = (
         f"{'retrieved' if retrieved else 'not retrieved'}: {percent:.0f} % of {test.asked} triggers answered as trained"
     )
+    judgement = Judgement(
+        Association(test.log10_p, test.effect, test.asked),
+        test.found,
+        Standard(retrieved, {"percent": percent}, words),
+        NO_READS,
+        "triggers",
+        triggers.count,
+        test.asked,
+        0,
+    )
     nothing = Explained(0.0, 0.0, 0, 0, 0, 0)
     numbers = {"requests": endpoint.sent, "triggers": test.asked, "right": test.right, "unanswered": asked.unanswered}
     answers = f"{test.right} of {test.asked} answers are right, in {endpoint.sent} requests"
@@ -142,13 +152,11 @@ def _verdict(named: NamedRecord, triggers: Triggers, asked: _Asked, rate: float,
     return verdict_against(
         named,
         decision,
+        judgement,
         log10_p=test.log10_p,
         rate=rate,
-        effect=test.effect,
-        unit="triggers",
-        counts=(triggers.count, test.asked, 0),
+        seen=(test.asked, 0),
         explained=nothing,
-        standard=Standard(retrieved, {"percent": percent}, words),
         evidence=evidence_of(named, decision, test.log10_p, rate, True, nothing),
         findings=findings,
         path="endpoint",

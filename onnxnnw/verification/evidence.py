@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from onnxnnw.methods.base import Decoded, Standard
+from onnxnnw.methods.base import Judgement
 from onnxnnw.verification.answer_text import Decision
 from onnxnnw.verification.disguised import Disguise
 from onnxnnw.verification.explained import Explained
@@ -96,28 +96,26 @@ def not_proven(decision: str, log10_p: float, rate: float) -> str:
 def verdict_against(
     named: NamedRecord,
     decision: Decision,
+    judgement: Judgement,
     *,
     log10_p: float,
     rate: float,
-    effect: float,
-    unit: str,
-    counts: tuple[int, int, int],
+    seen: tuple[int, int],
     explained: Explained,
-    standard: Standard,
     evidence: Evidence,
     findings: list[Finding],
     path: str,
-    payload: Decoded | None = None,
     not_understood: tuple[str, ...] = (),
     reference: ReferenceUse | None = None,
 ) -> Verdict:
-    """The verdict of one candidate.
+    """The verdict of one candidate; of the judgement it keeps what is no secret.
 
     Args:
-        counts: How many positions, bits or triggers the mark has, how many were read, how many are absent.
+        log10_p: All alternatives paid for.
+        seen: How many positions, bits or triggers of the mark were read, and how many are absent.
         findings: As they were made; what they quote from files is made visible here.
     """
-    record, (symbols, read, absent) = named.record, counts
+    record, (read, absent) = named.record, seen
     return Verdict(
         decision=decision,
         record=visible(named.name),
@@ -129,19 +127,19 @@ def verdict_against(
         destination_id=visible(record.destination_id),
         log10_p=log10_p,
         rate=rate,
-        effect=effect,
-        unit=unit,
-        positions=symbols,
+        effect=judgement.association.effect,
+        unit=judgement.unit,
+        positions=judgement.symbols,
         read=read,
         absent=absent,
-        unread=symbols - read - absent,
+        unread=judgement.symbols - read - absent,
         explained=explained.share,
         account=explained,
-        standard=standard,
+        standard=judgement.standard,
         evidence=evidence,
         findings=tuple(clean(finding) for finding in findings),
         path=path,
-        payload=payload,
+        payload=judgement.payload,
         not_understood=not_understood,
         reference=reference,
     )

@@ -17,6 +17,7 @@ from onnxnnw.graph.slots import find_slots
 from onnxnnw.matching.known_skeleton import refuse_other_index
 from onnxnnw.matching.match import Match, match_slots
 from onnxnnw.matching.read_before import SlotsAtHand
+from onnxnnw.matching.slot_scales import SlotScales
 from onnxnnw.methods.base import Candidate, Judgement, Method, find_method
 from onnxnnw.network_file.file import Network
 from onnxnnw.notices import tell
@@ -101,6 +102,7 @@ class Looking:
         self.runtime: Runtime | None = None
         self.alternatives = max(1, len(records)) if alternatives is None else alternatives
         self.sketches: dict[int, NDArray[np.float32]] = {}  # of the candidate, by number of the weight
+        self._scales = SlotScales()
         self._methods: dict[str, Method] = {}
         self._shared: dict[object, tuple[CanonicalWeights, Anchors, list[NDArray[np.int64]]]] = {}
 
@@ -169,7 +171,7 @@ class Looking:
     def matches(self, anchors: Anchors) -> list[Match | None]:
         """The record's slots by content; where nothing agrees well, sums and products of slots that act as one count too."""
         wanted = anchors.wanted()
-        matches = match_slots(wanted, self.view.slots)
+        matches = match_slots(wanted, self.view.slots, scales=self._scales)
         open_ = [number for number, match in enumerate(matches) if match is None or not match.is_clear]
         if open_:
             from onnxnnw.graph.linear import combined_slots

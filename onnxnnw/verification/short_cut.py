@@ -136,17 +136,14 @@ def _decided(
     return verdict_against(
         named,
         "traced",
+        judgement,
         log10_p=log10_p,
         rate=rate,
-        effect=judgement.association.effect,
-        unit=judgement.unit,
-        counts=(judgement.symbols, judgement.read, judgement.absent),
+        seen=(judgement.read, judgement.absent),
         explained=explained,
-        standard=judgement.standard,
         evidence=evidence_of(named, "traced", log10_p, rate, True, explained),
         findings=unchanged(examination),
         path="fast",
-        payload=judgement.payload,
     )
 
 

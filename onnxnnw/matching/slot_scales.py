@@ -1,0 +1,41 @@
+"""Row and column scales of a candidate's slots, measured once for all records that are held against it."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxnnw.graph.slot import Slot
+from onnxnnw.matching.row_scale import column_scales, row_magnitudes, row_scales
+from onnxnnw.network_file.stored import Array
+
+__all__ = ["SlotScales"]
+
+Scales = NDArray[np.float64]
+
+
+class SlotScales:
+    """What was measured of whole slots so far: one number for each row or column, whatever the record."""
+
+    def __init__(self) -> None:
+        self._measured: dict[tuple[Slot, str, bool, int], Scales | None] = {}
+
+    def of_rows(self, slot: Slot, array: Array, folded: bool) -> Scales:
+        """The scales of a slot's rows.
+
+        Args:
+            array: The slot's values, (rows, row_size).
+            folded: Whether what multiplies its rows downstream is folded into them.
+        """
+        scales = self._once((slot, "rows", folded, 0), lambda: row_scales(row_magnitudes(array)))
+        assert scales is not None
+        return scales
+
+    def of_columns(self, slot: Slot, array: Array, folded: bool, taps: int) -> Scales | None:
+        """The scales of a slot's columns, ``taps`` of them side by side counted as one; None where there are too few rows."""
+        return self._once((slot, "columns", folded, taps), lambda: column_scales(array, taps))
+
+    def _once(self, key: tuple[Slot, str, bool, int], measure: Callable[[], Scales | None]) -> Scales | None:
+        if key not in self._measured:
+            self._measured[key] = measure()
+        return self._measured[key]
