@@ -2,10 +2,12 @@
 
     python -m benchmarks insertion --data DIR [--keys 8] [--images 10000] [--output FILE]
     python -m benchmarks insertion --data DIR --keys 16 --accuracy
+    python -m benchmarks insertion --keys 3 --prices NETWORK.onnx…
 
 The shipped ResNet8, ``--keys`` keys for each row; means, and the worst key in brackets. ``--data`` is a directory with CIFAR-10.
 The shipped image networks are compared with their unmarked selves on drawn inputs. ``--accuracy`` measures Top-1 alone, of what
 ``embed`` writes by default and of what the standard writes: the difference to the unmarked network, with its 95 % limits over keys.
+``--prices`` compares the outputs of any networks, marked as ``embed`` marks them by default, with their unmarked selves.
 """
 
 import argparse
@@ -18,6 +20,7 @@ from statistics import mean, stdev
 from onnxnnw.demo import shipped_network
 from onnxnnw.enrolment.enrol import embed
 from onnxnnw.enrolment.price import price_of
+from onnxnnw.errors import TraceabilityError
 from onnxnnw.modifications.base import apply, find_modification
 from onnxnnw.records.key import Key
 from onnxnnw.records.record_file import load_record
@@ -54,7 +57,12 @@ def key_of(number: int) -> Key:
 
 
 def marked_anew(
-    original: Path, folder: Path, number: int, insertion: str, positions: int = 512, strength: float | None = None
+    original: Path,
+    folder: Path,
+    number: int,
+    insertion: str,
+    positions: int | None = 512,
+    strength: float | None = None,
 ) -> tuple[Path, Path]:
     """A copy with the mark of one key, and its record, in the place of the last ones."""
     marked, record = folder / "marked.onnx", folder / "mark.record"
@@ -114,15 +122,26 @@ def kept_accuracy(keys: int, samples: Samples, folder: Path) -> Iterator[list[st
             ]
 
 
-def prices(keys: int, folder: Path) -> Iterator[list[str]]:
-    """Outputs of the other shipped networks beside their unmarked selves."""
-    for name in ("rdn-small", "pix2pix-small"):
+def prices(keys: int, networks: Sequence[Path], folder: Path) -> Iterator[list[str]]:
+    """Outputs of networks beside their unmarked selves, on drawn inputs; N as ``embed`` chooses it."""
+    for network in networks:
         for insertion in ("replaced", "added"):
-            psnr = []
-            for number in range(keys):
-                marked, _ = marked_anew(MODELS / f"{name}.onnx", folder, number, insertion)
-                psnr.append(price_of(MODELS / f"{name}.onnx", marked).psnr_db)
-            yield [name, insertion, f"{mean(psnr):.1f} ({min(psnr):.1f})"]
+            found = []
+            try:
+                for number in range(keys):
+                    marked, record = marked_anew(network, folder, number, insertion, None)
+                    found.append(price_of(network, marked))
+            except TraceabilityError as error:
+                yield [network.stem, insertion, "", "", str(error).replace("\n", " ")[:120]]
+                continue
+            psnr = [price.psnr_db for price in found]
+            alike = [price.agreement for price in found if price.agreement is not None]
+            same = f"{mean(alike):.2%} ({min(alike):.2%})" if alike else ""
+            n = f"{load_record(record).number_of_positions:,}"
+            yield [network.stem, insertion, n, same, f"{mean(psnr):.1f} ({min(psnr):.1f})"]
+
+
+PRICES = ("network", "insertion", "N", "same answer", "PSNR dB")
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -138,8 +157,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--keys", type=int, default=8)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--accuracy", action="store_true", help="Top-1 alone, with limits")
+    parser.add_argument("--prices", type=Path, nargs="+", metavar="NETWORK", help="outputs of these networks alone")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args(arguments)
+    if options.prices:
+        with tempfile.TemporaryDirectory() as folder:
+            print(table(PRICES, list(prices(options.keys, options.prices, Path(folder)))))
+        return 0
     samples = None
     if options.data is not None:
         task = find_task("classification")
@@ -162,7 +186,10 @@ def main(arguments: Sequence[str]) -> int:
         text = (
             table(heads, rows)
             + "\n"
-            + table(["network", "insertion", "PSNR dB"], list(prices(options.keys, Path(folder))))
+            + table(
+                PRICES,
+                list(prices(options.keys, [MODELS / "rdn-small.onnx", MODELS / "pix2pix-small.onnx"], Path(folder))),
+            )
         )
     print(text)
     if options.output:

@@ -21,7 +21,8 @@ DRAWN, DRAWN_SECONDS = 32, 2.0
 """Inputs that are drawn where nobody brings samples, and how long they are tried."""
 
 MAX_SAMPLES, MAX_BYTES = 100_000, 2**31
-_OPEN_DIMENSION = 16
+_OPEN_DIMENSIONS = (16, 32, 64, 128, 224, 320)
+"""Lengths that are tried for dimensions that the network leaves open: its inner shapes may need a multiple, or a least size."""
 _CLASSES = (2, 100_000)
 """Lengths of the last axis of outputs whose largest number is an answer: scores of classes, of words."""
 
@@ -154,15 +155,32 @@ class _Sums:
 
 
 def drawn_inputs(runtime: Runtime, count: int = DRAWN, seed: int = 0) -> Iterator[dict[str, Array]]:
-    """Inputs of the declared types and shapes: normal numbers, small integers; open dimensions are 1 first and 16 behind."""
-    rng = np.random.default_rng(seed)
-    for _ in range(count):
-        yield {port.name: _drawn(port, rng) for port in runtime.inputs}
+    """Inputs of the declared types and shapes: normal numbers, small integers.
+
+    Open dimensions are 1 first, and behind it the smallest length at which the network runs.
+
+    Raises:
+        CannotLook: It runs at none, or an input cannot be drawn.
+    """
+    for number, length in enumerate(_OPEN_DIMENSIONS):
+        rng = np.random.default_rng(seed)
+        feeds = ({port.name: _drawn(port, rng, length) for port in runtime.inputs} for _ in range(count))
+        first = next(feeds)
+        is_open = any(not isinstance(one, int) or one <= 0 for port in runtime.inputs for one in (port.shape or ())[1:])
+        try:
+            runtime.run(first)
+        except (CannotLook, UsageError) as error:
+            if not is_open or number + 1 == len(_OPEN_DIMENSIONS):
+                raise CannotLook(f"inputs could not be drawn: {error}; bring samples") from error
+            continue
+        yield first
+        yield from feeds
+        return
 
 
-def _drawn(port: Port, rng: np.random.Generator) -> Array:
+def _drawn(port: Port, rng: np.random.Generator, open_length: int) -> Array:
     shape = [
-        length if isinstance(length, int) and length > 0 else (1 if axis == 0 else _OPEN_DIMENSION)
+        length if isinstance(length, int) and length > 0 else (1 if axis == 0 else open_length)
         for axis, length in enumerate(port.shape or ())
     ]
     if math.prod(shape) > MAX_BYTES // 8:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from onnxnnw.cli import main
 from onnxnnw.enrolment.price import price_of, refuse_samples
@@ -45,6 +45,28 @@ def test_the_numbers_are_those_of_the_outputs(tmp_path: Path) -> None:
     same = price_of(one, one)
     assert (same.agreement, same.psnr_db, same.relative, same.drawn) == (1.0, math.inf, 0.0, True)
     assert same.to_json()["psnr_db"] is None
+
+
+@pytest.mark.parametrize(("least", "runs"), [(16, True), (17, True), (224, True), (321, False)])
+def test_open_dimensions_are_as_long_as_the_network_needs(tmp_path: Path, least: int, runs: bool) -> None:
+    """A window of this length does not fit into a shorter input."""
+    weight = RNG.normal(size=(4, 3, least)).astype("f4")
+    node = helper.make_node("Conv", ["x", "w"], ["y"])
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, "length"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    path = save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), tmp_path / "n.onnx"
+    )
+    if runs:
+        assert price_of(path, path).samples > 0
+    else:
+        with pytest.raises(CannotLook, match="bring samples"):
+            price_of(path, path)
 
 
 def test_outputs_that_are_no_finite_numbers_are_never_equal(tmp_path: Path) -> None:
