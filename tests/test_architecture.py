@@ -136,6 +136,7 @@ def test_plug_ins_import_no_sibling(folder):
                 assert rest[0] in shared, f"{path.stem} imports {name}"
 
 
+@pytest.mark.slow
 def test_modules_form_no_circle():
     """No module needs itself, by whatever way; imports for type checkers alone are left out."""
     files = {".".join(module_of(path)): path for path in FILES}

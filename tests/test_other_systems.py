@@ -84,6 +84,7 @@ def here(originals: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str
     return answers("this", originals, tmp_path_factory.mktemp("here") / "place")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", ["windows", "macos"])
 def test_the_main_job_gives_the_same_where_calls_are_missing(system, originals, here, tmp_path):
     """Every answer, exit code and byte that is written."""

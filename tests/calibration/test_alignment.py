@@ -39,6 +39,7 @@ def printed(keys: int, unrelated: bool, folder: Path) -> np.ndarray[tuple[int], 
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unrelated", [False, True], ids=["same network", "stranger"])
 def test_slots_found_by_content_do_not_make_p_small(unrelated: bool, tmp_path: Path) -> None:
     """Through opening, matching and both views, p <= a no more often than a."""

@@ -20,6 +20,7 @@ PAIRS = 40
 """Of each kind; ``python -m tests.support.origins 200`` looks at more."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_a_shared_origin_is_claimed_only_where_there_is_one(name: str, tmp_path: Path) -> None:
     """Linear models, identity starts, tables, backbones, equal seeds; what is told at enrolment carries nothing."""

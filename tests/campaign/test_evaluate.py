@@ -21,7 +21,10 @@ from onnxnnw.report.results import read_results
 from tests.campaign.conftest import TINY, trials_of, without_costs
 from tests.support.toy_campaigns import plan_of
 
-pytestmark = pytest.mark.xdist_group("campaigns")  # one worker makes the tiny campaign for all of them
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("campaigns"),
+]  # one worker makes the tiny campaign for all of them
 
 
 def command(*arguments) -> int:

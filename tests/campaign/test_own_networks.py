@@ -77,6 +77,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_an_own_network_is_evaluated_and_reported_without_torch(folder):
     """NCT, fingerprints, graph modifications and quality, in a process that has no torch."""
     commands = [["evaluate", "own.toml", "-o", "out", "--cache", "cache"], ["report", "out", "-o", "page.html"]]

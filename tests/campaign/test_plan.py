@@ -150,6 +150,7 @@ def test_data_is_known_by_its_content(tmp_path):
     assert found[0] == found[2] != found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", preset_names())
 def test_presets_are_sound(name):
     """Each is read and planned, every parameter checked."""
@@ -158,6 +159,7 @@ def test_presets_are_sound(name):
     assert plan_of_preset(name).trials
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cpu", "nnw-tec"])
 def test_presets_have_the_whole_grid(name):
     """Every alpha, N, lambda, rho, S, E, B and P of the standard is in them, for ResNet8 at least."""

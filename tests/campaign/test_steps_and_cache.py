@@ -88,6 +88,7 @@ def remove_entry(entry):
     (entry / "entry.json").unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage", [damage_content, damage_length, damage_entry, damage_json, remove_file, remove_entry]
 )
@@ -115,6 +116,7 @@ def test_a_damaged_entry_is_never_read(tmp_path, log):
     assert not cache.has(one.address)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_step_that_fails_leaves_the_others(tmp_path, log, jobs):
     """Whatever does not follow from it is done; what does is named."""
@@ -129,6 +131,7 @@ def test_a_step_that_fails_leaves_the_others(tmp_path, log, jobs):
     assert len(told.failures) == 2
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_replaced(tmp_path, log):
     """Its step is taken up where it was; the others' too."""
     steps = [Number(value, str(log), dies=1 if value == 1 else 0) for value in range(4)]
@@ -140,6 +143,7 @@ def test_a_worker_that_dies_is_replaced(tmp_path, log):
     assert any("a worker died" in sentence for sentence in told.sentences)
 
 
+@pytest.mark.slow
 def test_a_step_that_kills_every_worker_is_given_up(tmp_path, log):
     """After three attempts; the rest is done."""
     killer, other = Number(1, str(log), dies=99), Number(2, str(log))
@@ -171,6 +175,7 @@ def test_every_error_comes_back_from_a_worker(kind):
         assert (str(found), found.args, vars(found)) == (str(error), error.args, vars(error))
 
 
+@pytest.mark.slow
 def test_an_error_of_several_arguments_is_told_by_its_message(tmp_path, log):
     """From a process of its own; no worker died."""
     ran, _ = do(tmp_path, Lacking(str(log)), Number(1, str(log)), workers=on_this_machine(2))
@@ -178,6 +183,7 @@ def test_an_error_of_several_arguments_is_told_by_its_message(tmp_path, log):
     assert "onnxnnw[cluster]" in ran.failed[0]
 
 
+@pytest.mark.slow
 def test_two_campaigns_share_a_step_under_way(tmp_path, log):
     """Two processes that want the same step at the same time do it once between them."""
     code = (

@@ -82,6 +82,7 @@ def test_steps_of_a_kind_are_slower_together(tmp_path):
     assert not rates.measured(known), "what the estimate calls measured was found in the cache"
 
 
+@pytest.mark.slow
 def test_what_is_under_way_is_partly_done(tmp_path):
     """Two workers: of a step that began earlier, only the rest is left."""
     told = Told()

@@ -106,6 +106,7 @@ def test_a_link_to_nowhere_is_a_record_that_cannot_be_read(place: Path) -> None:
     assert code("verify", place / "stranger.onnx", "--records", folder) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs permissions of files, and their capabilities")
 @pytest.mark.parametrize(
     ("given", "hidden", "candidate", "expected"),

@@ -42,6 +42,7 @@ def test_the_main_job(resnet8, tmp_path):
     assert "same network without this mark" in [finding["name"] for finding in verdict["findings"]]
 
 
+@pytest.mark.slow
 def test_a_fingerprint_knows_the_network(resnet8, tmp_path):
     """fingerprint, then verify --full: identical."""
     record = tmp_path / "net.record"
@@ -51,6 +52,7 @@ def test_a_fingerprint_knows_the_network(resnet8, tmp_path):
     assert done.stdout.startswith("identical")
 
 
+@pytest.mark.slow
 def test_a_gate_for_the_very_file_fails_on_a_changed_one(enrolled, tmp_path):
     """--require identical: a traced but changed network exits 1."""
     noisy = tmp_path / "noisy.onnx"
@@ -60,6 +62,7 @@ def test_a_gate_for_the_very_file_fails_on_a_changed_one(enrolled, tmp_path):
     assert done.stdout.startswith("traced")
 
 
+@pytest.mark.slow
 def test_a_folder_of_records_is_searched(enrolled, tmp_path):
     """The best match comes first, p is multiplied by the number of records, and other files are reported."""
     folder = tmp_path / "records"
@@ -131,6 +134,7 @@ def test_names_cannot_write_to_the_terminal(tmp_path, enrolled):
     assert "\\x1b[31mred" in done.stdout
 
 
+@pytest.mark.slow
 def test_inspect_and_digest_answer_as_json(resnet8):
     """Both are versioned documents."""
     found = json.loads(run("inspect", resnet8, "--json").stdout)
@@ -211,6 +215,7 @@ def test_a_closed_pipe_is_no_traceback(enrolled):
 FULL = Path("/dev/full")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not FULL.exists(), reason="no device here that is always full")
 @pytest.mark.parametrize(
     ("arguments", "streams", "code"),
@@ -236,6 +241,7 @@ def test_the_exit_code_is_the_answer_whatever_becomes_of_the_words(enrolled, arg
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_terminal_that_knows_few_characters_gets_the_answer(enrolled, tmp_path):
     """What it cannot show is spelled out."""
     noisy = tmp_path / "noisy.onnx"
@@ -256,6 +262,7 @@ def test_an_internal_error_never_reads_as_no(enrolled, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_the_demo_ends_well(tmp_path):
     """Every file of the demo is judged as expected by all three records, and the files are where it says."""
     folder = tmp_path / "demo"
@@ -266,6 +273,7 @@ def test_the_demo_ends_well(tmp_path):
     assert run("demo", "--output", folder).returncode == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(("candidate", "code"), [("original", 1), ("marked", 0)])
 def test_a_reader_that_leaves_takes_the_words_and_not_the_answer(enrolled, candidate, code, unbuffered):

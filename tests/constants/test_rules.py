@@ -651,6 +651,7 @@ _ATTRIBUTES: dict[str, Callable[[np.random.Generator], Any]] = {
 _SHAPES = ((), (1,), (2,), (3, 2), (2, 3), (2, 2), (1, 2, 3), (2, 4, 2, 2), (0, 2))
 
 
+@pytest.mark.slow
 def test_chains_of_any_operators_on_anything_are_read_or_not_understood(tmp_path: Path) -> None:
     """Wrong types, shapes, attributes and counts of inputs: no exception, and some elements are those of all."""
     operators = sorted(_RULES)

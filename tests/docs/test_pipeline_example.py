@@ -56,6 +56,7 @@ def copy(released, tmp_path) -> Path:
     return Path(shutil.copytree(released, tmp_path / "copy"))
 
 
+@pytest.mark.slow
 def test_it_leaves_evidence_of_every_kind(released):
     """SARIF without results, a report without failures, statements that hold, a BOM with the ancestor, a page, a log."""
     import jsonschema

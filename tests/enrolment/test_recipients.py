@@ -209,6 +209,7 @@ CANDIDATES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("candidate", CANDIDATES)
 @pytest.mark.parametrize("slots", [8, 160], ids=["slots of many reads", "slots of three"])
 def test_innocent_recipients_are_named_no_more_often_than_they_may_be(candidate: str, slots: int) -> None:

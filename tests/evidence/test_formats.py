@@ -25,6 +25,7 @@ def everything(document):
         yield from everything(value)
 
 
+@pytest.mark.slow
 def test_sarif_is_valid_and_accepted_by_code_scanning(answers, hostile):
     """By the schema; and by GitHub's rules: a message, a location with a line for each result, no null, fail with a level."""
     import jsonschema

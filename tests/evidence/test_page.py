@@ -112,6 +112,7 @@ return [...document.querySelectorAll('p, h1, h2, h3, dt, dd, td, th, li, a, smal
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="no Chromium with chromedriver here: the page is not looked at in a browser"
 )

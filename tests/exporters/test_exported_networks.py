@@ -13,6 +13,8 @@ from onnxnnw.network_file.file import open_network
 from onnxnnw.runtime import open_runtime
 from onnxnnw.training.networks import find_network, network_names
 
+pytestmark = pytest.mark.slow
+
 SIZES = [(name, size) for name in network_names() for size in find_network(name).sizes]
 SLOW = [pytest.mark.slow]  # minutes of tracing: all reference sizes, and torchvision's networks at any size
 CASES = [pytest.param(*case, marks=SLOW if "reference" in case or "deeplabv3" in case else []) for case in SIZES]

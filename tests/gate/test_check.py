@@ -161,6 +161,7 @@ def test_giving_one_file_of_a_bundle_asks_of_all(place):
     assert [job.bundle for job in jobs] == ["all", "all"]
 
 
+@pytest.mark.slow
 def test_many_files_on_many_cores_are_answered_as_by_one(place):
     """The same answers in the same order."""
     for number in range(10):
@@ -176,6 +177,7 @@ def test_many_files_on_many_cores_are_answered_as_by_one(place):
     assert alone.lineage == spread.lineage
 
 
+@pytest.mark.slow
 def test_the_order_of_records_changes_no_verdict(tmp_path):
     """Likeliest first, stopping where nothing can change: the verdict that settles is the one that a whole search gives."""
     records = []
@@ -237,6 +239,7 @@ def test_reading_wrong_policies_on_the_command_line(place, capsys):
     assert code("check", "--policy", policy, "--sarif", place.folder / "x", "--junit", place.folder / "x") == 2
 
 
+@pytest.mark.slow
 def test_a_reference_sees_through_channels_in_another_order(tmp_path):
     """Without it nobody can tell; with it the file passes where that finding is allowed, and not where it is not."""
     shipped = Path(__file__).parents[2] / "models" / "resnet8.onnx"

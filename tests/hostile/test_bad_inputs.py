@@ -398,6 +398,7 @@ def test_measure_on_a_bad_sample_in_a_folder(
     sentence(said)
 
 
+@pytest.mark.slow
 def test_measure_on_an_image_of_too_many_pixels(answers: Answers, tmp_path: Path, network: Path) -> None:
     """More than anybody opens, in a few bytes."""
     Image.MAX_IMAGE_PIXELS, before = None, Image.MAX_IMAGE_PIXELS
@@ -505,6 +506,7 @@ def test_report_on_bad_results(answers: Answers, tmp_path: Path, case: str) -> N
     nothing_left(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["evaluate", "modify", "verify", "report", "measure"])
 def test_a_command_that_is_terminated_leaves_nothing(tmp_path: Path, command: str) -> None:
     """SIGTERM in the middle: exit code 143, a sentence, no partial file, no temporary folder, no process."""

@@ -475,6 +475,7 @@ def test_hostile_graphs_cost_bounded_time_and_memory(victim: Victim, tmp_path: P
         assert len(found.text) < 20_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     [
@@ -514,6 +515,7 @@ def test_a_crowd_of_alike_weights_does_not_make_matching_slow(tmp_path: Path, cr
     assert found.peak <= bound((other / "m.onnx").stat().st_size)
 
 
+@pytest.mark.slow
 def test_a_function_named_like_a_standard_operator_is_not_read(victim: Victim, tmp_path: Path) -> None:
     """Which one runs differs between runtimes: what it is given is not understood, in the domain under either of its names."""
     for domain in ("", "ai.onnx"):
@@ -555,6 +557,7 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(
             verify(path, [load_record(victim.watermark)], thorough=name == "find_slots")
 
 
+@pytest.mark.slow
 def test_names_from_a_file_are_never_printed_raw(victim: Victim, tmp_path: Path) -> None:
     """Control characters, right-to-left overrides and line breaks are made visible; markup stays text in JSON."""
     evil = "\x1b[2J\u202e<script>alert(1)</script>\n\r\x07"

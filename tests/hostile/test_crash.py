@@ -211,6 +211,7 @@ def test_no_room_leaves_the_old_network_and_no_record(tmp_path: Path, kind: str,
         signal.signal(signal.SIGXFSZ, ignored)
 
 
+@pytest.mark.slow
 def test_the_command_line_says_no_room_with_3(tmp_path: Path) -> None:
     """Exit code 3, one line, no traceback."""
     model = save(model_of([helper.make_node("MatMul", ["x", "w"], ["y"])], [weight("w", 64, 64)]), tmp_path / "m.onnx")

@@ -18,6 +18,7 @@ def failures(kind: str, seed: int, cases: int, folder: Path, seconds: int) -> li
     return list(json.loads(done.stdout))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "cases"), [("networks", 360), ("records", 130), ("commands", 10)])
 def test_some_damaged_files_are_answered_or_refused(tmp_path: Path, kind: str, cases: int) -> None:
     """Five hundred of them, against the library, onnx.load and the command line."""

@@ -70,6 +70,7 @@ def holding(op: tuple[str, str, int, int], place: int, shape: tuple[int, ...], s
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_a_weight_at_any_input_of_any_operator_is_read_or_named(shape: tuple[int, ...], tmp_path: Path) -> None:
     """All of it is a weight, or not understood with the operator's name; never a parameter or a part of the structure."""

@@ -27,6 +27,7 @@ def fuzz(seed: int, cases: int, folder: Path, seconds: int) -> tuple[list[str], 
     return report["failures"], report["counts"]
 
 
+@pytest.mark.slow
 def test_some_networks_of_another_structure_are_judged_rightly(tmp_path):
     """Sixty of them, through the command line and onnxruntime."""
     failures, counts = fuzz(0, 60, tmp_path, 120)
@@ -73,6 +74,7 @@ def test_every_mutation_finds_something_to_change(name):
     assert any(results)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NEUTRAL)
 def test_another_writing_answers_as_before(name, tmp_path):
     """What the digest must not notice, onnxruntime does not notice either: else the rewriting itself would be wrong."""

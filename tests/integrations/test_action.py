@@ -55,6 +55,7 @@ def words(place: Path, code: int = 0, **inputs: str) -> tuple[int, list[str]]:
 REAL = f'#!/usr/bin/env bash\nexec "{sys.executable}" -m onnxnnw "$@"\n'
 
 
+@pytest.mark.slow
 def test_the_script_answers_as_the_command_does(enrolled, tmp_path):
     """Yes, no, and could not look: exit code, outputs and summary say the same."""
     (tmp_path / "build").mkdir()

@@ -140,6 +140,7 @@ CANDIDATES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("candidate", CANDIDATES)
 @pytest.mark.parametrize("slots", [8, 160], ids=["slots of many reads", "slots of three"])
 def test_wrong_keys_find_the_mark_no_more_often_than_they_may(candidate: str, slots: int) -> None:

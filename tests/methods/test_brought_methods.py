@@ -23,6 +23,7 @@ def run(*arguments: str, where: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
+@pytest.mark.slow
 def test_a_package_of_its_own_brings_a_method(tmp_path):
     """Installed as a user does, it is offered, and its dossier is written."""
     source = tmp_path / "source"

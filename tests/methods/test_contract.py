@@ -105,6 +105,7 @@ def test_an_unmarked_network_is_not_traced(name, records, resnet8):
     assert verdict.positions == verdict.read
 
 
+@pytest.mark.slow
 @every_method
 def test_wrong_keys_prove_nothing(name, records, unmarked):
     """P(p <= 5 %) <= 5 % within 99.9 % limits over 60 keys; none is significant at 1e-6."""
@@ -155,6 +156,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @every_insertion
 def test_what_is_done_in_training_leads_to_the_mark(name, records, resnet8, one_thread):
     """On the penalty and the joined samples alone, a few steps raise the share of Symbols that are right."""

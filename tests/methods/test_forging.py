@@ -219,6 +219,7 @@ def test_every_field_of_the_bound_part_of_the_file_binds(original: networks.Weig
         assert changed.values_context != record.values_context, path
 
 
+@pytest.mark.slow
 def test_searching_keys_gains_exactly_what_the_evidence_says(record: Record, suspect: networks.InMemory) -> None:
     """The best p of 40 keys is distributed as the least of 40 uniform numbers: n trials buy 1/n, no more."""
     rng = np.random.default_rng(5)

@@ -9,6 +9,7 @@ from onnxnnw.errors import UsageError
 from onnxnnw.methods.payload import decode_text, encode_text
 
 
+@pytest.mark.slow
 @given(st.text(max_size=20).filter(lambda text: not text.endswith("\0")), st.integers(0, 100))
 def test_a_text_comes_back(text, spare):
     """Whatever fits is read as it was written, however many bits are left over."""

@@ -158,6 +158,7 @@ def test_projections_are_those_of_the_paper(marked, layer):
     np.testing.assert_allclose(project(layer, mark), held.mean(0) @ mark.matrix, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_forging_gains_nothing(marked, layer):
     """A payload declared to be what the suspect decodes to changes key and pad: p stays uniform (discrete)."""
     record = marked[1]

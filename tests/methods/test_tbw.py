@@ -70,6 +70,7 @@ def test_wrong_keys_on_a_real_unmarked_network(record, resnet8):
     assert_binomial(measure.tbw_matches(record, network.predict, KEYS), COUNT, 1 / CLASSES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [0.0, 40.0])
 def test_wrong_keys_on_networks_that_answer_with_images(shift, resnet8):
     """Colours of images are right with probability 1/2, also where the network shifts every colour."""

@@ -134,6 +134,7 @@ def test_not_even_infinities_change_the_bytes(name, tmp_path):
     assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(expected, found, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("name", CASES)
 def test_memory_stays_below_four_of_the_largest_tensor(name, kind, tmp_path):

@@ -339,6 +339,7 @@ def few_descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_descriptors")
 def test_more_files_than_descriptors_are_read_and_marked(tmp_path: Path, one_file_each: Path) -> None:
     """Fingerprinted, marked, modified and verified; the mark lies in one file beside the output."""

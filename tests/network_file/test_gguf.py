@@ -220,6 +220,7 @@ def test_any_damage_is_a_clear_error_or_a_network(data, tmp_path_factory):
             network.tensor(proto).array()
 
 
+@pytest.mark.slow
 def test_a_hostile_header_costs_no_memory(tmp_path):
     """A long list of texts that are not there, in a file of 16 GiB that holds nothing."""
     import tracemalloc

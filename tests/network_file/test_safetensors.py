@@ -226,6 +226,7 @@ def test_a_damaged_file_is_an_error_or_a_network(data: st.DataObject) -> None:
                 slot.array()
 
 
+@pytest.mark.slow
 def test_it_is_read_behind_an_address_too(tmp_path: Path) -> None:
     """Header and positions, sharded or not."""
     rng = np.random.default_rng(0)

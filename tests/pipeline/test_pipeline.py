@@ -11,6 +11,8 @@ from benchmarks.pipeline import Enrolled, Row, row
 from benchmarks.pipeline_networks import NETWORKS
 from benchmarks.pipeline_tools import CHAINS, KINDS, TOOLS, Transform, transforms
 
+pytestmark = pytest.mark.slow
+
 Shipped = Callable[[str], tuple[Enrolled, Path]]
 
 FAST = {

@@ -105,6 +105,7 @@ def test_two_writers_and_four_readers_at_once(place, template):
         assert problems(one) == []
 
 
+@pytest.mark.slow
 def test_a_registry_on_either_database_takes_and_gives_records(place, template):
     """One schema: what was added comes back, and all is as it was written."""
     record = load_record(template)

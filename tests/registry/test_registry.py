@@ -125,6 +125,7 @@ def test_a_candidate_finds_its_own_record_first(registry, made):
         assert not search_registry(made / "stranger.onnx", registry, thorough=thorough).meets()
 
 
+@pytest.mark.slow
 def test_a_record_among_many_is_found_and_its_p_value_pays_for_all(registry, made):
     """Small pages become larger ones, and nothing is lost on the way."""
     alone = search_registry(made / "replaced.onnx", registry).search.best.log10_p

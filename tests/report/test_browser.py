@@ -20,6 +20,7 @@ PAPER = 1030
 """A4 landscape between the page's margins, in CSS pixels."""
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(
         not (CHROMIUM and DRIVER), reason="no Chromium with chromedriver here: the page is not looked at in a browser"
     ),

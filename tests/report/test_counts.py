@@ -123,6 +123,7 @@ def test_keys_of_other_trainings_and_of_unmarked_networks_are_others():
     assert counts.share([wrong(0, 1, False), alone], traced).units == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", [0.02, 0.3, 5.0])
 @pytest.mark.parametrize("keys", [8, 60, 460])
 def test_limits_by_key_hold_what_they_promise(keys, spread):

@@ -110,6 +110,7 @@ def test_nothing_to_draw_is_no_error(ax, draw):
     assert draw(ax) is ax
 
 
+@pytest.mark.slow
 def test_svg_is_well_formed_and_alone(results):
     """Several in one page: no id twice, every reference to its own, nothing from elsewhere, the page's colours."""
     drawn = [panel for figure in all_figures(results) for panel in figure.panels][::9]

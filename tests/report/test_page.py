@@ -185,6 +185,7 @@ def test_a_campaign_without_trials_has_a_page(tmp_path):
     assert data_of(text)["groups"] == []
 
 
+@pytest.mark.slow
 def test_twenty_thousand_trials_stay_small(results):
     """What a page needs of them is within the budget, and lists the smallest p-values of wrong keys."""
     wrong = [trial for trial in results.of(Detection) if trial.key is not None]
@@ -234,6 +235,7 @@ def test_the_results_are_not_overwritten(name, tmp_path):
         write_report(folder, folder / name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["jinja2", "matplotlib"])
 def test_a_missing_package_names_the_extra(package, folder, tmp_path, monkeypatch):
     """And how to install it."""
@@ -245,6 +247,7 @@ def test_a_missing_package_names_the_extra(package, folder, tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_same_results_give_the_same_page(tmp_path):
     """Byte for byte."""
     lines = [
@@ -257,6 +260,7 @@ def test_the_same_results_give_the_same_page(tmp_path):
     assert pages[0] == pages[1]
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path):
     """Exit codes and streams: 0 and the page, 3 for what cannot be read, 2 for wrong usage."""
     from tests.cli.test_commands import run
@@ -278,6 +282,7 @@ def test_the_command(tmp_path):
     assert run("report", folder, "-o", folder / "results.json").returncode == 2
 
 
+@pytest.mark.slow
 def test_reading_needs_no_drawing(folder):
     """Tables can be had without matplotlib."""
     import subprocess

@@ -16,6 +16,8 @@ from onnxnnw.report.trials import Detection
 from onnxnnw.report.writing import all_tables, write_report
 from tests.support import made_results as made
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def halves(tmp_path_factory):

@@ -18,6 +18,8 @@ from onnxnnw.training.nct_insertion import NctInsertion
 from onnxnnw.training.networks import find_network, train_network
 from onnxnnw.verification.verify import verify
 
+pytestmark = pytest.mark.slow
+
 SECRET = bytes(range(32))
 
 

@@ -26,6 +26,8 @@ from onnxnnw.training.watch import Watch
 from onnxnnw.verification.verify import verify
 from tests.support import marks
 
+pytestmark = pytest.mark.slow
+
 RECIPE = Recipe(8, 32, Sgd(0.05), ConstantRate())
 RTW = RtwInsertion(bits=32, payload="rtw!", weight=0.05)
 TBW = TbwInsertion(triggers=24, per_batch=24, payload="tbw")

@@ -48,6 +48,7 @@ def test_train_writes_a_marked_network(trained):
     assert verify(folder / "out.onnx", [load_record(folder / "record")])[0].decision == "traced"
 
 
+@pytest.mark.slow
 def test_a_finished_training_is_not_repeated(trained, cifar):
     """Called again, the command finds its checkpoint finished and writes the same file."""
     folder, _ = trained
@@ -88,6 +89,7 @@ def test_measure_takes_samples_of_ones_own(trained, cifar, tmp_path):
     assert json.loads(own.stdout)["metrics"]["top1"] == json.loads(task.stdout)["metrics"]["top1"]
 
 
+@pytest.mark.slow
 def test_export_takes_a_checkpoint(trained):
     """A training's checkpoint exports to the file that the training wrote."""
     folder, _ = trained
@@ -192,6 +194,7 @@ def test_unknown_cards_list_the_known_ones():
         find_card("resnet9")
 
 
+@pytest.mark.slow
 def test_train_with_a_method_writes_network_and_record(cifar, tmp_path):
     """--method and its own parameters; what to keep and what to publish are said."""
     result = run(
@@ -208,6 +211,7 @@ def test_train_with_a_method_writes_network_and_record(cifar, tmp_path):
     assert "values are" not in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

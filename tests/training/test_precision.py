@@ -206,6 +206,7 @@ def test_modifications_that_train_know_the_precisions(name, tmp_path):
         kind(data=".", precision="half", **TRAINS[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINS)
 def test_modifications_train_in_what_is_asked_for(name, cifar, tmp_path, seen):
     """Seen where the training is."""
@@ -217,6 +218,7 @@ def test_modifications_train_in_what_is_asked_for(name, cifar, tmp_path, seen):
     assert seen == [BFLOAT16]
 
 
+@pytest.mark.slow
 def test_the_command_trains_in_what_is_asked_for(cifar, tmp_path):
     """--precision, though the processor is fast in the other: said in the end, kept in the checkpoint; and no other later."""
     other = usual_precision()

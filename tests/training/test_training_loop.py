@@ -111,6 +111,7 @@ train(replace(RECIPE, epochs=24), checkpoint=Path({path!r}), progress=Slow())
 """
 
 
+@pytest.mark.slow
 def test_resume_after_sigkill_is_exact(tmp_path):
     """Killed twice at any moment, a training resumed from what is on the disk ends with the same bits."""
     path = tmp_path / "state.pt"

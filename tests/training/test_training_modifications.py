@@ -14,6 +14,8 @@ from onnxnnw.training.networks import find_network, measure
 from onnxnnw.verification.verify import verify
 from tests.support.images import write_classes
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"network": "resnet8", "size": "small", "threads": 1}
 
 

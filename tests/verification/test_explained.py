@@ -16,6 +16,7 @@ def test_the_limit_is_that_of_clopper_and_pearson(agree: int, reads: int) -> Non
     assert lower_limit(agree, reads) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(1,), (1, 1, 1, 1), (90, 5, 5), (50, 30, 10, 5, 5)], ids=str)
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
 def test_the_limit_of_a_stratified_sample_holds(sizes: tuple[int, ...], share: float) -> None:

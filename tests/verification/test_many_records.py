@@ -65,6 +65,7 @@ def slowly(candidate: Path, records: Path, monkeypatch: pytest.MonkeyPatch) -> t
     return [verdict.to_json() for verdict in verdicts], [*bad, *failed]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("what", "renamed"), [*((what, False) for what in CANDIDATES), ("noisy", True)])
 def test_many_records_are_answered_as_each_by_itself(
     what: str, renamed: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

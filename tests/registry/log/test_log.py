@@ -228,6 +228,7 @@ def test_a_timestamp_is_kept_and_checked_offline(registry: Registry, authority: 
     assert log.problems() == ["the log does not begin with the 4 entries that were timestamped"]
 
 
+@pytest.mark.slow
 def test_tokens_that_are_none_are_refused(authority: Authority, tmp_path: Path) -> None:
     """Of something else, of another authority, cut, without end, refused or redirected; each by a clear error."""
     roots = authority.root.read_bytes()

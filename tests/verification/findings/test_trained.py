@@ -12,6 +12,8 @@ from benchmarks.findings_trained import CASES
 from onnxnnw.verification.verdict import Verdict
 from onnxnnw.verification.verify import verify
 
+pytestmark = pytest.mark.slow
+
 ACCUSING = {"other values"}
 WATCHED = {
     "noise",
