@@ -39,7 +39,8 @@ def loops(network: str, size: str, batches: int, threads: int, wanted: tuple[str
     from onnxnnw.enrolment.owner import Owner
     from onnxnnw.exporters.base import export
     from onnxnnw.graph.slots import find_slots
-    from onnxnnw.methods.base import Subject, find_insertion
+    from onnxnnw.methods.base import Subject
+    from onnxnnw.methods.discovery import find_insertion
     from onnxnnw.network_file.file import open_network
     from onnxnnw.recipes import resumed
     from onnxnnw.records.key import Key

@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.tables import Report, progress
 from onnxnnw.demo import shipped_network
-from onnxnnw.methods.base import find_insertion
+from onnxnnw.methods.discovery import find_insertion
 from onnxnnw.modifications.base import apply, find_modification
 from onnxnnw.recipes import resumed
 from onnxnnw.records.key import Key

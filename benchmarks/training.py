@@ -18,8 +18,8 @@ import torch
 
 from onnxnnw.recipes import ConstantRate, Precision, Recipe, usual_precision
 from onnxnnw.tasks.classification import Images
+from onnxnnw.training.at_epoch import NctInsertion
 from onnxnnw.training.loop import Trainer
-from onnxnnw.training.nct_insertion import NctInsertion
 from onnxnnw.training.networks import find_network
 
 

@@ -1,24 +1,35 @@
 """Check a method against the contract of all methods, calibrate its p-values, and write the dossier of NNW-TEC 7.1."""
 
 import inspect
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from onnxnnw.accounting.classing import account_of
+from onnxnnw.enrolment.method_mark import begin_record, embed_by_method
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import CannotLook, UnreadableRecord, UsageError
 from onnxnnw.graph.slots import find_slots
 from onnxnnw.matching.row_scale import row_magnitudes, row_scales
-from onnxnnw.methods.base import NO_READS, Candidate, Insertion, Method, Subject, find_insertion, find_method
+from onnxnnw.methods.base import NO_READS, Candidate, FileInsertion, Insertion, Method, Subject
+from onnxnnw.methods.discovery import (
+    file_insertion_names,
+    find_file_insertion,
+    find_insertion,
+    find_method,
+    insertion_names,
+)
 from onnxnnw.network_file.file import open_network
 from onnxnnw.parameters import describe
 from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record
 from onnxnnw.report.counts import exact_limits
 from onnxnnw.runtime import open_runtime
+from onnxnnw.verification.verify import verify
 
 __all__ = ["Calibration", "Dossier", "Law", "check_method"]
 
@@ -101,17 +112,19 @@ def check_method(name: str, network: Path, keys: int = 1000) -> Dossier:
     """Try a method on a network that does not carry its mark.
 
     Args:
-        name: Of a method that is inserted in training, wherever its package comes from.
+        name: Of a method that is inserted in training or into a file, wherever its package comes from.
         network: An unmarked ONNX file that reads 32×32 images in colour, as the shipped ResNet8 does.
         keys: How many wrong keys are asked.
 
     Raises:
         UnknownName: There is no such method.
-        UsageError: It is none that is inserted in training, or there are no keys.
+        UsageError: It can be inserted neither in training nor into a file, or there are no keys.
     """
     if keys < 1:
         raise UsageError("a calibration takes at least one key")
-    method, kind = find_method(name), find_insertion(name)
+    method = find_method(name)
+    in_training = name in insertion_names() or name not in file_insertion_names()
+    kind: Any = find_insertion(name) if in_training else find_file_insertion(name)
     candidate = _candidate(network)
     record = _drafted(network, kind())
     judgements = [method.judge(_with_key(record, number), candidate, LOG10_RATE) for number in range(keys)]
@@ -122,8 +135,8 @@ def check_method(name: str, network: Path, keys: int = 1000) -> Dossier:
         kind.__module__,
         inspect.getdoc(inspect.getmodule(kind)) or inspect.getdoc(type(method)) or "",
         tuple(describe(kind)),
-        "\n\n".join(filter(None, (inspect.getdoc(kind), inspect.getdoc(kind.hooks)))),
-        laws,
+        "\n\n".join(filter(None, (inspect.getdoc(kind), inspect.getdoc(kind.hooks if in_training else kind.values)))),
+        (*laws, *(_laws_in_files(network, find_file_insertion(name)) if name in file_insertion_names() else ())),
         _calibrated(logarithms),
         network.name,
     )
@@ -159,6 +172,31 @@ def _laws(method: Method, kind: type[Insertion], record: Record, candidate: Cand
         _tried("a record of nothing is refused", empty_is_refused),
         _tried("a stricter rate takes more Symbols", lambda: needed == sorted(needed) and 1 <= needed[0] < needed[-1]),
     ]
+
+
+def _laws_in_files(network: Path, kind: type[FileInsertion]) -> "Iterator[Law]":
+    """What a method owes that writes into files."""
+
+    def embedded(folder: str) -> tuple[Path, Record]:
+        out, kept = Path(folder) / "marked.onnx", Path(folder) / "mark.record"
+        return out, embed_by_method(network, out, kept, kind(), key=_key(0)).record
+
+    def is_traced() -> bool:
+        with tempfile.TemporaryDirectory() as folder:
+            out, record = embedded(folder)
+            return verify(out, [record])[0].decision == "traced"
+
+    def original_is_not() -> bool:
+        with tempfile.TemporaryDirectory() as folder:
+            return verify(network, [embedded(folder)[1]])[0].decision in ("not traced", "inconclusive")
+
+    def is_pure() -> bool:
+        with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+            return embedded(one)[0].read_bytes() == embedded(other)[0].read_bytes()
+
+    yield _tried("a file that it marked is traced", is_traced)
+    yield _tried("the unmarked file is not", original_is_not)
+    yield _tried("one key marks a file in one way", is_pure)
 
 
 def _tried(sentence: str, law: Callable[[], bool]) -> Law:
@@ -211,7 +249,13 @@ def _candidate(network: Path) -> Candidate:
     return Candidate(_InMemory(arrays), lambda: NO_READS, open_runtime(network, threads=1).predict)
 
 
-def _drafted(network: Path, insertion: Insertion) -> Record:
+def _drafted(network: Path, insertion: Insertion | FileInsertion) -> Record:
+    if isinstance(insertion, FileInsertion):
+        with open_network(network, for_writing=True) as opened:
+            view = find_slots(opened)
+            draft, account = insertion.draft(view), account_of(opened, view)
+            return begin_record(opened, view, account, insertion.method, draft, Owner(), _key(0))
+
     from onnxnnw.training.insertion import draft_record
 
     with open_network(network) as opened:

@@ -36,10 +36,10 @@ PACKAGES: dict[str, str] = {
     "records": "canonical_json key slot_table skeleton fields shared_parts record record_file positions row_factors",
     "matching": "read_before row_scale slot_scales anchor_agreement readings assembly match parameter_reads known_skeleton",
     "alignment": "balance assignment signatures search scales weights grouped matrices likeness networks sketch",
-    "methods": "payload triggers base control_reads",
+    "methods": "payload triggers base control_reads discovery",
     "candidate": "",
     "enrolment": "formulas sketched origins ancestry measure_slots copies owner how_many mark_grid own_weights refusals "
-    "record_draft enrol price inspection recipients",
+    "record_draft enrol method_mark price inspection recipients",
     "verification": "units slot_reads disguised named_records places_at_hand explained findings visible answer_text verdict "
     "verdicts evidence looking examiner ordered short_cut endpoint verify",
     "registry": "schema database vault encryption entry scan_data pages store log alignment scan search check unicity",
@@ -47,7 +47,7 @@ PACKAGES: dict[str, str] = {
     "evidence": "rules subject answer sarif junit keys envelope statements oms attested parent cyclonedx log page writing question",
     "gate": "allowances requirements policy policy_file places chain registry_records dating examining judging checking",
     "tasks": "base own_samples own_metrics own_evaluation",
-    "training": "checkpoints hooks watch loop networks nct_insertion insertion",
+    "training": "checkpoints hooks watch loop networks at_epoch insertion",
     "modifications": "base",
     "campaign": "settings campaign_file step environment cache workers progress steps trial plan estimate results running",
     "report": "fields trials units settings results parts counts tables certificate figures page writing",

@@ -8,7 +8,7 @@ from typing import Any
 
 from onnxnnw.campaign.settings import Campaign, EvaluatedNetwork, Fingerprints, Marks
 from onnxnnw.campaign.step import Step
-from onnxnnw.campaign.steps.enrolling import FingerprintStep, WrongKeysStep
+from onnxnnw.campaign.steps.enrolling import FingerprintStep, WrongKeysInFileStep, WrongKeysStep
 from onnxnnw.campaign.steps.examining import (
     AppliedModification,
     MeasureStep,
@@ -113,9 +113,9 @@ class _Planner:
             before = self.measure(network, step, None, marks.testing)
             wrong: tuple[RecordFile, ...] = ()
             if marks.wrong_keys:
-                drawn = WrongKeysStep(
-                    self.subjects.setup_of(network), step, marks.method, settings, marks.wrong_keys, name
-                )
+                in_file = self.subjects.written_into_files(network, marks, asked[0].epoch)
+                kind = WrongKeysInFileStep if in_file else WrongKeysStep
+                drawn = kind(self.subjects.setup_of(network), step, marks.method, settings, marks.wrong_keys, name)
                 wrong = tuple(RecordFile(drawn, file) for file in drawn.files)
             for point in self.subjects.points(network, marks, step, model, asked[0]):
                 records = (*(mark.record for mark in asked), *wrong)

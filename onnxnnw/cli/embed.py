@@ -9,6 +9,7 @@ from onnxnnw.cli import bars, registries, show
 from onnxnnw.errors import TraceabilityError, UsageError
 
 if TYPE_CHECKING:
+    from onnxnnw.enrolment.enrol import Enrolment
     from onnxnnw.enrolment.owner import Owner
     from onnxnnw.enrolment.price import Price
 
@@ -17,10 +18,11 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(embed)
+    app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(embed)
 
 
 def embed(
+    context: typer.Context,
     model: Path = typer.Argument(help="An ONNX file; it is only read."),
     out: Path = typer.Option(..., "--output", "-o", help="Where to write the marked copy."),
     record: Path = typer.Option(..., "--record", help="Where to write the record. Keep it secret."),
@@ -42,6 +44,9 @@ def embed(
     ),
     value_std: float | None = typer.Option(
         None, help="Absolute deviation of the mark's values, instead of --strength."
+    ),
+    method: str | None = typer.Option(
+        None, help="Mark by another method that writes into files; its parameters follow."
     ),
     actor: str = typer.Option("", help="Who marks."),
     role: str = typer.Option("", help="Architect, Trainer, Tracker, Distributor or 'Generic user'."),
@@ -68,6 +73,14 @@ def embed(
     if check is not None and unchecked:
         raise UsageError("--check compares outputs and --unchecked does not; give one of the two")
     owner = Owner(actor, role, source_id, destination_id)
+    if method is None and context.args:
+        raise UsageError(f"{context.args[0]} is not an option of embed; see embed --help")
+    if method is not None:
+        _refuse_with_method(method, recipients, positions, insertion, strength, value_std, keep)
+        enrolment = _by_method(model, out, record, method, context.args, owner, check)
+        registries.add_to(registry, None, record, model)
+        show.enrolled(enrolment, record, out, as_json, None if unchecked else _price(model, out, check))
+        return
     if recipients is not None:
         if registry is not None:
             raise UsageError("add the folder of records when all copies are made: registry add FOLDER")
@@ -82,6 +95,30 @@ def embed(
     enrolment = library(model, out, record, positions, strength, value_std, owner, others, insertion=insertion)
     registries.add_to(registry, None, record, model)
     show.enrolled(enrolment, record, out, as_json, None if unchecked else _price(model, out, check))
+
+
+def _refuse_with_method(method: str, *settings: object) -> None:
+    if any(setting not in (None, []) for setting in settings):
+        raise UsageError(
+            f"--recipients, --positions, --insertion, --strength, --value-std and --keep belong to NCT, not to {method}; "
+            "give the method's own parameters"
+        )
+
+
+def _by_method(
+    model: Path, out: Path, record: Path, method: str, arguments: list[str], owner: "Owner", check: Path | None
+) -> "Enrolment":
+    """A marked copy by a method that a package brings, as a rule."""
+    from onnxnnw.enrolment.method_mark import embed_by_method
+    from onnxnnw.methods.discovery import find_file_insertion
+    from onnxnnw.parameters import from_arguments
+
+    insertion = from_arguments(find_file_insertion(method), method, arguments)
+    if check is not None:
+        from onnxnnw.enrolment.price import refuse_samples
+
+        refuse_samples(model, check)
+    return embed_by_method(model, out, record, insertion, owner)
 
 
 def _refuse_with_recipients(

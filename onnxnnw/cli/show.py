@@ -115,6 +115,9 @@ def enrolled(
         price: What the mark costs, or why that is not known.
     """
     kept = enrolment.record
+    drawn = (
+        kept.number_of_positions if "positions" in kept.parameters else None
+    )  # other methods have bits, or what they want
     if as_json:
         document(
             {
@@ -123,7 +126,7 @@ def enrolled(
                 "record": str(record),
                 "output": None if out is None else str(out),
                 "commitment": enrolment.commitment,
-                "positions": kept.number_of_positions,
+                "positions": drawn,
                 "capacity": enrolment.capacity,
                 "shared_positions": enrolment.shared_positions,
                 "digest": kept.derived["digest"],
@@ -135,8 +138,13 @@ def enrolled(
     rows = [("record", f"{record}  (secret: whoever holds it can erase the mark)")]
     if out is not None:
         rows.insert(0, ("marked copy", str(out)))
+    what = (
+        ("method", kept.method)
+        if drawn is None
+        else ("positions", f"{drawn:,} of {enrolment.capacity:,} eligible weights")
+    )
     rows += [
-        ("positions", f"{kept.number_of_positions:,} of {enrolment.capacity:,} eligible weights"),
+        what,
         ("commitment", f"{enrolment.commitment}  (publish it before the network)"),
     ]
     if enrolment.shared_positions:

@@ -14,9 +14,9 @@ from onnxnnw.recipes import Precision
 
 if TYPE_CHECKING:
     from onnxnnw.methods.base import Insertion
+    from onnxnnw.training.at_epoch import FileInsertionAtEpoch, NctAtEpoch
     from onnxnnw.training.hooks import Epoch
     from onnxnnw.training.insertion import Marked
-    from onnxnnw.training.nct_insertion import NctAtEpoch
 
 __all__ = ["register"]
 
@@ -32,15 +32,21 @@ Computed = Annotated[
 def _list_methods(wanted: bool) -> None:
     if not wanted:
         return
-    from onnxnnw.methods.base import find_insertion, insertion_names
-    from onnxnnw.parameters import describe
+    from onnxnnw.methods.discovery import file_insertion_names, find_file_insertion, find_insertion, insertion_names
 
     print("nct\n  Values at secret positions; --mark-at, --positions, --strength")
     for name in insertion_names():
-        kind = find_insertion(name)
-        print(f"{name}\n  {(kind.__doc__ or '').splitlines()[0]}")
-        show.pairs([(f"  {parameter}", sentence) for parameter, sentence in describe(kind)])
+        _describe(name, find_insertion(name))
+    for name in file_insertion_names():
+        _describe(f"{name}, written at one moment: --mark-at", find_file_insertion(name))
     raise typer.Exit
+
+
+def _describe(title: str, kind: type) -> None:
+    from onnxnnw.parameters import describe
+
+    print(f"{title}\n  {(kind.__doc__ or '').splitlines()[0]}")
+    show.pairs([(f"  {parameter}", sentence) for parameter, sentence in describe(kind)])
 
 
 def train(
@@ -125,12 +131,12 @@ def _insertion(
     strength: float | None,
     insertion: str,
     arguments: list[str],
-) -> "NctAtEpoch | Insertion | None":
+) -> "NctAtEpoch | FileInsertionAtEpoch | Insertion | None":
     """What is inserted, from the options of ``train``."""
     from onnxnnw.errors import UnknownName, UsageError
-    from onnxnnw.methods.base import find_insertion, insertion_names
+    from onnxnnw.methods.discovery import file_insertion_names, find_file_insertion, find_insertion, insertion_names
     from onnxnnw.parameters import from_arguments
-    from onnxnnw.training.nct_insertion import NctAtEpoch
+    from onnxnnw.training.at_epoch import FileInsertionAtEpoch, NctAtEpoch
 
     if method is None and mark_at is not None:
         method = "nct"
@@ -141,7 +147,10 @@ def _insertion(
             raise UsageError("--method nct needs --mark-at: the number of epochs after which the mark is inserted")
         return None if mark_at is None else NctAtEpoch(mark_at, positions, strength, insertion)
     if mark_at is not None:
-        raise UsageError(f"--mark-at belongs to nct; {method} marks during the whole training")
+        if method not in file_insertion_names():
+            known = ", ".join(["nct", *file_insertion_names()])
+            raise UsageError(f"--mark-at belongs to methods that are written into a network at one moment: {known}")
+        return FileInsertionAtEpoch(mark_at, from_arguments(find_file_insertion(method), method, arguments))
     if method not in insertion_names():
         raise UnknownName("method that is inserted in training", str(method), ["nct", *insertion_names()])
     return from_arguments(find_insertion(method), method, arguments)

@@ -43,7 +43,7 @@ from onnxnnw.records.record import Record
 from onnxnnw.records.record_file import save_record
 from onnxnnw.statistics import least_reads, required_reads
 
-__all__ = ["Enrolment", "embed", "fingerprint", "refuse_existing", "warnings_of", "with_digests"]
+__all__ = ["Enrolment", "embed", "fingerprint", "refuse_existing", "refuse_places", "warnings_of", "with_digests"]
 
 _LINEAR = "they stand between input and output without hidden units, as in linear models"
 
@@ -158,12 +158,7 @@ def embed(
     writing = Writing(insertion or (nct.ADDED if value_std is None else nct.REPLACED), strength, value_std)
     if positions is None and writing.insertion == nct.REPLACED:
         positions = DEFAULT_POSITIONS
-    refuse_existing(record_path)
-    refuse_place(Path(out))
-    if Path(out).exists() and Path(model).exists() and Path(out).samefile(model):
-        raise UsageError(f"{out}: input and output are the same file")
-    if Path(record_path).resolve() in (Path(out).resolve(), Path(out).with_name(external_name(Path(out))).resolve()):
-        raise UsageError(f"{record_path}: the record and the marked copy cannot be one file")
+    refuse_places(Path(model), Path(out), Path(record_path))
     with open_network(model, for_writing=True) as network:
         view = find_slots(network)
         commitment = ""
@@ -218,6 +213,20 @@ def refuse_existing(record_path: Path | str) -> None:
         raise UsageError(f"{record_path}: there is no folder {Path(record_path).parent}")
     if Path(record_path).exists():
         raise UsageError(f"{record_path} exists; a record holds the only copy of a secret and is never overwritten")
+
+
+def refuse_places(model: Path, out: Path, record_path: Path) -> None:
+    """Refuse places of a marked copy and its record that would overwrite something.
+
+    Raises:
+        UsageError: Output and input are the same, the record exists, or the copy cannot be written where it should be.
+    """
+    refuse_existing(record_path)
+    refuse_place(out)
+    if out.exists() and model.exists() and out.samefile(model):
+        raise UsageError(f"{out}: input and output are the same file")
+    if record_path.resolve() in (out.resolve(), out.with_name(external_name(out)).resolve()):
+        raise UsageError(f"{record_path}: the record and the marked copy cannot be one file")
 
 
 def warnings_of(record: Record, view: SlotView, account: Account) -> tuple[str, ...]:

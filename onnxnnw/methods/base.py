@@ -1,18 +1,13 @@
 """The interface of traceability methods: judging a candidate, and inserting a mark in training."""
 
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.errors import UnknownName, UsageError
 from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.records.record import Record
 from onnxnnw.statistics import Association
@@ -21,6 +16,7 @@ __all__ = [
     "NO_READS",
     "Candidate",
     "Decoded",
+    "FileInsertion",
     "Hooks",
     "Insertion",
     "InsertionDraft",
@@ -30,17 +26,10 @@ __all__ = [
     "Standard",
     "Subject",
     "Weights",
-    "find_insertion",
-    "find_method",
-    "insertion_names",
-    "method_names",
 ]
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
-
-_NO_METHODS = ("base", "control_reads", "payload", "triggers")
-"""Modules of this folder that methods share."""
 
 
 class Weights(Protocol):
@@ -267,81 +256,30 @@ class Insertion(ABC):
         """The hooks of the training, derived from the drafted record and its key."""
 
 
-ENTRY_POINTS = "onnxnnw.methods"
-"""Group of entry points by which other packages bring methods: a name, and a module as a file of this folder is one."""
+class FileInsertion(ABC):
+    """How a method marks a finished network in its file, without training; concrete classes are frozen dataclasses.
 
-
-def method_names() -> list[str]:
-    """Names of all methods: the files of this folder, and what installed packages bring."""
-    return sorted({*_own_names(), *_brought()})
-
-
-def find_method(name: str) -> Method:
-    """A method by name.
-
-    Raises:
-        UnknownName: There is none, or (UsageError) not in the package that says so; the message lists those there are.
+    Their fields are the parameters that ``embed --method`` offers, each made by ``parameters.parameter``. In a training the same
+    mark is written into the running network at one moment [NNW-TEC 7.2.3, alpha].
     """
-    (method,) = _classes(name, Method)
-    return method()  # type: ignore[no-any-return]
 
+    method: ClassVar[str]
 
-def insertion_names() -> list[str]:
-    """Names of the methods that are inserted in training."""
-    own = [name for name in _own_names() if _classes(name, Insertion)]
-    return sorted([*own, *(name for name in _brought() if _is_inserted(name))])
+    @abstractmethod
+    def draft(self, view: SlotView) -> InsertionDraft:
+        """The parameters and arrays that the bound part of the record gets.
 
+        Args:
+            view: The slots of the network; those that are ``read_only`` cannot be written.
 
-def find_insertion(name: str) -> type[Insertion]:
-    """How the method of this name is inserted in training; the dataclass's fields are its parameters.
+        Raises:
+            UsageError: The mark does not fit the network, or not its parameters.
+        """
 
-    Raises:
-        UnknownName: There is none; the message lists those there are.
-    """
-    if name not in insertion_names():
-        raise UnknownName("method that is inserted in training", name, insertion_names())
-    (insertion,) = _classes(name, Insertion)
-    return insertion  # type: ignore[no-any-return]
+    @abstractmethod
+    def values(self, record: Record, view: SlotView) -> Mapping[int, tuple[Positions, Floats]]:
+        """What is written where: number of the slot -> flat canonical positions, and a value for each.
 
-
-def _own_names() -> list[str]:
-    return [m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if m.name not in _NO_METHODS]
-
-
-@cache
-def _brought() -> dict[str, str]:
-    """Name -> module of the methods of other packages; none of these takes the name of one of ours."""
-    from importlib.metadata import entry_points
-
-    found = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
-    return {name: module for name, module in found.items() if name not in _own_names()}
-
-
-def _is_inserted(name: str) -> bool:
-    try:
-        return bool(_classes(name, Insertion))
-    except UsageError:  # a broken package is named where its method is asked for, and hinders no other
-        return False
-
-
-def _module(name: str) -> Any:
-    """The module of a method; packages are only looked through for what is none of ours."""
-    if name in _own_names():
-        return importlib.import_module(f"onnxnnw.methods.{name}")
-    if name not in _brought():
-        raise UnknownName("method", name, method_names())
-    try:
-        return importlib.import_module(_brought()[name])
-    except ImportError as error:
-        raise UsageError(f"method {name}: the package that brings it cannot be imported: {error}") from error
-
-
-def _classes(name: str, kind: type) -> list[Any]:
-    """The concrete subclasses that a method's file defines."""
-    module = _module(name)
-    own = [v for v in vars(module).values() if isinstance(v, type) and v.__module__ == module.__name__]
-    found = [v for v in own if issubclass(v, kind) and not getattr(v, "__abstractmethods__", None)]
-    named = "name" if kind is Method else "method"
-    if len(found) > 1 or (kind is Method and not found) or any(getattr(v, named, "") != name for v in found):
-        raise UsageError(f"method {name}: {module.__name__} has to define one {kind.__name__} of the name {name!r}")
-    return found
+        A pure function of the drafted record and the network before the mark; ``records.positions.anchors_of(record)`` stay as
+        they are, because they serve to find the slots again.
+        """

@@ -44,7 +44,7 @@ class OverwritingInTraining(Modification):
             between("the learning rate", self.rate, 1e-9, 10)
 
     def write(self, network: Network, out: Path, rng: np.random.Generator) -> None:
-        from onnxnnw.methods.base import find_insertion
+        from onnxnnw.methods.discovery import find_insertion
         from onnxnnw.training.insertion import Training, train_marked
 
         insertion = find_insertion(self.method)()

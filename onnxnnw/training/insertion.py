@@ -13,20 +13,22 @@ import numpy as np
 
 from onnxnnw.accounting.classing import account_of
 from onnxnnw.enrolment.enrol import refuse_existing
-from onnxnnw.enrolment.measure_slots import measure_slot
+from onnxnnw.enrolment.method_mark import begin_record, complete_record
 from onnxnnw.enrolment.owner import Owner
-from onnxnnw.errors import UnreadableRecord, UsageError
-from onnxnnw.graph.digest import DIGEST_FORMAT, network_digest, network_digests
+from onnxnnw.errors import UsageError
 from onnxnnw.graph.slots import find_slots
-from onnxnnw.matching.parameter_reads import kept_parameters
 from onnxnnw.methods.base import Hooks, Insertion, Subject
 from onnxnnw.network_file.file import Network, open_network
 from onnxnnw.records.key import Key
-from onnxnnw.records.positions import ANCHORS, NO_PLAN, SAMPLES, anchors_of, sample_positions
 from onnxnnw.records.record import Record, commitment_of
 from onnxnnw.records.record_file import load_record, save_record
-from onnxnnw.records.row_factors import column_arrays, factor_arrays
-from onnxnnw.training.nct_insertion import NctAtEpoch, NctInsertion
+from onnxnnw.training.at_epoch import (
+    FileInsertionAtEpoch,
+    MarkAtEpoch,
+    MethodAtEpoch,
+    NctAtEpoch,
+    NctInsertion,
+)
 from onnxnnw.training.networks import train_network
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from onnxnnw.training.hooks import Trained, TrainingProgress
 from onnxnnw.training.watch import Watch
 
-__all__ = ["Marked", "Training", "complete_record", "draft_record", "insert_in_training", "subject_of", "train_marked"]
+__all__ = ["Marked", "Training", "draft_record", "insert_in_training", "subject_of", "train_marked"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def insert_in_training(
     data: Path,
     out: Path,
     record_path: Path | None,
-    insertion: NctAtEpoch | Insertion | None,
+    insertion: NctAtEpoch | FileInsertionAtEpoch | Insertion | None,
     training: Training,
     owner: Owner | None = None,
     key: Key | None = None,
@@ -106,16 +108,20 @@ def insert_in_training(
     owner = owner or Owner()
     if isinstance(insertion, Insertion):
         return train_marked(architecture, data, out, record_path, insertion, training, owner, key)
-    mark = NctInsertion(
-        architecture,
-        insertion.epoch,
-        record_path,
-        insertion.positions,
-        insertion.strength,
-        owner=owner,
-        key=key,
-        insertion=insertion.insertion,
-    )
+    mark: MarkAtEpoch
+    if isinstance(insertion, FileInsertionAtEpoch):
+        mark = MethodAtEpoch(architecture, insertion.epoch, record_path, insertion.insertion, key, owner)
+    else:
+        mark = NctInsertion(
+            architecture,
+            insertion.epoch,
+            record_path,
+            insertion.positions,
+            insertion.strength,
+            owner=owner,
+            key=key,
+            insertion=insertion.insertion,
+        )
     trained = _train(architecture, data, out, training, Hooks(at_epoch=mark))
     if not record_path.exists():  # stopped before that epoch
         return Marked(trained, None, "")
@@ -243,22 +249,8 @@ def draft_record(
     Raises:
         UsageError: The mark does not fit the network.
     """
-    draft = insertion.draft(subject)
-    record = Record(
-        method=insertion.method,
-        kind="watermark",
-        key=key,
-        slots=tuple(measure_slot(slot, watermark=True).entry for slot in subject.view.slots),
-        parameters={**draft.parameters, "anchors": ANCHORS, "samples": SAMPLES},
-        arrays=draft.arrays,
-        actor=owner.actor,
-        role=owner.role,
-        source_id=owner.source_id,
-        destination_id=owner.destination_id,
-        enrolled_digest=network_digest(network, subject.view),
-    )
-    stored, _ = kept_parameters(key, record.positions_context, subject.view, account_of(network, subject.view))
-    return replace(record, account=stored), draft.warnings
+    draft, account = insertion.draft(subject), account_of(network, subject.view)
+    return begin_record(network, subject.view, account, insertion.method, draft, owner, key), draft.warnings
 
 
 def _notes_path(checkpoint: Path | None) -> Path | None:
@@ -284,42 +276,3 @@ def _kept_draft(record: Record, path: Path) -> Record:
             f"{path} is the draft of another mark or of another training; remove it or name another record"
         )
     return earlier
-
-
-def complete_record(record: Record, file: Path) -> Record:
-    """The record with what can be measured only when the mark is in: anchors, deviations, the network's digest.
-
-    Raises:
-        UnreadableRecord: The file is not of the network that the record was drafted for.
-    """
-    with open_network(file) as network:
-        view = find_slots(network)
-        slots = view.by_name()
-        if [slot.name for slot in view.slots] != [entry.name for entry in record.slots]:
-            raise UnreadableRecord(f"{file}: does not have the slots that its record speaks of")
-        own = [slots[entry.name] for entry in record.slots]
-        found = [measure_slot(slot, watermark=True) for slot in own]
-        anchors = anchors_of(record)
-        looked_at = {"anchor": anchors}
-        if record.account is not None:  # a draft of before has none
-            stored, arrays = kept_parameters(record.key, record.positions_context, view, account_of(network, view))
-            if stored["parameters"] != record.account["parameters"]:
-                raise UnreadableRecord(f"{file}: does not have the parameters that its record speaks of")
-            looked_at["sample"] = sample_positions(record, NO_PLAN, anchors)
-            record = record.with_measured(**arrays)
-        for name, places in looked_at.items():
-            scales = [one.folded_row_scales[p // one.entry.row_size] for one, p in zip(found, places, strict=True)]
-            values = [slot.values(p) for slot, p in zip(own, places, strict=True)]
-            record = record.with_measured(
-                **{
-                    f"{name}s": np.concatenate(values).astype("<f4"),
-                    f"{name}_gains": np.concatenate(scales).astype("<f4"),
-                }
-            )
-        record = record.with_measured(
-            deviations=np.array([one.deviation for one in found], "<f8"),
-            **factor_arrays([one.fold for one in found]),
-            **column_arrays([one.columns for one in found]),
-        )
-        digests = network_digests(network, view)
-        return record.with_digests(digests.network, digests.tensors, DIGEST_FORMAT, digests.graph)

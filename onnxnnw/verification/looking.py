@@ -18,7 +18,8 @@ from onnxnnw.matching.known_skeleton import refuse_other_index
 from onnxnnw.matching.match import Match, match_slots
 from onnxnnw.matching.read_before import SlotsAtHand
 from onnxnnw.matching.slot_scales import SlotScales
-from onnxnnw.methods.base import Candidate, Judgement, Method, find_method
+from onnxnnw.methods.base import Candidate, Judgement, Method
+from onnxnnw.methods.discovery import find_method
 from onnxnnw.network_file.file import Network
 from onnxnnw.notices import tell
 from onnxnnw.records.record import Record

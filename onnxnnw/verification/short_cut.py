@@ -19,7 +19,8 @@ from onnxnnw.matching.known_skeleton import KnownSlots, known_slots
 from onnxnnw.matching.match import Match
 from onnxnnw.matching.parameter_reads import unchanged_parameters
 from onnxnnw.matching.read_before import ReadBefore
-from onnxnnw.methods.base import Candidate, Judgement, find_method
+from onnxnnw.methods.base import Candidate, Judgement
+from onnxnnw.methods.discovery import find_method
 from onnxnnw.network_file.ahead import fetch_together
 from onnxnnw.network_file.stored import StoredTensor
 from onnxnnw.notices import tell

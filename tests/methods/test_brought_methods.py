@@ -10,7 +10,7 @@ import pytest
 
 from onnxnnw.errors import UnknownName, UsageError
 from onnxnnw.method_check import check_method
-from onnxnnw.methods import base
+from onnxnnw.methods import discovery as base
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "examples" / "onnxnnw-sign-bits"

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from onnxnnw.enrolment.method_mark import complete_record
 from onnxnnw.errors import CannotLook, UnreadableRecord
 from onnxnnw.graph.slots import find_slots
 from onnxnnw.matching.row_scale import row_magnitudes, row_scales
-from onnxnnw.methods.base import Candidate, Reads, find_insertion, find_method, insertion_names, method_names
+from onnxnnw.methods.base import Candidate, Reads
+from onnxnnw.methods.discovery import find_insertion, find_method, insertion_names, method_names
 from onnxnnw.network_file.file import open_network
 from onnxnnw.parameters import describe, from_arguments
 from onnxnnw.records.record import Record
 from onnxnnw.records.record_file import load_record
 from onnxnnw.runtime import open_runtime
-from onnxnnw.training.insertion import complete_record
 from onnxnnw.verification.verify import verify
 from tests.support import marks
 

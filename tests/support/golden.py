@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from onnxnnw.enrolment.enrol import embed, fingerprint
+from onnxnnw.enrolment.method_mark import complete_record
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.enrolment.recipients import owner_secret
 from onnxnnw.enrolment.recipients.embedding import embed_for_recipients
@@ -21,7 +22,6 @@ from onnxnnw.methods.tbw import TbwInsertion
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.key import Key
 from onnxnnw.records.record_file import save_record
-from onnxnnw.training.insertion import complete_record
 from tests.support import calibration_networks as networks
 from tests.support import marks
 

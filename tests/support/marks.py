@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
+from onnxnnw.enrolment.method_mark import complete_record
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.graph.slots import find_slots
 from onnxnnw.methods.base import Candidate, Insertion, Reads, Subject
@@ -13,7 +14,7 @@ from onnxnnw.network_file.file import open_network
 from onnxnnw.network_file.patch import Edit, write_patched
 from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record
-from onnxnnw.training.insertion import complete_record, draft_record
+from onnxnnw.training.insertion import draft_record
 
 MEAN, DEVIATION = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 

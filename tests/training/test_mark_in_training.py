@@ -13,8 +13,8 @@ from onnxnnw.exporters.base import export
 from onnxnnw.recipes import ConstantRate, Recipe, Sgd
 from onnxnnw.records.key import Key
 from onnxnnw.records.record_file import load_record
+from onnxnnw.training.at_epoch import NctInsertion
 from onnxnnw.training.hooks import Hooks
-from onnxnnw.training.nct_insertion import NctInsertion
 from onnxnnw.training.networks import find_network, train_network
 from onnxnnw.verification.verify import verify
 

@@ -11,7 +11,8 @@ import torch
 
 from onnxnnw.errors import UsageError
 from onnxnnw.graph.slots import find_slots
-from onnxnnw.methods.base import Hooks, find_insertion, insertion_names
+from onnxnnw.methods.base import Hooks
+from onnxnnw.methods.discovery import find_insertion, insertion_names
 from onnxnnw.methods.rtw import FORMS, RtwInsertion, mark_of, project
 from onnxnnw.methods.tbw import TbwInsertion
 from onnxnnw.modifications.base import apply, find_modification
@@ -19,8 +20,8 @@ from onnxnnw.network_file.file import open_network
 from onnxnnw.recipes import ConstantRate, OneCycle, Recipe, Sgd
 from onnxnnw.records.key import Key
 from onnxnnw.records.record_file import load_record
+from onnxnnw.training.at_epoch import NctAtEpoch
 from onnxnnw.training.insertion import Training, insert_in_training, train_marked
-from onnxnnw.training.nct_insertion import NctAtEpoch
 from onnxnnw.training.networks import find_network
 from onnxnnw.training.watch import Watch
 from onnxnnw.verification.verify import verify

@@ -4,19 +4,25 @@ Training adds lambda times a hinge: each weight is pulled to its side of zero un
 away. The network carries b = payload XOR pad, and the pad follows from the key, so that without the key each sign is
 right with probability 1/2, whatever the candidate is. Anchors, by which the layer may have been found, never carry a
 Symbol: nothing that aligns is tested.
+
+A finished network is marked without training: weights on the wrong side of zero change their sign, and those nearer than
+``margin`` move away from zero.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.errors import UnreadableRecord, UsageError
+from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.methods.base import (
     Candidate,
     Decoded,
+    FileInsertion,
     Hooks,
     Insertion,
     InsertionDraft,
@@ -31,7 +37,7 @@ from onnxnnw.records.positions import anchors_of
 from onnxnnw.records.record import Record
 from onnxnnw.statistics import Association, log10_binomial_tail, required_symbols
 
-__all__ = ["SignBits", "SignBitsInsertion"]
+__all__ = ["SignBits", "SignBitsInFile", "SignBitsInsertion"]
 
 MAX_BITS = 4096
 SAFE_SHARE = 8
@@ -129,24 +135,52 @@ class SignBitsInsertion(Insertion):
         between("the margin", self.margin, 1e-3, 10)
 
     def draft(self, subject: Subject) -> InsertionDraft:
-        layers = {slot.name: slot.size for slot in subject.view.slots if not slot.read_only and not slot.shared}
-        layer = self.layer or max(layers, key=layers.__getitem__, default="")
-        if layer not in layers:
-            raise UsageError(f"no layer named {layer!r} can carry the mark; there are {', '.join(layers) or 'none'}")
-        room = layers[layer] // SAFE_SHARE
-        if self.bits > room:
-            raise UsageError(f"{self.bits} bits do not fit into {layer}: it has room for {room}")
-        parameters: dict[str, int | str] = {
-            "bits": self.bits,
-            "layer": layer,
-            "weight": repr(float(self.weight)),
-            "margin": repr(float(self.margin)),
-        }
-        return InsertionDraft(parameters, {"payload": encode_text(self.payload, self.bits)})
+        drafted = _draft(subject.view, self.bits, self.payload, self.layer, self.margin)
+        return replace(drafted, parameters={**drafted.parameters, "weight": repr(float(self.weight))})
 
     def hooks(self, record: Record, subject: Subject) -> Hooks:
         hinge = _Hinge(record, subject)
         return Hooks(penalty=hinge, correct=hinge.correct)
+
+
+@dataclass(frozen=True)
+class SignBitsInFile(FileInsertion):
+    """Signs of secret weights of a finished network, and the margin from zero that keeps them."""
+
+    method: ClassVar[str] = SignBits.name
+    bits: int = parameter("T: number of bits, one weight each", 64)
+    payload: str = parameter("text that the mark carries, at most T bits of UTF-8", "")
+    layer: str = parameter("name of the layer's weight; empty takes the largest", "")
+    margin: float = parameter("how far from zero at least, in deviations of the layer's weights", 0.5)
+
+    def __post_init__(self) -> None:
+        between("the number of bits T", self.bits, 1, MAX_BITS)
+        between("the margin", self.margin, 1e-3, 10)
+
+    def draft(self, view: SlotView) -> InsertionDraft:
+        return _draft(view, self.bits, self.payload, self.layer, self.margin)
+
+    def values(self, record: Record, view: SlotView) -> Mapping[int, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        mark, slot = mark_of(record), view.slots[mark_of(record).slot]
+        least = float(record.parameters["margin"]) * float(slot.array().std())
+        return {mark.slot: (mark.positions, mark.signs * np.maximum(np.abs(slot.values(mark.positions)), least))}
+
+
+def _draft(view: SlotView, bits: int, payload: str, layer: str, margin: float) -> InsertionDraft:
+    """What both ways of marking settle beforehand.
+
+    Raises:
+        UsageError: The layer cannot carry the mark, or has no room for it.
+    """
+    layers = {slot.name: slot.size for slot in view.slots if not slot.read_only and not slot.shared}
+    layer = layer or max(layers, key=layers.__getitem__, default="")
+    if layer not in layers:
+        raise UsageError(f"no layer named {layer!r} can carry the mark; there are {', '.join(layers) or 'none'}")
+    room = layers[layer] // SAFE_SHARE
+    if bits > room:
+        raise UsageError(f"{bits} bits do not fit into {layer}: it has room for {room}")
+    parameters: dict[str, int | str] = {"bits": bits, "layer": layer, "margin": repr(float(margin))}
+    return InsertionDraft(parameters, {"payload": encode_text(payload, bits)})
 
 
 class _Hinge:

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+from onnxnnw.accounting.classing import account_of
 from onnxnnw.campaign.step import NETWORK, RECORD, Outcome, Place, Step, Work, key_of
 from onnxnnw.campaign.steps.evaluated_network import NetworkSetup
-from onnxnnw.campaign.steps.trajectories import Settings, inserted_as
+from onnxnnw.campaign.steps.trajectories import Settings, inserted_as, written_as
 from onnxnnw.enrolment.enrol import embed, fingerprint
+from onnxnnw.enrolment.method_mark import begin_record, complete_record, embed_by_method
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.enrolment.record_draft import Writing, draft_watermark
 from onnxnnw.graph.digest import network_digest
@@ -23,7 +25,7 @@ from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record
 from onnxnnw.records.record_file import save_record
 
-__all__ = ["EmbedStep", "FingerprintStep", "WrongKeysStep"]
+__all__ = ["EmbedStep", "FingerprintStep", "WriteStep", "WrongKeysInFileStep", "WrongKeysStep"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,35 @@ class EmbedStep(Step):
 
     def work(self) -> Work:
         return Work(self.kind, 1, 0.3, 400_000)
+
+
+@dataclass(frozen=True)
+class WriteStep(Step):
+    """The mark of another method that writes into files, in a network that is not trained any further.
+
+    Attributes:
+        method: The method.
+        parameters: Of its mark.
+        key: Label of the secret.
+    """
+
+    candidate: Step
+    method: str
+    parameters: Settings
+    key: str
+
+    kind: ClassVar[str] = "write"
+    files: ClassVar[tuple[str, ...]] = (NETWORK, RECORD)
+
+    def run(self, place: Place) -> Outcome:
+        record = place.folder / RECORD
+        record.unlink(missing_ok=True)  # of a run that was killed before it could tell
+        source, insertion = place.input(self.candidate) / NETWORK, written_as(self.method, dict(self.parameters))
+        embed_by_method(source, place.folder / NETWORK, record, insertion, key=key_of(self.key))
+        return Outcome({"iterations": 0})
+
+    def work(self) -> Work:
+        return Work(f"{self.kind} {self.method}", 1, 0.3, 400_000)
 
 
 @dataclass(frozen=True)
@@ -118,7 +149,7 @@ class WrongKeysStep(Step):
         return Work(self.kind, self.count, 0.1, 20_000.0 * self.count)
 
     def _record(self, place: Place, source: Path, key: Key) -> Record:
-        from onnxnnw.methods.base import insertion_names
+        from onnxnnw.methods.discovery import insertion_names
 
         if self.method in insertion_names():
             return self._drafted(place, source, key)
@@ -130,11 +161,27 @@ class WrongKeysStep(Step):
             return replace(record, enrolled_digest=network_digest(network, view))
 
     def _drafted(self, place: Place, source: Path, key: Key) -> Record:
-        from onnxnnw.training.insertion import complete_record, draft_record, subject_of
+        from onnxnnw.training.insertion import draft_record, subject_of
 
         insertion = inserted_as(self.method, dict(self.parameters))
         architecture = self.setup.architecture(place)
         with open_network(source, for_writing=True) as network:
             subject = subject_of(architecture, network, place.folder)
             record, _ = draft_record(network, subject, insertion, Owner(), key)
+        return complete_record(record, source)
+
+
+@dataclass(frozen=True)
+class WrongKeysInFileStep(WrongKeysStep):
+    """The same of a method that writes into files."""
+
+    kind: ClassVar[str] = "draw wrong keys of files"
+
+    def _record(self, place: Place, source: Path, key: Key) -> Record:
+        insertion = written_as(self.method, dict(self.parameters))
+        with open_network(source, for_writing=True) as network:
+            view = find_slots(network)
+            account = account_of(network, view)
+            draft = insertion.draft(view)
+            record = begin_record(network, view, account, self.method, draft, Owner(), key)
         return complete_record(record, source)

@@ -7,28 +7,25 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from onnxnnw.campaign.settings import Campaign, EvaluatedNetwork, Fingerprints, Marks, Value
+from onnxnnw.campaign.settings import EvaluatedNetwork, Fingerprints, Marks, Value
 from onnxnnw.campaign.step import Step
-from onnxnnw.campaign.steps.enrolling import EmbedStep
-from onnxnnw.campaign.steps.evaluated_network import GeneratedImagesStep, NetworkSetup, identity_of
+from onnxnnw.campaign.steps.enrolling import EmbedStep, WriteStep
+from onnxnnw.campaign.steps.evaluated_network import identity_of
 from onnxnnw.campaign.steps.examining import AppliedModification, RecordFile
-from onnxnnw.campaign.steps.given_network import given_network
-from onnxnnw.campaign.steps.own_network import own_network
 from onnxnnw.campaign.steps.trajectories import (
-    InsertStep,
     Settings,
-    TemplateStep,
     TrainingPlan,
     TrainStep,
+    WrittenByMethod,
     WrittenMark,
     inserted_as,
+    written_as,
 )
+from onnxnnw.campaign.steps.unmarked_networks import UnmarkedNetworks
 from onnxnnw.errors import UnknownName, UsageError
-from onnxnnw.methods.base import insertion_names, method_names
+from onnxnnw.methods.discovery import file_insertion_names, insertion_names, method_names
 from onnxnnw.modifications.base import find_modification
 from onnxnnw.parameters import from_table
-from onnxnnw.recipes import Precision
-from onnxnnw.standard.grids import ALPHA
 
 __all__ = ["GridPoint", "MarkedSubject", "Subjects"]
 
@@ -65,99 +62,16 @@ class MarkedSubject:
     settings: Settings
     further: TrainingPlan
 
+    @property
+    def epoch(self) -> int | None:
+        """When the mark is written; None where it is inserted all along, or in a finished network."""
+        epoch: int | None = self.fields["parameters"].get("epoch")
+        return epoch
+
 
 @dataclass(frozen=True)
-class Subjects:
-    """What is evaluated.
-
-    Attributes:
-        data: What the user's data is known by.
-        precision: What trainings compute in.
-    """
-
-    campaign: Campaign
-    data: str
-    precision: Precision
-
-    # --- networks
-
-    def setup_of(self, network: EvaluatedNetwork) -> NetworkSetup:
-        if network.own:
-            return NetworkSetup(
-                network.name,
-                network.size,
-                "",
-                precision=self.precision,
-                own=own_network(network),
-                provider=self.campaign.provider,
-            )
-        made = self.campaign.generated
-        data = self.data if made is None else GeneratedImagesStep(made.training, made.testing, made.seed)
-        return NetworkSetup(
-            network.name,
-            network.size,
-            data,
-            network.training,
-            precision=self.precision,
-            provider=self.campaign.provider,
-        )
-
-    def seed(self, model: int) -> int:
-        return 1000 * self.campaign.seed + model
-
-    def schedule(self, network: EvaluatedNetwork) -> TrainingPlan:
-        return TrainingPlan(network.epochs, rate=network.rate, shape=network.schedule)
-
-    def scaled(self, network: EvaluatedNetwork, alpha: int) -> int:
-        """α in epochs of this schedule."""
-        return min(network.epochs, round(alpha * network.epochs / network.published_epochs))
-
-    def stretch(self, network: EvaluatedNetwork, model: int, epoch: int) -> TrainStep | None:
-        """The unmarked network's training up to an epoch, in stretches between the moments at which marks are written."""
-        moments = {self.scaled(network, alpha) for alpha in ALPHA}
-        moments |= {self.scaled(network, alpha) for marks in self.campaign.marks for alpha in marks.alpha}
-        after: TrainStep | None = None
-        for until in sorted({m for m in moments if 0 < m < epoch} | {epoch} - {0}):
-            after = self.train(network, self.schedule(network), self.seed(model), until, after)
-        return after
-
-    def train(
-        self,
-        network: EvaluatedNetwork,
-        schedule: TrainingPlan,
-        seed: int,
-        until: int,
-        after: TrainStep | None = None,
-        start: Step | None = None,
-        written: WrittenMark | None = None,
-    ) -> TrainStep:
-        template = TemplateStep(network.name, network.size)
-        return TrainStep(self.setup_of(network), template, schedule, seed, until, after, start, written)
-
-    def insert(
-        self,
-        network: EvaluatedNetwork,
-        schedule: TrainingPlan,
-        seed: int,
-        start: Step | None,
-        method: str,
-        settings: Settings,
-        label: str,
-    ) -> InsertStep:
-        template = TemplateStep(network.name, network.size)
-        return InsertStep(self.setup_of(network), template, schedule, seed, start, method, settings, label)
-
-    def base(self, network: EvaluatedNetwork, model: int) -> Step:
-        """The unmarked, trained network."""
-        if network.file:
-            if model >= len(network.file):
-                raise UsageError(f"{network.name}: {len(network.file)} file(s), but a network {model + 1} is asked for")
-            return given_network(network.name, network.file[model])
-        trained = self.stretch(network, model, network.epochs)
-        assert trained is not None
-        return trained
-
-    # --- marks
+class Subjects(UnmarkedNetworks):
+    """What is evaluated: the networks, marked, and after modifications."""
 
     def mark(
         self,
@@ -214,11 +128,12 @@ class Subjects:
         base, seed, parameters = self.base(network, model), self.seed(model), dict(settings)
         if marks.rate and not marks.epochs:
             raise UsageError(f"{marks.title}: a rate is that of the epochs in which a finished network is trained on")
-        if network.own and marks.method in insertion_names():
+        trains = marks.method in insertion_names() and not self.written_into_files(network, marks, epoch)
+        if network.own and trains:
             raise UsageError(
                 f"{marks.title}: {marks.method} marks in training, and {network.name} is a file that is not trained"
             )
-        if marks.method in insertion_names():
+        if trains:
             if epoch is not None:
                 raise UsageError(f"{marks.title}: {marks.method} marks during the whole training, so it has no alpha")
             inserted_as(marks.method, parameters)  # refuses what the method refuses
@@ -228,19 +143,47 @@ class Subjects:
             schedule = self.resumed(network, marks)
             step = self.insert(network, schedule, seed, base, marks.method, settings, label)
             return step, self.train(network, schedule, seed, marks.epochs, start=base)
-        if marks.method not in method_names():
+        return self.written(network, marks, settings, epoch, model, label)
+
+    def written_into_files(self, network: EvaluatedNetwork, marks: Marks, epoch: int | None) -> bool:
+        """Whether the method marks by writing into a file, where it could also mark in training."""
+        if marks.method not in file_insertion_names():
+            return False
+        finished = bool(network.file) and not marks.epochs
+        return epoch is not None or network.own or finished or marks.method not in insertion_names()
+
+    def written(
+        self, network: EvaluatedNetwork, marks: Marks, settings: Settings, epoch: int | None, model: int, label: str
+    ) -> tuple[Step, Step]:
+        """The network with a mark that is written at one moment, and its unmarked counterpart.
+
+        Args:
+            epoch: The moment; None in a finished network.
+        """
+        base, parameters, wanted = self.base(network, model), dict(settings), ""
+        if marks.method in file_insertion_names():
+            written_as(marks.method, parameters)  # refuses what the method refuses
+        elif marks.method not in method_names():
             raise UnknownName("method", marks.method, method_names())
-        if set(parameters) != {"positions", "strength"} or (epoch is None) != bool(network.file):
-            finished = "no alpha in a finished network" if network.file else "alpha"
-            raise UsageError(f"{marks.title}: {marks.method} has {finished}, and the parameters positions and strength")
+        elif set(parameters) != {"positions", "strength"}:
+            wanted = ", and the parameters positions and strength"
+        if wanted or (epoch is None) != bool(network.file):
+            when = "no alpha in a finished network" if network.file else "alpha"
+            raise UsageError(f"{marks.title}: {marks.method} has {when}{wanted}")
         if marks.epochs:
             raise UsageError(f"{marks.title}: {marks.method} is written at one moment, so it has no epochs of its own")
-        written = WrittenMark(epoch or 0, int(parameters["positions"]), float(parameters["strength"]), label)
-        if written.epoch == network.epochs:
-            return EmbedStep(base, written.positions, written.strength, label), base
-        before = self.stretch(network, model, written.epoch)
-        schedule = self.schedule(network)
-        return self.train(network, schedule, seed, network.epochs, before, written=written), base
+        finished: Step
+        mark: WrittenMark | WrittenByMethod
+        if marks.method in file_insertion_names():
+            finished = WriteStep(base, marks.method, settings, label)
+            mark = WrittenByMethod(epoch or 0, marks.method, settings, label)
+        else:
+            mark = WrittenMark(epoch or 0, int(parameters["positions"]), float(parameters["strength"]), label)
+            finished = EmbedStep(base, mark.positions, mark.strength, label)
+        if mark.epoch == network.epochs:
+            return finished, base
+        before, schedule = self.stretch(network, model, mark.epoch), self.schedule(network)
+        return self.train(network, schedule, self.seed(model), network.epochs, before, written=mark), base
 
     # --- modifications
 

@@ -16,11 +16,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from onnxnnw.exporters.base import Architecture
-    from onnxnnw.methods.base import Insertion
+    from onnxnnw.methods.base import FileInsertion, Insertion
     from onnxnnw.recipes import Recipe
     from onnxnnw.training.hooks import Epoch
 
-__all__ = ["InsertStep", "Settings", "TemplateStep", "TrainStep", "TrainingPlan", "WrittenMark", "inserted_as"]
+__all__ = [
+    "InsertStep",
+    "Settings",
+    "TemplateStep",
+    "TrainStep",
+    "TrainingPlan",
+    "WrittenByMethod",
+    "WrittenMark",
+    "inserted_as",
+    "written_as",
+]
 
 _STATE = "state.pt"
 Settings = tuple[tuple[str, int | float | str], ...]
@@ -88,6 +98,16 @@ class WrittenMark:
 
 
 @dataclass(frozen=True)
+class WrittenByMethod:
+    """The mark of another method that writes into files, written into the running network like ``WrittenMark``."""
+
+    epoch: int
+    method: str
+    parameters: Settings
+    key: str
+
+
+@dataclass(frozen=True)
 class TrainStep(Step):
     """A training, or a stretch of one: trajectories that share a beginning share its steps.
 
@@ -105,7 +125,7 @@ class TrainStep(Step):
     until: int
     after: "TrainStep | None" = None
     start: Step | None = None
-    written: WrittenMark | None = None
+    written: WrittenMark | WrittenByMethod | None = None
 
     kind: ClassVar[str] = "train"
 
@@ -118,11 +138,10 @@ class TrainStep(Step):
     @property
     def title(self) -> str:
         what = f"train {self.setup.network} to epoch {self.until} of {self.schedule.epochs}"
-        return (
-            what
-            if self.written is None
-            else f"{what}, marked at {self.written.epoch} with N = {self.written.positions}"
-        )
+        if self.written is None:
+            return what
+        mark = f"N = {self.written.positions}" if isinstance(self.written, WrittenMark) else self.written.method
+        return f"{what}, marked at {self.written.epoch} with {mark}"
 
     def run(self, place: Place) -> Outcome:
         from onnxnnw.exporters.base import export
@@ -174,8 +193,14 @@ class TrainStep(Step):
     def _mark(self, architecture: "Architecture", place: Place, template: "Path") -> Any:
         if self.written is None:
             return None
-        from onnxnnw.training.nct_insertion import NctInsertion
+        from onnxnnw.training.at_epoch import MethodAtEpoch, NctInsertion
 
+        if isinstance(self.written, WrittenByMethod):
+            insertion = written_as(self.written.method, dict(self.written.parameters))
+            key = key_of(self.written.key)
+            return MethodAtEpoch(
+                architecture, self.written.epoch, place.folder / RECORD, insertion, key, template=template
+            )
         return NctInsertion(
             architecture,
             self.written.epoch,
@@ -247,9 +272,21 @@ def inserted_as(method: str, parameters: "Mapping[str, int | float | str]") -> "
         UnknownName: No such method, or it has no such parameter; the message lists those there are.
         UsageError: A value that the method refuses.
     """
-    from onnxnnw.methods.base import find_insertion
+    from onnxnnw.methods.discovery import find_insertion
 
     return from_table(find_insertion(method), parameters, method)
+
+
+def written_as(method: str, parameters: "Mapping[str, int | float | str]") -> "FileInsertion":
+    """How a method is written into a file, with these parameters.
+
+    Raises:
+        UnknownName: No such method, or it has no such parameter; the message lists those there are.
+        UsageError: A value that the method refuses.
+    """
+    from onnxnnw.methods.discovery import find_file_insertion
+
+    return from_table(find_file_insertion(method), parameters, method)
 
 
 def _time(history: "tuple[Epoch, ...]") -> dict[str, Any]:

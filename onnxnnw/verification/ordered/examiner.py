@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from onnxnnw.candidate import Anchors
-from onnxnnw.methods.base import Candidate, Judgement, find_method
+from onnxnnw.methods.base import Candidate, Judgement
+from onnxnnw.methods.discovery import find_method
 from onnxnnw.network_file.file import Network
 from onnxnnw.records.record import Record
 from onnxnnw.statistics import Association
