@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("new method")]  # one wo
 
 
 @dataclass(frozen=True)
-class House:
+class PackageCopy:
     """A copy of the package and of the methods' tests, with one more file."""
 
     folder: Path
@@ -53,9 +53,9 @@ class Marked:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory):
+def package_copy(tmp_path_factory):
     """The packages as they are installed, each in its place, and the new file among the methods."""
-    folder = tmp_path_factory.mktemp("house")
+    folder = tmp_path_factory.mktemp("package_copy")
     for source, target in (
         ("onnxnnw", "onnxnnw"),
         ("exporters", "onnxnnw/exporters"),
@@ -69,7 +69,7 @@ def house(tmp_path_factory):
         shutil.copy(ROOT / "tests" / name, folder / "tests" / name)
     method = EXAMPLE.read_text("utf-8").replace("sign_bits_package", "sign_bits")
     (folder / "onnxnnw" / "methods" / "sign_bits.py").write_text(method, "utf-8")
-    return House(folder)
+    return PackageCopy(folder)
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +82,11 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def marked(house, data, tmp_path_factory):
+def marked(package_copy, data, tmp_path_factory):
     """Trained for a moment, with the method's parameters given as options."""
     folder = tmp_path_factory.mktemp("marked")
     found = Marked(folder / "net.onnx", folder / "net.record")
-    done = house.onnxnnw(
+    done = package_copy.onnxnnw(
         *("train", "resnet8", "--size", "small", "--data", data, "-o", found.network, "--record", found.record),
         *("--epochs", 4, "--threads", 1, "--method", "sign_bits", "--bits", BITS, "--payload", PAYLOAD),
     )
@@ -95,24 +95,24 @@ def marked(house, data, tmp_path_factory):
     return found
 
 
-def test_the_copy_is_what_runs(house):
+def test_the_copy_is_what_runs(package_copy):
     """Not the package that is installed here."""
     code = "import onnxnnw.methods, onnxnnw.exporters, onnxnnw.models as m; print(m.__path__[0], onnxnnw.__file__)"
-    assert house.run("-c", code).stdout.count(str(house.folder)) == 2
+    assert package_copy.run("-c", code).stdout.count(str(package_copy.folder)) == 2
 
 
-def test_the_method_is_listed_with_its_parameters(house):
+def test_the_method_is_listed_with_its_parameters(package_copy):
     """Name, sentence and options come from the file."""
-    listed = house.onnxnnw("train", "--list-methods").stdout
+    listed = package_copy.onnxnnw("train", "--list-methods").stdout
     _, own = listed.split("\nsign_bits\n")
     assert "A hinge on the signs of secret weights" in own
     for option in ("--bits", "--payload", "--layer", "--weight", "--margin"):
         assert option in own
 
 
-def test_the_right_key_finds_the_mark(house, marked):
+def test_the_right_key_finds_the_mark(package_copy, marked):
     """Exit code 0, every Symbol right, the payload's text, and one chance in 2**64."""
-    done = house.onnxnnw("verify", marked.network, "--record", marked.record, "--json")
+    done = package_copy.onnxnnw("verify", marked.network, "--record", marked.record, "--json")
     assert done.returncode == 0, done.stderr
     verdict = json.loads(done.stdout)
     assert (verdict["method"], verdict["decision"]) == ("sign_bits", "traced")
@@ -120,15 +120,15 @@ def test_the_right_key_finds_the_mark(house, marked):
     assert verdict["log10_p"] == pytest.approx(-BITS * np.log10(2), abs=1e-3)
 
 
-def test_a_wrong_key_does_not(house, marked, tmp_path):
+def test_a_wrong_key_does_not(package_copy, marked, tmp_path):
     """Exit code 1: the record of another secret, all else equal."""
     save_record(load_record(marked.record).with_key(marks.key(1)), tmp_path / "wrong.record")
-    done = house.onnxnnw("verify", marked.network, "--record", tmp_path / "wrong.record", "--json")
+    done = package_copy.onnxnnw("verify", marked.network, "--record", tmp_path / "wrong.record", "--json")
     assert done.returncode == 1, done.stderr
     assert json.loads(done.stdout)["decision"] == "not traced"
 
 
-def test_wrong_keys_toss_coins(house, marked):
+def test_wrong_keys_toss_coins(package_copy, marked):
     """Right signs under 1,000 wrong keys are Binomial(64, 1/2), in the marked network as in one that never was."""
     script = f"""
 import json, sys
@@ -148,16 +148,16 @@ for path, record in (
     found.append([int((mark.signs * arrays[mark.slot][mark.positions] > 0).sum()) for mark in wrong])
 print(json.dumps(found))
 """
-    done = house.run("-c", script, marked.network, marked.record, house.folder / "models" / "resnet8.onnx")
+    done = package_copy.run("-c", script, marked.network, marked.record, package_copy.folder / "models" / "resnet8.onnx")
     assert done.returncode == 0, done.stderr
     for matches in json.loads(done.stdout):
         assert len(matches) == KEYS
         marks.assert_binomial(np.array(matches), BITS, 0.5)
 
 
-def test_contract_tests_find_it(house):
+def test_contract_tests_find_it(package_copy):
     """Unaided: each of them that goes by method takes the new one too."""
-    done = house.run(
+    done = package_copy.run(
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "sign_bits", "tests/methods/test_contract.py"
     )
     assert done.returncode == 0, done.stdout
@@ -166,15 +166,15 @@ def test_contract_tests_find_it(house):
     assert int(passed) == len(re.findall(r"^@every_(?:method|insertion)$", own, re.MULTILINE))
 
 
-def test_it_may_overwrite_and_be_overwritten(house, data, marked, tmp_path):
+def test_it_may_overwrite_and_be_overwritten(package_copy, data, marked, tmp_path):
     """Another key's mark of the same method, inserted on top by the modification that trains."""
     over = tmp_path / "over.onnx"
-    done = house.onnxnnw(
+    done = package_copy.onnxnnw(
         *("modify", marked.network, "overwriting-in-training", "--method", "sign_bits", "--network", "resnet8"),
         *("--size", "small", "--data", data, "--epochs", 1, "--rate", 0.01, "--threads", 1, "-o", over),
     )
     assert done.returncode == 0, done.stderr
-    assert house.onnxnnw("verify", over, "--record", marked.record).returncode == 0
+    assert package_copy.onnxnnw("verify", over, "--record", marked.record).returncode == 0
 
 
 CAMPAIGN = """
@@ -199,19 +199,19 @@ wrong_keys = 2
 """
 
 
-def test_a_campaign_and_its_tables_find_it(house, tmp_path):
+def test_a_campaign_and_its_tables_find_it(package_copy, tmp_path):
     """Unaided: a campaign evaluates it by its name, and the report has its tables."""
     (tmp_path / "campaign.toml").write_text(CAMPAIGN)
     results = tmp_path / "results"
     campaign = ("evaluate", tmp_path / "campaign.toml", "-o", results, "--cache", tmp_path / "cache")
-    done = house.onnxnnw(*campaign)
+    done = package_copy.onnxnnw(*campaign)
     assert done.returncode == 0, done.stderr
     trials = [json.loads(line) for line in (results / "trials.jsonl").read_text().splitlines()]
     own = [trial for trial in trials if trial["study"] == "detection" and trial["truth"]]
     assert {trial["mark"]["method"] for trial in own} == {"sign_bits"}
     assert [trial["verdict"]["values"]["ber"] for trial in own] == [0.0, 0.0]
     page, tables = tmp_path / "report.html", tmp_path / "tables"
-    done = house.onnxnnw("report", results, "-o", page, "--tables", tables)
+    done = package_copy.onnxnnw("report", results, "-o", page, "--tables", tables)
     assert done.returncode == 0, done.stderr
     assert "sign_bits" in page.read_text().lower()
     written = [path.read_text().lower().replace("\\", "") for path in tables.rglob("*.md")]  # Markdown escapes the line
