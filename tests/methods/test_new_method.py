@@ -148,7 +148,9 @@ for path, record in (
     found.append([int((mark.signs * arrays[mark.slot][mark.positions] > 0).sum()) for mark in wrong])
 print(json.dumps(found))
 """
-    done = package_copy.run("-c", script, marked.network, marked.record, package_copy.folder / "models" / "resnet8.onnx")
+    done = package_copy.run(
+        "-c", script, marked.network, marked.record, package_copy.folder / "models" / "resnet8.onnx"
+    )
     assert done.returncode == 0, done.stderr
     for matches in json.loads(done.stdout):
         assert len(matches) == KEYS

@@ -171,7 +171,7 @@ def limits() -> Iterator[None]:
         signal.alarm(0)
 
 
-class Bench:
+class ByteFuzz:
     """Files to start from, and one method per kind of case; each returns what went wrong."""
 
     def __init__(self, folder: Path) -> None:
@@ -266,8 +266,8 @@ def main() -> None:
     kind, seed, cases, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    bench = Bench(folder)
-    run = {"networks": bench.networks, "records": bench.records_, "commands": bench.commands}[kind]
+    fuzz = ByteFuzz(folder)
+    run = {"networks": fuzz.networks, "records": fuzz.records_, "commands": fuzz.commands}[kind]
     failures = []
     for case in range(seed, seed + cases):
         try:
@@ -276,7 +276,7 @@ def main() -> None:
             wrong = traceback.format_exc()[-1500:]
         if wrong:
             failures.append(f"case {case}: {wrong}")
-            shutil.copy(bench.path, folder / f"case-{case}") if bench.path.exists() else None
+            shutil.copy(fuzz.path, folder / f"case-{case}") if fuzz.path.exists() else None
     sys.stdout.write(json.dumps(failures))
 
 

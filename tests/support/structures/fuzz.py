@@ -209,7 +209,7 @@ def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no JSON")
 
 
-class Bench:
+class StructureFuzz:
     """Marked networks to start from, and what was seen of files with one digest."""
 
     def __init__(self, folder: Path) -> None:
@@ -345,18 +345,18 @@ def main() -> None:
         raise TimeoutError(f"more than {SECONDS_PER_CASE} seconds")
 
     signal.signal(signal.SIGALRM, expired)
-    bench = Bench(folder)
+    fuzz = StructureFuzz(folder)
     failures: list[str] = []
     for number in range(start, start + cases):
         (folder / "at").write_text(str(number))
         signal.alarm(SECONDS_PER_CASE)
         try:
-            failures += bench.case(number)
+            failures += fuzz.case(number)
         except Exception:
             failures.append(f"case {number}: {traceback.format_exc()[-1500:]}")
         finally:
             signal.alarm(0)
-    sys.stdout.write(json.dumps({"failures": failures, "hints": bench.hints, "counts": bench.counts}))
+    sys.stdout.write(json.dumps({"failures": failures, "hints": fuzz.hints, "counts": fuzz.counts}))
 
 
 if __name__ == "__main__":
