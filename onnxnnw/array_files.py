@@ -1,4 +1,4 @@
-"""Arrays in NumPy's files, .npy and .npz: nothing is unpickled, and no more is read than a file says and holds."""
+"""NumPy's files, .npy and .npz: nothing is unpickled, and no more is read than the header declares and the file holds."""
 
 import math
 import zipfile

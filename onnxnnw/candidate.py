@@ -1,4 +1,4 @@
-"""A candidate's weights as a record's slots: as they are stored, or recognised by content and with the scales of their rows."""
+"""A candidate's weights by the slots of a record: as stored, or matched by content, with the scales of their rows."""
 
 import math
 from collections.abc import Mapping, Sequence

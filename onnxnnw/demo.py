@@ -1,4 +1,4 @@
-"""The README's main job, as a library call: mark a network, send it through deployment, find it again."""
+"""The README's main job as a library call: mark a network, modify it as deployment does, and find the mark again."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Every error raised on purpose.
+"""Every error that the package raises on purpose.
 
     TraceabilityError
     ├── UsageError              the request itself is wrong                     exit 2

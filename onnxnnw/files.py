@@ -1,4 +1,4 @@
-"""Files that are input: regular, of bounded size, and never waited for; and bytes at a place of an open file, on any system.
+"""Input files on any system: regular, of bounded size, opened without blocking; and bytes at an offset of an open file.
 
 Windows has neither ``pread`` nor flags against waiting, and translates line ends unless told otherwise; macOS lacks ``preadv``.
 """

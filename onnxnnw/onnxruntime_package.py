@@ -1,4 +1,4 @@
-"""onnxruntime as it is installed: missing, left empty, or two packages of it unpacked over each other.
+"""The state of the onnxruntime installation: missing, emptied, or two packages unpacked over each other.
 
 ``onnxruntime`` and ``onnxruntime-gpu`` install the same folder, and pip knows nothing of that: whoever has one and installs a tool
 that depends on the other gets a mixture of both, and uninstalling either then removes files of the other.

@@ -1,4 +1,4 @@
-"""Dataclasses from what users write: parameters of plug-ins on the command line, tables of a campaign's file.
+"""Dataclasses from user input: parameters of plug-ins on the command line, tables of a campaign's file.
 
 Types are those that the fields are annotated with, and pydantic compares them strictly: no text becomes a number, no bool an int.
 """

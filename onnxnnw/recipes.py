@@ -1,4 +1,4 @@
-"""How a network is trained: optimizers, schedules and recipes, as data that a checkpoint and a card can name."""
+"""Optimizers, schedules and recipes of a training as data that a checkpoint and a card can name."""
 
 import math
 from collections.abc import Mapping

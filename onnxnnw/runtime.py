@@ -1,4 +1,4 @@
-"""The only module that opens onnxruntime: a file becomes arrays in, arrays out; silent without a GPU."""
+"""The only module that loads onnxruntime: it turns a file into a function of arrays; no warnings without a GPU."""
 
 import io
 import re

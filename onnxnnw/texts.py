@@ -1,4 +1,4 @@
-"""Texts that come from files, names and messages: shown so that they cannot act on a terminal or hide what they are."""
+"""Make texts from files, names and messages visible, so that they cannot control a terminal or disguise themselves."""
 
 __all__ = ["visible"]
 

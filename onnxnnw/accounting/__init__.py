@@ -1,1 +1,1 @@
-"""What is stored in a network, all of it, by what it is: weight, parameter, structural, not understood, doubtful, dead."""
+"""Account of everything stored in a network, by kind: weight, parameter, structural, not understood, doubtful, dead."""

@@ -1,4 +1,4 @@
-"""What is stored in a network, and what of it is seen: the account that every command speaks from.
+"""The account of a network: what is stored in it, and how much of that is read as weights.
 
 Everything stored is exactly one of
 

@@ -1,4 +1,4 @@
-"""How much something holds that is not read as weights: bytes as they are stored, elements of an input."""
+"""The size of what is not read as weights: bytes as stored, and elements of an input."""
 
 import os
 from collections.abc import Iterator

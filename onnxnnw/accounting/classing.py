@@ -1,4 +1,4 @@
-"""Class everything that is stored in a network; see the account for what the classes are."""
+"""Classify everything that is stored in a network; the account describes the classes."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Graph inputs that stand where a weight would: a caller gives them at run time, and nobody can say what they hold."""
+"""Graph inputs in the place of a weight: the caller supplies them at run time, so their values are unknown here."""
 
 from collections.abc import Iterator
 

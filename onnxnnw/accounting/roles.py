@@ -1,4 +1,4 @@
-"""What a constant at an operator's input may be, where no slot reads it: the table of operators' inputs.
+"""The table of operators' inputs: what a constant at an input may be if it is not read as a weight.
 
 Nothing is understood by default. An operator's input is listed here with what stands there and how large that may be; above
 the limit it is *not understood*, for a whole layer fits into any input that nobody looks at.

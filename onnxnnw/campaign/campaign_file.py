@@ -1,4 +1,4 @@
-"""A campaign from its file, checked: what is impossible is told before anything is trained."""
+"""Read a campaign from its file and check it: impossible entries are reported before anything is trained."""
 
 import tomllib
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Where a step was done: hardware and versions, and the memory that it took."""
+"""Environment of a step: hardware, versions, and the memory that it took."""
 
 import contextlib
 import platform

@@ -1,4 +1,4 @@
-"""How long a campaign takes and how much it keeps: from what its own steps took, or steps like them before, or is usual."""
+"""Estimates of a campaign's time and storage: from its own steps, from similar earlier steps, or from usual values."""
 
 import statistics
 from collections import defaultdict

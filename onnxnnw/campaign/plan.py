@@ -1,4 +1,4 @@
-"""Campaign -> trials: every network of NNW-NNT's protocol at every point of the grid, and what else is asked of a method."""
+"""Campaign -> trials: every network of NNW-NNT's protocol at every point of the grid, and the other studies of a method."""
 
 import itertools
 import math

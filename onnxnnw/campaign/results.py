@@ -1,4 +1,4 @@
-"""The results of a campaign on the disk: what it was, and one line a trial; documented in docs/guide/report.md."""
+"""The results of a campaign on the disk: its description, and one line per trial; see docs/guide/report.md."""
 
 import gzip
 import json

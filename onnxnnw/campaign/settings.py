@@ -1,4 +1,4 @@
-"""What a campaign evaluates, as one TOML file says it; unknown and impossible entries are refused by name."""
+"""The settings of a campaign as its TOML file states them; unknown and impossible entries are refused by name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

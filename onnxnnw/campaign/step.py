@@ -1,4 +1,4 @@
-"""A step of a campaign: something to be made from other steps, addressed by the digest of all that decides its result."""
+"""A step of a campaign, made from other steps; its address is the digest of everything that decides its result."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""A planned trial: the fields that are fixed beforehand, and the steps that the others are read from."""
+"""A planned trial: the fields that are known beforehand, and the steps that give the others."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""New values of stored tensors: channels in another order, or multiplied by factors."""
+"""New values of stored tensors: channels permuted or multiplied by factors."""
 
 from collections.abc import Iterator, Mapping
 

@@ -1,4 +1,4 @@
-"""Channels put in beside others: dummies that nothing reads, clones that share what the original did."""
+"""Add channels beside others: dummies that nothing reads, and clones that share the original's contribution."""
 
 from collections.abc import Iterator, Mapping
 from enum import Enum, auto

@@ -1,4 +1,4 @@
-"""Rules of operators that put channels elsewhere: joined, cut, chosen, turned and put into other shapes."""
+"""Rules of operators that move channels: concatenate, split, select, transpose and reshape."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Rules of operators that hand channels on in their places: element by element, pooled, resized, normalised."""
+"""Rules of operators that keep channels in place: element-wise, pooling, resizing, normalisation."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Shapes of the values of a network, as far as they can be told, and its messages with their values put back."""
+"""Shapes of the values of a network, as far as they can be inferred, and its messages with their values restored."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""attest: statements and signatures that came from elsewhere, checked offline."""
+"""attest: check statements and signatures of others, offline."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Progress on standard error: rich's bar where a terminal can redraw it, and lines now and then elsewhere."""
+"""Progress on standard error: rich's bar on a terminal that can redraw it, occasional lines elsewhere."""
 
 import atexit
 import sys

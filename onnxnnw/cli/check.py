@@ -1,4 +1,4 @@
-"""check: files and folders by a policy, one answer."""
+"""check: verify files and folders against a policy, with one answer."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The entry point: every command, and the promise that an exit code means what it says.
+"""The entry point: every command, and exit codes that keep their documented meaning.
 
 0 yes · 1 no (not traced, or the gate not met) · 2 wrong usage · 3 could not look or could not finish · 130 interrupted ·
 143 terminated.

@@ -1,4 +1,4 @@
-"""method: whether a method keeps what every method owes, and the dossier that the standard asks for."""
+"""method: check a method against the contract of methods, and write the dossier that the standard asks for."""
 
 from pathlib import Path
 from typing import Annotated

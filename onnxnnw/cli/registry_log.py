@@ -1,4 +1,4 @@
-"""registry log, registry stamp: what a registry's log proves to somebody who does not have the registry."""
+"""registry log, registry stamp: what a registry's log proves to somebody without the registry."""
 
 import sys
 from pathlib import Path

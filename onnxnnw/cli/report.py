@@ -1,4 +1,4 @@
-"""report: campaigns' results as one page, and as files of tables and figures; how much was measured; whether a page is right."""
+"""report: results as one page and as files of tables and figures; count the measured cells; check a page."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

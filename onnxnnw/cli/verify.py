@@ -1,4 +1,4 @@
-"""verify: what records say of files."""
+"""verify: judge files by records."""
 
 import sys
 from dataclasses import replace

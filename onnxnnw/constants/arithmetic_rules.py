@@ -1,4 +1,4 @@
-"""What operators make of constants by arithmetic: element by element, along axes, as matrices, and between element types."""
+"""Constant folding of arithmetic: element by element, along axes, as matrices, and between element types."""
 
 from collections.abc import Callable
 from typing import Any

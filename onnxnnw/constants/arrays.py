@@ -1,4 +1,4 @@
-"""Constants as index maps: arrays whose elements are stored somewhere and only moved about.
+"""Constants as index maps: arrays of stored elements that are only moved.
 
 ``take`` reads a few elements through a whole chain, ``array`` all of them, and ``locate`` says where an element is stored.
 """

@@ -1,4 +1,4 @@
-"""Evaluate what is constant, lazily: a weight behind Transpose, Cast or DequantizeLinear is still a weight."""
+"""Lazy constant folding: a weight behind Transpose, Cast or DequantizeLinear is still a weight."""
 
 import math
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Constants that are computed: casts, arithmetic, and integers that stand for real numbers."""
+"""Computed constants: casts, arithmetic, and integers that represent real numbers."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What operators do to each element by itself: functions of NumPy arrays, exact for integers as ONNX has them.
+"""Element-wise operators as functions of NumPy arrays; exact for integers, as ONNX defines them.
 
 Truth values are 0 and 1 as uint8.
 """

@@ -1,4 +1,4 @@
-"""Constants that are computed from several others: products, normalisations, chosen and scattered elements, ramps.
+"""Constants computed from several others: products, normalisations, selected and scattered elements, ranges.
 
 Each is evaluated when it is asked for; nothing is kept but a few numbers.
 """

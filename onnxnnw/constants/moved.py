@@ -1,4 +1,4 @@
-"""Elements in other places: reshaped, transposed, cut, chosen, repeated and joined constants, as index maps."""
+"""Moved elements: reshaped, transposed, sliced, gathered, repeated and concatenated constants, as index maps."""
 
 import math
 from abc import abstractmethod

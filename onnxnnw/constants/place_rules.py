@@ -1,4 +1,4 @@
-"""Rules of operators that choose elements by places, or put them there."""
+"""Constant folding of operators that select elements by index, or write them there."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What operators make of constants that move elements about: shapes, parts, repetitions, choices, and ramps of numbers."""
+"""Constant folding of operators that move elements: reshape, slice, repeat, select, and ranges of numbers."""
 
 import math
 from typing import Any

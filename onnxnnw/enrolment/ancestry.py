@@ -1,4 +1,4 @@
-"""Networks that were fine-tuned from a public one: their fingerprint rests on the differences from it.
+"""Networks that were fine-tuned from a public one: their fingerprint uses the differences from it.
 
 Each slot's counterpart in an ancestor is found by its values; a fingerprint then keeps, beside the values, what stood there in the
 ancestor, and is judged by the differences (docs/reference/statistics.md).

@@ -1,4 +1,4 @@
-"""Weights that are stored twice, bit for bit: exporters untie embeddings, and give each branch of a decoder its own.
+"""Weights stored twice, bit for bit: exporters untie embeddings, and give each branch of a decoder its own copy.
 
 They count as one, like weights that are tied. Marked alone, a copy would tell every position to whoever compares the two; read
 twice, it would count as evidence twice.

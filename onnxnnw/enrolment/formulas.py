@@ -1,4 +1,4 @@
-"""Tables that were computed rather than trained: unrelated networks share them, so a fingerprint must not rest on them."""
+"""Tables that were computed rather than trained: unrelated networks share them, so fingerprints leave them out."""
 
 import numpy as np
 from numpy.typing import NDArray

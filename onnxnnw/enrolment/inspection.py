@@ -1,4 +1,4 @@
-"""What a network is made of, as far as traceability is concerned: a summary that reads no weights."""
+"""A summary of a network for traceability; it reads no weights."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path

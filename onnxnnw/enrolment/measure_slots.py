@@ -1,4 +1,4 @@
-"""What enrolment measures of each slot: its row of the slot table, its deviation, the scales of its rows and columns.
+"""Measurements of each slot at enrolment: its row of the slot table, its deviation, and its row and column scales.
 
 Out-rows that are (nearly) dead and tables that were computed rather than trained take no part in a mark.
 """

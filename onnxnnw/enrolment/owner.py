@@ -1,4 +1,4 @@
-"""Who marks: free texts, and one of the standard's roles [NNW-TEC 5.2.2]."""
+"""The owner of a mark: free texts, and one of the standard's roles [NNW-TEC 5.2.2]."""
 
 from dataclasses import dataclass
 

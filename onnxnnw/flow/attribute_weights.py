@@ -1,4 +1,4 @@
-"""Weights that an operator keeps in its attributes: coefficients of linear models and support vectors [ai.onnx.ml].
+"""Weights in the attributes of an operator: coefficients of linear models and support vectors [ai.onnx.ml].
 
 They become inputs behind the node's own one, so that everything that reads weights finds them where weights are.
 """

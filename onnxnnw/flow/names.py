@@ -1,4 +1,4 @@
-"""Names of what stands inside nodes and functions, and by what a call finds its function."""
+"""Scoped names inside nodes and functions, and the key by which a call finds its function."""
 
 import hashlib
 from collections.abc import Iterable

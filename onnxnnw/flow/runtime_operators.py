@@ -1,4 +1,4 @@
-"""Operators that runtimes know by name: a local function of such a name is not what they run.
+"""Operators that runtimes know by name: for such a name they run their own operator, not the file's function.
 
 A runtime that has an operator of a node's domain and name may run that, whatever the local function of that name says. Seen
 with onnxruntime: ``com.microsoft::Gelu`` runs as its own kernel, ``com.microsoft::MyOwn`` as the function. So this is data

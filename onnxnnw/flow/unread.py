@@ -1,4 +1,4 @@
-"""What is stored in local functions that are not inlined: their bodies are counted."""
+"""The contents of local functions that are not inlined: their bodies are only counted."""
 
 from array import array
 from collections.abc import Iterable, Iterator

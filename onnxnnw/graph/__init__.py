@@ -1,1 +1,1 @@
-"""An ONNX file as weights: read on demand, named by use, changed by the byte."""
+"""An ONNX file as weights: read on demand, named by use, patched byte by byte."""

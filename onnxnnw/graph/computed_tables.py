@@ -1,4 +1,4 @@
-"""Tables whose values follow a formula to 1e-3: masks, grids of places, windows, RoPE caches. Nothing can be hidden in them.
+"""Tables that follow a formula to 1e-3: masks, coordinate grids, windows, RoPE caches. They cannot hide weights.
 
 Every element is held against the formula, not a sample.
 """

@@ -1,4 +1,4 @@
-"""Canonical digests: the same network gives the same digest however it is stored, and no weight bit goes unnoticed.
+"""Canonical digests: independent of how a network is stored, and sensitive to every bit of every weight.
 
 A Merkle tree over all of the graph that is not dead for certain, from the ordered outputs: a node is H(domain, operator, opset,
 attributes in all their fields, digests of its inputs, its outputs where there are several), a leaf is H(element type, dims,

@@ -1,4 +1,4 @@
-"""A value as a linear map of an earlier one: its weight, and how convolutions stand to each other."""
+"""A value as a linear map of an earlier one: its weight, and how convolutions are related to each other."""
 
 import math
 from dataclasses import dataclass, replace

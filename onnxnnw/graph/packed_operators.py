@@ -1,4 +1,4 @@
-"""Weights that operators keep packed: in blocks of codes, stacks of experts, blocks of channels."""
+"""Weights that operators keep packed: blocks of codes, stacks of experts, blocks of channels."""
 
 from collections.abc import Callable
 

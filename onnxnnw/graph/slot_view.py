@@ -1,4 +1,4 @@
-"""The slots of a network, with what is doubtful, dead or not understood, and the data flow that they stand in."""
+"""The slots of a network, what in it is doubtful, dead or not understood, and the data flow around them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""How operators use weights: which input, in which layout, and how integers there stand for real numbers.
+"""How operators use weights: which input, in which layout, and how integers there represent real numbers.
 
 Canonical layout is [out, in / groups, *kernel]; tables of rows (Gather) and sums (Add) stay as they are.
 """

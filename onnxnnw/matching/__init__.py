@@ -1,1 +1,1 @@
-"""Which slot of a candidate is which slot of a record: by anchors, whatever a tool renamed, merged or reordered."""
+"""Match the slots of a candidate with those of a record by anchors, after renaming, merging or reordering."""

@@ -1,4 +1,4 @@
-"""A record's slot in several of a candidate's: layers that were split, gates with a product each, experts one by one.
+"""A record's slot spread over several of a candidate's: split layers, one product per gate, one weight per expert.
 
 Two searches: slots that follow each other are held against the record's together, by all anchors; and each slot against each
 place in the record's where it could lie, by the anchors there. Nothing counts unless its pieces are all of the record's slot.

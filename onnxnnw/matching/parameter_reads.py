@@ -1,4 +1,4 @@
-"""What a record keeps of a network's parameters, and which of them a candidate still has.
+"""A record's reads of a network's parameters, and which of these parameters a candidate still has.
 
 A parameter is a vector: a bias, a normalisation's numbers, slopes. Tools rename them, and fold several of them into one; so
 a record keeps a few numbers of each vector as it was, and, for the slots whose outputs they multiply and shift, what they do

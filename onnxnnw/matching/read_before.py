@@ -1,4 +1,4 @@
-"""Values of slots that are at hand already."""
+"""Slot values that were already read."""
 
 from collections.abc import Sequence
 

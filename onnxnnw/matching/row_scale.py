@@ -1,4 +1,4 @@
-"""Row and column scales of a weight: values are compared after rescaling that changes no function is divided out.
+"""Row and column scales of a weight: values are compared after dividing out rescaling that changes no function.
 
 Folding a normalisation, quantising per channel or rescaling through a ReLU multiplies whole out-rows. Divided by the
 row's root mean square, a value stays what it was. Rescaling through a ReLU multiplies the next weight's columns too: those

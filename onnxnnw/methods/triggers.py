@@ -1,4 +1,4 @@
-"""The TBW-Key: trigger images with the answers that a marked network gives, from a record alone [NNW-TEC 7.4.1].
+"""The TBW-Key: trigger images with the answers of a marked network, derived from a record alone [NNW-TEC 7.4.1].
 
 Abstract images come from the key, in whole numbers only, so that they are the same on every machine; a user's own are
 kept in the record. label = (Symbol + key-uniform) mod C, never conditioned on images or answers.

@@ -1,4 +1,4 @@
-"""Knowledge distillation: a student learns what the network answers and gets none of its weights [M: notes]."""
+"""Knowledge distillation: a student learns the network's answers and gets none of its weights [M: notes]."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Fields of a record's document that are more than a text or an array: the account, the keys."""
+"""The structured fields of a record's document: the account and the keys."""
 
 import base64
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A secret, and the streams derived from it: the same on every machine and in every year.
+"""A secret key and the streams derived from it, identical on every machine.
 
     block j = SHAKE256("onnxnnw/stream/1\\0" | secret | u16le(len label) | label | context[32] | u64le(j)).digest(32768)
 

@@ -1,4 +1,4 @@
-"""Where a mark lies: positions, anchors and control reads, from a key and a slot table; stored nowhere.
+"""Positions, anchors and control reads of a mark, derived from a key and a slot table; stored nowhere.
 
 Every method shares the anchors, by which a candidate's slots are recognised; they never lie on the mark.
 """

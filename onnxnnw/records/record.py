@@ -1,4 +1,4 @@
-"""What a tracker keeps: slots, values and parameters by name. Knows no method.
+"""The record that a tracker keeps: slots, values and parameters by name, independent of the method.
 
 On disk a record is canonical JSON (sorted keys; integers, strings and base64 arrays, no floats, no duplicate keys),
 mode 0600. It has three parts: ``bound`` (everything verification uses; the mark depends on every bit of it),

@@ -1,4 +1,4 @@
-"""Records on the disk: written once, never over another, and read as hostile input."""
+"""Record files: written once, never overwritten, and read as hostile input."""
 
 import os
 import secrets

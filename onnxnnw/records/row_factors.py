@@ -1,4 +1,4 @@
-"""Row factors: what multiplied each out-row downstream at enrolment, so that folded and raw files compare in one unit.
+"""Row factors: what multiplied each out-row downstream at enrolment, to compare folded and raw files in one unit.
 
 Marks lie on stored values. Where a normalisation or a constant follows, a tool may fold it into the weights, signs included;
 the record says by what each row would be multiplied then. Records from before this was kept have no such arrays: with them,

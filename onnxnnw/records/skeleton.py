@@ -1,4 +1,4 @@
-"""The hash of everything in a file but its slots: where it is unchanged, slots are located without tracing the graph.
+"""The hash of a file without its slots: if it is unchanged, slots are located without tracing the graph.
 
 The *skeleton* is everything in a network's files but the bytes of the record's slots: their hash tells whether the graph, all other
 tensors and every place are those of enrolment. It is bound, as all that a verification uses.

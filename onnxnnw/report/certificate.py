@@ -1,4 +1,4 @@
-"""What a page was computed from, in digests: whoever has the results can compute every number again and compare."""
+"""Digests of the trials and numbers behind a page, so that a page can be checked against the results."""
 
 import hashlib
 import html

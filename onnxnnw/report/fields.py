@@ -1,4 +1,4 @@
-"""The fields of an object from a file, each asked for with the type it has to have."""
+"""Fields of an object from a file, with a check of each field's type."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Several folders of results as one: a campaign that was done in parts, or methods side by side."""
+"""Several folders of results as one: a campaign that was run in parts, or several methods."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A folder of results, read and checked: results.json, and trials.jsonl as it is or compressed.
+"""Read and check a folder of results: results.json, and trials.jsonl, compressed or not.
 
 Nothing in it is executed or believed: sizes are bounded, numbers are finite, and a damaged line is named by its number.
 """

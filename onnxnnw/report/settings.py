@@ -1,4 +1,4 @@
-"""What was marked and how: trials of one setting belong into one row of a table, and how all of it is called in print."""
+"""The setting of a trial: trials of one setting share a row of a table; and its names in print."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

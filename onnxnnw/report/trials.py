@@ -1,4 +1,4 @@
-"""One trial of a campaign as a line of trials.jsonl says it: checked field by field, because a file is input.
+"""One trial of a campaign, read from a line of trials.jsonl with every field checked.
 
 Seeds and whatever else a line holds are not taken over: what is not read here cannot appear in a report.
 """

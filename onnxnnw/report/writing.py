@@ -1,4 +1,4 @@
-"""A folder of results becomes a page, and on demand files of tables and figures: compute once, render many."""
+"""Write the page of a folder of results, and on demand files of its tables and figures."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence

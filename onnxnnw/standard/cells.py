@@ -1,4 +1,4 @@
-"""A printed table of NNW-TEC V1.0 as data: its cells, each with everything it was printed for."""
+"""A printed table of NNW-TEC V1.0 as data: its cells, each with the settings it was printed for."""
 
 import builtins  # a field of Table is called property, as the standard calls what it is
 from collections.abc import Iterator, Mapping, Sequence

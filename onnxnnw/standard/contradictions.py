@@ -1,4 +1,4 @@
-"""Where NNW-TEC V1.0 contradicts itself, what was chosen, and the tables that it touches."""
+"""Contradictions within NNW-TEC V1.0, the choice made for each, and the tables concerned."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""What NNW-TEC V1.0 evaluates at: parameters of the methods, strengths of the modifications, networks and thresholds."""
+"""The evaluation grids of NNW-TEC V1.0: parameters of methods, strengths of modifications, networks and thresholds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Every table of results that NNW-TEC V1.0 prints, 2 to 23, and how one is found."""
+"""The tables of results of NNW-TEC V1.0, 2 to 23, and a lookup by number."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The probabilities behind a verdict: numbers in, numbers out; all p-values as log10.
+"""The probabilities behind a verdict: numerical functions only; all p-values as log10.
 
 Derivations and calibration: docs/reference/statistics.md. Nothing here imports scipy, because the fast path of ``verify`` lives
 from starting quickly; the tests compare with scipy.

@@ -1,4 +1,4 @@
-"""The test of a mark that was added to weights, with the host – the weights as they were – cancelled."""
+"""The test of a mark that was added to weights; the host (the original weights) is cancelled first."""
 
 import math
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""What every task has: samples in the layouts that public data sets use, and metrics on what a network answers.
+"""The interface of tasks: samples in the layouts of public data sets, and metrics of a network's answers.
 
 A task is one file in this folder with one subclass of `Task`. Everything here is NumPy: training turns batches into
 tensors, measuring sends them through onnxruntime, and neither knows what the pixels mean.

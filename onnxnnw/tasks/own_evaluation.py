@@ -1,4 +1,4 @@
-"""A user's own network on a user's own samples: any number of inputs, any batch, with targets or beside another network."""
+"""A user's own network on own samples: any number of inputs, any batch, with targets or beside another network."""
 
 import time
 from collections.abc import Mapping, Sequence

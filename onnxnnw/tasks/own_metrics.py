@@ -1,4 +1,4 @@
-"""Metrics by name for networks of any kind: of classes, of numbers, of images, or a function of the user's own."""
+"""Metrics by name for any network: for classes, numbers and images, or a user's own function."""
 
 import importlib
 import math

@@ -1,4 +1,4 @@
-"""Samples of a user's own: arrays in a file, or files in a folder."""
+"""A user's own samples: arrays in a file, or files in a folder."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: written atomically, read without running anything they may ask for."""
+"""Training checkpoints: written atomically, and read without running any code in them."""
 
 import copy
 import io

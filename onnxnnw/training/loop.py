@@ -1,4 +1,4 @@
-"""One training loop for every network; what a traceability method does in training, it does through hooks defined here.
+"""One training loop for every network; a traceability method takes part in it through the hooks defined here.
 
 Everything random in epoch e follows from (seed, e) alone, and learning rates from the iteration's number, so a training
 that was killed and resumed from its checkpoint ends, on a CPU with the same number of threads, with the same bits. It goes on

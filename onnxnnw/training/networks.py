@@ -1,4 +1,4 @@
-"""The reference networks by name: trained, exported, measured; and the cards of trained ones."""
+"""The reference networks by name: to train, export and measure; and the cards of trained ones."""
 
 import hashlib
 import importlib

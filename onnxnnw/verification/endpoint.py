@@ -1,4 +1,4 @@
-"""Record and endpoint -> verdict: triggers are put to a server among decoys, until it is certain [NNW-TEC 7.4]."""
+"""Record and endpoint -> verdict: a server is asked triggers among decoys until the test decides [NNW-TEC 7.4]."""
 
 import secrets
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Records with what is shown of them: from files, and all of a folder."""
+"""Records with their names: from files, or all of a folder."""
 
 import os
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The fast path: the skeleton of the candidate is that of the enrolled network, and its sampled slot values are unchanged.
+"""The fast path: the candidate's skeleton is the enrolled one, and its sampled slot values are unchanged.
 
 Then nothing is traced, and the verdict is the one that tracing would have reached: ``traced``, "unchanged at all positions". Every
 other answer comes from the thorough path. Behind an address fewer anchors are read, since each is a request.

@@ -1,4 +1,4 @@
-"""Findings with every text that may come from a file made visible."""
+"""Findings with all texts from files made visible."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The network under evaluation with the images it is trained and measured on: read once per process, cut down if asked."""
+"""A reference network under evaluation with its data: read once per process, shortened if the campaign says so."""
 
 import hashlib
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A network that is finished when a campaign begins: a file, known by its content."""
+"""A network that is finished before a campaign begins: a file, identified by its content."""
 
 import hashlib
 import shutil

@@ -1,4 +1,4 @@
-"""A user's own network under evaluation: its samples and metrics, known by their content, without torch."""
+"""A user's own network under evaluation: samples and metrics, identified by their content, without torch."""
 
 import hashlib
 import inspect

@@ -1,4 +1,4 @@
-"""Steps that train: a network up to an epoch, on from there, with a mark written at one moment or inserted all along."""
+"""Steps that train: up to an epoch or on from there, with a mark written at one moment or inserted throughout."""
 
 import statistics
 from dataclasses import dataclass

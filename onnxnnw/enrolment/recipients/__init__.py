@@ -1,1 +1,1 @@
-"""Copies for recipients: the list of them, the secret that they share, one marked copy and record for each."""
+"""Copies for recipients: their list, the secret that they share, and one marked copy and record for each."""

@@ -1,4 +1,4 @@
-"""A panel becomes SVG: small, with text as text, and in colours that the page's own light and dark modes decide."""
+"""A panel as SVG: small, with text kept as text, and with colours from the page's light and dark modes."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""Which figures a report has: each panel is a title, a caption and what draws it into an ``ax``."""
+"""The figures of a report: each panel is a title, a caption and the function that draws it into an ``ax``."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence

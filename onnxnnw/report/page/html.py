@@ -1,4 +1,4 @@
-"""Results become one HTML page that needs nothing else: no network, no other file, whatever the names in it say."""
+"""Results as one self-contained HTML page: no network, no other file, and names are always shown as text."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""The verdict of a campaign in plain words: sentences first, and the few numbers that carry them."""
+"""The verdict of a campaign in plain words: sentences and their main numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How many of the standard's published figures have a measured one beside them, table by table."""
+"""Count, table by table, the standard's published figures that have a measured one beside them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Networks that do not carry the mark: how often it was "found" all the same, with exact limits."""
+"""Networks without the mark: how often it was "found" nevertheless, with exact limits."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""Fingerprints and marks among others of their kind: unicity, search, and Figure 4's sharing of Weights."""
+"""Fingerprints and marks compared with others: unicity, search, and Figure 4's sharing of Weights."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""Tables that need no table of the standard: whatever method, network, setting or modification the trials hold."""
+"""Tables built from the trials alone, for methods and settings that the standard has no table for."""
 
 from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby

@@ -1,4 +1,4 @@
-"""Trials become entries: impact, error, what the mark was worth, and whether it was found."""
+"""Trials become entries: impact, error, the measure of the mark, and whether it was found."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""A table before it is rendered: columns, groups of rows, and entries that know the trials they were computed from."""
+"""A table before rendering: columns, groups of rows, and entries with the trials they were computed from."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence

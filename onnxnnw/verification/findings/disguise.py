@@ -1,4 +1,4 @@
-"""Channels in another order hide a mark, and change nothing that a network computes."""
+"""Disguise: channels in another order hide a mark without changing what a network computes."""
 
 from onnxnnw.verification.findings.base import Examination, Finding
 

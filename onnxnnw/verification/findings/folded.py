@@ -1,4 +1,4 @@
-"""Folded: what multiplied a weight's outputs at enrolment, a batch normalisation as a rule, is now part of the weight."""
+"""Folded: what multiplied a weight's outputs at enrolment (usually a batch normalisation) is now in the weight."""
 
 import numpy as np
 from numpy.typing import NDArray

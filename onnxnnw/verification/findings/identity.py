@@ -1,4 +1,4 @@
-"""Identity: which stored tensors are not what they were when the network left, where digests were asked for."""
+"""Identity: which stored tensors changed since the network left, if digests were asked for."""
 
 from onnxnnw.graph.digest import DIGEST_FORMAT
 from onnxnnw.records.record import TENSOR_DIGEST

@@ -1,4 +1,4 @@
-"""Other marks: some positions hold entirely other values while the rest is as it was."""
+"""Other marks: some positions hold entirely different values while the rest is as it was."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Parameters changed: biases, normalisations or slopes are others than at enrolment."""
+"""Parameters changed: biases, normalisations or slopes differ from those at enrolment."""
 
 from onnxnnw.verification.findings.base import Examination, Finding
 

@@ -1,4 +1,4 @@
-"""Zeros: positions that held a value and hold none now, as after pruning."""
+"""Zeros: positions that held a value and are zero now, as after pruning."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Unchanged: all positions hold exactly what was kept, or what computing it anew gives."""
+"""Unchanged: all positions hold exactly the recorded values, or what recomputing them gives."""
 
 import numpy as np
 

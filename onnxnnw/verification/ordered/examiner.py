@@ -1,4 +1,4 @@
-"""A candidate held against records with the owner's own copy at hand, which undoes another order of channels.
+"""Verification with the owner's own copy at hand, which undoes another order of channels.
 
 Two readings of one mark, each paid for: the candidate as it stands, and, where that proves nothing, in the reference's order.
 """

@@ -1,4 +1,4 @@
-"""A fingerprint in a reference's order: what is left of kernels that no alignment has seen, once shared structure is taken out.
+"""A fingerprint in a reference's order: kernels unseen by the alignment, with shared structure removed.
 
 An order that was found makes strangers alike: rows and columns of similar size and direction end up together. So on both sides the
 means of rows and columns and the two leading singular components are removed, each fitted on kernels that hold no position of the

@@ -1,4 +1,4 @@
-"""The owner's own copy of a network, and a candidate in its order: where channels stand elsewhere, or were added or removed.
+"""Align a candidate with the owner's own copy: channels that were moved, added or removed.
 
 Nothing that aligned is tested. Before anything is balanced or compared, the reference gets its host values at the mark's positions
 (or 0, where the mark replaced them), and 0 at the anchors, which say afterwards whether the candidate is related at all. So every
