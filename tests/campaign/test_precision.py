@@ -96,6 +96,7 @@ def test_training_modifications_get_the_campaigns_precision(tmp_path):
         assert AppliedModification("gaussian-noise", (("ratio", 0.1),), 0).modification(setup, place).ratio == 0.1
 
 
+@pytest.mark.slow
 def test_results_and_trials_name_it(tiny):
     """Beside hardware and versions."""
     precision = planned(load_campaign(tiny / "campaign.toml")).precision

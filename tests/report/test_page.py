@@ -18,6 +18,8 @@ from onnxnnw.report.writing import all_tables, write_report
 from onnxnnw.standard.contradictions import CONTRADICTIONS
 from tests.support import made_results as made
 
+pytestmark = pytest.mark.slow
+
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
 

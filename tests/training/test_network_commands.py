@@ -18,6 +18,8 @@ from onnxnnw.training.hooks import Epoch
 from onnxnnw.training.networks import Card, card_names, find_card, find_network, make_card, measure, model_file
 from onnxnnw.verification.verify import verify
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--size", "small"]
 
 

@@ -85,6 +85,7 @@ def test_many_records_are_answered_as_each_by_itself(
     assert len(unreadable) == 2
 
 
+@pytest.mark.slow
 def test_a_record_that_was_changed_is_refused_whatever_was_read_before(folder: Path) -> None:
     """``true`` equals 1 where documents are compared, and is not what was written."""
     _, unreadable = load_records(folder / "records")
