@@ -22,7 +22,6 @@ _MAX_LISTED, _MAX_SEEN = 5, 2000
 _EXPORT = "export the network to ONNX with the framework that it comes from"
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"version https://git-lfs.github.com/spec/", "a pointer of Git LFS, not the file itself; fetch it with: git lfs pull"),
-    (4, b"ORTM", "in onnxruntime's own format (.ort), not ONNX; look at the ONNX file it was made from"),
     (4, b"TFL3", "a TensorFlow Lite network; convert it with tf2onnx --tflite, or look at what it was made from"),
     (0, b"ggml", f"a GGML file of llama.cpp; {_EXPORT}"),
     (0, b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", "a PyTorch checkpoint (a pickle); use torch.onnx.export"),

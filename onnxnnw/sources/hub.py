@@ -14,7 +14,8 @@ from onnxnnw.sources.limits import Budget, budget
 
 __all__ = ["ENDINGS", "networks_of"]
 
-ENDINGS = (".onnx", ".safetensors")
+ENDINGS = (".onnx", ".ort", ".safetensors", ".gguf")
+"""Of these, in this order, the first kind that a repository has is looked at."""
 _MAX_FILES = 10_000
 
 
@@ -57,7 +58,8 @@ def networks_of(text: str, chosen: str = "") -> list[str]:
     except (KeyError, TypeError):
         raise Refused(f"hf://{owner}/{name}: the hub's answer names no commit and no files") from None
     files = sorted(file for file in files if ".." not in file.split("/"))
-    found = [file for file in files if file.endswith(".onnx")] or [f for f in files if f.endswith(ENDINGS)]
+    kinds = ([file for file in files if file.endswith(ending)] for ending in ENDINGS)
+    found = next((kind for kind in kinds if kind), [])
     if chosen:
         if chosen not in files:
             raise UsageError(
@@ -65,5 +67,5 @@ def networks_of(text: str, chosen: str = "") -> list[str]:
             )
         found = [chosen]
     if not found:
-        raise UsageError(f"hf://{owner}/{name} has no .onnx and no .safetensors file")
+        raise UsageError(f"hf://{owner}/{name} has no file that ends in {', '.join(ENDINGS)}")
     return [f"hf://{owner}/{name}@{commit}/{file}" for file in found]
