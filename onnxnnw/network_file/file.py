@@ -293,6 +293,6 @@ def _known(source: "Source | RemoteSource") -> str:
     """What a file is that could not be read as a network; empty where nobody knows."""
     try:
         with source.opened() as descriptor:
-            return what_it_is(descriptor, source.size)
+            return what_it_is(descriptor, source.size, source.path)
     except UnreadableNetwork:
         return ""
