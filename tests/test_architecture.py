@@ -23,10 +23,9 @@ PACKAGES: dict[str, str] = {
     "runtime": "",
     "images": "",
     "recipes": "",
-    "sources": "signing limits addresses answers protocol connections http_ranges remote hub inference",
-    "network_file": "formats wire cutting relocation foreign source stored tensor_list tensor_files ahead safetensors openvino "
-    "containers file "
-    "writing patch",
+    "sources": "signing limits addresses answers protocol connections http_ranges hub_cache pointers remote hub inference",
+    "network_file": "formats wire cutting relocation foreign source stored tensor_list tensor_files ort_format ahead safetensors "
+    "openvino containers file writing patch",
     "flow": "names nodes runtime_operators handing literals attribute_weights tracing unread",
     "constants": "arrays moved evaluated contraction decoding rulebook elementwise arithmetic_rules quantisation_rules "
     "structure_rules place_rules rules constants",

@@ -57,8 +57,8 @@ def downloads(most: str) -> Iterator[None]:
         try:
             yield
         finally:
-            if budget.requests:
-                typer.echo(budget.sentence, err=True)
+            for line in budget.sentence.splitlines():
+                typer.echo(visible(line), err=True)
 
 
 def error(text: str) -> None:

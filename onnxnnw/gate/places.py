@@ -10,6 +10,7 @@ from pathlib import Path
 from onnxnnw.errors import CannotLook, UnreadableNetwork, UsageError
 from onnxnnw.evidence.subject import absolute
 from onnxnnw.files import open_descriptor
+from onnxnnw.network_file.containers import is_ort
 from onnxnnw.network_file.wire import read_exactly
 
 __all__ = ["changed_since", "expand", "is_network", "matches", "networks_in", "relative"]
@@ -86,13 +87,13 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def is_network(path: Path) -> bool:
-    """Whether a file is built as an ONNX model: fields of protobuf up to its end, a graph among them."""
+    """Whether a file is built as an ONNX model, fields of protobuf up to its end, a graph among them, or begins as a `.ort`."""
     try:
         descriptor, status = open_descriptor(path, UnreadableNetwork)
     except UnreadableNetwork:
         return False
     try:
-        return _has_graph(descriptor, status.st_size)
+        return is_ort(read_exactly(descriptor, min(8, status.st_size), 0)) or _has_graph(descriptor, status.st_size)
     finally:
         os.close(descriptor)
 

@@ -91,10 +91,8 @@ def _is_plain(network: Network, view: SlotView, entries: Sequence[SlotEntry], ac
         return False
     if any(node.bodies for node in view.flow.nodes):
         return False
-    if any(node.bodies for node in view.flow.nodes):
-        return False
     amounts = account.amounts
-    return network.has_graph and not (
+    return network.format == "onnx" and not (
         view.doubtful or view.not_understood or view.dead or account.hidden or amounts["dead"] or view.flow.replaceable
     )
 

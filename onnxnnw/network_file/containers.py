@@ -1,4 +1,4 @@
-"""Files beside a network, and files that hold tensors without a graph: what is opened, and where it may lie."""
+"""Files beside a network, and files of other formats, most without a graph: what is opened, and where it may lie."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from onnxnnw.sources.addresses import Address
     from onnxnnw.sources.remote import RemoteSource
 
-__all__ = ["SUFFIXES", "contained", "is_container", "open_beside"]
+__all__ = ["SUFFIXES", "contained", "is_container", "is_ort", "open_beside"]
 
-SUFFIXES = (".safetensors", ".safetensors.index.json", ".xml", ".gguf")
-"""Names of files that hold tensors and no graph; they are never read as anything else."""
+SUFFIXES = (".safetensors", ".safetensors.index.json", ".xml", ".gguf", ".ort")
+"""Names of files that are no ONNX; they are never read as anything else."""
 
 
 def is_container(source: "Source | RemoteSource") -> bool:
-    """Whether a file that is no ONNX network begins like one that holds tensors."""
+    """Whether a file that is no ONNX network begins like one of another format."""
     from onnxnnw.network_file.safetensors import looks_like_safetensors
 
     try:
@@ -33,18 +33,29 @@ def _magic(source: "Source | RemoteSource") -> str:
     """Which format's first bytes a file has; empty where those of none."""
     with source.opened() as descriptor:
         head = read_exactly(descriptor, min(8, source.size), 0)
-    return "gguf" if head.startswith(b"GGUF") else ""
+    return "gguf" if head.startswith(b"GGUF") else "ort" if is_ort(head) else ""
+
+
+def is_ort(head: bytes) -> bool:
+    """Whether the first eight bytes of a file are those of onnxruntime's own format."""
+    return head[4:8] == b"ORTM"
 
 
 def contained(
-    path: "Path | Address", source: "Source | RemoteSource"
-) -> "tuple[Skeleton, dict[str, Source | RemoteSource]]":
-    """The network that a file of tensors holds, and the files beside it that it needs, opened.
+    path: "Path | Address", source: "Source | RemoteSource", large: int
+) -> "tuple[Skeleton, dict[str, Source | RemoteSource] | None]":
+    """The network that a file of another format holds, and the files beside it that it needs, opened; None where it has a graph.
+
+    Args:
+        path: What it is called.
+        source: The file.
+        large: Bytes from which on a tensor stays in a file with a graph.
 
     Raises:
         UnreadableNetwork: It breaks a rule of its format.
     """
     from onnxnnw.network_file import openvino, safetensors
+    from onnxnnw.network_file.ort_format import network as ort
     from onnxnnw.network_file.tensor_files import gguf
 
     if str(path).endswith(openvino.SUFFIX):
@@ -57,6 +68,8 @@ def contained(
             raise
     if str(path).endswith(gguf.SUFFIX) or _magic(source) == "gguf":
         return gguf.gguf_skeleton(source), {}
+    if str(path).endswith(ort.SUFFIX) or _magic(source) == "ort":
+        return ort.ort_skeleton(source, large), None
     if not str(path).endswith(safetensors.INDEX):
         return safetensors.safetensors_skeleton(source), {}
     files = safetensors.shards_of(source)

@@ -49,11 +49,13 @@ class Skeleton:
         data: Serialised ModelProto; tensors that were cut carry an external-data entry ``key = index into cuts``.
         cuts: Where the payloads lie.
         key: Random key of this opening; a file cannot know it in advance.
+        format: ``onnx``, or ``ort`` where the model was rebuilt from another format.
     """
 
     data: bytes
     cuts: list[Extent]
     key: str
+    format: str = "onnx"
 
 
 def cut(descriptor: "int | RemoteHandle", size: int, large: int = LARGE) -> Skeleton:

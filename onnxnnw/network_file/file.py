@@ -38,6 +38,7 @@ class Network:
         model: The skeleton as a ModelProto: everything but large payloads.
         skeleton_size: Bytes outside large tensors.
         has_graph: Whether the file says what its tensors are for.
+        format: ``onnx``, ``ort`` (onnxruntime's own), or ``tensors`` where there is no graph.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Network:
     ) -> None:
         self.path = path
         self.has_graph = opened is None
+        self.format = skeleton.format if self.has_graph else "tensors"
         self._source = source
         self._external: dict[str, Source | RemoteSource] = opened or {}
         self._cuts, self._key = skeleton.cuts, skeleton.key
@@ -222,7 +224,7 @@ class Network:
 
 
 def open_network(path: "Path | str | Address", *, for_writing: bool = False) -> Network:
-    """Open an ONNX file, or one with tensors alone such as safetensors, without loading its weights.
+    """Open an ONNX file, one of onnxruntime's own format, or one with tensors alone such as safetensors, without its weights.
 
     Args:
         path: The model file, or its address; external data is looked for beside it.
@@ -235,7 +237,7 @@ def open_network(path: "Path | str | Address", *, for_writing: bool = False) -> 
     tell(f"reading {Path(str(place)).name}")
     try:
         if str(place).endswith(SUFFIXES):
-            return _container(place, source)
+            return _container(place, source, for_writing)
         with source.opened() as descriptor:
             skeleton = cutting.cut(descriptor, source.size, 1 if for_writing else cutting.LARGE)
         return Network(place, source, skeleton)
@@ -243,7 +245,7 @@ def open_network(path: "Path | str | Address", *, for_writing: bool = False) -> 
         known = ""
         if isinstance(error, UnreadableNetwork) and not str(place).endswith(SUFFIXES):
             if is_container(source):
-                return _container(place, source)
+                return _container(place, source, for_writing)
             known = _known(source)
         source.close()
         if known:
@@ -276,10 +278,10 @@ def open_source(path: "Path | str | Address") -> "tuple[Path | Address, Source |
         raise UnreadableNetwork(f"{path}: is not a regular file but {known}") from None
 
 
-def _container(place: "Path | Address", source: "Source | RemoteSource") -> Network:
-    """A file that holds tensors and no graph, as a network."""
+def _container(place: "Path | Address", source: "Source | RemoteSource", for_writing: bool) -> Network:
+    """A file of another format, most of them tensors and no graph, as a network."""
     try:
-        return Network(place, source, *contained(place, source))
+        return Network(place, source, *contained(place, source, 1 if for_writing else cutting.LARGE))
     except BaseException as error:
         source.close()
         if isinstance(error, UnreadableNetwork) and not str(error).startswith(str(place)):
@@ -291,6 +293,6 @@ def _known(source: "Source | RemoteSource") -> str:
     """What a file is that could not be read as a network; empty where nobody knows."""
     try:
         with source.opened() as descriptor:
-            return what_it_is(descriptor, source.size)
+            return what_it_is(descriptor, source.size, source.path)
     except UnreadableNetwork:
         return ""

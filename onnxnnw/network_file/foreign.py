@@ -3,6 +3,7 @@
 import codecs
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from onnxnnw.files import open_descriptor
 from onnxnnw.network_file.wire import read_exactly
 
 if TYPE_CHECKING:
+    from onnxnnw.sources.addresses import Address
+    from onnxnnw.sources.pointers import Pointer
     from onnxnnw.sources.remote import RemoteHandle
 
 __all__ = ["named", "networks_inside", "what_it_is"]
@@ -22,7 +25,6 @@ _MAX_LISTED, _MAX_SEEN = 5, 2000
 _EXPORT = "export the network to ONNX with the framework that it comes from"
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"version https://git-lfs.github.com/spec/", "a pointer of Git LFS, not the file itself; fetch it with: git lfs pull"),
-    (4, b"ORTM", "in onnxruntime's own format (.ort), not ONNX; look at the ONNX file it was made from"),
     (4, b"TFL3", "a TensorFlow Lite network; convert it with tf2onnx --tflite, or look at what it was made from"),
     (0, b"ggml", f"a GGML file of llama.cpp; {_EXPORT}"),
     (0, b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", "a PyTorch checkpoint (a pickle); use torch.onnx.export"),
@@ -50,20 +52,22 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
 
 _HTML = re.compile(rb"<(!doctype html|html|head|body)\b", re.IGNORECASE)
 _JSON = re.compile(rb'(\{\s*("|\}|$)|\[\s*(["\[\]{0-9tfn-]|$))')
-_POINTED = re.compile(
-    rb"\Aversion https://git-lfs\.github\.com/spec/[^\n]{1,20}\n(?:ext[^\n]{1,200}\n)*oid sha256:([0-9a-f]{64})\nsize (\d{1,18})\n"
-)
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
-def what_it_is(descriptor: "int | RemoteHandle", size: int) -> str:
-    """What an open file is; empty where it is nothing that is known."""
+def what_it_is(descriptor: "int | RemoteHandle", size: int, path: "Path | Address") -> str:
+    """What an open file is, and what to do; empty where it is nothing that is known."""
     if not size:
         return "empty; perhaps a download or an export that did not finish"
     head = read_exactly(descriptor, min(size, _HEAD), 0)
-    if pointed := _POINTED.search(head):
-        digest, length = pointed[1].decode(), int(pointed[2])
-        return f"a pointer of Git LFS to {length:,} bytes (sha256 {digest}), not the file itself; fetch it with: git lfs pull"
+    if pointer := _pointer(head):
+        what = f"a pointer of Git LFS to {pointer.size:,} bytes (sha256 {pointer.digest}), not the file itself"
+        if not isinstance(path, Path):
+            return f"{what}; ask the server for the file, not for the pointer (hubs: resolve, not raw)"
+        content = pointer.content_near(path)
+        if content is not None:
+            return f"{what}; that lies at {content}"
+        return f"{what}; fetch it with: git lfs pull --include={shlex.quote(path.name)}"
     for offset, magic, kind in _MAGIC:
         if head.startswith(magic, offset):
             return kind
@@ -75,6 +79,14 @@ def what_it_is(descriptor: "int | RemoteHandle", size: int) -> str:
     if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05" and read_exactly(descriptor, 1, size - 1) == b".":
         return "a Python pickle, which is never opened here; export the network to ONNX, from PyTorch with torch.onnx.export"
     return _text(head)
+
+
+def _pointer(head: bytes) -> "Pointer | None":
+    if not head.startswith(b"version https://git-lfs"):
+        return None
+    from onnxnnw.sources.pointers import pointer_in
+
+    return pointer_in(head)
 
 
 def _text(head: bytes) -> str:
@@ -138,7 +150,7 @@ def named(path: Path) -> str:
     except UnreadableNetwork:
         return ""
     try:
-        return what_it_is(descriptor, status.st_size)
+        return what_it_is(descriptor, status.st_size, path)
     finally:
         os.close(descriptor)
 

@@ -5,8 +5,9 @@ Each range is a request of its own, 32 at a time: servers answer several ranges 
 
 import random
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from onnxnnw.errors import FileChanged
@@ -18,7 +19,9 @@ from onnxnnw.sources.limits import Budget
 if TYPE_CHECKING:
     import urllib3
 
-__all__ = ["FIRST", "HttpRanges", "ask_json"]
+__all__ = ["FIRST", "HttpRanges", "ask_headers", "ask_json"]
+
+Answer = TypeVar("Answer")
 
 FIRST = 2**16
 """Bytes that the first request asks for: it brings the size, the version and the head at once."""
@@ -37,6 +40,8 @@ class HttpRanges:
         size: Bytes of the file.
         identity: What tells this version of it from others.
     """
+
+    is_remote = True
 
     def __init__(self, address: Address, budget: Budget, connections: Connections | None = None) -> None:
         """Ask for the beginning of a file.
@@ -96,6 +101,10 @@ class HttpRanges:
         for (number, _, _), content in zip(pieces, found, strict=True):
             out[number].append(content)
         return [each[0] if len(each) == 1 else b"".join(each) for each in out]
+
+    def unchanged(self) -> bool:
+        """Yes: each answer was of the version that was opened, or reading failed."""
+        return True
 
     def close(self) -> None:
         """End all connections."""
@@ -170,17 +179,59 @@ def ask_json(address: Address, budget: Budget) -> bytes:
     Raises:
         Refused: There is none, or it is too large.
     """
+
+    def taken(response: "urllib3.BaseHTTPResponse") -> bytes | None:
+        if response.status != 200:
+            return None
+        content = whole_of(response)
+        budget.settle(0, len(content))
+        return content
+
+    return _asked(address, budget, {"Accept-Encoding": "identity"}, taken)
+
+
+def ask_headers(address: Address, budget: Budget) -> dict[str, str]:
+    """What a hub says of a file before any of it is read, names in lower case: commit, content, size.
+
+    Raises:
+        Refused: It says nothing.
+    """
+
+    def taken(response: "urllib3.BaseHTTPResponse") -> dict[str, str] | None:
+        if response.status not in _MOVED and response.status not in (200, 206):
+            return None
+        response.close()
+        return {name.lower(): value for name, value in response.headers.items()}
+
+    found: dict[str, str] = {}
+    url = address.url
+    for _ in range(_REDIRECTS):
+        said = _asked(replace(address, url=url), budget, {"Range": "bytes=0-0", "Accept-Encoding": "identity"}, taken)
+        found = said | found  # what the hub said first counts
+        target = said.get("location", "")
+        if not target or urlsplit(target).netloc or found.get("x-linked-etag"):
+            break
+        url = _redirected(url, target, str(address))  # within the hub, as where a repository was renamed
+    return found
+
+
+def _asked(
+    address: Address,
+    budget: Budget,
+    headers: dict[str, str],
+    taken: "Callable[[urllib3.BaseHTTPResponse], Answer | None]",
+) -> "Answer":
+    """What is taken from an answer, which is asked for as often as it takes; no redirect is followed."""
     connections, problem = Connections(1), ""
     try:
         for attempt in range(_TRIES):
             time.sleep(0.5 * attempt)
             budget.ask(0)
             try:
-                response = connections.get(address.url, {"Accept-Encoding": "identity"} | address.headers(address.url))
-                if response.status == 200:
-                    content = whole_of(response)
-                    budget.settle(0, len(content))
-                    return content
+                response = connections.get(address.url, headers | address.headers(address.url))
+                answer = taken(response)
+                if answer is not None:
+                    return answer
                 response.close()
                 problem = f"{address}: the server answered with status {response.status}"
                 if response.status not in _TIRED:

@@ -28,6 +28,7 @@ class Budget:
         max_seconds: Seconds from the first request on.
         requests: Requests sent so far.
         received: Bytes of bodies read so far.
+        said: What whoever reads the answer should know of where it was read.
     """
 
     max_bytes: int = MAX_DOWNLOAD
@@ -35,6 +36,7 @@ class Budget:
     max_seconds: float = _MAX_SECONDS
     requests: int = 0
     received: int = 0
+    said: list[str] = field(default_factory=list)
     _promised: int = field(default=0, repr=False)
     _start: float = field(default=0.0, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -65,10 +67,17 @@ class Budget:
             self._promised -= asked
             self.received += received
 
+    def say(self, sentence: str) -> None:
+        """Keep a sentence about where something was read, once."""
+        with self._lock:
+            if sentence not in self.said:
+                self.said.append(sentence)
+
     @property
     def sentence(self) -> str:
         """What was read, for people; empty where nothing was."""
-        return f"read {self.received:,} bytes in {self.requests:,} requests" if self.requests else ""
+        read = [f"read {self.received:,} bytes in {self.requests:,} requests"] if self.requests else []
+        return "\n".join([*self.said, *read])
 
 
 _current: ContextVar[Budget | None] = ContextVar("onnxnnw_budget", default=None)

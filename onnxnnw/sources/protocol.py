@@ -10,9 +10,10 @@ class RandomAccess(Protocol):
     """Something remote that is read by range.
 
     ``size`` is the number of its bytes, ``identity`` equal for two readers of one version of one file, ``head`` its first bytes,
-    which came with the size.
+    which came with the size; ``is_remote`` says whether each read is a request.
     """
 
+    is_remote: bool
     size: int
     head: bytes
 
@@ -27,6 +28,9 @@ class RandomAccess(Protocol):
             FileChanged: The file is no longer the one that was opened.
             CannotLook: It cannot be read, or more would be read than is allowed.
         """
+
+    def unchanged(self) -> bool:
+        """Whether what was read is what is still there."""
 
     def close(self) -> None:
         """Nothing will be read any more."""

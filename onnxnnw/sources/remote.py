@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from onnxnnw.sources.addresses import Address, address_of
 from onnxnnw.sources.http_ranges import HttpRanges
+from onnxnnw.sources.hub_cache import cached
 from onnxnnw.sources.limits import budget
 from onnxnnw.sources.protocol import RandomAccess
 
@@ -118,15 +119,14 @@ class RemoteSource:
         path: Where it is, as it may be shown.
         size: Bytes.
         identity: What tells this version of it from others.
+        is_remote: Whether each read is a request; not so of what lies in a hub's cache.
     """
 
-    __slots__ = ("_handle", "_ranges", "identity", "path", "size")
-
-    is_remote = True
+    __slots__ = ("_handle", "_ranges", "identity", "is_remote", "path", "size")
 
     def __init__(self, address: Address, ranges: RandomAccess) -> None:
         self.path, self.size, self.identity = address, ranges.size, ranges.identity
-        self._ranges, self._handle = ranges, RemoteHandle(ranges)
+        self._ranges, self._handle, self.is_remote = ranges, RemoteHandle(ranges), ranges.is_remote
         if len(ranges.head) < self.size <= _SMALL:
             starts = range(len(ranges.head), self.size, _PIECE)
             parts = ranges.read_many([(at, min(at + _PIECE, self.size)) for at in starts])
@@ -142,8 +142,8 @@ class RemoteSource:
         self._ranges.close()
 
     def unchanged(self) -> bool:
-        """Yes: each answer was of the version that was opened, or reading failed."""
-        return True
+        """Whether what was read is what is still there."""
+        return self._ranges.unchanged()
 
     def beside(self, location: str) -> "RemoteSource":
         """A file in the same folder."""
@@ -151,7 +151,7 @@ class RemoteSource:
 
 
 def open_remote(address: str | Address, near: RandomAccess | None = None) -> RemoteSource:
-    """Open a file behind an address: one request, which brings its size, its version and its beginning.
+    """Open a file behind an address: one request, which brings its size, its version and its beginning; or a hub's cache.
 
     Args:
         address: Where it is.
@@ -162,8 +162,8 @@ def open_remote(address: str | Address, near: RandomAccess | None = None) -> Rem
         UsageError: The address is none.
     """
     place = address_of(address)
-    shared = (near.budget, near.connections) if isinstance(near, HttpRanges) else (budget(), None)
-    ranges = HttpRanges(place, *shared)
+    allowed, connections = (near.budget, near.connections) if isinstance(near, HttpRanges) else (budget(), None)
+    ranges: RandomAccess = cached(place, allowed) or HttpRanges(place, allowed, connections)
     try:
         return RemoteSource(place, ranges)
     except BaseException:

@@ -34,9 +34,10 @@ def test_networks_are_found_by_content(tmp_path):
     (tmp_path / "pointer.onnx").write_text("version https://git-lfs.github.com/spec/v1\n")
     (tmp_path / "notes.txt").write_text("a text\n" * 100)
     (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "runtime.bin").write_bytes(b"\x18\0\0\0ORTM" + bytes(40))
     save(dense(), tmp_path / "sub" / ".git" / "net.onnx")
     names = [path.relative_to(tmp_path).as_posix() for path in networks_in(tmp_path)]
-    assert names == ["hidden.bin", "plain.onnx", "pointer.onnx", "sub/net.dat"]
+    assert names == ["hidden.bin", "plain.onnx", "pointer.onnx", "runtime.bin", "sub/net.dat"]
 
 
 def test_a_file_cannot_hide_behind_its_first_bytes(tmp_path):

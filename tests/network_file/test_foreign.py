@@ -123,3 +123,36 @@ def test_a_pointer_says_what_it_points_to(tmp_path: Path) -> None:
         UnreadableNetwork, match=f"pointer of Git LFS to 12,345 bytes .sha256 {digest}., not the file itself"
     ):
         open_network(path)
+
+
+def test_a_pointer_names_where_its_content_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the store of the checkout or of the one it is a work tree of, in the hub's cache; with the size that it names."""
+    digest = "4d7a" * 16
+    content = b"version https://git-lfs.github.com/spec/v1\noid sha256:%b\nsize 5\n" % digest.encode()
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
+    main, tree, alone = (tmp_path / name for name in ("main", "tree", "alone"))
+    for folder in (main / "nets", tree / "nets", alone, cache / "models--a--b" / "blobs"):
+        folder.mkdir(parents=True)
+    own = main / ".git" / "worktrees" / "tree"
+    own.mkdir(parents=True)
+    (own / "commondir").write_text("../..\n")
+    (tree / ".git").write_text(f"gitdir: {own}\n")
+    paths = [main / "nets" / "m.onnx", tree / "nets" / "m.onnx", alone / "my net.onnx"]
+    for path in paths:
+        path.write_bytes(content)
+        with pytest.raises(UnreadableNetwork, match=f"git lfs pull --include='?{path.name}"):
+            open_network(path)
+    stored = main / ".git" / "lfs" / "objects" / "4d" / "7a" / digest
+    stored.parent.mkdir(parents=True)
+    blob = cache / "models--a--b" / "blobs" / digest
+    for place in (stored, blob):
+        place.write_bytes(b"1234")
+    with pytest.raises(UnreadableNetwork, match="git lfs pull"):
+        open_network(paths[0])
+    for place in (stored, blob):
+        place.write_bytes(b"12345")
+    for path, place in zip(paths, (stored, stored, blob), strict=True):
+        with pytest.raises(UnreadableNetwork, match="that lies at") as refused:
+            open_network(path)
+        assert place.resolve() == Path(str(refused.value).rpartition("lies at ")[2]).resolve()

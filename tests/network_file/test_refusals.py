@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 from onnx import ModelProto, TensorProto, helper
 
@@ -327,17 +326,6 @@ def test_constants_may_be_empty(tmp_path: Path) -> None:
     model = model_of([helper.make_node("Concat", ["x", "e"], ["y"], axis=0)], [empty])
     with open_network(save(model, tmp_path / "m")) as network:
         assert find_slots(network).slots == []
-
-
-def test_the_format_of_onnxruntime_is_named(tmp_path: Path) -> None:
-    """A reader learns what the file is, not that it is damaged."""
-    path = tmp_path / "m.ort"
-    options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(path)
-    options.add_session_config_entry("session.save_model_format", "ORT")
-    onnxruntime.InferenceSession(dense().SerializeToString(), options, providers=["CPUExecutionProvider"])
-    with pytest.raises(UnreadableNetwork, match=r"onnxruntime's own format \(\.ort\)"):
-        open_network(path)
 
 
 def test_a_constant_whose_type_contradicts_its_value_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""onnxruntime's own format (.ort): a whole network as a flatbuffer."""
