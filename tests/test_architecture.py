@@ -20,6 +20,7 @@ PACKAGES: dict[str, str] = {
     "parameters": "",
     "array_files": "",
     "onnxruntime_package": "",
+    "torchvision_package": "",
     "runtime": "",
     "images": "",
     "recipes": "",
