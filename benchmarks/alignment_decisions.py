@@ -155,8 +155,8 @@ def _right(aligned: Aligned) -> float:
 
 def _alike(ours: "np.ndarray[Any, Any]", theirs: "np.ndarray[Any, Any]") -> int:
     one, other = ours.reshape(len(ours), -1), theirs.reshape(len(theirs), -1)
-    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
     products = np.einsum("ij,ij->i", one, other)
+    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(np.where(one == 0, 0, other), axis=1)  # 0: held out of the alignment
     dead = (np.abs(one).max(1) == 0) & (np.abs(other).max(1) == 0)
     return int(((products >= _RIGHT * norms) & (norms > 0) | dead).sum())
 
