@@ -3,7 +3,7 @@
     python -m benchmarks alignment calibration [--keys 2000] [--workers 2] [--output FILE]
     python -m benchmarks alignment disguises [NETWORK…] [--public FILE…] [--data DIRECTORY] [--output FILE]
     python -m benchmarks alignment by-weight NETWORK… [--output FILE]
-    python -m benchmarks alignment strangers --data DIRECTORY [--networks 21] [--figure FILE] [--output FILE]
+    python -m benchmarks alignment strangers --data DIRECTORY [--networks 21] [--minutes 60] [--figure FILE] [--output FILE]
     python -m benchmarks alignment cost [--output FILE]
 
 ``calibration`` draws wrong keys, brings candidates into the reference's order, and counts how often the strict test is small.
@@ -56,6 +56,8 @@ def main(arguments: Sequence[str]) -> int:
     strangers.add_argument("--data", type=Path, required=True, help="a directory of CIFAR-10 with train/CLASS/*.jpg")
     strangers.add_argument("--networks", type=int, default=21)
     strangers.add_argument("--epochs", type=int, default=6)
+    strangers.add_argument("--folder", type=Path, help="where trained networks are kept for another run")
+    strangers.add_argument("--minutes", type=float, default=60, help="for the pairs: those of the drawn order that fit")
     strangers.add_argument("--figure", type=Path, help="where the quantile plots go")
     parts.add_parser("cost", help="seconds and bytes for the weights of a ResNet-50")
     for part in parts.choices.values():

@@ -59,13 +59,14 @@ def measure_disguises(report: Report, options: argparse.Namespace) -> None:
     for name, source in _networks(options):
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
-            enrolled = _enrolled(source, folder)
+            enrolled, before = _enrolled(source, folder), None
             for kind in kinds if enrolled else ():
                 note = preserved(folder / "marked.onnx", folder / "candidate.onnx", kind, name, options.data)
                 if note is not None:
                     difference = None
                     if kind in EXACT:
-                        before, after = (answers_of(folder / f"{which}.onnx") for which in ("marked", "candidate"))
+                        before = answers_of(folder / "marked.onnx") if before is None else before
+                        after = answers_of(folder / "candidate.onnx")
                         difference = float(np.abs(after - before).max() / max(np.abs(before).max(), 1e-30))
                     found.setdefault(name, {})[kind] = _seen(folder, source, difference, note)
                     progress(f"{name} | {kind} | {_words(found[name][kind])}")
@@ -129,12 +130,13 @@ def _seen(folder: Path, source: Path, difference: float | None, note: str) -> _S
 
     verdicts = []
     seconds = 0.0
+    without = {verdict.kind: verdict for verdict in verify(folder / "candidate.onnx", records)}
     for record in records:
         start = time.process_time()
         with mock.patch.object(Reference, "aligned", watched):
             verdicts += verify(folder / "candidate.onnx", [record], reference=source)
         seconds = seconds or time.process_time() - start
-        verdicts += verify(folder / "candidate.onnx", [record])
+        verdicts.append(without[record.kind])
     return _Seen(right[0] if right else float("nan"), verdicts, seconds, difference, note)
 
 
@@ -164,7 +166,7 @@ def _alike(ours: "np.ndarray[Any, Any]", theirs: "np.ndarray[Any, Any]") -> int:
 def _answer(verdict: Verdict) -> str:
     """The decision, with what is said of a disguise."""
     ids = {finding.id for finding in verdict.findings}
-    more = ", hint" if "other channel order" in ids else ", not excluded" if "disguise not excluded" in ids else ""
+    more = ", hint" if "other-channel-order" in ids else ", not excluded" if "disguise-not-excluded" in ids else ""
     return verdict.decision + more
 
 

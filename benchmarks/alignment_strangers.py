@@ -2,6 +2,7 @@
 
 import argparse
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Mapping
 from itertools import combinations
@@ -29,7 +30,8 @@ __all__ = ["images_of", "measure_strangers"]
 
 _SHAPES = {"a": (32, 3, 3, 3), "b": (32, 32, 3, 3), "c": (48, 32, 3, 3), "d": (48, 48, 3, 3), "fc": (10, 48)}
 _LEVELS = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1)
-_HINT = "other channel order"
+_HINT = "other-channel-order"
+_PER_CLASS = 200
 
 
 class _Seen:
@@ -51,26 +53,30 @@ class _Seen:
 
 def measure_strangers(report: Report, options: argparse.Namespace) -> None:
     """Train, hold every pair together, and count what was said."""
-    images, labels = images_of(options.data, 200)
+    images, labels = images_of(options.data, _PER_CLASS)
     seen = _Seen()
     with tempfile.TemporaryDirectory() as name:
-        folder, accuracy = Path(name), []
+        folder = Path(name) if options.folder is None else options.folder
         for seed in range(options.networks):
-            weights, right = _trained(seed, images, labels, options.epochs)
-            accuracy.append(right)
-            plain = saved(weights, folder / f"{seed}.onnx")
-            embed(plain, folder / f"{seed}.marked.onnx", folder / f"{seed}.mark", positions=256)
-            fingerprint(plain, folder / f"{seed}.print", positions=256)
-            progress(f"network {seed}: {right:.0%}")
+            if not (folder / f"{seed}.print").exists():
+                weights, right = _trained(seed, images, labels, options.epochs)
+                plain = saved(weights, folder / f"{seed}.onnx")
+                embed(plain, folder / f"{seed}.marked.onnx", folder / f"{seed}.mark", positions=256)
+                fingerprint(plain, folder / f"{seed}.print", positions=256)
+                progress(f"network {seed}: {right:.0%}")
         pairs = list(combinations(range(options.networks), 2))
-        for one, other in pairs:
-            _hold(folder, one, other, seen)
-            progress(f"{one} and {other}: {dict(seen.decisions)}")
+        np.random.default_rng(0).shuffle(pairs)  # so that those that are held together in time are of all networks
+        end = time.monotonic() + 60 * options.minutes
+        for done, (one, other) in enumerate(pairs, 1):
+            _hold(folder, int(one), int(other), seen)
+            progress(f"{done} of {len(pairs)} pairs: {dict(seen.decisions)}")
+            if time.monotonic() > end:
+                break
     report.say(
         f"{options.networks} networks of one architecture ({', '.join(str(s) for s in _SHAPES.values())}), trained for "
-        f"{options.epochs} epochs on the same {len(images):,} images of CIFAR-10, at 16 × 16, from other initial values to "
-        f"{min(accuracy):.0%} … {max(accuracy):.0%} of these; {len(pairs)} pairs. Each is judged with the reference of its record and "
-        "without one, and compared without a record."
+        f"{options.epochs} epochs on the same {len(images):,} images of CIFAR-10, at 16 × 16, from other initial values; {done} of "
+        f"{len(pairs)} pairs, in an order that was drawn. Each is judged with the reference of its record and without one, and "
+        "compared without a record."
     )
     rows = [[asked, answer, str(count)] for (asked, answer), count in sorted(seen.decisions.items())]
     report.table("Strangers of one architecture", ["asked", "answer", "pairs"], rows)
