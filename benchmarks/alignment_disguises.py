@@ -1,18 +1,26 @@
-"""Disguises of any ONNX file, weight by weight: each has rows and channels of its own order, which is harder than a consistent one.
+"""Disguises of any ONNX file: through its graph, as somebody does who wants to keep its function, and weight by weight.
 
-They keep no function: what is measured is whether the weights are seen through, and here every weight stands alone.
+Weight by weight each has rows and channels of its own order, which is harder than a consistent one and keeps no function: what is
+measured is whether the weights are seen through, and there every weight stands alone.
 """
 
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-__all__ = ["KINDS", "Disguise", "Truth", "disguised"]
+from onnxnnw.errors import UnsupportedNetwork
+from onnxnnw.modifications import find_modification
+from onnxnnw.modifications.base import apply
+
+__all__ = ["EXACT", "FINE_TUNED", "KINDS", "PRESERVING", "Disguise", "Truth", "answers_of", "disguised", "preserved"]
 
 Positions = NDArray[np.int64]
 Truth = Mapping[str, tuple[Positions, Positions]]
@@ -46,6 +54,100 @@ KINDS: Mapping[str, Disguise] = {
     "all composed": Disguise(scales=0.5, signs=True, dummies=0.2, bits=True, pruned=0.3),
 }
 """Orders always; scales are e to the power of so many normal numbers, of rows and channels; the rest are shares."""
+
+Step = tuple[str, Mapping[str, float]]
+_ORDER: Step = ("channel-permutation", {})
+_SCALES: Step = ("channel-rescaling", {})
+_SIGNS: Step = ("sign-flip", {})
+_EIGHT_BITS: Step = ("quantization", {"bits": 8})
+_PRUNED: Step = ("magnitude-pruning", {"percentage": 30})
+
+
+def _more(kind: str, percentage: float) -> Step:
+    return f"{kind}-channels", {"percentage": percentage}
+
+
+EXACT: Mapping[str, Sequence[Step]] = {
+    "permuted": (_ORDER,),
+    "+ scales": (_SCALES, _ORDER),
+    "+ signs": (_SCALES, _SIGNS, _ORDER),
+    "+ 6 % dummies": (_more("dummy", 6), _SCALES, _ORDER),
+    "+ 20 % dummies": (_more("dummy", 20), _SCALES, _ORDER),
+    "+ 50 % dummies": (_more("dummy", 50), _SCALES, _ORDER),
+    "+ 20 % clones": (_more("cloned", 20), _SCALES, _ORDER),
+}
+"""Disguises that keep the function up to rounding: modifications in a chain."""
+
+FINE_TUNED = "fine-tuned, permuted"
+
+PRESERVING: Mapping[str, Sequence[Step]] = {
+    **EXACT,
+    "permuted, 8 bits": (_ORDER, _EIGHT_BITS),
+    "permuted, 30 % pruned": (_ORDER, _PRUNED),
+    "all composed": (_more("dummy", 20), _SCALES, _SIGNS, _ORDER, _PRUNED, _EIGHT_BITS),
+}
+
+_IMAGES_PER_CLASS = 300
+
+
+def preserved(source: Path, target: Path, kind: str, network: str, data: Path | None) -> str | None:
+    """Write a disguised copy through the channel groups of the graph.
+
+    Returns:
+        What could not be done to this network; None where nothing could, or where there is nothing to train it on.
+    """
+    steps = PRESERVING.get(kind, (_ORDER,))
+    left_out: list[str] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder, path = Path(name), source
+        if kind == FINE_TUNED:
+            if data is None or not network.startswith("resnet8"):
+                return None
+            path = _trained_on(source, folder, data)
+        for number, (step, settings) in enumerate(steps):
+            try:
+                apply(find_modification(step)(**settings), path, folder / f"{number}.onnx", seed=number)
+                path = folder / f"{number}.onnx"
+            except UnsupportedNetwork:
+                left_out.append(step)
+        if path == source:
+            return None
+        shutil.copyfile(path, target)
+    return " and ".join(left_out)
+
+
+def _trained_on(source: Path, folder: Path, data: Path) -> Path:
+    """ResNet8, one epoch further on a part of the images."""
+    for part, count in (("train", _IMAGES_PER_CLASS), ("test", 10)):
+        for classed in sorted((data / part).iterdir()):
+            (folder / "images" / part / classed.name).mkdir(parents=True)
+            for image in sorted(classed.iterdir())[:count]:
+                (folder / "images" / part / classed.name / image.name).symlink_to(image.resolve())
+    settings = {"network": "resnet8", "data": str(folder / "images"), "epochs": 1, "threads": 1}
+    apply(find_modification("fine-tuning")(**settings), source, folder / "trained.onnx", seed=0)
+    return folder / "trained.onnx"
+
+
+def answers_of(path: Path) -> NDArray[np.floating]:
+    """What a network answers to drawn inputs."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+    feeds: dict[str, Any] = {}
+    for port in session.get_inputs():
+        sizes = [length if isinstance(length, int) else _open(axis) for axis, length in enumerate(port.shape)]
+        drawn = rng.integers(0, 100, sizes) if "int" in port.type else rng.standard_normal(sizes)
+        feeds[port.name] = drawn.astype(np.int64 if "int" in port.type else np.float32)
+    outputs = session.run(None, feeds)
+    return np.concatenate([np.asarray(one, np.float64).reshape(-1) for one in outputs])
+
+
+def _open(axis: int) -> int:
+    """A length that a file leaves open: two samples, and a middling image."""
+    return 2 if axis == 0 else 64
 
 
 def disguised(source: Path, target: Path, how: Disguise, rng: np.random.Generator) -> Truth:

@@ -1,7 +1,7 @@
 """Compare without a record: is a stranger called related, what do orders of strangers say, how often is there a hint?
 
     python -m benchmarks comparison strangers FOLDER [--pairs 200] [--share 0/1] [--output FILE]
-    python -m benchmarks comparison corpus CORPUS [--share 0/1] [--output FILE]
+    python -m benchmarks comparison corpus CORPUS [--share 0/1] [--minutes 60] [--output FILE]
     python -m benchmarks comparison speed [--megabytes 100] [--output FILE]
 
 ``strangers`` takes a folder of networks of one architecture, trained on the same data from other initial values: all pairs are
@@ -47,6 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--megabytes", type=int, default=100)
     parser.add_argument("--share", default="0/1", help="K/N: every N-th pair from the K-th on, to run N at once")
+    parser.add_argument("--minutes", type=float, default=60, help="of the corpus: pairs of small files come first")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args(arguments)
     first, every = map(int, options.share.split("/"))
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
         some = list(itertools.combinations(files, 2))[: options.pairs][first::every]
         lines, wrong = _strangers(some)
     else:
-        lines, wrong = _corpus(list(_of_packages(options.folder))[first::every])
+        lines, wrong = _corpus(list(_of_packages(options.folder))[first::every], 60 * options.minutes)
     text = "\n".join(lines) + "\n"
     if options.output is not None:
         options.output.write_text(text)
@@ -104,10 +105,15 @@ def _of_packages(corpus: Path) -> Iterator[tuple[Path, Path]]:
         yield folders[i][j % len(folders[i])], folders[j][i % len(folders[j])]
 
 
-def _corpus(pairs: list[tuple[Path, Path]]) -> tuple[list[str], int]:
+def _corpus(pairs: list[tuple[Path, Path]], seconds: float) -> tuple[list[str], int]:
     relations: Counter[str] = Counter()
-    lines = []
-    for ours, theirs in pairs:
+    lines, files, end = [], set[Path](), time.monotonic() + seconds
+    for number, (ours, theirs) in enumerate(sorted(pairs, key=lambda pair: sum(path.stat().st_size for path in pair))):
+        if time.monotonic() > end:
+            break
+        if number % 10 == 9:
+            progress(f"{number + 1} of {len(pairs)} pairs: {dict(relations)}")
+        files |= {ours, theirs}
         try:
             relation = compare(ours, theirs).relation
         except CannotLook:
@@ -116,7 +122,7 @@ def _corpus(pairs: list[tuple[Path, Path]]) -> tuple[list[str], int]:
         if relation not in ("unrelated", "could not tell", "refused"):
             lines.append(f"  {relation}: {ours.name} and {theirs.name}")
             progress(lines[-1])
-    head = f"{len(pairs)} pairs of different packages: " + ", ".join(
+    head = f"{relations.total()} of {len(pairs)} pairs of different packages, of {len(files)} files: " + ", ".join(
         f"{count} {name}" for name, count in relations.items()
     )
     return [head, *lines], relations["derived"] + relations["same weights, other form"]

@@ -15,7 +15,7 @@ FIGURE = ROOT / "docs" / "measured" / "figures" / "packages.svg"
 COLUMNS = (
     (
         *("errors", "texts", "notices", "files", "array_files", "standard", "statistics", "parameters"),
-        *("onnxruntime_package", "runtime", "images", "recipes"),
+        *("onnxruntime_package", "torchvision_package", "runtime", "images", "recipes"),
     ),
     ("sources",),
     ("network_file",),

@@ -214,9 +214,9 @@ def _bert(job: Job) -> None:
 
 @_tool("onnx2torch and back", after="torch legacy, opset 13")
 def _onnx2torch(job: Job) -> None:
-    from onnxnnw.training.networks import find_network
+    from onnxnnw.torchvision_package import import_torchvision
 
-    find_network("deeplabv3", "small").build()  # makes torchvision importable beside a CPU-only PyTorch
+    import_torchvision()  # onnx2torch imports it too, and would fail where it does not match torch
     from onnx2torch import convert
 
     with quiet():

@@ -1,6 +1,5 @@
 """DeepLabV3 for Cityscapes' 19 classes: torchvision's, on ResNet-50, or on MobileNetV3-Large as the small size."""
 
-import sys
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -8,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from onnxnnw.errors import MissingExtra
 from onnxnnw.exporters.base import Architecture
 from onnxnnw.recipes import OneCycle, Recipe, Sgd
 from onnxnnw.tasks.base import Task
 from onnxnnw.tasks.segmentation import CLASSES, IGNORED, Segmentation
+from onnxnnw.torchvision_package import import_torchvision
 
 __all__ = ["DeepLabV3"]
 
@@ -42,7 +41,7 @@ class DeepLabV3(Architecture):
         return F.cross_entropy(outputs, targets, ignore_index=IGNORED)
 
     def _module(self) -> nn.Module:
-        models = _segmentation_models()
+        models = import_torchvision("torchvision.models.segmentation")
         make = models.deeplabv3_mobilenet_v3_large if self.size == "small" else models.deeplabv3_resnet50
         whole = make(weights=None, weights_backbone=None, num_classes=CLASSES, aux_loss=False)
         for layer in whole.modules():
@@ -62,28 +61,3 @@ class _Segmenter(nn.Module):
         """(N, 3, H, W) -> (N, 19, H, W)."""
         scores = self.classifier(self.backbone(images)["out"])
         return F.interpolate(scores, size=images.shape[-2:], mode="bilinear", align_corners=False)
-
-
-def _segmentation_models() -> Any:
-    """torchvision's module, also where its compiled operators do not match torch.
-
-    A torchvision built for another torch lacks its compiled operators, and then fails on import because it registers a
-    shape rule for two of them. No network here uses them: declared without an implementation, they do no harm.
-    """
-    try:
-        import torchvision.models.segmentation as models
-    except ModuleNotFoundError as error:
-        raise MissingExtra("torchvision", "torch") from error
-    except RuntimeError as error:
-        if "operator torchvision::nms does not exist" not in str(error):
-            raise
-        _DECLARED.append(torch.library.Library("torchvision", "DEF"))
-        for name in ("nms", "qnms"):
-            _DECLARED[-1].define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]  # what the failed import left behind
-        import torchvision.models.segmentation as models
-    return models
-
-
-_DECLARED: list[Any] = []  # a declaration lasts as long as its library object

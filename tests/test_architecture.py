@@ -20,6 +20,7 @@ PACKAGES: dict[str, str] = {
     "parameters": "",
     "array_files": "",
     "onnxruntime_package": "",
+    "torchvision_package": "",
     "runtime": "",
     "images": "",
     "recipes": "",
@@ -34,7 +35,7 @@ PACKAGES: dict[str, str] = {
     "accounting": "roles amounts given account classing",
     "records": "canonical_json key slot_table skeleton fields shared_parts record record_file positions row_factors",
     "matching": "read_before row_scale slot_scales anchor_agreement readings assembly match parameter_reads known_skeleton",
-    "alignment": "balance assignment signatures search scales weights grouped matrices likeness networks sketch",
+    "alignment": "balance assignment signatures search scales weights grouped matrices agreeing likeness networks sketch",
     "methods": "payload triggers base control_reads discovery",
     "candidate": "",
     "enrolment": "formulas sketched origins ancestry measure_slots copies owner how_many mark_grid own_weights refusals "

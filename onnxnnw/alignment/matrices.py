@@ -12,7 +12,7 @@ from onnxnnw.alignment.grouped import group_orders
 from onnxnnw.alignment.scales import scales_of
 from onnxnnw.alignment.search import Order, Start, find_order, improved
 
-__all__ = ["MatrixAlignment", "Start", "align_matrices"]
+__all__ = ["MatrixAlignment", "Start", "align_matrices", "with_scales"]
 
 Positions = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -126,7 +126,7 @@ def align_matrices(
     else:
         orders = [_order_of(ours, theirs, starts)]
     whole = _joined(orders, candidate.shape, taps)
-    return _with_scales(whole, reference.reshape(ours.shape), candidate.reshape(theirs.shape))
+    return with_scales(whole, reference.reshape(ours.shape), candidate.reshape(theirs.shape))
 
 
 def _order_of(ours: Cube, theirs: Cube, starts: Sequence[Start]) -> Order:
@@ -184,7 +184,7 @@ def _joined(orders: Sequence[Order], candidate_shape: tuple[int, ...], taps: int
     )
 
 
-def _with_scales(whole: MatrixAlignment, reference: NDArray[Any], candidate: NDArray[Any]) -> MatrixAlignment:
+def with_scales(whole: MatrixAlignment, reference: NDArray[Any], candidate: NDArray[Any]) -> MatrixAlignment:
     """The same with the magnitudes of its scales, group by group."""
     part = len(whole.rows) // len(whole.channels)
     rows, channels = whole.row_scales.copy(), whole.channel_scales.copy()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxnnw.alignment.agreeing import in_agreement
 from onnxnnw.alignment.likeness import Likeness, can_correspond
 from onnxnnw.alignment.matrices import MatrixAlignment, align_matrices
 from onnxnnw.alignment.search import GOOD, Start
@@ -82,6 +83,11 @@ def align_networks(reference: Sequence[Weight], candidate: Sequence[Weight]) -> 
     for number in sorted(range(len(reference)), key=lambda number: -reference[number].size):
         pairs.by_content(number)
     slots = pairs.by_neighbours(pairs.chosen())
+    agreed = in_agreement(reference, candidate, [None if one is None else (one.candidate, one.matrix) for one in slots])
+    slots = tuple(
+        None if one is None or matrix is None else SlotAlignment(one.candidate, matrix)
+        for one, matrix in zip(slots, agreed, strict=True)
+    )
     return NetworkAlignment(slots, tuple(weight.size for weight in reference))
 
 

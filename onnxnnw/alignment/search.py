@@ -8,6 +8,7 @@ singular vectors of the products tell the signs.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,9 @@ GOOD = 0.9
 
 _SURE = 0.995
 """From this score on nothing is left to improve."""
+
+_FAR = 0.3
+"""Where no likely beginning comes so far, signs are the next guess: they make every row and channel a stranger to itself."""
 
 _PLAIN = 0.8
 _ALREADY = 0.5
@@ -81,19 +85,33 @@ def same_order(ours: Cube, theirs: Cube) -> Order | None:
 def find_order(ours: Cube, theirs: Cube, starts: Sequence[Start] = ()) -> Order:
     """The order of the candidate's rows and channels in which it agrees best with the reference."""
     found = same_order(ours, theirs)
-    best = (
-        found if found is not None and found.score > GOOD else _best(ours, theirs, _starts(ours, theirs, starts, found))
-    )
+    best, tried = (found, []) if found is not None and found.score > GOOD else (None, list[Order]())
+    if best is None:
+        best = _good(ours, theirs, _likely_starts(ours, theirs, starts, found), tried)
+    if best is None and max((order.score for order in tried), default=0.0) < _FAR:
+        turned = _turned(ours, theirs, _by_rows(*_both_magnitudes(ours, theirs)))
+        if turned.score > GOOD:
+            return turned
+    if best is None:
+        best = _good(ours, theirs, _other_starts(ours, theirs), tried) or _followed(ours, theirs, tried)
     if best.score > _SURE:
         return best
     best = _with_clear_signs(ours, theirs, improved(ours, theirs, best, signed=True))
     if best.score >= _PLAIN:
         return best
-    one, other = _magnitudes(ours), _magnitudes(theirs)
-    guess = _best(one, other, _starts(one, other, (), None))
-    signs = _signs_of(ours, theirs, guess)
-    by_magnitude = improved(ours, theirs, _order(ours, theirs, guess.rows, guess.channels, *signs), signed=True)
-    return _with_clear_signs(ours, theirs, by_magnitude) if by_magnitude.score > best.score else best
+    one, other = _both_magnitudes(ours, theirs)
+    tried = []
+    guess = _good(one, other, chain(_likely_starts(one, other, (), None), _other_starts(one, other)), tried)
+    turned = _turned(ours, theirs, guess or _followed(one, other, tried))
+    return turned if turned.score > best.score else best
+
+
+def _turned(ours: Cube, theirs: Cube, guess: Order) -> Order:
+    """An order in which magnitudes agree, with the signs that its products tell, followed to its end."""
+    order = _order(ours, theirs, guess.rows, guess.channels, *_signs_of(ours, theirs, guess))
+    if order.score <= _SURE:
+        order = improved(ours, theirs, order, signed=True)
+    return _with_clear_signs(ours, theirs, order)
 
 
 def _with_clear_signs(ours: Cube, theirs: Cube, order: Order) -> Order:
@@ -142,26 +160,34 @@ def improved(ours: Cube, theirs: Cube, order: Order, signed: bool = False, round
     return best
 
 
-def _starts(ours: Cube, theirs: Cube, given: Sequence[Start], found: Order | None) -> Iterator[Start]:
+def _likely_starts(ours: Cube, theirs: Cube, starts: Sequence[Start], found: Order | None) -> Iterator[Start]:
     """Where to begin, likeliest first; the later ones are computed only where they are needed."""
     if found is not None:
         yield Start(found.rows, found.channels)
-    yield from given
-    same = Start(channels=np.arange(ours.shape[1]))
+    yield from starts
     if ours.shape[1] == theirs.shape[1] < _TRIED_LATER:
-        yield same
+        yield Start(channels=np.arange(ours.shape[1]))
     if min(ours.shape[1], theirs.shape[1]) > 1:
         yield Start(rows=assign(*signatures(ours, theirs)))
+
+
+def _other_starts(ours: Cube, theirs: Cube) -> Iterator[Start]:
+    """Where else to begin."""
+    if min(ours.shape[1], theirs.shape[1]) > 1:
         yield Start(channels=assign(*signatures(ours.transpose(1, 0, 2), theirs.transpose(1, 0, 2))))
     if ours.shape[1] == theirs.shape[1] >= _TRIED_LATER:
-        yield same
+        yield Start(channels=np.arange(ours.shape[1]))
     if ours.shape[0] == theirs.shape[0]:
         yield Start(rows=np.arange(ours.shape[0]))
 
 
-def _best(ours: Cube, theirs: Cube, starts: Iterator[Start]) -> Order:
-    """One round from each beginning until one is good; if none is, the two best are followed to their ends."""
-    tried: list[Order] = []
+def _by_rows(ours: Cube, theirs: Cube) -> Order:
+    """One round from the signatures of rows."""
+    return _begun(ours, theirs, Start(rows=assign(*signatures(ours, theirs))))
+
+
+def _good(ours: Cube, theirs: Cube, starts: Iterator[Start], tried: list[Order]) -> Order | None:
+    """One round from each beginning until one is good; those that are not are added to what was tried."""
     for start in starts:
         order = _begun(ours, theirs, start)
         if order.score > _SURE:
@@ -171,8 +197,13 @@ def _best(ours: Cube, theirs: Cube, starts: Iterator[Start]) -> Order:
         if order.score > GOOD:
             return order
         tried.append(order)
-    tried.sort(key=lambda order: -order.score)
-    return max((improved(ours, theirs, order) for order in tried[:2]), key=lambda order: order.score)
+    return None
+
+
+def _followed(ours: Cube, theirs: Cube, tried: Sequence[Order]) -> Order:
+    """The best of what the two best became at their ends."""
+    likeliest = sorted(tried, key=lambda order: -order.score)[:2]
+    return max((improved(ours, theirs, order) for order in likeliest), key=lambda order: order.score)
 
 
 def _begun(ours: Cube, theirs: Cube, start: Start) -> Order:
@@ -240,6 +271,10 @@ def _score(
     product = np.einsum("ijt,ijt->", one, other, dtype=np.float64)
     norms = np.einsum("ijt,ijt->", one, one, dtype=np.float64) * np.einsum("ijt,ijt->", other, other, dtype=np.float64)
     return float(product / np.sqrt(norms)) if norms > 0 else 0.0
+
+
+def _both_magnitudes(ours: Cube, theirs: Cube) -> tuple[Cube, Cube]:
+    return _magnitudes(ours), _magnitudes(theirs)
 
 
 def _magnitudes(cube: Cube) -> Cube:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from onnxnnw.alignment import align_matrices
+from onnxnnw.alignment import align_matrices, search
+from onnxnnw.alignment.assignment import assign
 
 SHAPES = [(96, 1, 25), (32, 16, 9), (128, 96, 1), (10, 120, 1), (700, 64, 1)]
 IDS = [f"{rows}x{channels}x{taps}" for rows, channels, taps in SHAPES]
@@ -38,6 +39,20 @@ def test_orders_scales_and_signs_are_found(rows, channels, taps, signs):
     assert np.array_equal(found.channels[0], np.argsort(across))
     np.testing.assert_allclose(found.applied(flat(other)), flat(cube), rtol=2e-3, atol=1e-4)
     assert found.score > 0.99
+
+
+@pytest.mark.parametrize("signs", [False, True], ids=["positive", "signs"])
+def test_few_assignments_find_what_was_disguised_exactly(signs, monkeypatch):
+    """Signs are the next guess where the likely beginnings lead nowhere; all other beginnings would cost four times as much."""
+    rng = np.random.default_rng(4)
+    cube = drawn(96, 64, 9)
+    factors = [rng.choice([-1, 1], lines) if signs else np.ones(lines) for lines in cube.shape[:2]]
+    other = (cube * np.multiply.outer(*factors)[..., None])[rng.permutation(96)][:, rng.permutation(64)]
+    counted = []
+    monkeypatch.setattr(search, "assign", lambda *args, **kwargs: counted.append(args) or assign(*args, **kwargs))
+    found = align_matrices(flat(cube), flat(other.astype(np.float32)), 9)
+    assert found.score > 0.999
+    assert len(counted) <= (6 if signs else 3)
 
 
 @pytest.mark.parametrize(("rows", "channels", "taps"), SHAPES, ids=IDS)
