@@ -45,7 +45,8 @@ PACKAGES: dict[str, str] = {
     "registry": "schema database vault encryption entry scan_data pages store log alignment scan search check unicity",
     "comparison": "layers pairing orders compare page",
     "evidence": "rules subject answer sarif junit keys envelope statements oms attested parent cyclonedx log page writing question",
-    "gate": "allowances requirements policy policy_file places chain registry_records dating examining judging checking",
+    "gate": "addresses allowances requirements policy policy_file places jobs chain registry_records dating examining judging "
+    "checking",
     "tasks": "base own_samples own_metrics own_evaluation",
     "training": "checkpoints hooks watch loop networks at_epoch insertion",
     "modifications": "base",

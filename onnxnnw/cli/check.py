@@ -24,7 +24,9 @@ _WORDS = {0: "passed", 1: "failed", 3: "could not tell"}
 
 
 def check(
-    paths: list[Path] = typer.Argument(None, help="Files and folders; without any, all that the policy names."),
+    paths: list[str] = typer.Argument(
+        None, help="Files, folders and addresses; without any, all that the policy names."
+    ),
     policy: Path = typer.Option(Path("onnxnnw.toml"), help="The policy file."),
     changed_since: str = typer.Option("", help="Leave out networks that are as they were at this revision of git."),
     max_download: str = typer.Option("1GiB", help=show.DOWNLOAD_HELP),
@@ -44,22 +46,26 @@ def check(
     """
     from onnxnnw.gate.checking import check as check_by
     from onnxnnw.gate.policy_file import load_policy
+    from onnxnnw.sources.addresses import is_address
 
     places = (sarif, junit, attestation, sbom, html, log, sign, merge)
     rules = load_policy(policy)
+    given = [path if is_address(path) else Path(path) for path in paths or ()]
     writer = None
     if any(places):
         from onnxnnw.evidence.writing import Outputs, Writer
 
-        writer = Writer(Outputs(*places), [policy, *(paths or [])], (policy, rules.sha256))
+        writer = Writer(
+            Outputs(*places), [policy, *(path for path in given if isinstance(path, Path))], (policy, rules.sha256)
+        )
     with show.downloads(max_download):
-        checked = check_by(rules, paths or [], changed_since, attestation is not None)
+        checked = check_by(rules, given, changed_since, attestation is not None)
     if as_json:
         show.document(checked.to_json())
     else:
         _show(checked)
     if writer is not None:
-        writer.write(checked.answers, checked.lineage, ["onnxnnw", *sys.argv[1:]])
+        writer.write(checked.answers, checked.lineage, ["onnxnnw", *map(show.place, sys.argv[1:])])
     return checked.code
 
 

@@ -5,44 +5,23 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from onnxnnw.errors import CannotLook
-from onnxnnw.evidence.answer import WORDS, Answer, summary
+from onnxnnw.evidence.answer import WORDS, Answer, could_not_look, summary
 from onnxnnw.evidence.rules import RULES, Problem, worst
+from onnxnnw.gate.jobs import Job, jobs_of
 from onnxnnw.gate.judging import Judge
-from onnxnnw.gate.places import changed_since, expand, matches, networks_in, relative
-from onnxnnw.gate.policy import Entry, Member, Policy
+from onnxnnw.gate.policy import Policy
 from onnxnnw.verification.visible import visible
 
-__all__ = ["FORMAT", "Checked", "Job", "check", "jobs_of"]
+__all__ = ["FORMAT", "Checked", "check"]
 
 FORMAT = "onnxnnw/check/1"
 ALONE = 8
 """Fewer files than that are looked at in this process: another one takes half a second to start."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One question about one file.
-
-    Attributes:
-        path: The file, or its address.
-        network: Name of the entry that says what it must be; empty where nothing does, or a digest does.
-        member: The file of a bundle.
-        bundle: Name of the bundle.
-        mode: Whether its answer counts.
-        missing: Whether the file is named and not there.
-    """
-
-    path: Path | str
-    network: str = ""
-    member: Member | None = None
-    bundle: str = ""
-    mode: str = ""
-    missing: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,89 +96,13 @@ def _file(answer: Answer) -> dict[str, Any]:
     }
 
 
-def jobs_of(
-    policy: Policy, paths: Sequence[Path], revision: str = "", kept: Sequence[Path] = ()
-) -> tuple[list[Job], int]:
-    """What is to be asked, and how many networks were left out as unchanged.
-
-    Args:
-        paths: Files and folders; none for all files that the policy names.
-        revision: Where given, networks that are as they were then are left out.
-        kept: Files by which the answers may change too.
-
-    Raises:
-        CannotLook: A folder cannot be read, or git says nothing.
-    """
-    named: dict[Path | str, list[Entry]] = {}
-    jobs: list[Job] = []
-    if paths:
-        for path in paths:
-            for file in networks_in(path) if path.is_dir() else [path]:
-                name = relative(file, policy.folder)
-                named.setdefault(file, [entry for entry in policy.networks if matches(name, entry.files)])
-    else:
-        for entry in policy.networks:
-            for glob in entry.files:
-                found = [path for path in expand(policy.folder, glob) if path.exists() or path.is_symlink()]
-                if not found and not _in_bundle(policy, entry):
-                    jobs.append(Job(policy.folder / glob, entry.name, mode=entry.mode, missing=True))
-                for file in found:
-                    entries = named.setdefault(file, [])
-                    entries += [entry] if entry not in entries else []
-            for address in entry.addresses:
-                named.setdefault(address, []).append(entry)
-    bundled = {policy.folder / member.path for bundle in policy.bundles for member in bundle.members}
-    inside = {relative(path, policy.folder) for path in bundled}
-    chosen = list(named)
-    if revision:
-        here = [path for path in chosen if isinstance(path, Path)]
-        everything = [*here, *(path for path in bundled if path not in named)]
-        changed = set(changed_since(everything, revision, [policy.path, *kept]))
-        chosen = [path for path in named if path in changed or _outside_git(path, named[path])]
-        bundled &= changed
-    for each in chosen:
-        jobs += [Job(each, entry.name, mode=entry.mode) for entry in named[each]]
-        known = named[each] or not isinstance(each, Path) or relative(each, policy.folder) in inside
-        if not known and policy.others == "refuse":
-            jobs.append(Job(each, mode=policy.mode))
-    given = {relative(file, policy.folder) for file in chosen if isinstance(file, Path)}
-    for bundle in policy.bundles:
-        members = {member.path for member in bundle.members}
-        touched = (
-            not paths or any(os.path.normpath(member) in given for member in members) or _covers(paths, policy, members)
-        )
-        if touched and (not revision or any(policy.folder / member in bundled for member in members)):
-            for member in bundle.members:
-                place = policy.folder / member.path
-                there = place.exists() or place.is_symlink()
-                jobs.append(
-                    Job(place, member.network, member, bundle.name, bundle.mode, bool(member.network) and not there)
-                )
-    return jobs, len(named) - len(chosen)
-
-
-def _outside_git(path: Path | str, entries: Sequence[Entry]) -> bool:
-    """Whether git cannot say that an answer is as it was: behind an address, or where a registry may have changed."""
-    return not isinstance(path, Path) or any(entry.registry for entry in entries)
-
-
-def _in_bundle(policy: Policy, entry: Entry) -> bool:
-    return any(member.network == entry.name for bundle in policy.bundles for member in bundle.members)
-
-
-def _covers(paths: Sequence[Path], policy: Policy, members: set[str]) -> bool:
-    """Whether a bundle's file lies in a folder that was given, or was given itself."""
-    given = [relative(path, policy.folder) for path in paths]
-    return any(member == g or g == "." or member.startswith(f"{g}/") for member in members for g in given)
-
-
 def check(
-    policy: Policy, paths: Sequence[Path] = (), revision: str = "", canonical: bool = False, processes: int = 0
+    policy: Policy, paths: Sequence[Path | str] = (), revision: str = "", canonical: bool = False, processes: int = 0
 ) -> Checked:
     """One answer about files by a policy.
 
     Args:
-        paths: Files and folders; none for all files that the policy names.
+        paths: Files, folders and, as texts, addresses; none for all files that the policy names.
         revision: Leave out networks that are as they were at this revision of git.
         canonical: Whether the canonical digest of each file is wanted.
         processes: How many; 0 means one for each core.
@@ -236,6 +139,10 @@ def _cores() -> int:
 def _done(judge: Judge, job: Job) -> Answer:
     policy = judge.policy
     unit = f"bundle {job.bundle}" if job.bundle else ""
+    if job.error is not None and job.mode != "off":
+        asked = policy.entry(job.network).asked if job.network else "named by an entry of the policy"
+        unit = unit or (f"network {job.network}" if job.network else "no entry")
+        return replace(could_not_look(job.path, asked, job.error), enforced=job.mode == "enforce", unit=unit)
     if job.missing and job.mode != "off":
         asked = policy.entry(job.network).asked
         return judge.missing(Path(job.path), asked, unit or f"network {job.network}", job.mode)
@@ -248,10 +155,9 @@ def _done(judge: Judge, job: Job) -> Answer:
             return judge.member(job.member, job.bundle, job.mode)
     if job.network:
         return judge.answer(job.path, policy.entry(job.network), unit, job.mode)
-    problem = Problem(RULES["NotInPolicy"], f"{visible(str(job.path))}: no entry of the policy names it")
-    enforced = job.mode == "enforce"
-    problems = () if job.mode == "off" else (problem,)
-    return Answer(job.path, "named by an entry of the policy", problems=problems, enforced=enforced, unit="no entry")
+    answer = Answer(job.path, "named by an entry of the policy", enforced=job.mode == "enforce", unit="no entry")
+    problem = Problem(RULES["NotInPolicy"], f"{answer.name}: no entry of the policy names it")
+    return replace(answer, problems=() if job.mode == "off" else (problem,))
 
 
 _judge: Judge | None = None

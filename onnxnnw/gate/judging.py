@@ -19,17 +19,20 @@ from onnxnnw.gate.places import expand
 from onnxnnw.gate.policy import Entry, Member, Policy
 from onnxnnw.gate.registry_records import RegistryRecords
 from onnxnnw.gate.requirements import PROVEN, AllOf, AnyRecord, NotRevoked
+from onnxnnw.sources.remote import sha256_behind
 from onnxnnw.verification.examiner import rank
 from onnxnnw.verification.named_records import NamedRecord, load_records, named_record
 from onnxnnw.verification.verdict import SearchResult
 from onnxnnw.verification.visible import visible
 
-__all__ = ["BY_RANGE", "Judge", "Known"]
+__all__ = ["BY_RANGE", "WHOLE", "Judge", "Known"]
 
 BY_RANGE = (
     "read by range behind an address, so it has no SHA-256 here, and no statement and no component is written of it"
 )
 """What is said of a file that nobody read whole."""
+
+WHOLE = "read whole behind an address for its SHA-256; no statement and no component is written of it"
 
 
 @dataclass(frozen=True)
@@ -94,26 +97,21 @@ class Judge:
 
     def member(self, member: Member, bundle: str, mode: str) -> Answer:
         """What a bundle makes of one of its files that it names by digest."""
-        path, unit = self.policy.folder / member.path, f"bundle {bundle}"
+        unit = f"bundle {bundle}"
+        path: Path | str = member.path if member.address else self.policy.folder / member.path
         asked = f"SHA-256 {member.sha256[:16]}…; {unit}"
         if mode == "off":
             return Answer(path, asked, enforced=False, notes=("not checked: the mode is off",), unit=unit)
-        problems: tuple[Problem, ...] = ()
+        if isinstance(path, str):
+            return replace(_behind(path, member.sha256, asked), enforced=mode == "enforce", unit=unit)
         try:
             found = digest_of(path)
-            subject = NetworkFiles(found, network=False)
-            if found.sha256 != member.sha256:
-                problems = (
-                    Problem(
-                        RULES["OtherContent"],
-                        f"{found.name}: has the SHA-256 {found.sha256[:16]}…, not {member.sha256[:16]}…",
-                    ),
-                )
         except UnreadableNetwork as error:
             if path.exists():
                 return replace(could_not_look(path, asked, error), enforced=mode == "enforce", unit=unit)
             return self.missing(path, asked, unit, mode)
-        return Answer(path, asked, None, problems, subject, mode == "enforce", unit=unit)
+        problems = _other(found.name, found.sha256, member.sha256)
+        return Answer(path, asked, None, problems, NetworkFiles(found, network=False), mode == "enforce", unit=unit)
 
     def missing(self, path: Path, asked: str, unit: str, mode: str) -> Answer:
         """The answer about a file that is named and not there."""
@@ -245,6 +243,22 @@ class Judge:
             n for e in policy.networks if e.chained is not None for n in (*e.chained.statements, *e.chained.keys)
         ]
         return tuple(str(path) for glob in (*named, *chained) for path in expand(policy.folder, glob))
+
+
+def _behind(address: str, wanted: str, asked: str) -> Answer:
+    """Whether what lies behind an address has a digest: read whole, since nothing less would tell."""
+    try:
+        found = sha256_behind(address)
+    except CannotLook as error:
+        return could_not_look(address, asked, error)
+    answer = Answer(address, asked, notes=(WHOLE,))
+    return replace(answer, problems=_other(answer.name, found, wanted))
+
+
+def _other(name: str, found: str, wanted: str) -> tuple[Problem, ...]:
+    if found == wanted:
+        return ()
+    return (Problem(RULES["OtherContent"], f"{name}: has the SHA-256 {found[:16]}…, not {wanted[:16]}…"),)
 
 
 def _load(policy: Policy, entry: Entry) -> Known:

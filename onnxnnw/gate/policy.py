@@ -51,7 +51,7 @@ class Entry:
     Attributes:
         name: What the entry is called.
         files: Globs of the files that it speaks of.
-        addresses: Files behind servers that it speaks of.
+        addresses: Files behind servers that it speaks of, and repositories of the hub.
         records: Records, folders of records, or globs of them.
         commitments: SHA-256 that the records must have; empty where any record that stands there counts.
         require: What is asked of the verdicts.
@@ -94,7 +94,7 @@ class Member:
     """A file of a bundle: one of a network's entry, or one of a digest.
 
     Attributes:
-        path: From the policy's folder on.
+        path: From the policy's folder on, or an address.
         network: Name of the entry that says what it must be; empty where a digest does.
         sha256: Its digest; empty where an entry says what it must be.
     """
@@ -102,6 +102,11 @@ class Member:
     path: str
     network: str = ""
     sha256: str = ""
+
+    @property
+    def address(self) -> bool:
+        """Whether it lies behind a server."""
+        return "://" in self.path
 
 
 @dataclass(frozen=True)

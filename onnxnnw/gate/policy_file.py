@@ -11,6 +11,7 @@ from typing import Any
 
 from onnxnnw.errors import UnreadableData, UsageError
 from onnxnnw.files import read_regular
+from onnxnnw.gate.addresses import ADDRESS, NO_PASSWORDS, refuse_policy_address
 from onnxnnw.gate.allowances import CONVERSIONS, FINDINGS, allowances_of
 from onnxnnw.gate.policy import MODES, Bundle, Chained, Dated, Entry, Member, Policy
 from onnxnnw.gate.requirements import (
@@ -25,14 +26,14 @@ from onnxnnw.gate.requirements import (
     Requirement,
     Traced,
 )
+from onnxnnw.sources.addresses import is_repository
 
 __all__ = ["FORMAT", "load_policy"]
 
 FORMAT = "onnxnnw/policy/1"
 MAX_BYTES, MAX_ENTRIES = 2**20, 1_000
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_NO_PASSWORDS = "a policy is no place for a password: give it by the environment"
+_NEEDS_ALL = "needs the SHA-256 of the whole file, and what lies behind an address is read by range; fetch it"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TOP = "format mode expires false-positive-rate others network bundle".split()
 _ENTRY = (
@@ -77,7 +78,7 @@ def _policy(said: dict[str, Any], path: Path, sha256: str) -> Policy:
         )
     networks = tuple(_entry(one, number, mode) for number, one in enumerate(_tables(said, "network"), 1))
     names = [entry.name for entry in networks]
-    bundles = tuple(_bundle(one, number, mode, names) for number, one in enumerate(_tables(said, "bundle"), 1))
+    bundles = tuple(_bundle(one, number, mode, networks) for number, one in enumerate(_tables(said, "bundle"), 1))
     for kind, given in (("network", names), ("bundle", [bundle.name for bundle in bundles])):
         if len(set(given)) < len(given):
             raise UsageError(f"two [[{kind}]] have one name")
@@ -90,8 +91,8 @@ def _entry(said: dict[str, Any], number: int, mode: str) -> Entry:
     name = _text(said, "name", f"network {number}") or f"network {number}"
     _refuse_unknown(said, _ENTRY, name)
     named, records = _texts(said, "files", name), _texts(said, "records", name)
-    files = tuple(one for one in named if not _ADDRESS.match(one))
-    addresses = tuple(_address(one, name) for one in named if _ADDRESS.match(one))
+    files = tuple(one for one in named if not ADDRESS.match(one))
+    addresses = tuple(_address(one, name) for one in named if ADDRESS.match(one))
     _refuse_addresses(said, ("records", "reference", "parent", "keys", "attestations", "signed-by"), name)
     registry = _registry(said, name)
     commitments = tuple(one.lower() for one in _texts(said, "commitments", name))
@@ -164,16 +165,9 @@ def _entry(said: dict[str, Any], number: int, mode: str) -> Entry:
 
 
 def _address(text: str, where: str) -> str:
-    """A file behind an address, which a policy names whole and without secrets."""
-    from onnxnnw.sources.addresses import address_of, is_repository
-
-    if is_repository(text):
-        raise UsageError(f"{where}: {text[:80]} names a repository; name its files: hf://owner/name/path")
-    if "*" in text or "@" in text.partition("://")[2].partition("/")[0]:
-        what = "an address stands for one file, without *" if "*" in text else _NO_PASSWORDS
-        raise UsageError(f"{where}: {what}")
+    """A file behind an address, or a repository, which a policy names whole and without secrets."""
     try:
-        address_of(text)
+        refuse_policy_address(text)
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
     return text
@@ -183,13 +177,13 @@ def _registry(said: Mapping[str, Any], where: str) -> str:
     place = _text(said, "registry", where)
     if "registry" in said and not place:
         raise UsageError(f"{where}: registry is empty; give a file or postgresql://host/name")
-    if _ADDRESS.match(place):
+    if ADDRESS.match(place):
         if not place.startswith("postgresql://"):
             raise UsageError(
                 f"{where}: a registry is a file or postgresql://…, not {place.partition('://')[0][:40]}://…"
             )
         if ":" in place.partition("://")[2].partition("/")[0].rpartition("@")[0] or "password=" in place:
-            raise UsageError(f"{where}: {_NO_PASSWORDS}; PGPASSWORD and ~/.pgpass are read")
+            raise UsageError(f"{where}: {NO_PASSWORDS}; PGPASSWORD and ~/.pgpass are read")
     return place
 
 
@@ -245,20 +239,18 @@ def _refuse_together(said: Mapping[str, Any], where: str, none_of: bool, remote:
         raise UsageError(f"{where}: {dates[0]} means nothing with none-of, where no record may match")
     whole = [key for key in ("attestations", "signed-by") if key in said]
     if remote and whole:
-        raise UsageError(
-            f"{where}: {whole[0]} needs the SHA-256 of the whole file, and what lies behind an address is read by range; fetch it"
-        )
+        raise UsageError(f"{where}: {whole[0]} {_NEEDS_ALL}")
 
 
 def _refuse_addresses(said: Mapping[str, Any], keys: Sequence[str], where: str) -> None:
     for key in keys:
         given = said.get(key, "")
         for one in given if isinstance(given, list) else [given]:
-            if isinstance(one, str) and _ADDRESS.match(one):
+            if isinstance(one, str) and ADDRESS.match(one):
                 raise UsageError(f"{where}: {key} are files on this disk; only files = [...] are read behind addresses")
 
 
-def _bundle(said: dict[str, Any], number: int, mode: str, networks: Sequence[str]) -> Bundle:
+def _bundle(said: dict[str, Any], number: int, mode: str, networks: Sequence[Entry]) -> Bundle:
     name = _text(said, "name", f"bundle {number}") or f"bundle {number}"
     _refuse_unknown(said, _BUNDLE, name)
     files = said.get("files")
@@ -270,13 +262,13 @@ def _bundle(said: dict[str, Any], number: int, mode: str, networks: Sequence[str
     for one in files:
         _refuse_unknown(one, _MEMBER, name)
         member = Member(*(_text(one, key, name) for key in _MEMBER))
-        if _ADDRESS.match(member.path):
-            raise UsageError(f"{name}: the files of a bundle lie on this disk; fetch {member.path[:80]!r}")
+        if ADDRESS.match(member.path):
+            _refuse_remote_member(member, networks, name)
         if not member.path or bool(member.network) == bool(member.sha256):
             raise UsageError(f"{name}: a file has a path, and either network or sha256")
-        if member.network and member.network not in networks:
+        if member.network and member.network not in (names := [entry.name for entry in networks]):
             raise UsageError(
-                f"{name}: no [[network]] is called {member.network[:60]!r}; there are {', '.join(networks) or 'none'}"
+                f"{name}: no [[network]] is called {member.network[:60]!r}; there are {', '.join(names) or 'none'}"
             )
         if member.sha256 and not _SHA256.fullmatch(member.sha256):
             raise UsageError(f"{name}: {member.path[:80]}: a sha256 has 64 hexadecimal digits, in lower case")
@@ -284,6 +276,16 @@ def _bundle(said: dict[str, Any], number: int, mode: str, networks: Sequence[str
     if len({member.path for member in members}) < len(members):
         raise UsageError(f"{name}: a file stands in it twice")
     return Bundle(name, tuple(members), _mode(said, mode, name), NotExpired(_until(said, name)))
+
+
+def _refuse_remote_member(member: Member, networks: Sequence[Entry], where: str) -> None:
+    _address(member.path, where)
+    if is_repository(member.path):
+        raise UsageError(f"{where}: {member.path[:80]} names a repository; a bundle names files: hf://owner/name/path")
+    entry = next((one for one in networks if one.name == member.network), None)
+    if entry is not None and (entry.signed_by or entry.chained):
+        key = "signed-by" if entry.signed_by else "attestations"
+        raise UsageError(f"{where}: {member.path[:80]}: {key} of {entry.name} {_NEEDS_ALL}")
 
 
 def _tables(said: dict[str, Any], key: str) -> list[dict[str, Any]]:

@@ -111,6 +111,16 @@ class AnchorTable:
             if want.row_scales is not None:
                 self.row_scales[row, :count] = want.row_scales
 
+    @classmethod
+    def stacked(cls, tables: "Sequence[AnchorTable]") -> "AnchorTable":
+        """Several tables of equally many anchors as one, for ``compare``."""
+        if len(tables) == 1:
+            return tables[0]
+        out = cls([], tables[0].shape)
+        out.values = np.concatenate([table.values for table in tables])
+        out.row_scales = np.concatenate([table.row_scales for table in tables])
+        return out
+
     def agree(
         self, slot: Slot, rows: NDArray[np.int64], scales: SlotScales
     ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:

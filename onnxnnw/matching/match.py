@@ -35,6 +35,9 @@ _CLEAR, _BETTER = 15.0, 3.0
 """Anchors that agree to r = .99 are left as they are; rescaled columns count where they agree so much better."""
 
 _NEAR = 8
+_AT_ONCE = 256
+"""Readings of one slot that are compared together."""
+
 _NAME_BONUS, _BIAS_BONUS = 0.5, 0.25
 
 
@@ -201,26 +204,33 @@ def _otherwise(wanted: Sequence[Wanted], slots: Sequence[Slot], found: list[Matc
     agreeing: list[tuple[float, int, int, Reading]] = []
     missing = [number for number, match in enumerate(found) if match is None]
     steps = MergeSteps([wanted[number] for number in missing])
+    tables = {number: AnchorTable([wanted[number]], (0, 0)) for number in missing}
     for index, slot in enumerate(slots):
         if index in taken or budget <= 0 or not steps.concern(slot):
             continue
         contents: dict[int, Content | None] = {}
+        tried: dict[tuple[int, int], list[tuple[int, Reading]]] = defaultdict(list)
         for number in missing:
-            want = wanted[number]
-            anchors = AnchorTable([want], (want.rows, want.row_size))
-            for reading in readings_of(want, slot, steps):
+            for reading in readings_of(wanted[number], slot, steps):
                 budget -= 1
                 if budget <= 0:
                     break
                 if reading.block not in contents:
                     whole = slot.in_blocks(reading.block) if reading.block else slot
-                    contents[reading.block] = None if whole is None else Content(anchors.read(whole))
-                content = contents[reading.block]
-                if content is None:
-                    continue
-                z = float(anchors.compare(content, reading.places(want, slot)[None], np.zeros(1, np.int64))[0])
-                if abs(z) > UNUSUAL:
-                    agreeing.append((z, number, index, reading))
+                    contents[reading.block] = None if whole is None else Content(tables[number].read(whole))
+                if contents[reading.block] is not None:
+                    tried[reading.block, wanted[number].positions.size].append((number, reading))
+        for (block, _), pairs in tried.items():
+            content = contents[block]
+            assert content is not None
+            for start in range(0, len(pairs), _AT_ONCE):
+                some = pairs[start : start + _AT_ONCE]
+                places = np.stack([reading.places(wanted[number], slot) for number, reading in some])
+                together = AnchorTable.stacked([tables[number] for number, _ in some])
+                found_z = together.compare(content, places, np.arange(len(some)))
+                agreeing += [
+                    (z, n, index, r) for z, (n, r) in zip(found_z.tolist(), some, strict=True) if abs(z) > UNUSUAL
+                ]
     used: dict[int, list[tuple[int, int, int, int]]] = defaultdict(list)
     for z, number, index, reading in sorted(agreeing, key=lambda one: -abs(one[0])):
         area = reading.area(slots[index])

@@ -4,6 +4,7 @@ The walk over headers is sequential, so each step is a round trip; what is read 
 Positions are known beforehand: they are fetched together, exactly, and read from memory afterwards.
 """
 
+import hashlib
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from onnxnnw.sources.hub_cache import cached
 from onnxnnw.sources.limits import budget
 from onnxnnw.sources.protocol import RandomAccess
 
-__all__ = ["RemoteHandle", "RemoteSource", "open_remote"]
+__all__ = ["RemoteHandle", "RemoteSource", "open_remote", "sha256_behind"]
 
 _LEAST, _MOST = 2**14, 2**20
 _SMALL = 4 * 2**20
@@ -23,6 +24,8 @@ _SMALL = 4 * 2**20
 
 _KEPT = 64 * 2**20
 _PIECE = 2**18
+_AT_ONCE = 8 * 2**20
+"""Bytes of a file that is read whole which are in memory at once."""
 
 
 class RemoteHandle:
@@ -169,3 +172,21 @@ def open_remote(address: str | Address, near: RandomAccess | None = None) -> Rem
     except BaseException:
         ranges.close()
         raise
+
+
+def sha256_behind(address: str | Address) -> str:
+    """SHA-256 of all bytes behind an address, in hexadecimal: all are read, and every answer is of one version.
+
+    Raises:
+        CannotLook: It cannot be read by range, or is larger than may be read.
+        UsageError: The address is none.
+    """
+    ranges = HttpRanges(address_of(address), budget())
+    try:
+        total = hashlib.sha256(ranges.head)
+        for start in range(len(ranges.head), ranges.size, _AT_ONCE):
+            for content in ranges.read_many([(start, min(start + _AT_ONCE, ranges.size))]):
+                total.update(content)
+        return total.hexdigest()
+    finally:
+        ranges.close()

@@ -159,15 +159,22 @@ class Looking:
 
     def _first_of(self, network: object, anchors: Anchors) -> tuple[CanonicalWeights, Anchors]:
         """What is found with the anchors of the record that stands for all of its network, and these."""
-        alike = [
-            named.record for named in self.records if _shares(named.record) and _network_of(named.record) == network
-        ]
+        alike = self._alike.get(network, [])
         kept = KEPT if len(alike) > 1 else 0
         first = min([anchors.record, *alike], key=lambda record: record.commitment)
         with suppress(UnreadableRecord):  # it is named where it is looked at
             found = Anchors(first)
             anchors = found if found.bound else anchors
         return CanonicalWeights(self.matches(anchors), self.live, anchors.folds, kept=kept), anchors
+
+    @cached_property
+    def _alike(self) -> dict[object, list[Record]]:
+        """The records of each network."""
+        out: dict[object, list[Record]] = {}
+        for named in self.records:
+            if _shares(named.record):
+                out.setdefault(_network_of(named.record), []).append(named.record)
+        return out
 
     def matches(self, anchors: Anchors) -> list[Match | None]:
         """The record's slots by content; where nothing agrees well, sums and products of slots that act as one count too."""

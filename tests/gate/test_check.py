@@ -12,8 +12,9 @@ from onnx import numpy_helper
 from onnxnnw.cli.entry import main
 from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.evidence.subject import digest_of
-from onnxnnw.gate.checking import check, jobs_of
+from onnxnnw.gate.checking import check
 from onnxnnw.gate.examining import Probe, examine_until
+from onnxnnw.gate.jobs import jobs_of
 from onnxnnw.modifications.base import apply, find_modification
 from onnxnnw.records.key import Key
 from onnxnnw.verification.named_records import named_record
