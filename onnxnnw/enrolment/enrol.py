@@ -5,7 +5,7 @@ beside it. The record is on the disk before the marked network takes its name.
 """
 
 from collections.abc import Mapping, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,8 +34,8 @@ from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.graph.slots import find_slots
 from onnxnnw.matching.known_skeleton import index_of
 from onnxnnw.methods import nct
-from onnxnnw.network_file.file import open_network
-from onnxnnw.network_file.patch import external_name, joined_edits, write_patched
+from onnxnnw.network_file.file import Network, open_network
+from onnxnnw.network_file.patch import Edit, external_name, joined_edits, write_patched
 from onnxnnw.network_file.writing import refuse_place
 from onnxnnw.records.key import Key
 from onnxnnw.records.positions import capacity, places_of, plan_of
@@ -43,7 +43,16 @@ from onnxnnw.records.record import Record
 from onnxnnw.records.record_file import save_record
 from onnxnnw.statistics import least_reads, required_reads
 
-__all__ = ["Enrolment", "embed", "fingerprint", "refuse_existing", "refuse_places", "warnings_of", "with_digests"]
+__all__ = [
+    "Enrolment",
+    "embed",
+    "fingerprint",
+    "refuse_existing",
+    "refuse_places",
+    "warnings_of",
+    "with_digests",
+    "write_marked",
+]
 
 _LINEAR = "they stand between input and output without hidden units, as in linear models"
 
@@ -161,7 +170,6 @@ def embed(
     refuse_places(Path(model), Path(out), Path(record_path))
     with open_network(model, for_writing=True) as network:
         view = find_slots(network)
-        commitment = ""
         with ThreadPoolExecutor(1) as pool:
             digest = pool.submit(network_digest, network, view)
             account = account_of(network, view)
@@ -177,21 +185,37 @@ def embed(
             edits = mark_edits(record, own, copies)
             by_tensor = {id(edit.tensor): edit for edit in joined_edits(edits)}
             marked = pool.submit(network_digests, network, view, by_tensor)
-
-            def keep_record() -> None:
-                nonlocal record, commitment
-                record = with_digests(record, marked.result())
-                commitment = save_record(record, record_path)
-
-            try:
-                write_patched(network, out, edits, keep_record)
-            except BaseException:
-                if commitment:  # this run wrote the record, and the network that it belongs to never came to be
-                    Path(record_path).unlink(missing_ok=True)
-                raise
+            record, commitment = write_marked(network, Path(out), edits, record, Path(record_path), marked)
     shared = _shared_positions(record, keep)
     warnings = (*warnings_of(record, view, account), *said_of(copies, record))
     return Enrolment(record, commitment, capacity(record.slots), warnings, shared)
+
+
+def write_marked(
+    network: Network, out: Path, edits: Sequence[Edit], record: Record, record_path: Path, digests: "Future[Digests]"
+) -> tuple[Record, str]:
+    """Write a marked copy, and its record before the copy takes its name.
+
+    Args:
+        digests: Of the network as it leaves; they are waited for while the copy is written.
+
+    Returns:
+        The record as it lies on the disk, and its commitment. Where the copy cannot be written, there is no record either.
+    """
+    commitment = ""
+
+    def keep_record() -> None:
+        nonlocal record, commitment
+        record = with_digests(record, digests.result())
+        commitment = save_record(record, record_path)
+
+    try:
+        write_patched(network, out, edits, keep_record)
+    except BaseException:
+        if commitment:  # this run wrote the record, and the network that it belongs to never came to be
+            record_path.unlink(missing_ok=True)
+        raise
+    return record, commitment
 
 
 def with_digests(record: Record, digests: Digests) -> Record:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnxnnw.accounting.account import Account
 from onnxnnw.accounting.classing import account_of
 from onnxnnw.enrolment.copies import Copy, why_alone, without_copies
-from onnxnnw.enrolment.enrol import Enrolment, refuse_places, with_digests
+from onnxnnw.enrolment.enrol import Enrolment, refuse_places, with_digests, write_marked
 from onnxnnw.enrolment.measure_slots import measure_slot
 from onnxnnw.enrolment.owner import Owner
 from onnxnnw.errors import UnreadableRecord, UsageError
@@ -25,12 +25,11 @@ from onnxnnw.graph.slots import find_slots
 from onnxnnw.matching.parameter_reads import kept_parameters
 from onnxnnw.methods.base import FileInsertion, InsertionDraft
 from onnxnnw.network_file.file import Network, open_network
-from onnxnnw.network_file.patch import Edit, joined_edits, write_patched
+from onnxnnw.network_file.patch import Edit, joined_edits
 from onnxnnw.network_file.stored import round_to
 from onnxnnw.records.key import Key
 from onnxnnw.records.positions import ANCHORS, NO_PLAN, SAMPLES, anchors_of, capacity, sample_positions
 from onnxnnw.records.record import Record
-from onnxnnw.records.record_file import save_record
 from onnxnnw.records.row_factors import column_arrays, factor_arrays
 
 __all__ = ["begin_record", "checked_values", "complete_record", "embed_by_method"]
@@ -71,21 +70,9 @@ def embed_by_method(
         edits = _edits(record, view, written, copies)
         by_tensor = {id(edit.tensor): edit for edit in joined_edits(edits)}
         record = _measured(record, view, account, written)
-        commitment = ""
         with ThreadPoolExecutor(1) as pool:
             marked = pool.submit(network_digests, network, view, by_tensor)
-
-            def keep_record() -> None:
-                nonlocal record, commitment
-                record = with_digests(record, marked.result())
-                commitment = save_record(record, record_path)
-
-            try:
-                write_patched(network, Path(out), edits, keep_record)
-            except BaseException:
-                if commitment:  # this run wrote the record, and the network that it belongs to never came to be
-                    Path(record_path).unlink(missing_ok=True)
-                raise
+            record, commitment = write_marked(network, Path(out), edits, record, Path(record_path), marked)
     return Enrolment(record, commitment, capacity(record.slots), draft.warnings)
 
 

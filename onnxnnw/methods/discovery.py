@@ -42,8 +42,7 @@ def find_method(name: str) -> Method:
 
 def insertion_names() -> list[str]:
     """Names of the methods that are inserted in training."""
-    own = [name for name in _own_names() if _classes(name, Insertion)]
-    return sorted([*own, *(name for name in _brought() if _has(name, Insertion))])
+    return _names_with(Insertion)
 
 
 def find_insertion(name: str) -> type[Insertion]:
@@ -52,16 +51,13 @@ def find_insertion(name: str) -> type[Insertion]:
     Raises:
         UnknownName: There is none; the message lists those there are.
     """
-    if name not in insertion_names():
-        raise UnknownName("method that is inserted in training", name, insertion_names())
-    (insertion,) = _classes(name, Insertion)
-    return insertion  # type: ignore[no-any-return]
+    found: type[Insertion] = _found(name, Insertion, "method that is inserted in training")
+    return found
 
 
 def file_insertion_names() -> list[str]:
     """Names of the methods that are written into a file; NCT is ``embed``'s own and not among them."""
-    own = [name for name in _own_names() if _classes(name, FileInsertion)]
-    return sorted([*own, *(name for name in _brought() if _has(name, FileInsertion))])
+    return _names_with(FileInsertion)
 
 
 def find_file_insertion(name: str) -> type[FileInsertion]:
@@ -70,10 +66,21 @@ def find_file_insertion(name: str) -> type[FileInsertion]:
     Raises:
         UnknownName: There is none; the message lists those there are.
     """
-    if name not in file_insertion_names():
-        raise UnknownName("method that is written into a file", name, file_insertion_names())
-    (insertion,) = _classes(name, FileInsertion)
-    return insertion  # type: ignore[no-any-return]
+    found: type[FileInsertion] = _found(name, FileInsertion, "method that is written into a file")
+    return found
+
+
+def _names_with(kind: type) -> list[str]:
+    """Methods whose module defines a class of this kind."""
+    own = [name for name in _own_names() if _classes(name, kind)]
+    return sorted([*own, *(name for name in _brought() if _has(name, kind))])
+
+
+def _found(name: str, kind: type, what: str) -> Any:
+    if name not in _names_with(kind):
+        raise UnknownName(what, name, _names_with(kind))
+    (found,) = _classes(name, kind)
+    return found
 
 
 def _own_names() -> list[str]:
