@@ -310,7 +310,7 @@ def _own_names() -> list[str]:
 
 @cache
 def _brought() -> dict[str, str]:
-    """Name -> module of the methods of other packages; none of these takes the name of one of ours."""
+    """Name -> module of the methods of installed packages; none may take the name of one of ours."""
     from importlib.metadata import entry_points
 
     found = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
