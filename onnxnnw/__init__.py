@@ -60,7 +60,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Public names arrive when they are asked for: importing the package costs next to nothing."""
+    """Load a public name when it is first used: importing the package costs next to nothing."""
     if name in _MODULES:
         return getattr(import_module(f"onnxnnw.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'onnxnnw' has no attribute {name!r}")

@@ -56,7 +56,7 @@ class Anchors:
         self._samples: list[Positions] | None = None
 
     def looked_at(self, slot: int) -> tuple[Positions, Floats, Floats | None]:
-        """Anchors and samples of a slot: positions, values, and the scales of their rows where they were kept.
+        """Anchors and samples of a slot: positions, values, and the recorded scales of their rows.
 
         Raises:
             UnreadableRecord: The record contradicts itself.
@@ -83,7 +83,7 @@ class Anchors:
         return self.positions[slot], self.values[slot]
 
     def reads(self, weights: "StoredWeights") -> Reads:
-        """What stands at the anchors now, in the precision in which they are kept."""
+        """The current values at the anchors, in the precision of the record."""
         return _reads(weights, self.positions, self.values)
 
     def _further(self, number: int, fold: Floats | None, rows: int) -> tuple[Positions, Floats]:
@@ -95,7 +95,7 @@ class Anchors:
         return places, values
 
     def further_reads(self, weights: "StoredWeights") -> Reads:
-        """What stands at anchors and samples now, in the precision in which they are kept."""
+        """The current values at anchors and samples, in the precision of the record."""
         looked_at = [self.looked_at(slot) for slot in range(len(self.positions))]
         return _reads(weights, [places for places, _, _ in looked_at], [values for _, values, _ in looked_at])
 
@@ -242,7 +242,7 @@ class CanonicalWeights(StoredWeights):
 def slots_as_enrolled(
     record: Record, anchors: Anchors, view: SlotView, at_hand: SlotsAtHand | None = None
 ) -> tuple[list[Match | None], dict[int, ReadBefore | ReadWhole]] | None:
-    """The record's slots where all stand under their names, in their shapes and uses, and agree; else None.
+    """The record's slots if all have their names, shapes and uses, and their anchors agree; else None.
 
     Args:
         at_hand: Slots that are read whole for many records; None reads what this one needs.
@@ -288,7 +288,7 @@ def slots_as_enrolled(
 
 
 def _fetch_ahead(record: Record, anchors: Anchors, slots: Mapping[str, Slot]) -> None:
-    """Ask a server for all that will be read, at once: slot after slot, each would be a round trip."""
+    """Request all reads from a server at once: slot after slot, each would be a round trip."""
     sources = (slots[entry.name].tensor.source for entry in record.slots)
     if not any(source is not None and source.is_remote for source in sources):
         return
@@ -307,7 +307,7 @@ def _fetch_ahead(record: Record, anchors: Anchors, slots: Mapping[str, Slot]) ->
 
 
 def _touched(reads: Sequence[Floats], values: Sequence[Floats]) -> list[int]:
-    """How many anchors of each slot do not hold what was kept; all slots at once, for there may be hundreds."""
+    """Number of changed anchors of each slot; computed for all slots at once, for there may be hundreds."""
     differ = _as_kept(np.concatenate([*reads, np.empty(0)])) != np.concatenate([*values, np.empty(0)])
     ends = np.cumsum([0, *(each.size for each in values)])
     counts: list[int] = np.diff(np.append(0, np.cumsum(differ))[ends]).tolist()
@@ -326,7 +326,7 @@ def _as_enrolled(
 
 
 def _reads(weights: StoredWeights, places: Sequence[Positions], enrolled: Sequence[Floats]) -> Reads:
-    """What stands now at some places of each slot, in the precision in which it is kept."""
+    """The current values at some places of each slot, in the precision of the record."""
     found = [weights.values(slot, at) for slot, at in enumerate(places)]
     kept = [
         np.full(at.size, np.nan) if values is None else _as_kept(values)

@@ -73,7 +73,7 @@ class UnknownName(UsageError):
 
 
 def meant(name: str, known: Iterable[str]) -> str:
-    """The known name that is likest to a misspelt one, as a question; empty where none is like it."""
+    """The known name that is most similar to a misspelt one, as a question; empty if none is similar."""
     import difflib
 
     plain = {known_name.lower().replace("_", "-"): known_name for known_name in sorted(known, reverse=True)}

@@ -81,7 +81,7 @@ class Dossier:
 
     @property
     def kept(self) -> bool:
-        """Whether everything that can be checked here is as it has to be."""
+        """Whether every law that can be checked here holds."""
         return self.calibration.sound and all(law.kept for law in self.laws)
 
     def to_markdown(self) -> str:

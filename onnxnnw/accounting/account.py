@@ -105,7 +105,7 @@ class Account:
 
     @property
     def given(self) -> int:
-        """Elements that are given at run time where weights would stand."""
+        """Elements of weights that the caller supplies at run time."""
         return self.amounts["given"]
 
     @property
@@ -115,7 +115,7 @@ class Account:
 
     @property
     def total(self) -> int:
-        """What a record has to explain: all but structure and what is dead."""
+        """What a record has to explain: everything but structure and dead tensors."""
         return self.stored + min(self.given, UNKNOWN) - self.structural - self.dead
 
     @property

@@ -18,7 +18,7 @@ UNKNOWN = 2**40
 
 
 def named(node: Node) -> str:
-    """An operator as people call it."""
+    """An operator's name for people."""
     domain = node.domain.removeprefix(UNREAD)
     return f"{domain}.{node.op}".removeprefix(".")[:100]
 
@@ -37,7 +37,7 @@ def all_bytes(tensor: StoredTensor) -> int:
 
 
 def elements_of(tensor_type: Any) -> int:
-    """Elements of an input; without bounds where its shape says nothing."""
+    """Elements of an input; ``UNKNOWN`` where its shape does not say."""
     if not tensor_type.HasField("shape"):
         return UNKNOWN
     amount = 1
@@ -49,7 +49,7 @@ def elements_of(tensor_type: Any) -> int:
 
 
 def beside(network: Network, location: bytes) -> int:
-    """Bytes of a compiled file that stands beside the network; without bounds where it is not there."""
+    """Bytes of a compiled file beside the network; ``UNKNOWN`` where the file is missing."""
     if not isinstance(network.path, Path):
         return UNKNOWN  # behind an address: nothing is asked for that is not read
     try:
@@ -59,7 +59,7 @@ def beside(network: Network, location: bytes) -> int:
 
 
 def bytes_of_attribute(network: Network, node: Node, name: str, attribute: AttributeProto) -> int:
-    """Bytes that an attribute holds, wherever they lie."""
+    """Bytes that an attribute holds, in the file or outside."""
     amount = int(attribute.ByteSize())
     if attribute.HasField("g") or attribute.graphs:
         amount = sum(len(text) for text in attribute.strings[:]) + len(attribute.s)

@@ -47,7 +47,7 @@ _LARGE_NODE = 512
 
 
 def account_of(network: Network, view: SlotView) -> Account:
-    """Class everything that is stored in a network.
+    """Classify everything that is stored in a network.
 
     Raises:
         UnreadableNetwork: An attribute's tensor contradicts itself.
@@ -160,7 +160,7 @@ class _Accountant:
         self._add(kind, main.name, operator, reason, size)
 
     def _part(self, node: Node, place: int, constant: Constant, tensor: StoredTensor) -> None:
-        """Some elements of a larger tensor, or a few numbers that were made of it; the rest is looked at in the end."""
+        """Some elements of a larger tensor, or a few numbers computed from it; the others are classified at the end."""
         kind, reason = self._class_of(node, place, constant)
         _, used = self.partial.get(id(tensor), (tensor, 0))
         amount = min(constant.size, tensor.size - used)
@@ -173,7 +173,7 @@ class _Accountant:
         self._add(kind, tensor.name, operator, reason, bytes_of(tensor, amount) if kind == "not understood" else amount)
 
     def _class_of_stack(self, node: Node, place: int, stack: Constant) -> tuple[str, str]:
-        """The class that each slice has which a Scan hands to its body; one slice of another kind makes all not understood."""
+        """The class of the slices that a Scan hands to its body; not understood if the slices differ in class."""
         rank = len(stack.shape)
         axis = self.flow.slices[node.inputs[place]][1]
         if not -rank <= axis < rank or not 0 < stack.shape[axis] <= _MAX_SLICES:
@@ -204,7 +204,7 @@ class _Accountant:
         return "not understood", f"{size:,} elements where {role.reason} would stand"
 
     def _are_of_experts(self, node: Node, place: int, constant: Constant) -> bool:
-        """Whether there is one number for each output of each expert: the weight beside it says how many there are."""
+        """Whether there is one number for each output of each expert; the weight beside it says how many there are."""
         before = _BEFORE_BIAS.get(node.op)
         if before is None or place < before or node.inputs[place - before] == ABSENT:
             return False
@@ -223,14 +223,14 @@ class _Accountant:
                 self._add(kind, tensor.name, operator, reason, all_bytes(tensor))
 
     def _opaque(self, value: int) -> int:
-        """Bytes of a constant that is no stored tensor."""
+        """Bytes of a constant that is not a stored tensor."""
         if value in self.flow.sparse:
             return sum(map(all_bytes, self.flow.sparse[value][:2]))
         proto = self.flow.opaque[value]
         return int(proto.ByteSize())
 
     def _outputs(self) -> None:
-        """Constants that are answers, or that a body hands out."""
+        """Constants that are outputs of the network or of a body."""
         values = [*self.flow.outputs]
         for node in self.view.possible:
             for body in node.bodies:
@@ -244,7 +244,7 @@ class _Accountant:
                 self._roots(value, kind, "output", "handed out as it is stored")
 
     def _steps(self) -> None:
-        """Constants that only steer steps on the way to other constants: whatever they do, its result was looked at."""
+        """Constants that are only steps on the way to other constants: the result was classified already."""
         flow, done = self.flow, self.done
         for node in self.view.possible:
             for place, value in enumerate(node.inputs):
@@ -264,7 +264,7 @@ class _Accountant:
                     self._add("not understood", tensor.name, f"{node.op}.{place}", reason, all_bytes(tensor))
 
     def _rest(self) -> None:
-        """What nothing reads."""
+        """Everything that no node reads."""
         places = {tensor.place for tensor in self.flow.tensors.values() if id(tensor) in self.done}
         for tensor in self.flow.tensors.values():
             if id(tensor) not in self.done and tensor.place not in places:
@@ -326,6 +326,6 @@ class _Accountant:
 
 
 def _leaves_out(constant: Constant) -> bool:
-    """Whether elements are left out on the way to a constant."""
+    """Whether elements are dropped on the way to a constant."""
     kept = all(constant.size >= part.size for part in constant.parts) or not isinstance(constant, Sliced | Gathered)
     return not kept or any(map(_leaves_out, constant.parts))

@@ -40,7 +40,7 @@ def inputs_given_as_weights(network: Network, view: SlotView) -> Iterator[tuple[
 
 
 def _source(flow: Flow, value: int) -> int:
-    """Where a value comes from that is only moved."""
+    """The origin of a value that is only moved."""
     for _ in range(_MAX_MOVES):
         if value in flow.handed:
             value = flow.handed[value]
@@ -53,7 +53,7 @@ def _source(flow: Flow, value: int) -> int:
 
 
 def _stands_for_a_weight(node: Node, place: int) -> bool:
-    """Whether this input holds a weight in other networks, and not what is computed."""
+    """Whether this input holds a weight in other networks, not a computed value."""
     if node.op in ("Gather", "Add", "QLinearAdd", "EmbedLayerNormalization") or node.op in _HANDED_ON:
         return False
     return place > 0 and node.op not in _ELEMENTWISE

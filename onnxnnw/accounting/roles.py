@@ -21,7 +21,7 @@ MAX_TEXT = 64
 
 @dataclass(frozen=True)
 class Role:
-    """What stands at an operator's input.
+    """The role of a constant at an operator's input.
 
     Attributes:
         kind: ``parameter`` (one number per channel, or a single one) or ``structural``.
@@ -159,7 +159,7 @@ _TABLE: dict[str, dict[int, Role]] = {
 
 
 def role_of(node: Node, place: int, size: int = 0) -> Role | None:
-    """What stands at an input of a node; None where nothing says it.
+    """The role of a constant at an input of a node; None where no rule says it.
 
     Args:
         size: Elements of what stands there, where that is known: weights of few elements are no slots.
@@ -177,7 +177,7 @@ def role_of(node: Node, place: int, size: int = 0) -> Role | None:
 
 
 def _of_attribute(node: Node, place: int, size: int) -> Role | None:
-    """What stands behind the one input of an operator that keeps weights in its attributes."""
+    """The role of the input that stands for an operator's weight attributes."""
     if place < 1 or not read_attributes(node):
         return None
     return _SMALL_WEIGHT if size < MIN_ELEMENTS else _OPERAND

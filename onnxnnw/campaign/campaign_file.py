@@ -68,7 +68,7 @@ def load_campaign(path: Path) -> Campaign:
 
 
 def _beside(network: EvaluatedNetwork, folder: Path) -> EvaluatedNetwork:
-    """Files that a campaign names lie where it lies."""
+    """Resolve the files that a campaign names relative to its own folder."""
     files = tuple(name if name == SHIPPED else str(folder / name) for name in network.file)
     return replace(network, file=files, samples=str(folder / network.samples) if network.samples else "")
 
@@ -101,7 +101,7 @@ def _campaign(content: dict[str, Any], name: str) -> Campaign:
 
 
 def _named(network: EvaluatedNetwork) -> EvaluatedNetwork:
-    """By its file where it has no name."""
+    """The campaign, named after its file if it has no name."""
     return network if network.name or not network.file else replace(network, name=Path(network.file[0]).stem[:MAX_NAME])
 
 
@@ -174,7 +174,7 @@ def _check(campaign: Campaign) -> None:
 
 
 def _check_amounts(campaign: Campaign) -> None:
-    """Refuse what nobody could plan, let alone do."""
+    """Refuse campaigns that are too large to plan or run."""
     blocks: list[Marks | Fingerprints] = [*campaign.marks, *campaign.fingerprints]
     amounts = [(f"{block.title}: networks × payloads", block.networks * block.payloads) for block in blocks]
     amounts += [(f"{marks.title}: wrong_keys", marks.wrong_keys) for marks in campaign.marks]

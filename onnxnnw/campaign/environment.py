@@ -28,7 +28,7 @@ def environment() -> Mapping[str, str]:
 
 
 def _card() -> dict[str, str]:
-    """The first GPU's name, where the kernel tells it."""
+    """The first GPU's name, if the kernel reports it."""
     for place in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
         with contextlib.suppress(OSError):
             for line in place.read_text().splitlines():

@@ -33,7 +33,7 @@ class Rates:
         self._sums: dict[str, tuple[float, float]] = {}
 
     def learn(self, step: Step, seconds: float) -> None:
-        """What a step took that was done now."""
+        """Record what a step of this run took."""
         work = step.work()
         if work.amount <= 0:
             return
@@ -51,11 +51,11 @@ class Rates:
         return self._before(work) * self._pace(step.kind)
 
     def _before(self, work: Work) -> float:
-        """What was expected before anything was done now."""
+        """The expected duration before this run measured any step."""
         return work.amount * self._measured.get(work.unit, work.usual)
 
     def _pace(self, kind: str) -> float:
-        """How much slower than expected steps are now."""
+        """How much slower than expected this run's steps are."""
         took, expected = self._sums.get(kind, (0.0, 0.0))
         if expected > 0:
             return took / expected

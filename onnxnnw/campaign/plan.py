@@ -61,12 +61,12 @@ def planned(campaign: Campaign, data: str = "") -> Plan:
 
 
 def _question(trial: PlannedTrial) -> str:
-    """What a trial asks of which network: blocks that ask the same, with other keys or test samples, count once."""
+    """What a trial asks of which network: trials that differ only in keys or test samples ask the same, and count once."""
     return replace(trial, results=()).address
 
 
 def _testing(trial: PlannedTrial) -> float:
-    """How many test samples at most tell a trial's quality."""
+    """The largest number of test samples behind a trial's quality."""
     return max(
         (one.step.testing or math.inf for one in trial.results if isinstance(one.step, MeasureStep)), default=0.0
     )

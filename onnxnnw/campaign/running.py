@@ -138,7 +138,7 @@ class _Run:
     # --- what is to be done
 
     def _want(self, address: str) -> None:
-        """A step, unless it is done or on the board, and before it whatever it is made from."""
+        """Queue a step and everything it is made from, unless it is done or queued."""
         board = self.states
         pending = [address]
         while pending:
@@ -159,7 +159,7 @@ class _Run:
                 board.ready.add(one)
 
     def _weigh(self) -> None:
-        """How long it takes from a step to the end of all that waits for it: the longest way is begun first."""
+        """Length of the longest path (critical path) from a step to the end; the longest is started first."""
         self.weight: dict[str, float] = {}
         for step in reversed(self.plan.steps):
             after = max(
@@ -192,7 +192,7 @@ class _Run:
             self._fail(address, "something that it is made from failed")
 
     def _next(self) -> str | None:
-        """What is handed out now: nothing beside a step that two workers died of, and that one when it is alone."""
+        """The step to start next: a step that two workers died of runs alone."""
         board = self.states
         if not board.ready or len(board.running) >= self.workers.count():
             return None
@@ -253,7 +253,7 @@ class _Run:
             self.progress.finished(step, entry.seconds, self._left())
 
     def _again(self, address: str, reason: str) -> None:
-        """Once more, but not forever."""
+        """Retry a step a limited number of times."""
         self.states.attempts[address] = self.states.attempts.get(address, 0) + 1
         if self.states.attempts[address] >= ATTEMPTS:
             self._fail(address, f"{reason}, {ATTEMPTS} times")
@@ -261,7 +261,7 @@ class _Run:
             self.states.ready.add(address)
 
     def _restart(self) -> None:
-        """All processes of a pool die with one of them; what they did is begun again, from where it was on the disk."""
+        """Restart the pool, whose processes all die with one of them; its steps resume from their state on the disk."""
         self.progress.noticed("a worker died; its step begins again")
         running = list(self.states.running.values())
         self.states.running.clear()
@@ -287,7 +287,7 @@ def _a_worker_died(error: Exception) -> bool:
 
 
 def _make(cache: Cache, step: Step, data: Path | None) -> CachedStep:
-    """In a worker."""
+    """Do a step in a worker."""
     try:
         return cache.make(step, data)
     except TraceabilityError:

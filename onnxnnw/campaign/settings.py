@@ -60,7 +60,7 @@ class EvaluatedNetwork:
 
     @property
     def own(self) -> bool:
-        """Whether it is a network of the user's, which nothing here can train."""
+        """Whether it is a user's own network, which cannot be trained here."""
         return bool(self.samples or self.metric)
 
 

@@ -100,12 +100,12 @@ def on_this_machine(jobs: int) -> Iterator[Workers]:
 
 
 def _ended(executor: Any) -> None:
-    """loky's own way to end processes that are in the middle of something."""
+    """End busy processes with loky's own function."""
     executor.shutdown(wait=False, kill_workers=True)
 
 
 def _alone() -> None:
-    """A worker's beginning: Ctrl-C is the campaign's business, and a worker does not outlive it."""
+    """Initialise a worker: the campaign handles Ctrl-C, and the worker ends with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         import ctypes

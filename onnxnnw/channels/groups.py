@@ -160,14 +160,14 @@ def _walk(walk: Walk) -> None:
 
 
 def _use_in_bodies(flow: Flow, walk: Walk) -> None:
-    """What a body hands out is used elsewhere too."""
+    """Count each output of a body as a use of its constant, since it is used outside of the body too."""
     for node in flow.nodes:
         for body in node.bodies:
             walk.tracker.use(*(walk.constants.of(value) for value in body.outputs if value != ABSENT))
 
 
 def _settle_shared(tracker: Tracker) -> None:
-    """Tensors that are used more than once: their uses must want the same, or nothing moves."""
+    """Freeze tensors that are used more than once, unless all uses want the same new order."""
     by_tensor: dict[tuple[object, ...], dict[int, list[Role]]] = {}
     for role in tracker.roles:
         by_tensor.setdefault(role.tensor.place, {}).setdefault(role.use, []).append(role)

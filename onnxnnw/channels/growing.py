@@ -41,7 +41,7 @@ def growing_groups(network: Network, groups: Groups) -> list[tuple[int, ...]]:
 def grown(
     network: Network, groups: Groups, beside: Mapping[int, int], addition: Addition, rng: np.random.Generator
 ) -> ModelProto:
-    """The network with channels put in.
+    """The network with added channels.
 
     Args:
         network: Opened for writing.

@@ -53,7 +53,7 @@ class Constants:
         return self.status(value) is self.UNREADABLE
 
     def status(self, value: int) -> Constant | object | None:
-        """A Constant, UNREADABLE, or None for what is computed from an input."""
+        """A Constant, UNREADABLE, or None for a value computed from an input."""
         known = self._known
         if value in known:
             return known[value]

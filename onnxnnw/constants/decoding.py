@@ -180,7 +180,7 @@ class _Scaled(Constant):
         return parameter.take(broadcast(flat, self.shape, parameter.shape, self.axis, self.block)).astype(np.float32)
 
     def _all(self, parameter: Constant | None) -> Array | None:
-        """A parameter in a shape that broadcasts."""
+        """A parameter in a shape that broadcasts to the constant."""
         if parameter is None:
             return None
         values: Array = parameter.array().astype(np.float32)

@@ -289,7 +289,7 @@ def warnings_of(record: Record, view: SlotView, account: Account) -> tuple[str, 
 
 
 def _left_out(view: SlotView, excluded: Mapping[str, Set[int]]) -> list[str]:
-    """Which slots carry no part of a fingerprint, and why."""
+    """Which slots a fingerprint leaves out, and why."""
     out = []
     for reason, ids in excluded.items():
         names = [slot.name for slot in view.slots if id(slot) in ids]

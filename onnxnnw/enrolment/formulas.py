@@ -52,7 +52,7 @@ def _are_signs_of_a_transform(lines: NDArray[np.float64]) -> bool:
 
 
 def _magnitudes(values: NDArray[np.float64]) -> int:
-    """How many different ones there are."""
+    """Number of different magnitudes."""
     return int(np.unique(np.abs(values).astype(np.float32)).size)
 
 

@@ -85,7 +85,7 @@ def may_carry(slot: Slot, watermark: bool) -> bool:
 
 
 def _dead(magnitudes: NDArray[np.float64], scales: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Out-rows of which there is (nearly) nothing."""
+    """Out-rows that are (nearly) zero."""
     dead: NDArray[np.bool_] = ~(magnitudes >= np.where(np.isfinite(scales), scales, np.inf) * (1 - 1e-9))
     return dead
 

@@ -10,7 +10,7 @@ __all__ = ["Owner"]
 
 @dataclass(frozen=True)
 class Owner:
-    """Who marks: free texts, and one of the standard's roles [NNW-TEC 5.2.2], in whatever case it is typed.
+    """The owner of a mark: free texts, and one of the standard's roles [NNW-TEC 5.2.2], in any letter case.
 
     Raises:
         UsageError: The role is none of the standard's, or a text cannot be written as UTF-8.

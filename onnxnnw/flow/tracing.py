@@ -293,7 +293,7 @@ class _Tracer:
             self.flow.producer[value] = alias
 
     def remember(self, function: FunctionProto, unread: bool) -> None:
-        """Note that a local function is called."""
+        """Note a call of a local function."""
         key = key_of(function)
         called = key if unread else key[:2]
         if called in self.called:

@@ -49,7 +49,7 @@ def contents_of_functions(
 
 
 def _reached(network: Network, functions: Iterable[FunctionProto]) -> Iterator[tuple["_Body", FunctionProto]]:
-    """The functions and those that they call, each once, with what they hold."""
+    """The functions and all functions that they call, each once, with their contents."""
     local = {key_of(function): function for function in network.model.functions}
     waiting = {key_of(function): function for function in functions}
     seen = set(waiting)

@@ -268,7 +268,7 @@ class _Digest:
         )
 
     def _opaque(self, proto: SparseTensorProto | NodeProto) -> bytes:
-        """A constant that is not read as numbers: its content all the same."""
+        """A constant that is not read as numbers: its bytes are hashed."""
         if isinstance(proto, SparseTensorProto):
             return self._hash(b"opaque", self._sparse(proto))
         parts = ((attribute.name.encode(), self._attribute(attribute)) for attribute in proto.attribute)

@@ -217,7 +217,7 @@ class _Combinations:
         return self.maps.get(node.inputs[0], ()) if same else ()
 
     def _offer(self, node: Node, combined: LinearMap) -> None:
-        """Keep a combination of two weights and more that has a wanted shape."""
+        """Keep a combination of two or more weights if it has a wanted shape."""
         shape = combined.weight.shape
         if len(combined.slots) < 2 or (shape[0], math.prod(shape[1:])) not in self.shapes:
             return

@@ -169,7 +169,7 @@ def _needed_by(node: Node) -> float:
 
 
 def _weak_edges(nodes: Sequence[Node], constants: Constants) -> dict[int, _Edges]:
-    """Nodes that multiply their inputs, and by what; none at all where nothing shrinks and no branch could be closed."""
+    """Nodes that multiply inputs, and by which factor; empty if nothing can shrink and no branch can be closed."""
     found: dict[int, _Edges] = {}
     shrinks = False
     for node in nodes:

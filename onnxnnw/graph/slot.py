@@ -157,7 +157,7 @@ class Slot:
         return replace(self, constant=Sliced(self.constant, zeros, ones, shape), covered=self.size)
 
     def edits(self, positions: Positions, values: Array) -> tuple[StoredTensor, Positions, bytes]:
-        """What to write where: the stored tensor, flat stored positions, the encoded values.
+        """The edits that write values: the stored tensor, flat stored positions, encoded values.
 
         Raises:
             ValueError: The slot is read-only; see ``read_only``.

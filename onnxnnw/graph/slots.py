@@ -32,7 +32,7 @@ _FORMULAS_TOGETHER = 2**22
 
 @contextmanager
 def _without_collector() -> Iterator[None]:
-    """No search for cycles while many objects are made that all stay: it would look at each of them again and again."""
+    """Pause the garbage collector while many objects are made that all stay alive."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -98,7 +98,7 @@ class _Found:
         self._layouts: dict[tuple[object, ...], set[str]] = {}
 
     def look_at(self, node: Node, closed: bool = False) -> None:
-        """Take the weights of one node in.
+        """Collect the weights of one node.
 
         Args:
             closed: Whether those that are multiplied by nothing are meant, or all others.
@@ -132,7 +132,7 @@ class _Found:
         return self._formulas.holds(constant)
 
     def slots(self, elsewhere: set[int], downstream: Downstream) -> list[Slot]:
-        """What was found, as slots.
+        """The collected weights as slots.
 
         Args:
             elsewhere: Ids of stored tensors that something else reads too.
@@ -229,7 +229,7 @@ def _other_uses(nodes: list[Node], flow: Flow, constants: Constants, consumed: s
 
 
 def _unreached(nodes: list[Node], flow: Flow) -> list[StoredTensor]:
-    """Stored weights that no node of these reads, and no output."""
+    """Stored weights that none of these nodes and no output reads."""
     waiting = {value: tensor for value, tensor in flow.tensors.items() if _is_weight(tensor)}
     for value in flow.outputs:
         waiting.pop(value, None)

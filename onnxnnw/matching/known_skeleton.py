@@ -80,7 +80,7 @@ def index_of(network: Network, view: SlotView, entries: Sequence[SlotEntry], acc
 
 
 def _is_plain(network: Network, view: SlotView, entries: Sequence[SlotEntry], account: Account) -> bool:
-    """Whether nothing can be said of an unchanged copy but that it is one."""
+    """Whether an unchanged copy has no findings but that it is one."""
     if len(entries) != len(view.slots) or len({entry.name for entry in entries}) != len(entries):
         return False
     if (
@@ -162,7 +162,7 @@ class KnownSlots:
         return self.sources[0].is_remote
 
     def check_unchanged(self) -> None:
-        """Make sure that what was read is what is still there.
+        """Check that the bytes that were read have not changed since.
 
         Raises:
             FileChanged: It is not.

@@ -76,7 +76,7 @@ class Match:
         return self.agreement > _CLEAR
 
     def is_better_than(self, other: "Match | None") -> bool:
-        """Whether this reading, of which there are many, agrees far better than a plain one."""
+        """Whether this alternative reading, one of many, agrees far better than a plain one."""
         return self.agreement > max(UNUSUAL, 0.0 if other is None else other.agreement + _BETTER)
 
 
@@ -176,7 +176,7 @@ def _pair(wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[int, int
 def _pair_crowd(
     wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[int, int], scales: SlotScales
 ) -> list[Pair]:
-    """Too many alike for a table: each is held against its namesake and its neighbours in node order only."""
+    """Match too many similar slots for a full table: only with the same name or neighbours in node order."""
     anchors = AnchorTable(wanted, shape)
     names = {want.name: row for row, want in enumerate(wanted)}
     found: list[tuple[float, int, int, float, int]] = []
@@ -199,7 +199,7 @@ def _pair_crowd(
 
 
 def _otherwise(wanted: Sequence[Wanted], slots: Sequence[Slot], found: list[Match | None], taken: set[int]) -> None:
-    """Look for what is still missing under other readings of what is still free."""
+    """Look for missing slots in alternative readings of the slots that are still free."""
     budget = _MAX_READINGS
     agreeing: list[tuple[float, int, int, Reading]] = []
     missing = [number for number, match in enumerate(found) if match is None]
@@ -242,7 +242,7 @@ def _otherwise(wanted: Sequence[Wanted], slots: Sequence[Slot], found: list[Matc
 
 
 def _together(wanted: Sequence[Wanted], slots: Sequence[Slot], found: list[Match | None], taken: set[int]) -> None:
-    """Look for what is still missing in several slots that are still free."""
+    """Look for missing slots as combinations of several slots that are still free."""
     missing = [number for number, match in enumerate(found) if match is None]
     free = [index for index in range(len(slots)) if index not in taken]
     if not missing or len(free) < 2:
@@ -284,7 +284,7 @@ def _assign(scores: NDArray[np.float64], wanted: Sequence[Wanted], slots: Sequen
 
 
 def _by_name(wanted: Sequence[Wanted], slots: Sequence[Slot], found: list[Match | None], taken: set[int]) -> None:
-    """Namesakes of the same shape for those whose content agrees with nothing."""
+    """Match by name and shape what no content agrees with."""
     names: dict[str, int] = {}
     for index, slot in enumerate(slots):
         if index not in taken:

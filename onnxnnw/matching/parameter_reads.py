@@ -90,7 +90,7 @@ def _rows(key: Key, context: bytes, slot: int, rows: int) -> Positions:
 
 @dataclass(frozen=True)
 class ParameterReads:
-    """What was found where a record looked.
+    """The values found at the places that a record's parameters name.
 
     Attributes:
         vectors: For each number the vector that it belongs to.

@@ -15,7 +15,7 @@ Scales = NDArray[np.float64]
 
 
 class SlotScales:
-    """What was measured of whole slots so far: one number for each row or column, whatever the record."""
+    """Scales measured so far: one number for each row or column of a slot, the same for every record."""
 
     def __init__(self) -> None:
         self._measured: dict[tuple[Slot, str, bool, int], Scales | None] = {}

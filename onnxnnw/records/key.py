@@ -49,7 +49,7 @@ class Key:
 
     @classmethod
     def generate(cls) -> "Key":
-        """A new key from the operating system's generator. Never draw one again for its quality."""
+        """A new key from the operating system's generator. Never draw again because of a result."""
         return cls(secrets.token_bytes(SECRET_BYTES))
 
     def stream(self, label: str, context: bytes) -> "Stream":
@@ -60,7 +60,7 @@ class Key:
 
 
 def key_digest(key: Key) -> str:
-    """What a record binds of a key that is not its own; says nothing of the key, nor of any stream."""
+    """The digest by which a record binds a key that is not its own; it reveals neither the key nor a stream."""
     return hashlib.sha256(_DIGEST + key.secret).hexdigest()
 
 

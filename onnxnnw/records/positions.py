@@ -79,7 +79,7 @@ def capacity(entries: Sequence[SlotEntry]) -> int:
 
 
 def refuse_no_room(entries: Sequence[SlotEntry], count: int) -> None:
-    """Refuse so many positions where they do not fit.
+    """Refuse more positions than there are eligible elements.
 
     Raises:
         CapacityError: N and the anchors together exceed half of the eligible elements.

@@ -96,18 +96,18 @@ class Record:
 
     @property
     def placement_key(self) -> Key:
-        """What positions, anchors and samples are drawn with."""
+        """The key from which positions, anchors and samples are drawn."""
         return self.key if self.positions_key is None else self.positions_key
 
     @cached_property
     def positions_context(self) -> bytes:
-        """c1: what positions and anchors depend on (format, method, slot table); asked for once per slot."""
+        """c1, the context of positions and anchors (format, method, slot table); asked for once per slot."""
         table = canonical({"format": self.format, "method": self.method})
         return hashlib.sha256(table[:-1] + b',"slots":' + table_bytes(self.slots) + b"}").digest()
 
     @cached_property
     def values_context(self) -> bytes:
-        """c2: what mark values depend on, which is everything that verification uses."""
+        """c2, the context of mark values: everything that verification uses."""
         return hashlib.sha256(self._bound_bytes()).digest()
 
     @property
@@ -337,5 +337,5 @@ def _from_document(document: Any, shared: SharedParts) -> Record:
 
 
 def one_line(error: Exception) -> str:
-    """What went wrong, in one line."""
+    """An error message in one line."""
     return f"{type(error).__name__}: {error}".splitlines()[0][:200]

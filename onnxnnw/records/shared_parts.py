@@ -16,7 +16,7 @@ KNOWN = 16
 
 
 class SharedParts:
-    """Parts of records that were read before: the same where they are written alike (``true`` equals 1, and is not the same)."""
+    """Parts of records that were read before, shared if written identically (``true`` and 1 are equal but differ)."""
 
     def __init__(self) -> None:
         self._tables: list[tuple[bytes, SlotTable]] = []  # the last one first

@@ -52,7 +52,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Share:
-    """So many trials of so many, with 95 % limits that count keys (or marked networks), not trials.
+    """k of n trials, with 95 % limits that count keys (or marked networks), not trials.
 
     Attributes:
         units: How many different keys were asked.
@@ -140,7 +140,7 @@ def exact_limits(hits: float, count: int) -> tuple[float, float]:
 
 
 def claims(trials: Iterable[Detection]) -> list[Detection]:
-    """Those of which a p-value is claimed."""
+    """The trials for which a p-value is claimed."""
     return [trial for trial in trials if trial.verdict.log10_p is not None]
 
 

@@ -67,7 +67,7 @@ class Modified:
 
 @dataclass(frozen=True)
 class TrialVerdict:
-    """What verification said; ``retrieved`` is the standard's own decision, ``log10_p`` None where no p is claimed."""
+    """The verdict of a trial; ``retrieved`` is the standard's own decision, ``log10_p`` None where no p is claimed."""
 
     decision: str
     log10_p: float | None

@@ -69,7 +69,7 @@ class Trained:
 
 
 class TrainingProgress(Protocol):
-    """Whoever shows a training: told of batches now and then, and of every epoch."""
+    """Receives the progress of a training: batches from time to time, and every epoch."""
 
     def batch(self, epoch: int, done: int, batches: int, loss: float) -> None: ...
 

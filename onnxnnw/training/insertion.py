@@ -42,7 +42,7 @@ __all__ = ["Marked", "Training", "draft_record", "insert_in_training", "subject_
 
 @dataclass(frozen=True)
 class Marked:
-    """What came of a training with a mark.
+    """The result of a training with a mark.
 
     Attributes:
         trained: The module, its history and cost.
@@ -209,7 +209,7 @@ def _drafted(
     owner: Owner,
     key: Key,
 ) -> tuple[Subject, Record, tuple[str, ...]]:
-    """The network about to be trained, and the bound part of its record."""
+    """The network before its training, and the bound part of its record."""
     from onnxnnw.exporters.base import export
 
     start, seed = training.start, training.seed
@@ -222,7 +222,7 @@ def _drafted(
 
 
 def subject_of(architecture: "Architecture", network: Network, data: Path, seed: int = 0) -> Subject:
-    """A network as the methods see it that live in training.
+    """A network as methods that insert in training see it.
 
     Args:
         network: Opened with ``for_writing=True``.

@@ -171,7 +171,7 @@ class _Run:
         return time.perf_counter() - begin, float(total) / self.batches
 
     def _looked_on(self, iteration: int) -> float:
-        """Seconds that an onlooker took."""
+        """Seconds that an observer of the training took."""
         if self.trainer.hooks.after_batch is None:
             return 0.0
         begin = time.perf_counter()
@@ -315,7 +315,7 @@ class _Run:
             raise UnreadableData(f"{path} does not fit this network: {str(error).strip().splitlines()[0]}") from error
 
     def _go_on_in(self, begun: str, path: Path) -> None:
-        """The precision of a checkpoint, so that it ends with the same bits on whatever machine."""
+        """The precision of a checkpoint, so that resuming gives the same bits on every machine."""
         if begun not in list(Precision):
             raise UnreadableData(f"{path} was trained in {begun!r}, which this version does not know")
         if self.trainer.precision not in (None, begun):

@@ -15,7 +15,7 @@ _SHOWN_FINDINGS = 10
 
 
 def refuse_truth(name: str, example: str) -> NoReturn:
-    """Refuse to be true or false: there are four answers, and ``if verdict`` would take all of them for yes.
+    """Raise TypeError: there are four answers, and ``if verdict`` would count all of them as yes.
 
     Raises:
         TypeError: Always; it says what to ask instead.

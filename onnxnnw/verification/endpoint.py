@@ -29,7 +29,7 @@ _MOST_UNANSWERED = 20
 
 @dataclass
 class _Asked:
-    """What came of the questions."""
+    """The result of the questions."""
 
     test: SequentialTest
     unanswered: int = 0
@@ -37,7 +37,7 @@ class _Asked:
 
 
 def ask(endpoint: Endpoint, named: NamedRecord, rate: float, decoys: float = 1.0) -> SearchResult:
-    """Hold a network that only answers against a record of the method TBW.
+    """Verify a network behind an endpoint with a TBW record.
 
     Args:
         endpoint: Where it is, and how often it may be asked.
@@ -68,7 +68,7 @@ def ask(endpoint: Endpoint, named: NamedRecord, rate: float, decoys: float = 1.0
 
 
 def _put(endpoint: Endpoint, triggers: Triggers, decoys: float, asked: _Asked) -> None:
-    """Put triggers and decoys in random order, until it is certain or nothing more may be sent."""
+    """Send triggers and decoys in random order, until the test decides or no more requests are allowed."""
     silent = 0
     for image, label in _questions(triggers, decoys):
         try:

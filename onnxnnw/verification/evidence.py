@@ -70,7 +70,7 @@ def evidence_of(
 
 
 def _shared(decision: str, explained: Explained) -> str:
-    """What a fingerprint proves: values of one origin. Only a digest can say that two networks are one and the same."""
+    """The sentence of a fingerprint: values of one origin. Only a digest can say that two networks are the same."""
     if decision == "identical":
         return "the two are the same network"
     origin = "shares an origin with the enrolled network (copied weights, a common ancestor or the same initial values)"
@@ -108,7 +108,7 @@ def verdict_against(
     not_understood: tuple[str, ...] = (),
     reference: ReferenceUse | None = None,
 ) -> Verdict:
-    """The verdict of one candidate; of the judgement it keeps what is no secret.
+    """The verdict of one candidate; it keeps the parts of the judgement that are not secret.
 
     Args:
         log10_p: All alternatives paid for.

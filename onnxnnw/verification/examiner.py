@@ -56,7 +56,7 @@ class Examiner(Looking):
     """Reaches verdicts; see ``Looking`` for what it is made of."""
 
     def verdicts(self) -> tuple[list[Verdict], list[str]]:
-        """The verdicts, best first; and the records that hold not what their method needs, with the reason."""
+        """The verdicts, best first; and the records that lack what their method needs, with the reason."""
         looks, failed, few = [], [], len(self.records) <= COMPLETE
         for number, named in enumerate(self.records, 1):
             if number % AHEAD == 1 and not few:
@@ -84,7 +84,7 @@ class Examiner(Looking):
         return self._decide(self.look(named), True)
 
     def brief(self, named: NamedRecord) -> tuple[Verdict, Look]:
-        """The verdict without findings and without what is explained, and what makes it whole.
+        """The verdict without findings and ``explained``, and the function that completes it.
 
         Raises:
             UnreadableRecord: The record holds not what its method needs.
@@ -93,7 +93,7 @@ class Examiner(Looking):
         return self._decide(look, False), look
 
     def whole(self, look: Look) -> Verdict:
-        """The whole verdict of a record that was looked at.
+        """The complete verdict of a record that was judged.
 
         Raises:
             UnreadableRecord: The record holds not what its method needs.
@@ -118,7 +118,7 @@ class Examiner(Looking):
         return PlacesAtHand([named.record for named in self.records])
 
     def _decide(self, look: Look, complete: bool) -> Verdict:
-        """The verdict.
+        """The decision: identical, traced, not traced or inconclusive.
 
         Args:
             look: What the method said.
@@ -181,7 +181,7 @@ class Examiner(Looking):
         )
 
     def _doubtful(self, anchors: Anchors, matches: Sequence[Match | None]) -> dict[int, Match]:
-        """Slots of the record that stand only where an output depends on them through (nearly) nothing."""
+        """Slots of the record that an output depends on only through factors of (nearly) zero."""
         if not self.view.doubtful:
             return {}
         wanted = anchors.wanted()
@@ -248,7 +248,7 @@ class Examiner(Looking):
         return out
 
     def _seen(self, judgement: Judgement, record: Record, matches: Sequence[Match | None]) -> tuple[int, int]:
-        """How many Symbols were read, and how many are absent: nothing that was not read could hold their slot.
+        """How many Symbols were read, and how many are absent: no unread tensor is large enough to hold their slot.
 
         A slot of which nothing agrees was not read, if what is not understood, doubtful or given could hold it: it needs a quarter
         of a byte for each of its elements.
@@ -287,14 +287,14 @@ MAX_COPIES = 200
 
 
 def _differ(parameters: ParameterReads) -> bool:
-    """Whether anything that was looked at is not what it was, up to the last bits."""
+    """Whether any value that was read changed, beyond the last bits."""
     with np.errstate(all="ignore"):
         same = np.abs(parameters.found - parameters.enrolled) <= 1e-5 * np.abs(parameters.enrolled) + 1e-30
     return not bool(same.all())
 
 
 def _confirmed(record: Record, judgement: Judgement) -> bool:
-    """Whether what was read confirms an equal digest, which is not bound: anybody could write one into a record.
+    """Whether the reads confirm an equal digest; the digest is not bound, so anybody could write one into a record.
 
     Positions of a mark hold what was enrolled. Methods that know no such values keep anchors, which are not bound either:
     there the mark itself must be found.

@@ -44,7 +44,7 @@ _OLD_SHARE = 0.02
 
 @dataclass(frozen=True)
 class Explained:
-    """What of a candidate a record explains.
+    """The part of a candidate that a record explains.
 
     Attributes:
         share: Lower 95 % limit of the share of all that has to be explained.
@@ -263,7 +263,7 @@ def _slots(record: Record, anchors: Anchors, weights: StoredWeights, reads: Read
 
 
 def _recognised(agree: int, reads: int, luck: float) -> bool:
-    """Whether far more agrees than would by luck, in a slot whose anchors alone do not tell: half of it was replaced, say."""
+    """Whether far more agrees than by chance, where the anchors do not tell, as after replacing half of a slot."""
     return reads >= _MIN_READS and agree - luck * reads > _FAR * math.sqrt(max(1.0, luck * (1 - luck) * reads)) + 2
 
 

@@ -63,7 +63,7 @@ class Look:
 
 
 def _same(one: RowFactors | None, other: RowFactors | None) -> bool:
-    """Whether two records of one network say the same of what multiplied its rows."""
+    """Whether two records of one network agree on what multiplied its rows."""
     if one is None or other is None:
         return one is other
     return one.keys() == other.keys() and all(np.array_equal(one[k], other[k]) for k in one)
@@ -80,7 +80,7 @@ def _network_of(record: Record) -> tuple[object, ...]:
 
 
 class Looking:
-    """One candidate, opened once, held against any number of records.
+    """One candidate, opened once, judged with any number of records.
 
     Args:
         network: The candidate.
@@ -113,7 +113,7 @@ class Looking:
         return SlotsAtHand(self.view.slots, KEPT // 8) if len(self.records) > FEW else None
 
     def look(self, named: NamedRecord) -> Look:
-        """What the method of a record says of the candidate."""
+        """The judgement of a record's method on the candidate."""
         record = named.record
         method = self._method_of(named)
         if self.digests is not None:

@@ -43,7 +43,7 @@ _FEW = 8
 
 
 def short_cut(candidate: "Path | str | Address", named: NamedRecord, rate: float) -> Verdict | None:
-    """The verdict on an unchanged copy, if it is one as far as can be told; else None.
+    """The verdict on an unchanged copy, if the candidate is one as far as the samples tell; else None.
 
     Raises:
         CannotLook: The candidate changes while it is read, or a server does not answer.
@@ -108,7 +108,7 @@ def _fetch_ahead(known: KnownSlots, anchors: Anchors) -> None:
 
 
 def _unchanged_weights(known: KnownSlots, anchors: Anchors) -> StoredWeights | None:
-    """The slots, if all that was kept of them beside the mark is there unchanged."""
+    """The slots, if all recorded values outside the mark are unchanged."""
     matches: list[Match | None] = []
     reads: dict[int, ReadBefore] = {}
     for number, slot in enumerate(known.slots):

@@ -22,7 +22,7 @@ _LINES = 8
 
 
 def spaced(count: int) -> range:
-    """A few of so many channels, spread over all."""
+    """A few of the channels, evenly spread."""
     step = max(1, count // _LINES)
     return range(0, min(count, step * _LINES), step)
 
@@ -30,7 +30,7 @@ def spaced(count: int) -> range:
 def in_best_unit(
     match: Match, fold: Floats | None, enrolled: Floats, found: Floats, rows: NDArray[np.int64]
 ) -> tuple[Floats, bool]:
-    """What was found, in the unit that fits what was enrolled far better: what followed the rows taken in, or not.
+    """The values in the unit that fits the enrolled ones far better: with what followed the rows folded in, or without.
 
     Anchors in units of their rows agree either way, so they do not tell whether a normalisation is now part of the weight
     or was cut away behind it.

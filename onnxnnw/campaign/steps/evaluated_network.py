@@ -129,7 +129,7 @@ class NetworkSetup:
         return task
 
     def measured(self, network: Path, place: Place, testing: int) -> Measurement:
-        """The quality of this file on at most so many test samples, evenly spread; 0 takes all."""
+        """The quality of this file on a limited number of test samples, evenly spread; 0 takes all."""
         if self.own is not None:
             return self.own.measured(network, place, testing or None, self.threads, self.provider)
         from onnxnnw.training.networks import measure

@@ -192,7 +192,7 @@ def said(verdict: Verdict) -> dict[str, Any]:
 
 @contextmanager
 def _changed(step: "MeasureStep | VerifyStep", place: Place) -> "Iterator[tuple[Path, float]]":
-    """The candidate's file, modified if that is asked for, and the seconds that took."""
+    """The candidate's file, modified if requested, and the seconds that took."""
     source = place.input(step.candidate) / NETWORK
     if step.change is None:
         yield source, 0.0
@@ -211,7 +211,7 @@ def _after(change: AppliedModification | None) -> str:
 
 
 def _number(value: float) -> float | None:
-    """Rounded so that it reads well; nothing that JSON does not know."""
+    """A number rounded for reading; None for NaN and infinities, which JSON lacks."""
     return round(float(value), 6) if math.isfinite(value) else None
 
 

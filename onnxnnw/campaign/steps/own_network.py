@@ -54,7 +54,7 @@ class Own:
 
 
 def own_network(network: EvaluatedNetwork) -> Own:
-    """What the campaign says of an own network, looked at before anything is done.
+    """Check an own network's samples and metrics before anything is done.
 
     Raises:
         UnknownName: A metric that nobody knows.
@@ -92,7 +92,7 @@ def _digest(name: str) -> str:
 
 @cache
 def _code(name: str) -> str:
-    """The digest of the file that a user's function stands in; nothing for a metric of the package."""
+    """The digest of the file that defines a user's function; empty for a metric of the package."""
     metric = find_own_metric(name)
     if metric.function is None:
         return ""

@@ -91,7 +91,7 @@ class PairsStep(Step):
 
 
 def _cost(step: Step, place: Place) -> dict[str, Any]:
-    """What one training took; nothing of it is kept."""
+    """Measure the cost of one training; its results are not kept."""
     with tempfile.TemporaryDirectory(dir=place.folder) as folder:
         cost = dict(step.run(replace(place, folder=Path(folder))).cost)
         assert (Path(folder) / NETWORK).exists()

@@ -254,7 +254,7 @@ def _is_folder(value: Value) -> bool:
 
 
 def _way(marks: Marks) -> tuple[object, ...]:
-    """How a block inserts its method, but for what the tables print."""
+    """How a block inserts its method, except what the tables print."""
     unprinted = {name: values for name, values in marks.parameters.items() if name not in marks.published}
     return marks.epochs, marks.rate, marks.published, unprinted
 

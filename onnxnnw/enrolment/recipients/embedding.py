@@ -161,7 +161,7 @@ def _begin(
 
 
 def _as_before(known: OwnerSecret, records: Path, positions: int | None, strength: float | None) -> tuple[int, float]:
-    """N and strength of the copies that are there, with which all others agree."""
+    """N and strength of the existing copies, which all further copies must share."""
     if positions not in (None, known.positions) or strength not in (None, float(known.strength)):
         raise UsageError(
             f"{records}: its copies have {known.positions} positions and strength {known.strength}; "
@@ -192,7 +192,7 @@ class _Maker:
     pool: ThreadPoolExecutor
 
     def copy_for(self, recipient: Recipient, copies: Path, records: Path) -> RecipientCopy:
-        """The copy and the record of one recipient, made where they are not there."""
+        """The copy and the record of one recipient; made if they do not exist."""
         copy, kept = copies / f"{recipient.name}.onnx", records / f"{recipient.name}.record"
         record = self._kept(recipient, kept) if kept.exists() else None
         if copy.exists():
@@ -232,7 +232,7 @@ class _Maker:
         return record.with_measured(written=np.where(up, self.on_grid[1.0], self.on_grid[-1.0]).astype("<f8"))
 
     def _kept(self, recipient: Recipient, path: Path) -> Record:
-        """A record that is there already.
+        """A record that exists already.
 
         Raises:
             UnreadableRecord: It cannot be read.
@@ -246,7 +246,7 @@ class _Maker:
 
 
 def _holds(copy: Path, record: Record) -> bool:
-    """Whether a file holds, at all positions, what a record says that was written."""
+    """Whether a file holds, at all positions, the values that the record says were written."""
     with open_network(copy) as network:
         slots = find_slots(network).by_name()
         for name, (positions, values) in nct.mark(record).items():
@@ -256,7 +256,7 @@ def _holds(copy: Path, record: Record) -> bool:
 
 
 def _clear(recipients: Sequence[Recipient], copies: Path, records: Path) -> None:
-    """Take away what a killed run left of copies that never came to be."""
+    """Remove what a killed run left of unfinished copies."""
     names = {recipient.name for recipient in recipients}
     for folder, endings in ((copies, (".onnx", ".onnx.data")), (records, (".record",))):
         begun = {f"{name}{ending}"[:40] for name in names for ending in endings}

@@ -75,7 +75,7 @@ def all_figures(results: Results) -> tuple[ReportFigure, ...]:
 
 
 def affordable(drawn: Sequence[ReportFigure], most: int = MAX_PANELS) -> tuple[tuple[ReportFigure, ...], int]:
-    """The first figures, with at most so many panels together, and how many panels are left out."""
+    """The first figures with at most so many panels together, and the number of panels left out."""
     kept, panels = [], 0
     for figure in drawn:
         if panels + len(figure.panels) > most:

@@ -34,7 +34,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class Summary:
-    """What stands first on the page."""
+    """The first section of the page."""
 
     headline: str
     subject: str

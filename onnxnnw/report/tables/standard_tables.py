@@ -89,7 +89,7 @@ def standard_tables(results: Results) -> tuple[ReportTable, ...]:
 
 
 def cuts_of(results: Results, number: int) -> tuple[str, ...]:
-    """What the campaign did with less than was asked for, of one table."""
+    """The reductions of the campaign that concern one table."""
     return tuple(cut.sentence for cut in results.cuts if number in cut.tables)
 
 

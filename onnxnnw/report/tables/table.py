@@ -115,7 +115,7 @@ class ReportTable:
 
     @property
     def folded(self) -> bool:
-        """Whether a page shows it behind its heading only: long, and said before in fewer numbers."""
+        """Whether the page shows only the heading at first: a long table whose content is summarised above."""
         return self.topic in RETOLD and sum(len(group.rows) for group in self.groups) > LONG
 
     @property
@@ -185,7 +185,7 @@ def averaged(mean: Mean | None, form: Format, trials: Sequence[Trial], scale: fl
 
 
 def shared(share: Share | None, trials: Sequence[Trial]) -> TableEntry:
-    """So many of so many, and by how many keys; the limits are those of the share."""
+    """k of n trials, and the number of keys; the limits are those of the share."""
     if share is None:
         return missing()
     text = f"{share.hits:,} of {share.count:,}"

@@ -141,7 +141,7 @@ class Examination:
 
     @cached_property
     def known(self) -> Reads:
-        """Reads from which changes are judged: the mark's where it was found, else the anchors."""
+        """The reads from which changes are judged: the mark's if it was found, else the anchors'."""
         if self.significant or self.record.kind == "fingerprint" or self.anchors is None:
             return self.judgement.reads
         return self.anchors()

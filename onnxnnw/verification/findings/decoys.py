@@ -59,7 +59,7 @@ def find(examination: Examination) -> list[Finding]:
 
 
 def _may_be_elsewhere(examination: Examination, decoys: Mapping[str, Mapping[str, float | int | str]]) -> bool:
-    """Whether something that was not read, or not recognised for what happened to it, could hold one of these weights."""
+    """Whether a tensor that was not read, or not recognised after its changes, could hold one of these weights."""
     unsure = set(examination.unsure)
     for number, entry in enumerate(examination.record.slots):
         if entry.name in decoys and not decoys[entry.name]["also_live"]:

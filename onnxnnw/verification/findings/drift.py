@@ -11,7 +11,7 @@ LARGEST = 1e300
 
 
 def find(examination: Examination) -> list[Finding]:
-    """Positions whose value differs from what was kept, where the mark is there at all."""
+    """Positions whose value differs from the recorded one, if the mark is there at all."""
     reads = examination.reads
     usable = np.isfinite(reads.found)
     if not examination.significant or np.array_equal(reads.found[usable], reads.enrolled[usable]):

@@ -8,7 +8,7 @@ __all__ = ["find"]
 
 
 def find(examination: Examination) -> list[Finding]:
-    """Slots without counterpart; most slots there, and the mark not; what the method has to add."""
+    """Slots without counterpart; networks that have most slots but not the mark; and the method's own notes."""
     record, slots = examination.record, examination.record.slots
     matched = {number for number, _ in examination.matched()}
     out = []

@@ -11,7 +11,7 @@ _LISTED = 64
 
 
 def find(examination: Examination) -> list[Finding]:
-    """One finding that names operators which came and went; of networks whose weights were recognised."""
+    """One finding that names added and removed operators, for networks whose weights were recognised."""
     kept = examination.record.account
     if kept is None or not examination.matched() or not examination.both_have_graphs:
         return []

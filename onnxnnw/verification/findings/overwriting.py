@@ -25,7 +25,7 @@ prefer some layers; pairs in one row that show the former."""
 
 
 def find(examination: Examination) -> list[Finding]:
-    """Replaced values among unchanged ones, and positions shared with other records at hand."""
+    """Replaced values among unchanged ones, and positions shared with other given records."""
     return [*_replaced(examination), *_shared(examination)]
 
 
@@ -93,7 +93,7 @@ def _cosine(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
 
 
 def _scattered(slots: Sequence[SlotReads], most: float = CLUSTERED) -> bool:
-    """Whether what changed lies anywhere: not in some layers, rows or columns rather than others, as training leaves it.
+    """Whether changes are scattered: not concentrated in some layers, rows or columns, as training leaves them.
 
     Units that are always zero, inputs that never vary and words that never occur keep their rows and columns, exactly.
     """
@@ -112,7 +112,7 @@ def _scattered(slots: Sequence[SlotReads], most: float = CLUSTERED) -> bool:
 
 
 def _whole_layers(examination: Examination) -> bool:
-    """Whether what changed are layers as a whole: that is training, no mark."""
+    """Whether whole layers changed: that is training, not a mark."""
     changed = [float((~one.same).mean()) for one in examination.slot_reads if one.found.size >= MIN_READS]
     touched = [part for part in changed if part > 0]
     return bool(touched) and min(touched) > MAX_SHARE

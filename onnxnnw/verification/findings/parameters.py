@@ -8,7 +8,7 @@ _MIN_SHARE = 0.05
 
 
 def find(examination: Examination) -> list[Finding]:
-    """One finding where more than one in twenty of the parameters that were looked at is another one."""
+    """One finding if more than one in twenty of the parameters that were looked at changed."""
     share = examination.parameters_changed
     if share <= _MIN_SHARE or not examination.matched():
         return []

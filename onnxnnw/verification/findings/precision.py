@@ -62,7 +62,7 @@ def _rounded(examination: Examination) -> list[Finding]:
 
 
 def _lattices(examination: Examination) -> list[Finding]:
-    """Values on a lattice, where what was enrolled is on none."""
+    """Values on a lattice, if the enrolled ones are on none."""
     slots = [one for one in examination.slot_reads if not one.reduced_precision and one.found.size >= MIN_LATTICE]
     levels = {
         one.name: _in_all(one, one.levels) if one.levels else one.channel_levels
@@ -95,7 +95,7 @@ def _span(one: SlotReads) -> float:
 
 
 def _flat(examination: Examination) -> list[Finding]:
-    """Changes that are spread evenly within each layer: rounding to a step, too fine for a lattice to be seen."""
+    """Changes spread evenly within each layer: rounding to a step too fine to be seen as a lattice."""
     changed = examination.freely_changed
     shape = shape_of(changed)
     if shape.reads < MIN_FLAT or shape.geary_z < FLAT or not shape.sizes:

@@ -32,7 +32,7 @@ _COMPONENTS, _FITS, _POWER = 2, 4, 3
 
 @dataclass(frozen=True)
 class _Left:
-    """What is left at the positions of one slot, on both sides."""
+    """The residuals at the positions of one slot, on both sides."""
 
     enrolled: Floats
     found: Floats
@@ -107,7 +107,7 @@ def _effect(left: list[_Left]) -> float:
 def _left_over(
     record: Record, plan: PositionPlan, number: int, reference: NDArray[Any], candidate: NDArray[Any], kept: Floats
 ) -> _Left:
-    """What is left of one slot at its positions; values without counterpart are left out."""
+    """The residuals of one slot at its positions; values without counterpart are left out."""
     entry = record.slots[number]
     places = plan.of(number)
     cube = reference.reshape(len(reference), -1, entry.taps).astype(np.float32)

@@ -224,7 +224,7 @@ def without_mark(record: Record, anchors: Anchors, number: int, array: NDArray[A
 
 
 def _untouched(anchors: Anchors, own: StoredWeights) -> bool:
-    """Whether the reference holds at anchors and samples what was enrolled, so that it was not trained since."""
+    """Whether the reference has the enrolled values at anchors and samples, so it was not trained since."""
     for number, match in enumerate(own.matches):
         if match is None:
             continue
