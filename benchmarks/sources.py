@@ -47,7 +47,17 @@ def main(arguments: list[str]) -> int:
                 rows += _remote(work, size, external, float(options.latency) / 1e3, options.repeats)
         report.table(
             f"verify of a network behind HTTP, {options.latency} ms a request, N = 512",
-            ["weights", "stored", "record", "what", "seconds (fastest)", "CPU seconds", "bytes", "requests", "peak memory"],
+            [
+                "weights",
+                "stored",
+                "record",
+                "what",
+                "seconds (fastest)",
+                "CPU seconds",
+                "bytes",
+                "requests",
+                "peak memory",
+            ],
             rows,
         )
         report.publish(options.output)
