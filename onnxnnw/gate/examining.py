@@ -14,10 +14,11 @@ from onnxnnw.graph.slot import Slot
 from onnxnnw.matching.anchor_agreement import agreement
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.positions import controls_ahead
-from onnxnnw.verification.examiner import AHEAD, COMPLETE, Examiner, rank
+from onnxnnw.verification.examiner import AHEAD, Examiner
 from onnxnnw.verification.looking import Look
 from onnxnnw.verification.named_records import NamedRecord
 from onnxnnw.verification.verdict import SearchResult, Verdict
+from onnxnnw.verification.verdicts import COMPLETE, rank
 from onnxnnw.verification.visible import visible
 
 __all__ = ["Probe", "examine_until"]

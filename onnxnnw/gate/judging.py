@@ -20,9 +20,9 @@ from onnxnnw.gate.policy import Entry, Member, Policy
 from onnxnnw.gate.registry_records import RegistryRecords
 from onnxnnw.gate.requirements import PROVEN, AllOf, AnyRecord, NotRevoked
 from onnxnnw.sources.remote import sha256_behind
-from onnxnnw.verification.examiner import rank
 from onnxnnw.verification.named_records import NamedRecord, load_records, named_record
 from onnxnnw.verification.verdict import SearchResult
+from onnxnnw.verification.verdicts import rank
 from onnxnnw.verification.visible import visible
 
 __all__ = ["BY_RANGE", "WHOLE", "Judge", "Known"]

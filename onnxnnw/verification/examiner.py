@@ -26,25 +26,13 @@ from onnxnnw.verification.looking import Look, Looking
 from onnxnnw.verification.named_records import NamedRecord
 from onnxnnw.verification.places_at_hand import PlacesAtHand
 from onnxnnw.verification.verdict import Verdict
+from onnxnnw.verification.verdicts import COMPLETE, rank
 from onnxnnw.verification.visible import visible
 
-__all__ = ["Examiner", "rank"]
+__all__ = ["Examiner"]
 
 _MOST_COPIES = 8
 """How often one weight is looked for once more."""
-
-_ORDER = ("identical", "traced", "inconclusive", "not traced")
-
-
-def rank(verdict: Verdict) -> tuple[int, float, float, float, str]:
-    """Sort key, best first: among significant records the effect decides, to a tenth: p-values depend on N."""
-    likeness = round(verdict.effect, 1) if verdict.decision in ("identical", "traced") else 0.0
-    return _ORDER.index(verdict.decision), -likeness, verdict.log10_p, -verdict.effect, verdict.record
-
-
-COMPLETE = 20
-"""Of so many records, the best first, findings are made and what they explain is measured; of the others where they are asked
-for alone."""
 
 AHEAD = 64
 """Of so many records, controls are drawn together."""

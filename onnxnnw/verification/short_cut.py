@@ -4,6 +4,8 @@ Then nothing is traced, and the verdict is the one that tracing would have reach
 other answer comes from the thorough path. Behind an address fewer anchors are read, since each is a request.
 """
 
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,12 +28,14 @@ from onnxnnw.network_file.stored import StoredTensor
 from onnxnnw.notices import tell
 from onnxnnw.records.positions import control_positions
 from onnxnnw.records.record import Record
+from onnxnnw.statistics import log10_of_either
 from onnxnnw.verification.evidence import evidence_of, verdict_against
 from onnxnnw.verification.explained import explain
-from onnxnnw.verification.findings.base import Examination
+from onnxnnw.verification.findings.base import Examination, Finding
 from onnxnnw.verification.findings.storage import find as unchanged
 from onnxnnw.verification.named_records import NamedRecord
 from onnxnnw.verification.verdict import Verdict
+from onnxnnw.verification.verdicts import COMPLETE, rank
 
 if TYPE_CHECKING:
     from onnxnnw.sources.addresses import Address
@@ -42,28 +46,73 @@ _FEW = 8
 """Anchors of each slot that are read behind an address."""
 
 
-def short_cut(candidate: "Path | str | Address", named: NamedRecord, rate: float) -> Verdict | None:
-    """The verdict on an unchanged copy, if the candidate is one as far as the samples tell; else None.
+def short_cut(candidate: "Path | str | Address", records: Sequence[NamedRecord], rate: float) -> list[Verdict] | None:
+    """The verdicts on an unchanged copy, best first, if it is one of each record's network as far as can be told; else None.
+
+    One record that says anything else takes the thorough path for all: a copy that is unchanged for one and not for another, or a
+    network that a record is not of, is worth tracing.
 
     Raises:
         CannotLook: The candidate changes while it is read, or a server does not answer.
     """
-    record = named.record
-    if record.skeleton is None or record.account is None or record.method != "nct" or "anchors" not in record.arrays:
+    if not 1 <= len(records) <= COMPLETE or not all(_may_be_cut_short(named.record) for named in records):
         return None
     tell(f"reading {Path(str(candidate)).name}")
-    with known_slots(candidate, record.skeleton, record.slots) as known:
-        if known is None:
-            return None
-        try:
-            verdict = _verdict(known, named, rate)
-        except UnreadableRecord:
-            return None
-        known.check_unchanged()
-    return verdict
+    with ExitStack() as opened:
+        verdicts: list[Verdict] = []
+        places: list[tuple[Record, KnownSlots]] = []
+        shared = _shared_places([named.record for named in records])
+        for named in records:
+            known = _slots(candidate, named.record, places, opened)
+            try:
+                verdict = None if known is None else _verdict(known, named, rate, len(records), shared)
+            except UnreadableRecord:
+                verdict = None
+            if verdict is None:
+                return None
+            verdicts.append(verdict)
+        for _, known in places:
+            known.check_unchanged()
+    return sorted(verdicts, key=rank)
 
 
-def _verdict(known: KnownSlots, named: NamedRecord, rate: float) -> Verdict | None:
+def _may_be_cut_short(record: Record) -> bool:
+    """Whether a record holds all that an unchanged copy is known by."""
+    return (
+        record.skeleton is not None
+        and record.account is not None
+        and record.method == "nct"
+        and "anchors" in record.arrays
+    )
+
+
+def _shared_places(records: Sequence[Record]) -> Callable[[Record], int]:
+    """Counts the positions that a record shares with the others."""
+    if len(records) == 1:
+        return lambda _: 0
+    from onnxnnw.verification.places_at_hand import PlacesAtHand
+
+    return PlacesAtHand(records).shared
+
+
+def _slots(
+    candidate: "Path | str | Address", record: Record, places: list[tuple[Record, KnownSlots]], opened: ExitStack
+) -> KnownSlots | None:
+    """The slots of the candidate; records of one network share them, for all that lies around them is hashed."""
+    assert record.skeleton is not None
+    for other, known in places:
+        if other.skeleton == record.skeleton and other.slots == record.slots:
+            return known
+    found = opened.enter_context(known_slots(candidate, record.skeleton, record.slots))
+    if found is not None:
+        places.append((record, found))
+    return found
+
+
+def _verdict(
+    known: KnownSlots, named: NamedRecord, rate: float, alternatives: int, shared: Callable[[Record], int]
+) -> Verdict | None:
+    """The verdict, each p-value multiplied by the number of records."""
     record = named.record
     assert record.account is not None
     anchors = Anchors(record)
@@ -77,12 +126,12 @@ def _verdict(known: KnownSlots, named: NamedRecord, rate: float) -> Verdict | No
     def refused(_: object) -> np.ndarray:
         raise CannotLook("the candidate was not run")
 
-    log10_rate = float(np.log10(rate))
+    log10_rate = float(np.log10(rate)) - float(np.log10(alternatives))
     candidate = Candidate(weights, lambda: anchors.reads(weights), refused)
     judgement = find_method(record.method).judge(record, candidate, log10_rate)
     if not judgement.significant or not np.array_equal(judgement.reads.found, judgement.reads.enrolled):
         return None
-    return _decided(known, named, rate, anchors, weights, judgement)
+    return _decided(known, named, rate, anchors, weights, judgement, alternatives, shared)
 
 
 def _fewer(anchors: Anchors) -> Anchors:
@@ -125,15 +174,22 @@ def _unchanged_weights(known: KnownSlots, anchors: Anchors) -> StoredWeights | N
 
 
 def _decided(
-    known: KnownSlots, named: NamedRecord, rate: float, anchors: Anchors, weights: StoredWeights, judgement: Judgement
+    known: KnownSlots,
+    named: NamedRecord,
+    rate: float,
+    anchors: Anchors,
+    weights: StoredWeights,
+    judgement: Judgement,
+    alternatives: int,
+    shared: Callable[[Record], int],
 ) -> Verdict:
     record = named.record
     account = _account(record)
     further = judgement.reads if record.kind == "fingerprint" else None
     explained = explain(record, anchors, account, weights, further, unchanged_parameters(record))
-    log10_p = judgement.association.log10_p
+    log10_p = log10_of_either(judgement.association.log10_p, alternatives)
     view = SlotView(known.slots, [], [], Flow(), None, [], [], set(), [], [])  # type: ignore[arg-type]  # nothing was traced
-    examination = Examination(record, view, weights.matches, judgement, True, lambda: 0)
+    examination = Examination(record, view, weights.matches, judgement, True, lambda: shared(record))
     return verdict_against(
         named,
         "traced",
@@ -143,9 +199,15 @@ def _decided(
         seen=(judgement.read, judgement.absent),
         explained=explained,
         evidence=evidence_of(named, "traced", log10_p, rate, True, explained),
-        findings=unchanged(examination),
+        findings=[*(_of_others(examination) if alternatives > 1 else ()), *unchanged(examination)],
         path="fast",
     )
+
+
+def _of_others(examination: Examination) -> list[Finding]:
+    from onnxnnw.verification.findings.overwriting import shared
+
+    return shared(examination)
 
 
 def _account(record: Record) -> Account:

@@ -5,7 +5,19 @@ from typing import NoReturn
 from onnxnnw.verification.answer_text import html_of, refuse_truth
 from onnxnnw.verification.verdict import Verdict
 
-__all__ = ["Verdicts"]
+__all__ = ["COMPLETE", "Verdicts", "rank"]
+
+COMPLETE = 20
+"""Of so many records, the best first, findings are made and what they explain is measured; of the others where they are asked
+for alone."""
+
+_ORDER = ("identical", "traced", "inconclusive", "not traced")
+
+
+def rank(verdict: Verdict) -> tuple[int, float, float, float, str]:
+    """Sort key, best first: among significant records the effect decides, to a tenth: p-values depend on N."""
+    likeness = round(verdict.effect, 1) if verdict.decision in ("identical", "traced") else 0.0
+    return _ORDER.index(verdict.decision), -likeness, verdict.log10_p, -verdict.effect, verdict.record
 
 
 class Verdicts(tuple[Verdict, ...]):

@@ -35,14 +35,21 @@ class Request:
 
 @dataclass
 class Reply:
-    """What is answered; ``cut`` bytes of the body are sent before the connection ends, ``wait`` seconds pass before."""
+    """What is answered; ``cut`` bytes of the body are sent before the connection ends, ``wait`` seconds pass before.
+
+    The body of a whole file that is large stands in ``file``.
+    """
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     cut: int | None = None
     wait: float = 0.0
+    file: Path | None = None
 
+
+LARGE = 64 * 2**20
+"""Bytes from which on a whole file is sent piece by piece."""
 
 Behaviour = Callable[[Request, Reply], Reply]
 
@@ -111,6 +118,12 @@ class RangeServer:
         self.sent += len(content)
         writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + content)
         await writer.drain()
+        if reply.file is not None:
+            with reply.file.open("rb") as file:
+                while piece := file.read(2**20):
+                    writer.write(piece)
+                    await writer.drain()
+                    self.sent += len(piece)
         return reply.cut is None and "content-length" not in {n for n in named if reply.headers.get(n) is None}
 
     def plain(self, request: Request) -> Reply:
@@ -123,6 +136,8 @@ class RangeServer:
         if request.headers.get("if-match", etag) != etag:
             return Reply(412)
         wanted = request.range
+        if wanted is None and status.st_size > LARGE:
+            return Reply(200, {"ETag": etag, "Content-Length": str(status.st_size)}, file=path)
         if wanted is None:
             return Reply(200, {"ETag": etag}, path.read_bytes())
         first, last = wanted[0], min(wanted[1], status.st_size - 1)

@@ -28,7 +28,13 @@ Written = Callable[[Path], Path]
 
 def short(candidate: Path | str, record: Record) -> Verdict | None:
     """The short cut's verdict."""
-    return short_cut(candidate, NamedRecord(record, record.name or "record", record.commitment), 1e-6)
+    found = shorts(candidate, record)
+    return None if found is None else found[0]
+
+
+def shorts(candidate: Path | str, *records: Record) -> list[Verdict] | None:
+    """Its verdicts against several records."""
+    return short_cut(candidate, [NamedRecord(r, r.name or "record", r.commitment) for r in records], 1e-6)
 
 
 def thorough(candidate: Path, record: Record) -> Verdict:
@@ -76,6 +82,37 @@ def test_a_marked_copy_has_one_too(insertion: str, tmp_path: Path) -> None:
     assert found == thorough(tmp_path / "marked.onnx", record)
     assert found.decision == "traced"
     assert short(path, record) is None
+
+
+def test_several_records_of_one_network_share_it(tmp_path: Path) -> None:
+    """Word for word the verdicts of the thorough path, each p-value multiplied; of a mark, and of fingerprints before and after."""
+    path, marked = save(dense(3, 64), tmp_path / "m.onnx"), tmp_path / "marked.onnx"
+    embed(path, marked, tmp_path / "w.record", 400)
+    for name, of in (("f", marked), ("g", marked)):
+        fingerprint(of, tmp_path / f"{name}.record", 300)
+    records = [load_record(tmp_path / f"{name}.record") for name in "fwg"]
+    found = shorts(marked, *records)
+    assert found is not None
+    assert tuple(found) == verify(marked, records, thorough=True) == verify(marked, records)
+    assert [verdict.decision for verdict in found] == ["traced"] * 3
+    alone = {record.name: short(marked, record) for record in records}
+    for verdict in found:
+        single = alone[verdict.record]
+        assert single is not None
+        assert verdict.log10_p == pytest.approx(single.log10_p + np.log10(3), abs=1e-9)
+
+
+def test_one_record_that_says_something_else_takes_the_thorough_path(tmp_path: Path) -> None:
+    """Of a stranger, of the network before it was marked, without a skeleton; and more of them than are made whole."""
+    path, marked = save(dense(3, 64), tmp_path / "m.onnx"), tmp_path / "marked.onnx"
+    embed(path, marked, tmp_path / "w.record", 400)
+    fingerprint(path, tmp_path / "before.record", 2000)
+    fingerprint(save(dense(3, 64, seed=4), tmp_path / "o.onnx"), tmp_path / "other.record", 300)
+    mark, before, other = (load_record(tmp_path / f"{name}.record") for name in ("w", "before", "other"))
+    assert shorts(marked, mark) is not None
+    for records in ([mark, other], [other, mark], [mark, before], [mark, replace(mark, skeleton=None)], [mark] * 21):
+        assert shorts(marked, *records) is None
+        assert verify(marked, records) == verify(marked, records, thorough=True)
 
 
 def outside(record: Record, file: int) -> np.ndarray:

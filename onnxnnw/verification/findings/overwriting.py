@@ -9,7 +9,7 @@ from onnxnnw.verification.findings.base import Examination, Finding, few
 from onnxnnw.verification.slot_reads import SMALLEST, SlotReads
 from onnxnnw.verification.units import clustered
 
-__all__ = ["find"]
+__all__ = ["find", "shared"]
 
 MAX_SHARE, MIN_READS = 0.5, 8
 MIN_COUNT, LARGE, SMALL, FEW_SMALL, ALIKE = 3, 0.7, 0.05, 0.2, 0.8
@@ -26,7 +26,7 @@ prefer some layers; pairs in one row that show the former."""
 
 def find(examination: Examination) -> list[Finding]:
     """Replaced values among unchanged ones, and positions shared with other given records."""
-    return [*_replaced(examination), *_shared(examination)]
+    return [*_replaced(examination), *shared(examination)]
 
 
 def _replaced(examination: Examination) -> list[Finding]:
@@ -118,7 +118,8 @@ def _whole_layers(examination: Examination) -> bool:
     return bool(touched) and min(touched) > MAX_SHARE
 
 
-def _shared(examination: Examination) -> list[Finding]:
+def shared(examination: Examination) -> list[Finding]:
+    """Positions shared with other records at hand."""
     if not examination.significant:  # whose mark is not there shares no position of this network
         return []
     total = examination.shared_positions()
