@@ -1,7 +1,6 @@
 """What verification says of disguised copies, with the owner's own copy and without it, and how many channels are found."""
 
 import argparse
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ import numpy as np
 from benchmarks.alignment_disguises import EXACT, FINE_TUNED, KINDS, PRESERVING, answers_of, disguised, preserved
 from benchmarks.tables import Report, progress
 from onnxnnw.enrolment.enrol import embed, fingerprint
-from onnxnnw.errors import CapacityError, UnsupportedNetwork
+from onnxnnw.errors import CapacityError
 from onnxnnw.records.key import Key
 from onnxnnw.records.record_file import load_record
 from onnxnnw.verification.ordered.reference import Aligned, Reference
@@ -158,7 +157,9 @@ def _right(aligned: Aligned) -> float:
 def _alike(ours: "np.ndarray[Any, Any]", theirs: "np.ndarray[Any, Any]") -> int:
     one, other = ours.reshape(len(ours), -1), theirs.reshape(len(theirs), -1)
     products = np.einsum("ij,ij->i", one, other)
-    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(np.where(one == 0, 0, other), axis=1)  # 0: held out of the alignment
+    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(
+        np.where(one == 0, 0, other), axis=1
+    )  # 0: held out of the alignment
     dead = (np.abs(one).max(1) == 0) & (np.abs(other).max(1) == 0)
     return int(((products >= _RIGHT * norms) & (norms > 0) | dead).sum())
 
@@ -198,7 +199,9 @@ def _tables(report: Report, found: Mapping[str, Mapping[str, _Seen]], kinds: Seq
         report.say(f"Traced, {name}: {traced} of {len(every)}.")
     differences = [seen.difference for seen in every if seen.difference is not None]
     if differences:
-        report.say(f"Largest difference of answers in exact disguises, relative to the largest answer: {max(differences):.0e}.")
+        report.say(
+            f"Largest difference of answers in exact disguises, relative to the largest answer: {max(differences):.0e}."
+        )
     notes = sorted({f"{name}: {seen.note}" for name, of in found.items() for seen in of.values() if seen.note})
     if notes:
         report.say("Left out: " + "; ".join(notes) + ".")

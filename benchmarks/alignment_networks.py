@@ -155,5 +155,7 @@ def make_network(name: str, out: Path) -> None:
     subject = _DRAWN[name]()
     torch.manual_seed(_SEED)
     with_tokens = np.issubdtype(subject.inputs(np.random.default_rng(0), 1).dtype, np.integer)
-    settings = {"dynamo": True} if with_tokens else {"dynamo": False, "opset_version": 17}  # tracing takes a tenth of the time
+    settings = (
+        {"dynamo": True} if with_tokens else {"dynamo": False, "opset_version": 17}
+    )  # tracing takes a tenth of the time
     export(subject, drawn(subject, _SEED), out, **settings)

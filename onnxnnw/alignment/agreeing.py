@@ -101,7 +101,9 @@ def _settle(
         assert matrix is not None
         at_hand.append((_cube(reference[side.number], matrix.taps), _cube(candidate[one[0]], matrix.taps), matrix))
     proposals = [side.order[lines] for side in width]
-    fits = [[_fit(side, lines, order, *three) for order in proposals] for side, three in zip(width, at_hand, strict=True)]
+    fits = [
+        [_fit(side, lines, order, *three) for order in proposals] for side, three in zip(width, at_hand, strict=True)
+    ]
     best = int(np.sum([[fit.sum() for fit in row] for row in fits], axis=0).argmax())
     for number, (side, (ours, theirs, matrix)) in enumerate(zip(width, at_hand, strict=True)):
         order = (matrix.rows if side.rows else matrix.channels[0]).copy()
