@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.alignment_calibration import measure_calibration
-from benchmarks.alignment_cost import measure_cost
+from benchmarks.alignment_cost import KINDS, measure_cost
 from benchmarks.alignment_decisions import measure_by_weight, measure_disguises
 from benchmarks.alignment_strangers import measure_strangers
 from benchmarks.tables import Report
@@ -59,7 +59,8 @@ def main(arguments: Sequence[str]) -> int:
     strangers.add_argument("--folder", type=Path, help="where trained networks are kept for another run")
     strangers.add_argument("--minutes", type=float, default=60, help="for the pairs: those of the drawn order that fit")
     strangers.add_argument("--figure", type=Path, help="where the quantile plots go")
-    parts.add_parser("cost", help="seconds and bytes for the weights of a ResNet-50")
+    cost = parts.add_parser("cost", help="seconds and bytes for the weights of a ResNet-50")
+    cost.add_argument("--kinds", nargs="*", choices=KINDS, help="of these disguises alone")
     for part in parts.choices.values():
         part.add_argument("--output", type=Path, help="a page that gets the report")
     options = parser.parse_args(arguments)

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from benchmarks.tables import Report, progress
 from onnxnnw.alignment import Weight, align_networks
 
-__all__ = ["measure_cost"]
+__all__ = ["KINDS", "measure_cost"]
+
+KINDS = ("nothing moved", "permuted", "permuted, names gone", "permuted and rescaled", "+ signs")
 
 
 def measure_cost(report: Report, options: argparse.Namespace) -> None:
@@ -20,7 +22,7 @@ def measure_cost(report: Report, options: argparse.Namespace) -> None:
         name: (rng.standard_normal(s) / np.sqrt(np.prod(s[1:]))).astype(np.float32) for name, s in _resnet50().items()
     }
     rows = []
-    for kind in ("nothing moved", "permuted", "permuted, names gone", "permuted and rescaled", "+ signs"):
+    for kind in options.kinds or KINDS:
         theirs: dict[str, NDArray[np.float32]] = {}
         truth = {}
         for number, (name, array) in enumerate(ours.items()):
