@@ -42,7 +42,8 @@ PACKAGES: dict[str, str] = {
     "record_draft enrol method_mark price inspection recipients",
     "verification": "units slot_reads disguised named_records places_at_hand explained findings visible answer_text verdict "
     "verdicts evidence looking examiner ordered short_cut endpoint verify",
-    "registry": "schema database vault encryption entry scan_data pages store log alignment scan search check unicity",
+    "registry": "schema database vault encryption entry scan_data pages store log alignment scan_pages scan cluster search check "
+    "unicity",
     "comparison": "layers pairing orders compare page",
     "evidence": "rules subject answer sarif junit keys envelope statements oms attested parent cyclonedx log page writing question",
     "gate": "addresses allowances requirements policy policy_file places jobs chain registry_records dating examining judging "

@@ -82,10 +82,8 @@ def embed(
         show.enrolled(enrolment, record, out, as_json, None if unchecked else _price(model, out, check))
         return
     if recipients is not None:
-        if registry is not None:
-            raise UsageError("add the folder of records when all copies are made: registry add FOLDER")
         _refuse_with_recipients(insertion, value_std, destination_id, keep)
-        _for_recipients(model, recipients, out, record, positions, strength, owner, check, unchecked, as_json)
+        _for_recipients(model, recipients, out, record, positions, strength, owner, check, unchecked, registry, as_json)
         return
     others = [load_record(path) for path in keep]
     if check is not None:
@@ -142,6 +140,7 @@ def _for_recipients(
     owner: "Owner",
     check: Path | None,
     unchecked: bool,
+    registry: str | None,
     as_json: bool,
 ) -> None:
     """A marked copy and a record for each recipient of a list."""
@@ -153,7 +152,9 @@ def _for_recipients(
         from onnxnnw.enrolment.price import refuse_samples
 
         refuse_samples(model, check)
-    done = embed_for_recipients(model, recipients, copies, records, positions, strength, owner, bars.Counted("copies"))
+    with registries.adding(registry, None, model) as kept:
+        progress = bars.Counted("copies")
+        done = embed_for_recipients(model, recipients, copies, records, positions, strength, owner, progress, kept)
     price = None if unchecked else _price(model, done.copies[0].copy, check)
     show.copies_for_recipients(done, copies, records, as_json, price)
 

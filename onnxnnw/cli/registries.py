@@ -1,5 +1,7 @@
 """Shared by commands on registries: the command group, its options, and opening a registry."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,9 +11,10 @@ from onnxnnw.cli import show
 from onnxnnw.errors import UsageError
 
 if TYPE_CHECKING:
+    from onnxnnw.records.record import Record
     from onnxnnw.registry.store import Registry
 
-__all__ = ["KEY_FILE", "REGISTRY", "add_to", "group_of", "opened"]
+__all__ = ["KEY_FILE", "REGISTRY", "add_to", "adding", "group_of", "opened"]
 
 REGISTRY = typer.Option(None, "--registry", envvar="ONNXNNW_REGISTRY", help="File or postgresql:// URL of a registry.")
 KEY_FILE = typer.Option(None, "--key-file", envvar="ONNXNNW_KEY_FILE", help="Key of a registry that is encrypted.")
@@ -50,3 +53,21 @@ def add_to(place: str | None, key_file: Path | None, record: Path, network: Path
     with opened(place, key_file, create=True) as registry:
         registry.add([load_record(record).to_bytes()], network.name)
         show.note(f"added to the registry {registry.place}")
+
+
+@contextmanager
+def adding(place: str | None, key_file: Path | None, network: Path) -> "Iterator[Callable[[Record], None]]":
+    """What adds each record of a run to a registry, if one was named; it returns once the record is there to stay."""
+    if not place:
+        yield lambda record: None
+        return
+    added = 0
+
+    def add(record: "Record") -> None:
+        nonlocal added
+        if not registry.has(record.commitment):
+            added += len(registry.add([record.to_bytes()], network.name).new)
+
+    with opened(place, key_file, create=True) as registry:
+        yield add
+        show.note(f"added {added:,} records to the registry {registry.place}")

@@ -21,6 +21,7 @@ def search(
     false_positive_rate: float = typer.Option(1e-6, help="How often an unrelated network may be called traced."),
     thorough: bool = typer.Option(False, "--thorough", help="Scan all positions of every record."),
     methods: str = typer.Option("", help="tbw: also records whose method runs the candidate."),
+    cluster: str = typer.Option("", help="Address of a Dask scheduler whose workers scan: tcp://host:8786."),
     full: bool = typer.Option(False, "--full", help="Also compare the canonical digest."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> int:
@@ -29,5 +30,16 @@ def search(
     Example: onnxnnw registry search suspect.onnx --registry records.db
     """
     return verdicts.in_registry(
-        candidate, registry, key_file, "traced", 0.0, false_positive_rate, full, thorough, methods, as_json
+        candidate,
+        registry,
+        key_file,
+        "traced",
+        0.0,
+        false_positive_rate,
+        full,
+        thorough,
+        methods,
+        as_json,
+        None,
+        cluster,
     )

@@ -32,18 +32,21 @@ def in_registry(
     methods: str,
     as_json: bool,
     tsa_root: Path | None = None,
+    cluster: str = "",
 ) -> int:
     """Hold a candidate against a registry; the exit code.
 
     Args:
         methods: Names of methods that run the candidate, to be tried too.
         tsa_root: Certificates of authorities, by whose timestamps it is said when a record existed.
+        cluster: Address of a Dask scheduler whose workers scan.
     """
     from onnxnnw.registry.search import search_registry
 
     wanted = tuple(methods.replace(",", " ").split())
     with registries.opened(place, key_file) as opened:
-        found = _dated(search_registry(candidate, opened, rate, full, thorough, wanted), opened, tsa_root)
+        answer = search_registry(candidate, opened, rate, full, thorough, wanted, 0, cluster, key_file)
+        found = _dated(answer, opened, tsa_root)
     if as_json:
         show.document(found.to_json())
     else:

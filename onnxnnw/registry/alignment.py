@@ -11,13 +11,22 @@ from numpy.typing import NDArray
 
 from onnxnnw.candidate import Anchors, CanonicalWeights
 from onnxnnw.graph.slot import Slot
+from onnxnnw.matching.row_scale import row_magnitudes, row_scales
 from onnxnnw.records.record import Record
 from onnxnnw.records.slot_table import SlotEntry
 from onnxnnw.registry.scan_data import HOST_STEPS, MOST_HOST, STEPS, offsets_of
 from onnxnnw.statistics.association import CLIP
 from onnxnnw.verification.looking import Looking
 
-__all__ = ["AddedTable", "Table", "added_table", "arrays_by_content", "arrays_by_place", "scores_table"]
+__all__ = [
+    "AddedTable",
+    "Table",
+    "added_table",
+    "arrays_by_content",
+    "arrays_by_place",
+    "projected_tables",
+    "scores_table",
+]
 
 LEAST_SLOPE = 0.1
 """Where less of the host is left, its values say nothing of the candidate's."""
@@ -82,6 +91,23 @@ def scores_table(arrays: Arrays, slots: Sequence[SlotEntry]) -> Table:
             flat = (flat - flat.mean(dtype=np.float64)) / (flat.std(dtype=np.float64) or 1.0)
             steps = np.rint(np.clip(np.nan_to_num(flat), -CLIP, CLIP) * STEPS)
         out[ends[number] : ends[number + 1]] = steps
+    return out
+
+
+def projected_tables(arrays: Arrays, slots: Sequence[SlotEntry]) -> list[Table]:
+    """The tables for marks in projections: where a slot begins, the mean over its rows; as they are, and in their own units."""
+    ends = offsets_of(slots)
+    out = [np.zeros(int(ends[-1]), np.int8) for _ in range(2)]
+    for number, array in enumerate(arrays):
+        if array is None or array.size != ends[number + 1] - ends[number] or not array.size:
+            continue
+        rows = np.nan_to_num(array.reshape(-1, slots[number].row_size), nan=0.0, posinf=0.0, neginf=0.0)
+        with np.errstate(all="ignore"):
+            scales = row_scales(row_magnitudes(rows))
+            views = rows.mean(0, dtype=np.float64), np.nan_to_num(rows / scales[:, None]).mean(0, dtype=np.float64)
+            for table, mean in zip(out, views, strict=True):
+                steps = np.clip(np.nan_to_num(mean / np.sqrt(np.mean(mean**2))), -CLIP, CLIP) * STEPS
+                table[ends[number] : ends[number] + mean.size] = np.rint(steps)
     return out
 
 

@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.errors import UnreadableRecord, UnreadableRegistry
-from onnxnnw.records.canonical_json import parse
+from onnxnnw.errors import UnreadableRegistry
 from onnxnnw.records.record import Record
-from onnxnnw.records.slot_table import SlotEntry
-from onnxnnw.registry.alignment import AddedTable, added_table, arrays_by_content, arrays_by_place, scores_table
-from onnxnnw.registry.scan_data import ADDED, SCREEN, WHOLE, Family
+from onnxnnw.registry.alignment import (
+    AddedTable,
+    added_table,
+    arrays_by_content,
+    arrays_by_place,
+    projected_tables,
+    scores_table,
+)
+from onnxnnw.registry.scan_data import ADDED, PROJECTED, WHOLE
+from onnxnnw.registry.scan_pages import Group, Page, columns_of, decoded, groups_of, pages_of, read_page
 from onnxnnw.registry.schema import sql, tables
 from onnxnnw.registry.store import Registry
 from onnxnnw.verification.looking import Looking
@@ -21,13 +27,15 @@ from onnxnnw.verification.looking import Looking
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["BEST", "PASSES", "Hit", "Scan", "scan"]
+__all__ = ["BEST", "PASSES", "Hit", "Part", "Parts", "Scan", "Scanner", "scan"]
 
 PASSES = 1.0
 """z of the first 64 positions from which on a record is looked at further."""
 
 BEST, THREADS = 20, 2
 _SAMPLES, _ALIGNED_BY, _WHOLES = 4096, 3, 2000
+_ROUNDS = 20
+"""How often pages are listed anew where some were made part of larger ones while they were read."""
 
 
 @dataclass(frozen=True)
@@ -56,48 +64,109 @@ class Scan:
 
 
 @dataclass(frozen=True)
-class _Group:
-    number: int
-    family: Family
-    units: NDArray[np.float64]
+class Part:
+    """What some pages of a group gave.
+
+    Attributes:
+        looked_at: Records whose first positions were looked at.
+        passed: Those that were looked at further.
+        hits: The best of those, best first.
+        gone: Pages that were made part of larger ones before they were read.
+    """
+
+    looked_at: int
+    passed: int
+    hits: tuple[Hit, ...]
+    gone: tuple[Page, ...]
 
 
-def scan(registry: Registry, looking: Looking, thorough: bool = False, pages: "Iterable[int] | None" = None) -> Scan:
+Parts = Callable[[int, Sequence[Page]], "Iterable[Part]"]
+"""Number of a group and its pages -> what they gave, in any parts."""
+
+
+def scan(registry: Registry, looking: Looking, thorough: bool = False, parts: Parts | None = None) -> Scan:
     """Scan a registry.
 
     Args:
         registry: Where the records are.
         looking: The candidate, opened.
         thorough: Whether all positions of every record are looked at, rather than of those whose first ones pass.
-        pages: Numbers of the pages that are scanned; None scans all.
+        parts: Scans pages of a group elsewhere; by default they are scanned here.
 
     Raises:
-        UnreadableRegistry: A page is damaged.
+        UnreadableRegistry: A page is damaged, or pages change faster than they are read.
     """
+    if parts is None:
+        here = Scanner(registry, looking, thorough)
+
+        def parts(group: int, pages: Sequence[Page]) -> "Iterable[Part]":
+            return [here.part(group, pages)]
+
     hits: list[Hit] = []
     looked_at = passed = 0
-    wanted = None if pages is None else set(pages)
-    for group in _groups(registry):
-        own = [number for number in _pages(registry, group) if wanted is None or number in wanted]
-        if not own:
-            continue
-        for score in _tables_of(registry, looking, group):
-            count, numbers, best = _scanned(registry, group, score, own, thorough)
-            looked_at, passed = looked_at + count, passed + numbers
-            hits = sorted([*hits, *best], key=lambda hit: -hit.z)[:BEST]
-    return Scan(tuple(_once(hits)), tuple(_unscanned(registry)), looked_at, passed)
+    for group in groups_of(registry):
+        seen: set[Page] = set()
+        for _ in range(_ROUNDS):
+            own = [page for page in pages_of(registry, group) if page not in seen]
+            gone: set[Page] = set()
+            for part in parts(group.number, own) if own else ():
+                looked_at, passed = looked_at + part.looked_at, passed + part.passed
+                gone.update(part.gone)
+                hits = sorted([*hits, *part.hits], key=lambda hit: -hit.z)[: 2 * BEST]  # one may be found twice
+            seen.update(page for page in own if page not in gone)
+            if not gone:
+                break
+        else:
+            raise UnreadableRegistry(f"{registry.place}: changes faster than it is read; search again")
+    return Scan(tuple(_once(hits))[:BEST], tuple(_unscanned(registry)), looked_at, passed)
+
+
+class Scanner:
+    """Scans pages of one registry for one candidate; what a group is scanned against is made once.
+
+    Args:
+        registry, looking, thorough: See ``scan``.
+    """
+
+    def __init__(self, registry: Registry, looking: Looking, thorough: bool) -> None:
+        self.registry, self.looking, self.thorough = registry, looking, thorough
+        self._known: dict[int, tuple[Group, list[Score]]] = {}
+
+    def part(self, group: int, pages: Sequence[Page]) -> Part:
+        """What some pages of a group give.
+
+        Raises:
+            UnreadableRegistry: A page is damaged.
+        """
+        if group not in self._known:
+            own = next(one for one in groups_of(self.registry) if one.number == group)
+            self._known[group] = own, _tables_of(self.registry, self.looking, own)
+        own, scores = self._known[group]
+        looked_at, passed, hits, gone = 0, set[int](), list[Hit](), set[Page]()
+        for score in scores:
+            count, numbers, best, missing = _scanned(self.registry, own, score, pages, self.thorough)
+            looked_at = max(looked_at, count)
+            passed.update(numbers)
+            gone.update(missing)
+            hits += best
+        hits.sort(key=lambda hit: -hit.z)
+        return Part(looked_at, len(passed), tuple(_once(hits))[:BEST], tuple(sorted(gone)))
 
 
 def _scanned(
-    registry: Registry, group: _Group, score: "Score", pages: Sequence[int], thorough: bool
-) -> tuple[int, int, list[Hit]]:
-    """How many records some pages have, how many of them passed, and the best of those."""
+    registry: Registry, group: Group, score: "Score", pages: Sequence[Page], thorough: bool
+) -> tuple[int, list[int], list[Hit], list[Page]]:
+    """How many records some pages have, those of them that passed, the best of those, and pages that are gone."""
+    thorough = thorough or group.family.name == PROJECTED  # of a sum of projections a part says little
     with ThreadPoolExecutor(THREADS) as threads:
-        parts = list(threads.map(lambda number: _page(registry, group, score, number, thorough), pages))
+        found = list(threads.map(lambda page: _page(registry, group, score, page, thorough), pages))
+        parts = [part for part in found if part is not None]
         numbers = np.concatenate([np.empty(0, np.int64), *(part[1] for part in parts)])
         chunks = [numbers[k : k + _WHOLES] for k in range(0, numbers.size, _WHOLES)]
-        found = [hit for some in threads.map(lambda c: _whole(registry, group, score, c), chunks) for hit in some]
-    return sum(part[0] for part in parts), int(numbers.size), sorted(found, key=lambda hit: -hit.z)[:BEST]
+        hits = [hit for some in threads.map(lambda c: _whole(registry, group, score, c), chunks) for hit in some]
+    gone = [page for page, part in zip(pages, found, strict=True) if part is None]
+    best = sorted(hits, key=lambda hit: -hit.z)[:BEST]
+    return sum(part[0] for part in parts), numbers.tolist(), best, gone
 
 
 def _once(hits: Sequence[Hit]) -> Iterator[Hit]:
@@ -112,38 +181,6 @@ Score = Callable[[NDArray[np.int64], NDArray[np.int8], NDArray[np.int16]], NDArr
 """Positions, what is expected, host: (records, n) each -> z of each record."""
 
 
-def _groups(registry: Registry) -> list[_Group]:
-    t = tables()
-    joined = t.groups.join(t.layouts, t.groups.c.layout_id == t.layouts.c.id)
-    columns = t.groups.c.id, t.groups.c.digest, t.groups.c.family, t.groups.c.positions, t.groups.c.units
-    wanted = sql().select(*columns, t.layouts.c.slots, t.layouts.c.digest.label("layout")).select_from(joined)
-    out, layouts = [], {}
-    with registry.database.reading() as connection:
-        for row in connection.execute(wanted.where(t.groups.c.family != WHOLE).order_by(t.groups.c.id)):
-            try:
-                if row.layout not in layouts:
-                    content = registry.vault.open(bytes(row.slots), f"layout {row.layout}")
-                    layouts[row.layout] = tuple(SlotEntry.from_json(each) for each in parse(content))
-                units = registry.vault.open(bytes(row.units), f"group {row.digest}")
-                family = Family(row.family, row.positions, layouts[row.layout], units)
-                deviations = np.frombuffer(units, "<f8")
-                if deviations.size not in (0, len(family.slots)):
-                    raise UnreadableRecord("deviations of other slots")
-            except (UnreadableRecord, KeyError, TypeError, ValueError) as error:
-                raise UnreadableRegistry(
-                    f"{registry.place}: a slot table is damaged: {error}; run `registry check`"
-                ) from None
-            out.append(_Group(row.id, family, deviations))
-    return out
-
-
-def _pages(registry: Registry, group: _Group) -> list[int]:
-    screens = tables().screens
-    with registry.database.reading() as connection:
-        wanted = sql().select(screens.c.id).where(screens.c.group_id == group.number).order_by(screens.c.id)
-        return [int(number) for number in connection.execute(wanted).scalars()]
-
-
 def _unscanned(registry: Registry) -> list[int]:
     t = tables()
     joined = t.records.join(t.groups, t.records.c.group_id == t.groups.c.id)
@@ -152,7 +189,7 @@ def _unscanned(registry: Registry) -> list[int]:
         return [int(number) for number in connection.execute(wanted).scalars()]
 
 
-def _tables_of(registry: Registry, looking: Looking, group: _Group) -> list[Score]:
+def _tables_of(registry: Registry, looking: Looking, group: Group) -> list[Score]:
     """What the group is scanned against: names or order, and where those do not fit, what anchors of a few records say."""
     arrays = arrays_by_place(looking, group.family.slots)
     if arrays is None:
@@ -165,10 +202,12 @@ def _tables_of(registry: Registry, looking: Looking, group: _Group) -> list[Scor
         table = added_table(arrays, group.family.slots, group.units, places, host)
         if table is not None:
             return [_added_score(table)]
+    if group.family.name == PROJECTED:
+        return [_plain_score(table) for table in projected_tables(arrays, group.family.slots)]
     return [_plain_score(scores_table(arrays, group.family.slots))]
 
 
-def _some(registry: Registry, group: _Group) -> Iterator[Record]:
+def _some(registry: Registry, group: Group) -> Iterator[Record]:
     """A few records of a group."""
     records = tables().records
     wanted = sql().select(records.c.commitment).where(records.c.group_id == group.number).limit(_ALIGNED_BY)
@@ -178,10 +217,16 @@ def _some(registry: Registry, group: _Group) -> Iterator[Record]:
         yield registry.record(commitment)
 
 
-def _sample(registry: Registry, group: _Group) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
+def _sample(registry: Registry, group: Group) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
     """Up to 4,096 positions of a group, with what stood there before the mark."""
-    number = _pages(registry, group)[0]
-    _, places, _, host = _decoded(group, *_read(registry, number))
+    read = None
+    for _ in range(_ROUNDS):
+        read = read_page(registry, pages_of(registry, group)[0])
+        if read is not None:
+            break
+    if read is None:
+        raise UnreadableRegistry(f"{registry.place}: changes faster than it is read; search again")
+    _, places, _, host = decoded(group, *read)
     return places.reshape(-1)[:_SAMPLES].astype(np.int64), host.reshape(-1)[:_SAMPLES]
 
 
@@ -213,42 +258,18 @@ def _z(found: NDArray[Any], expected: NDArray[np.int8]) -> NDArray[np.float64]:
     return out
 
 
-def _read(registry: Registry, number: int) -> tuple[int, bytes]:
-    """Records and content of a page, held against its digest."""
-    screens = tables().screens
-    with registry.database.reading() as connection:
-        page: Any = connection.execute(sql().select(screens).where(screens.c.id == number)).one()
-    return int(page.count), registry.pages.content_of(page)
-
-
-def _decoded(group: _Group, count: int, data: bytes) -> tuple[NDArray[np.int64], Any, Any, Any]:
-    """Numbers of records, then positions, what is expected and host, (records, positions) each."""
-    first = min(SCREEN, group.family.positions)
-    return np.frombuffer(data, "<i8", count), *_columns(group.family, first, data[8 * count :], count)
-
-
-def _columns(family: Family, positions: int, data: bytes, count: int) -> tuple[Any, Any, Any]:
-    rows = np.frombuffer(data, np.uint8).reshape(count, -1)
-    if rows.shape[1] != family.row_bytes(positions):
-        raise UnreadableRegistry("a scan page of another size than its group says; run `registry check`")
-    end = positions * family.width
-    places = np.ascontiguousarray(rows[:, :end]).view(f"<u{family.width}")
-    host = np.ascontiguousarray(rows[:, end + positions :]).view("<i2")
-    return places, rows[:, end : end + positions].view(np.int8), host
-
-
 def _page(
-    registry: Registry, group: _Group, score: Score, number: int, thorough: bool
-) -> tuple[int, NDArray[np.int64]]:
-    """How many records a page has, and the numbers of those that pass."""
-    count, data = _read(registry, number)
-    numbers, *columns = _decoded(group, count, data)
-    if thorough:
-        return count, numbers
-    return count, numbers[score(*columns) > PASSES]
+    registry: Registry, group: Group, score: Score, page: Page, thorough: bool
+) -> tuple[int, NDArray[np.int64]] | None:
+    """How many records a page has, and the numbers of those that pass; None where it is gone."""
+    read = read_page(registry, page)
+    if read is None:
+        return None
+    numbers, *columns = decoded(group, *read)
+    return read[0], numbers if thorough else numbers[score(*columns) > PASSES]
 
 
-def _whole(registry: Registry, group: _Group, score: Score, numbers: NDArray[np.int64]) -> list[Hit]:
+def _whole(registry: Registry, group: Group, score: Score, numbers: NDArray[np.int64]) -> list[Hit]:
     """The best of some records over all of their positions."""
     wholes = tables().wholes
     wanted = sql().select(wholes).where(wholes.c.record_id.in_(numbers.tolist()))
@@ -261,6 +282,6 @@ def _whole(registry: Registry, group: _Group, score: Score, numbers: NDArray[np.
         raise UnreadableRegistry(f"{registry.place}: scan data of records are missing; run `registry check`")
     if not found:
         return []
-    z = score(*_columns(group.family, group.family.positions, b"".join(kept), len(kept)))
+    z = score(*columns_of(group.family, group.family.positions, b"".join(kept), len(kept)))
     best = np.argsort(-z)[:BEST]
     return [Hit(found[k], float(z[k])) for k in best.tolist()]

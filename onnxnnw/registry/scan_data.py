@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from onnxnnw.errors import UnreadableRecord
 from onnxnnw.methods.nct import NCT, expected_numbers, is_added
+from onnxnnw.methods.rtw import RTW, mark_of
 from onnxnnw.records.canonical_json import canonical
 from onnxnnw.records.positions import plan_of
 from onnxnnw.records.record import Record
@@ -25,6 +26,7 @@ __all__ = [
     "ADDED",
     "FINGERPRINT",
     "HOST_STEPS",
+    "PROJECTED",
     "REPLACED",
     "SCREEN",
     "STEPS",
@@ -35,8 +37,10 @@ __all__ = [
     "scanned",
 ]
 
-REPLACED, ADDED, FINGERPRINT, WHOLE = "replaced", "added", "fingerprint", "whole"
-"""Families: how a record is scanned. The last has nothing to scan, and is held against a candidate as a whole."""
+REPLACED, ADDED, FINGERPRINT, PROJECTED, WHOLE = "replaced", "added", "fingerprint", "projected", "whole"
+"""Families: how a record is scanned. Of marks in projections, the mean over the layer's rows is held against the sum of all
+secret vectors, each with the sign that its bit wants: without the mark these signs are fair coins. The last has nothing to scan,
+and is held against a candidate as a whole."""
 
 SCREEN = 64
 """Positions that are looked at first."""
@@ -49,7 +53,7 @@ class Family:
     """What records of one group have in common.
 
     Attributes:
-        name: One of the four above.
+        name: One of those above.
         positions: N.
         slots: The slot table.
         units: Deviation of each slot at enrolment, of marks that were added; else empty.
@@ -117,6 +121,8 @@ def scanned(record: Record) -> Scanned:
         UnreadableRecord: It does not hold what its method needs.
     """
     nothing = np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0, np.int16)
+    if record.method == RTW.name and record.kind == "watermark":
+        return _projected(record)
     if record.method != NCT.name or record.kind not in ("watermark", "fingerprint"):
         return Scanned(Family(WHOLE, 0, record.slots), *nothing)
     plan = plan_of(record)
@@ -137,6 +143,16 @@ def scanned(record: Record) -> Scanned:
     whole = np.clip(np.rint(host * HOST_STEPS), -MOST_HOST, MOST_HOST).astype(np.int16)
     family = Family(ADDED, count, record.slots, units.tobytes(), record.enrolled_digest)
     return Scanned(family, places, expected, whole)
+
+
+def _projected(record: Record) -> Scanned:
+    """Of a mark in projections: the columns of its layer, and what their means are held against."""
+    mark = mark_of(record)
+    centred = mark.matrix - mark.matrix.mean()
+    total = centred @ (2.0 * mark.wanted - 1)
+    spread = float(np.sqrt(np.mean(total**2))) or 1.0
+    places = offsets_of(record.slots)[mark.slot] + np.arange(total.size)
+    return Scanned(Family(PROJECTED, total.size, record.slots), places, _steps(total / spread), np.empty(0, np.int16))
 
 
 def _steps(values: NDArray[np.float64]) -> NDArray[np.int8]:

@@ -1,6 +1,7 @@
 """One candidate against a registry: scan, then the whole verifier on the best; every record counts as an alternative."""
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,8 @@ def search_registry(
     thorough: bool = False,
     methods: tuple[str, ...] = (),
     others: int = 0,
+    cluster: str = "",
+    key_file: Path | None = None,
 ) -> RegistrySearch:
     """Find the record of a registry that a candidate comes from.
 
@@ -83,6 +86,8 @@ def search_registry(
         thorough: Look at all positions of every record, rather than of those whose first 64 pass.
         methods: Methods that run the candidate and are tried all the same: ``tbw``.
         others: Records outside the registry that were tried for the same decision.
+        cluster: Address of a Dask scheduler whose workers scan; here by default.
+        key_file: Key of an encrypted registry, where its workers find it.
 
     Raises:
         CannotLook: The candidate or the registry cannot be examined.
@@ -94,7 +99,14 @@ def search_registry(
         raise UnreadableRegistry(f"{registry.place}: holds no records yet")
     with open_network(candidate) as network:
         examiner = Examiner(network, [], rate, full, tried + others)
-        found = scan(registry, examiner, thorough)
+        with ExitStack() as workers:
+            parts = None
+            if cluster:
+                from onnxnnw.registry.cluster import on_cluster
+
+                where = registry.address
+                parts = workers.enter_context(on_cluster(cluster, where, key_file, candidate, network, thorough))
+            found = scan(registry, examiner, thorough, parts)
         wanted = [*(hit.number for hit in found.hits), *found.unscanned]
         wanted = wanted or registry.numbers(1)
         named, entries, unreadable = _named(registry, wanted, methods)

@@ -29,7 +29,8 @@ class Registry:
     """Records in a database.
 
     Attributes:
-        database: Where they are.
+        address: Where they are, as it was given: it may hold a password.
+        database: What is open there.
         vault: How bytes rest there.
         pages: Its scan pages.
 
@@ -43,6 +44,7 @@ class Registry:
     def __init__(
         self, place: Path | str, create: bool = False, vault: Vault | None = None, logged: Logged | None = None
     ) -> None:
+        self.address = str(place)
         self.database = Database(place, create)
         self.vault: Vault = Plain() if vault is None else vault
         self.pages = Pages(self.place, self.vault)
@@ -145,6 +147,11 @@ class Registry:
         row = {name: _storable(value) if isinstance(value, str) else value for name, value in row.items()}
         row["digest"] = digest_of(row)
         return _key(connection.execute(tables().records.insert().values(**row)))
+
+    def has(self, commitment: str) -> bool:
+        """Whether a record is there; what was added stays."""
+        with self.database.reading() as connection:
+            return next(self._known(connection, [commitment]), None) is not None
 
     # --- looking --------------------------------------------------------------------------------------------------
 

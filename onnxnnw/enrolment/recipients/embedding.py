@@ -85,6 +85,7 @@ def embed_for_recipients(
     strength: float | None = None,
     owner: Owner | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
+    kept: Callable[[Record], None] = lambda record: None,
 ) -> RecipientCopies:
     """Write a marked copy of a network for each recipient, so that a copy that turns up says whose it was.
 
@@ -99,6 +100,8 @@ def embed_for_recipients(
         strength: Deviation of what is added in units of each slot's, 0.4 by default.
         owner: Who does it; the destination is each recipient's own.
         progress: Called with the number of copies that are there, and of all.
+        kept: Called with each record before its copy takes its name, and of copies that are there already too: it puts the record
+            where else it has to be. Where it fails, there is no copy.
 
     Raises:
         CannotLook: The network cannot be read, changed, or has too few eligible weights.
@@ -118,7 +121,7 @@ def embed_for_recipients(
             done = []
             for number, recipient in enumerate(recipients):
                 progress(number, len(recipients))
-                done.append(maker.copy_for(recipient, copies, records))
+                done.append(maker.copy_for(recipient, copies, records, kept))
             progress(len(recipients), len(recipients))
     return RecipientCopies(tuple(done), maker.base.number_of_positions, capacity(maker.base.slots), maker.warnings)
 
@@ -191,8 +194,10 @@ class _Maker:
     warnings: tuple[str, ...]
     pool: ThreadPoolExecutor
 
-    def copy_for(self, recipient: Recipient, copies: Path, records: Path) -> RecipientCopy:
-        """The copy and the record of one recipient; made if they do not exist."""
+    def copy_for(
+        self, recipient: Recipient, copies: Path, records: Path, keep: Callable[[Record], None]
+    ) -> RecipientCopy:
+        """The copy and the record of one recipient, made if they do not exist."""
         copy, kept = copies / f"{recipient.name}.onnx", records / f"{recipient.name}.record"
         record = self._kept(recipient, kept) if kept.exists() else None
         if copy.exists():
@@ -200,6 +205,7 @@ class _Maker:
                 raise UsageError(f"{copy}: exists, and no record of it is in {records}; move it away")
             if not _holds(copy, record):
                 raise UsageError(f"{copy}: is not the copy that {kept} speaks of; move it away, and it is made anew")
+            keep(record)
             return RecipientCopy(recipient.destination_id, copy, kept, record.commitment, False)
         new = record is None
         if record is None:
@@ -218,6 +224,7 @@ class _Maker:
                 save_record(record, kept)
             elif record.derived.get("digest") != found.network:
                 raise CannotLook(f"{kept}: speaks of another copy than this program makes from it; move it away")
+            keep(record)
 
         write_patched(self.network, copy, edits, keep_record)
         return RecipientCopy(recipient.destination_id, copy, kept, record.commitment, True)

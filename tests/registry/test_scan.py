@@ -1,0 +1,212 @@
+"""The scan: marks in projections have pages too, pages that move while they are read lose nothing, and a cluster finds the same."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onnxnnw.cli.entry import main
+from onnxnnw.enrolment.enrol import embed
+from onnxnnw.errors import CannotLook, UsageError
+from onnxnnw.methods.rtw import MATRICES, RtwInsertion
+from onnxnnw.network_file.file import open_network
+from onnxnnw.records.key import Key
+from onnxnnw.records.record import Record
+from onnxnnw.registry import scan as scanning
+from onnxnnw.registry.check import problems
+from onnxnnw.registry.log.kept import append
+from onnxnnw.registry.scan import BEST, scan
+from onnxnnw.registry.scan_data import PROJECTED, scanned
+from onnxnnw.registry.search import search_registry
+from onnxnnw.registry.store import Registry
+from onnxnnw.verification.looking import Looking
+from tests.support import marks
+from tests.support.networks import dense, save
+
+
+def keys(count: int) -> list[Key]:
+    """As many keys."""
+    return [Key(bytes([k % 256, k // 256]) * 16) for k in range(count)]
+
+
+@pytest.fixture(scope="module")
+def projected(tmp_path_factory) -> tuple[Path, Record]:
+    """A network that carries an RTW mark, and its record."""
+    folder = tmp_path_factory.mktemp("projected")
+    own = save(dense(width=96), folder / "own.onnx")
+    record = marks.drafted(own, RtwInsertion(bits=32, payload="RTW"), secret=5)
+    return folder / "marked.onnx", marks.marked_with_rtw(own, folder / "marked.onnx", record)
+
+
+def looked(path: Path, registry: Registry, **more: object) -> scanning.Scan:
+    """A scan of a registry."""
+    with open_network(path) as network:
+        return scan(registry, Looking(network, [], 1e-6, False, 1), **more)
+
+
+def test_marks_in_projections_are_scanned_and_not_verified_one_by_one(projected, tmp_path):
+    """Among 60 records of other keys the right one comes first, and only the best are looked at whole."""
+    path, record = projected
+    others = [record.with_key(key).to_bytes() for key in keys(60)]
+    with Registry(tmp_path / "r.db", create=True, logged=append) as registry:
+        registry.add([*others[:30], record.to_bytes(), *others[30:]])
+        assert problems(registry) == []
+        found = looked(path, registry)
+        assert found.unscanned == ()
+        assert len(found.hits) == BEST
+        assert registry.entries_of([found.hits[0].number])[0].commitment == record.commitment
+        assert found.hits[0].z > 4 > found.hits[1].z
+        searched = search_registry(path, registry)
+        assert searched.search.best.decision == "traced"
+        assert searched.entries[0].commitment == record.commitment
+        assert len(searched.search.verdicts) <= BEST
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_what_a_projected_mark_is_scanned_for_is_a_fair_coin_without_it(projected, matrix):
+    """z of 400 keys on one network, whatever X is drawn from: as of a standard normal; the mark stands far out."""
+    path, _ = projected
+    record = marks.drafted(path, RtwInsertion(bits=24, matrix=matrix))
+    with open_network(path) as network:
+        from onnxnnw.registry.alignment import arrays_by_place, projected_tables
+
+        arrays = arrays_by_place(Looking(network, [], 1e-6, False, 1), record.slots)
+        tables = projected_tables(arrays, record.slots)
+    z = []
+    for key in keys(400):
+        data = scanned(record.with_key(key))
+        assert data.family.name == PROJECTED
+        for table in tables:
+            found, wanted = table[data.positions].astype(float), data.expected.astype(float)
+            z.append(found @ wanted / np.sqrt((found @ found) * (wanted @ wanted) / found.size))
+    one = np.array(z).reshape(-1, 2)
+    assert abs(one.mean(0)).max() < 0.25
+    assert (np.abs(one.std(0) - 1) < 0.25).all()
+
+
+def test_pages_that_are_merged_while_they_are_read_lose_no_record(tmp_path, monkeypatch):
+    """A writer adds while a reader reads: the page with the record goes, a larger one has it, and numbers are used again."""
+    path = save(dense(width=96), tmp_path / "own.onnx")
+    enrolled = embed(path, tmp_path / "marked.onnx", tmp_path / "m.record")
+    record = enrolled.record
+    contents = [record.with_key(key).to_bytes() for key in keys(63)]
+    with Registry(tmp_path / "r.db", create=True) as registry, Registry(tmp_path / "r.db") as writer:
+        registry.add([record.to_bytes()])
+        for content in contents[:62]:
+            registry.add([content])
+        read, done = scanning.read_page, []
+
+        def reading(*arguments: object) -> object:
+            if not done:
+                done.append(writer.add([contents[62]]))  # the 64th: all become one page
+            return read(*arguments)
+
+        monkeypatch.setattr(scanning, "read_page", reading)
+        monkeypatch.setattr(scanning, "THREADS", 1)
+        found = looked(tmp_path / "marked.onnx", registry, thorough=True)
+        assert registry.entries_of([found.hits[0].number])[0].commitment == enrolled.commitment
+        assert found.looked_at >= 63
+
+
+# --- on a cluster -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory) -> Path:
+    """A registry of 200 records in as many pages as there may be, and the copy of one of them."""
+    folder = tmp_path_factory.mktemp("many")
+    path = save(dense(width=96), folder / "own.onnx")
+    record = embed(path, folder / "marked.onnx", folder / "m.record").record
+    with Registry(folder / "r.db", create=True) as registry:
+        contents = [record.with_key(key).to_bytes() for key in keys(200)]
+        contents.insert(77, record.to_bytes())
+        for start in range(0, len(contents), 8):
+            registry.add(contents[start : start + 8])
+    return folder
+
+
+def process(*arguments: str) -> subprocess.Popen:
+    """A process of Dask's."""
+    command = [sys.executable, "-m", "dask", *arguments]
+    environment = {**os.environ, "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "5"}
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """A scheduler and two workers, each a process of its own; its address, and the workers."""
+    file = tmp_path / "scheduler.json"
+    options = ["--scheduler-file", str(file)]
+    scheduler = process("scheduler", *options, "--port", "0", "--host", "127.0.0.1", "--no-dashboard")
+    own = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(tmp_path)]
+    workers = [process("worker", *options, *own) for _ in range(2)]
+    try:
+        from distributed import Client
+
+        for _ in range(600):
+            if file.exists() and file.stat().st_size:
+                break
+            time.sleep(0.1)
+        with Client(scheduler_file=str(file), set_as_default=False, timeout=60) as client:
+            client.wait_for_workers(2, timeout=120)
+            address = client.scheduler.address
+        yield address, workers
+    finally:
+        for one in (*workers, scheduler):
+            one.kill()
+            one.wait()
+
+
+@pytest.mark.slow
+def test_a_cluster_finds_what_one_machine_finds(many, cluster, capsys):
+    """A real scheduler and two workers; the command, too; another candidate there is refused."""
+    address, _ = cluster
+    with Registry(many / "r.db") as registry:
+        here = search_registry(many / "marked.onnx", registry)
+        there = search_registry(many / "marked.onnx", registry, cluster=address)
+        again = search_registry(many / "own.onnx", registry, cluster=address)
+        assert search_registry(many / "own.onnx", registry).search.best.decision == again.search.best.decision
+    assert [e.commitment for e in there.entries] == [e.commitment for e in here.entries]
+    assert (there.looked_at, there.passed) == (here.looked_at, here.passed) == (201, here.passed)
+    assert there.search.best.decision == "traced"
+    with pytest.raises(SystemExit) as ended:
+        main(["registry", "search", str(many / "marked.onnx"), "--registry", str(many / "r.db"), "--cluster", address])
+    assert ended.value.code == 0
+    assert "traced" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_in_the_middle_takes_no_record_with_it(many, cluster):
+    """The parts that it had are done by the other one, and each counts once."""
+    address, workers = cluster
+    with Registry(many / "r.db") as registry, open_network(many / "marked.onnx") as network:
+        from onnxnnw.registry.cluster import on_cluster
+
+        looking = Looking(network, [], 1e-6, False, 1)
+        with on_cluster(address, str(many / "r.db"), None, many / "marked.onnx", network, True) as parts:
+            killed = []
+
+            def with_a_kill(group: int, pages: object) -> object:
+                for part in parts(group, pages):
+                    if not killed:
+                        killed.append(workers[0].send_signal(signal.SIGKILL))
+                    yield part
+
+            found = scan(registry, looking, True, with_a_kill)
+        assert scan(registry, looking, True) == found
+        assert workers[0].wait(30) == -signal.SIGKILL
+        assert found.looked_at == 201
+
+
+def test_a_cluster_that_is_none_is_said(many):
+    """Wrong usage, or nobody there."""
+    with Registry(many / "r.db") as registry:
+        with pytest.raises((UsageError, CannotLook)):
+            search_registry(many / "marked.onnx", registry, cluster="nonsense://x")
+        with pytest.raises(CannotLook, match="no Dask scheduler answers"):
+            search_registry(many / "marked.onnx", registry, cluster="tcp://127.0.0.1:9")
