@@ -217,7 +217,7 @@ def held(kind: Kind, number: int, folder: Path) -> Verdict | None:
 
 
 def main(pairs: int) -> None:
-    """Print the table of docs/statistics.md."""
+    """Print the table of docs/reference/statistics.md."""
     say("| pairs | no fingerprint | not traced | inconclusive | traced | largest effect | said |")
     say("|---|---|---|---|---|---|---|")
     with TemporaryDirectory() as folder:
