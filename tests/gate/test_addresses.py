@@ -195,7 +195,7 @@ def test_a_repository_without_networks_is_a_question(place, hub):
         path.unlink()
     checked = check(place.policy(place.entry('"hf://org/name"')))
     assert (checked.code, reasons(checked)) == (3, ["AddressUnreachable"])
-    assert "no .onnx" in checked.answers[0].sentence
+    assert "no file that ends in .onnx" in checked.answers[0].sentence
 
 
 def test_addresses_on_the_command_line_are_held_against_the_entries_that_name_them(place, hub):
