@@ -127,7 +127,7 @@ def draft_fingerprint(
     if forerunners:
         parameters["ancestors"] = 1
     record = _begun(measured, key, positions, owner, "fingerprint", parameters)
-    return _Draft(view, measured, record, account).fingerprint(forerunners)
+    return _RecordDraft(view, measured, record, account).fingerprint(forerunners)
 
 
 def draft_watermark(
@@ -168,7 +168,7 @@ def draft_watermark(
     record = _begun(measured, key, positions, owner, "watermark", writing.parameters)
     record = replace(record, positions_key=positions_key)
     refuse_strange(keep, record.slots, copies)
-    return _Draft(view, measured, record, account).watermark(keep)
+    return _RecordDraft(view, measured, record, account).watermark(keep)
 
 
 def _measured(view: SlotView, positions: int, watermark: bool) -> list[MeasuredSlot]:
@@ -213,7 +213,7 @@ def _begun(
     )
 
 
-class _Draft:
+class _RecordDraft:
     """A record in the making: its arrays are read from the network one after the other."""
 
     def __init__(

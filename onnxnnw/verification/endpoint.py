@@ -28,7 +28,7 @@ _MOST_UNANSWERED = 20
 
 
 @dataclass
-class _Asked:
+class _Tally:
     """The result of the questions."""
 
     test: SequentialTest
@@ -59,7 +59,7 @@ def ask(endpoint: Endpoint, named: NamedRecord, rate: float, decoys: float = 1.0
     if triggers.coloured or triggers.chosen_by_hand:
         reason = "asks for images" if triggers.coloured else "has labels chosen by hand, which have no probability"
         raise UnreadableRecord(f"{visible(named.name)}: {reason}; only secret labels can be asked of an endpoint")
-    asked = _Asked(SequentialTest(1 / triggers.classes, float(np.log10(rate))))
+    asked = _Tally(SequentialTest(1 / triggers.classes, float(np.log10(rate))))
     _put(endpoint, triggers, decoys, asked)
     if not asked.test.asked:
         raise CannotLook(asked.stopped or f"{endpoint.address}: no question was answered")
@@ -67,7 +67,7 @@ def ask(endpoint: Endpoint, named: NamedRecord, rate: float, decoys: float = 1.0
     return SearchResult((verdict,), (), 0.0)
 
 
-def _put(endpoint: Endpoint, triggers: Triggers, decoys: float, asked: _Asked) -> None:
+def _put(endpoint: Endpoint, triggers: Triggers, decoys: float, asked: _Tally) -> None:
     """Send triggers and decoys in random order, until the test decides or no more requests are allowed."""
     silent = 0
     for image, label in _questions(triggers, decoys):
@@ -124,7 +124,7 @@ def _answer(endpoint: Endpoint, image: NDArray[np.float32], classes: int) -> int
     return int(flat.argmax()) if np.isfinite(flat).all() else -1
 
 
-def _verdict(named: NamedRecord, triggers: Triggers, asked: _Asked, rate: float, endpoint: Endpoint) -> Verdict:
+def _verdict(named: NamedRecord, triggers: Triggers, asked: _Tally, rate: float, endpoint: Endpoint) -> Verdict:
     test = asked.test
     decision: Decision = "traced" if test.found else "not traced" if test.absent else "inconclusive"
     percent = 100 * test.right / test.asked
