@@ -15,7 +15,7 @@ from pathlib import Path
 
 import onnx
 
-from benchmarks.pipeline_tools import quiet
+from benchmarks.pipeline_networks import quiet
 from benchmarks.tables import Report, progress, workplace
 from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.enrolment.inspection import inspect

@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from benchmarks.pipeline_tools import TOOLS, Job
+from benchmarks.pipeline_chains import TOOLS
+from benchmarks.pipeline_tools import Job
 from onnxnnw.modifications.base import apply, find_modification
 from onnxnnw.records.positions import plan_of
 from onnxnnw.records.record import Record

@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from benchmarks.pipeline_chains import ToolFailed, Transform, run_chain, transforms
 from benchmarks.pipeline_networks import NETWORKS, Subject, drawn, export
-from benchmarks.pipeline_tools import KINDS, ToolFailed, Transform, run_chain, transforms
+from benchmarks.pipeline_tools import KINDS
 from benchmarks.tables import Report, progress
 from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.errors import TraceabilityError

@@ -8,8 +8,9 @@ import onnx
 import pytest
 
 from benchmarks.pipeline import Enrolled, Row, row
+from benchmarks.pipeline_chains import CHAINS, TOOLS, Transform, transforms
 from benchmarks.pipeline_networks import NETWORKS
-from benchmarks.pipeline_tools import CHAINS, KINDS, TOOLS, Transform, transforms
+from benchmarks.pipeline_tools import KINDS
 
 pytestmark = pytest.mark.slow
 
