@@ -21,6 +21,8 @@ __all__ = [
     "Reshaped",
     "Sliced",
     "Transposed",
+    "as_unblocked",
+    "blocked",
     "broadcast",
     "slices_of",
     "unblocked",
@@ -297,3 +299,23 @@ def unblocked(weight: Constant, block: int) -> Constant | None:
         return Reshaped(Transposed(parts, (0, 2 + len(kernel), 1, *axes)), weight.shape)
     parts = Reshaped(weight, (out // block, inputs // block, *kernel, block, block))
     return Reshaped(Transposed(parts, (0, 3 + len(kernel), 1, 2 + len(kernel), *axes)), weight.shape)
+
+
+def blocked(weight: Constant, block: int) -> Constant | None:
+    """The inverse of ``unblocked``: [out, in, *kernel] as it is stored in such blocks; None where they do not divide it."""
+    out, inputs, *kernel = weight.shape
+    if out % block:
+        return None
+    if inputs % block:
+        parts = Reshaped(weight, (out // block, block, inputs, *kernel))
+        axes = tuple(range(3, 3 + len(kernel)))
+        return Reshaped(Transposed(parts, (0, 2, *axes, 1)), weight.shape)
+    parts = Reshaped(weight, (out // block, block, inputs // block, block, *kernel))
+    axes = tuple(range(4, 4 + len(kernel)))
+    return Reshaped(Transposed(parts, (0, 2, *axes, 3, 1)), weight.shape)
+
+
+def as_unblocked(stored: Constant) -> Constant | None:
+    """A blocked convolution's weight in the longest block that divides it, since the file does not say which it was."""
+    readings = (unblocked(stored, block) for block in NCHWC_BLOCKS)
+    return next((reading for reading in readings if reading is not None), None)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from onnxnnw.constants.arrays import Constant
 from onnxnnw.constants.constants import Constants
 from onnxnnw.constants.decoding import Codebook, Unpacked, dequantize
-from onnxnnw.constants.moved import NCHWC_BLOCKS, Reshaped, Sliced, Transposed, unblocked
+from onnxnnw.constants.moved import Reshaped, Sliced, Transposed, as_unblocked
 from onnxnnw.flow.nodes import ABSENT, Node
 
 __all__ = [
@@ -159,5 +159,4 @@ def dynamic_lstm(scale: int) -> Callable[[Node, Constant, Constants], Constant |
 
 
 def nchwc(node: Node, weight: Constant, constants: Constants) -> Constant | None:
-    readings = (unblocked(weight, block) for block in NCHWC_BLOCKS)
-    return next((reading for reading in readings if reading is not None), None)
+    return as_unblocked(weight)

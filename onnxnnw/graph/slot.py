@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.constants.arrays import Constant, Positions
-from onnxnnw.constants.moved import Diagonal, Gathered, Reshaped, Sliced, unblocked
+from onnxnnw.constants.arrays import Constant, Literal, Positions
+from onnxnnw.constants.moved import Diagonal, Gathered, Reshaped, Sliced, as_unblocked, blocked, unblocked
 from onnxnnw.network_file.stored import Array, StoredTensor
 
 __all__ = ["Gains", "Region", "Slot", "region_of", "scaled"]
@@ -150,6 +150,25 @@ class Slot:
         """A blocked convolution read with this length of block, still padded; None where it cannot be."""
         reading = None if self.blocked is None else unblocked(self.blocked, block)
         return None if reading is None else replace(self, constant=reading, blocked=None)
+
+    def blocked_anew(self, block: int, shape: tuple[int, ...]) -> "Slot | None":
+        """The weight as a record has it that was made of a file with blocks of this length, in the longest block that divides it.
+
+        It is folded first: out-rows are no rows any more where the two blocks differ.
+
+        Args:
+            shape: With the padding of blocks.
+
+        Returns:
+            None where blocks do not divide it.
+        """
+        values = self.folded().reshape(self.shape)
+        padded = np.pad(values, [(0, long - short) for long, short in zip(shape, self.shape, strict=True)])
+        stored = blocked(Literal(padded), block)
+        reading = None if stored is None else as_unblocked(stored)
+        return (
+            None if reading is None else replace(self, constant=reading, gain=_nothing, affine=_nothing, blocked=None)
+        )
 
     def cropped(self, shape: tuple[int, ...]) -> "Slot":
         """The same weight without its padding."""

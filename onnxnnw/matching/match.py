@@ -208,20 +208,22 @@ def _otherwise(wanted: Sequence[Wanted], slots: Sequence[Slot], found: list[Matc
     for index, slot in enumerate(slots):
         if index in taken or budget <= 0 or not steps.concern(slot):
             continue
-        contents: dict[int, Content | None] = {}
-        tried: dict[tuple[int, int], list[tuple[int, Reading]]] = defaultdict(list)
+        contents: dict[object, Content | None] = {}
+        tried: dict[tuple[object, int], list[tuple[int, Reading]]] = defaultdict(list)
         for number in missing:
             for reading in readings_of(wanted[number], slot, steps):
                 budget -= 1
                 if budget <= 0:
                     break
-                if reading.block not in contents:
-                    whole = slot.in_blocks(reading.block) if reading.block else slot
-                    contents[reading.block] = None if whole is None else Content(tables[number].read(whole))
-                if contents[reading.block] is not None:
-                    tried[reading.block, wanted[number].positions.size].append((number, reading))
-        for (block, _), pairs in tried.items():
-            content = contents[block]
+                want = wanted[number]
+                blocks = reading.block, reading.enrolled_block, want.shape if reading.enrolled_block else ()
+                if blocks not in contents:
+                    whole = reading.whole(slot, want.shape)
+                    contents[blocks] = None if whole is None else Content(tables[number].read(whole))
+                if contents[blocks] is not None:
+                    tried[blocks, want.positions.size].append((number, reading))
+        for (whole_of, _), pairs in tried.items():
+            content = contents[whole_of]
             assert content is not None
             for start in range(0, len(pairs), _AT_ONCE):
                 some = pairs[start : start + _AT_ONCE]

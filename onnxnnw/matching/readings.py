@@ -6,7 +6,7 @@ Each is a choice of rows and of columns, so that what was read is the record's s
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import permutations, product
 
 import numpy as np
 
@@ -33,7 +33,8 @@ class Reading:
         kind: ``rows`` or ``columns`` of a merged weight, ``gates`` or ``taps`` in another order, ``blocks`` without their padding,
             ``groups`` of a convolution that was made dense; empty for the slot as it is.
         rows, columns: Which of the candidate's are the wanted ones, in their order; None where all are.
-        block: Length of a block of channels.
+        block: Length of a block of channels; 0 where the candidate is not blocked.
+        enrolled_block: The same of the file that the record was made of, where that was blocked.
         groups: Groups of a convolution.
     """
 
@@ -41,10 +42,13 @@ class Reading:
     rows: Positions | None = None
     columns: Positions | None = None
     block: int = 0
+    enrolled_block: int = 0
     groups: int = 0
 
     def places(self, want: Wanted, slot: Slot) -> Positions:
         """Where a wanted slot's anchors are in the candidate's values."""
+        if self.enrolled_block:
+            return want.positions
         if self.block:
             places: Positions = np.ravel_multi_index(np.unravel_index(want.positions, want.shape), slot.shape)
             return places
@@ -55,11 +59,17 @@ class Reading:
         column = column if self.columns is None else self.columns[column]
         return np.asarray(row * slot.row_size + column, np.int64)
 
+    def whole(self, slot: Slot, shape: tuple[int, ...]) -> Slot | None:
+        """The slot that rows and columns are chosen of, for a record's of this shape; None where blocks do not divide it."""
+        whole = slot.in_blocks(self.block) if self.block else slot
+        return whole if whole is None or not self.enrolled_block else whole.blocked_anew(self.enrolled_block, shape)
+
     def part(self, slot: Slot, shape: tuple[int, ...]) -> Slot:
         """What was read as a slot of its own."""
-        whole = slot.in_blocks(self.block) if self.block else None
-        if whole is not None:
-            return whole.cropped(shape)
+        if self.block or self.enrolled_block:
+            whole = self.whole(slot, shape)
+            assert whole is not None, "it was compared"
+            return whole.cropped(shape) if whole.shape != shape else whole
         if self.groups:
             return slot.on_diagonal(self.groups)
         return slot if self.rows is None and self.columns is None else slot.chosen(self.rows, self.columns)
@@ -81,12 +91,15 @@ class MergeSteps:
     def __init__(self, missing: Sequence[Wanted]) -> None:
         self.row_sizes = {want.row_size for want in missing}
         self.row_counts = {want.rows for want in missing}
+        self._blocked = any(want.layout == "nchwc" for want in missing)
         self._rows = {size: math.gcd(*(w.rows for w in missing if w.row_size == size)) for size in self.row_sizes}
         self._columns = {rows: math.gcd(*(w.row_size for w in missing if w.rows == rows)) for rows in self.row_counts}
 
     def concern(self, slot: Slot) -> bool:
         """Whether a slot may hold one that is missing."""
-        return slot.blocked is not None or slot.row_size in self.row_sizes or slot.rows in self.row_counts
+        return (
+            self._blocked or slot.blocked is not None or slot.row_size in self.row_sizes or slot.rows in self.row_counts
+        )
 
     def of_rows(self, want: Wanted, slot: Slot) -> int:
         """Rows from one possible beginning to the next."""
@@ -123,6 +136,10 @@ def readings_of(want: Wanted, slot: Slot, steps: MergeSteps) -> Iterator[Reading
         for block in NCHWC_BLOCKS:
             if all(n <= m < n + block for n, m in zip(want.shape, slot.shape, strict=True)):
                 yield Reading("blocks", block=block)
+    if want.layout == "nchwc" and len(slot.shape) == len(want.shape):
+        for length, block in product(NCHWC_BLOCKS if slot.blocked is not None else (0,), NCHWC_BLOCKS):
+            if all(n <= m < n + block for n, m in zip(slot.shape, want.shape, strict=True)):
+                yield Reading("blocks", block=length, enrolled_block=block)
     gates, directions = gates_of(want.use, want.shape), want.shape[0] if want.shape else 1
     own = 0 if gates else gates_of(slot.use, slot.shape)
     if own and want.rows % slot.shape[1] == 0:

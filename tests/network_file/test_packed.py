@@ -1,17 +1,25 @@
 """Weights in packed operators and blocked convolutions, against what onnxruntime computes with them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from onnxnnw.constants.arrays import Literal
+from onnxnnw.constants.moved import NCHWC_BLOCKS, as_unblocked, blocked, unblocked
+from onnxnnw.enrolment.enrol import fingerprint
 from onnxnnw.graph.slot import Slot
 from onnxnnw.graph.slots import find_slots
 from onnxnnw.matching.match import Wanted, match_slots
 from onnxnnw.network_file.file import open_network
+from onnxnnw.records.key import Key
+from onnxnnw.records.record_file import load_record
+from onnxnnw.verification.verify import verify
 from tests.support.networks import save, tensor, weight
 
 RNG = np.random.default_rng(0)
@@ -28,8 +36,6 @@ def around(nodes: Sequence[NodeProto], tensors: Sequence[TensorProto], x: np.nda
 
 
 def computed(model: ModelProto, x: np.ndarray) -> np.ndarray:
-    import onnxruntime
-
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -156,8 +162,6 @@ CONVOLUTIONS = {
 @pytest.mark.parametrize("case", CONVOLUTIONS, ids=lambda case: case.replace(" ", "-"))
 def test_blocked_convolutions_are_put_in_order(tmp_path: Path, case: str) -> None:
     """onnxruntime's own file at its highest level holds the same values in blocks of channels; so many as its machine has."""
-    import onnxruntime
-
     out, inputs, kernel, groups = CONVOLUTIONS[case]
     w, b = weight("w", out, inputs // groups, kernel, kernel), weight("b", out)
     nodes = [
@@ -181,3 +185,48 @@ def test_blocked_convolutions_are_put_in_order(tmp_path: Path, case: str) -> Non
     assert found is not None
     np.testing.assert_array_equal(found.slot.array(), values.reshape(out, -1))
     assert found.slot.covered == slot.size
+
+
+@pytest.mark.parametrize("block", NCHWC_BLOCKS)
+@pytest.mark.parametrize("case", CONVOLUTIONS)
+def test_a_record_of_a_blocked_convolution_finds_the_plain_one(tmp_path: Path, case: str, block: int) -> None:
+    """Whatever the length of its blocks, which the file does not say, and whatever scales the plain one's rows downstream."""
+    out, inputs, kernel, groups = CONVOLUTIONS[case]
+    w, scale = weight("w", out, inputs // groups, kernel, kernel), np.linspace(0.5, 2, out).astype("f4")
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["h"], group=groups, pads=[kernel // 2] * 4),
+        helper.make_node("Mul", ["h", "s"], ["y"]),
+    ]
+    scales = numpy_helper.from_array(scale.reshape(out, 1, 1), "s")
+    model = around(nodes, [w, scales], np.zeros((1, inputs, 16, 16), "f4"))
+    slot = next(s for s in find_slots(open_network(save(model, tmp_path / "plain.onnx"))).slots if s.name == "w")
+    folded = numpy_helper.to_array(w) * scale.reshape(-1, 1, 1, 1)
+    wide = inputs // groups
+    padding = [(0, -out % block), (0, -wide % block if wide > block else 0), (0, 0), (0, 0)]
+    stored = blocked(Literal(np.pad(folded, padding)), block)
+    reading = as_unblocked(stored)
+    assert reading is not None
+    values = reading.array()
+    live = np.flatnonzero(values)
+    positions = np.random.default_rng(0).choice(live, 32, replace=False)
+    row_size = values.size // values.shape[0]
+    anchors = values.reshape(-1)[positions].astype("f8")
+    wanted = Wanted("w", "b", values.shape[0], row_size, positions, anchors, values.shape, layout="nchwc")
+    wanted = replace(wanted, folds=np.ones(positions.size))
+    (found,) = match_slots([wanted], [slot])
+    assert found is not None
+    assert found.is_clear
+    np.testing.assert_allclose(found.slot.folded(), values.reshape(values.shape[0], -1), rtol=1e-6)
+    np.testing.assert_array_equal(unblocked(stored, block).array(), np.pad(folded, padding))
+
+
+def test_the_plain_network_is_traced_to_a_record_of_the_blocked_one(resnet8: Path, tmp_path: Path) -> None:
+    """As a runtime's offline optimiser writes it at its highest level: normalisation folded, channels in blocks."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "all.onnx")
+    options.log_severity_level = 4
+    onnxruntime.InferenceSession(resnet8, options, providers=["CPUExecutionProvider"])
+    fingerprint(tmp_path / "all.onnx", tmp_path / "f.record", key=Key(b"f" * 32))
+    (verdict,) = verify(resnet8, [load_record(tmp_path / "f.record")])
+    assert (verdict.decision, verdict.absent) == ("traced", 0)
+    assert verdict.effect > 0.99
