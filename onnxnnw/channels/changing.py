@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from onnxnnw.channels.groups import Groups, roles_by_tensor
-from onnxnnw.channels.tags import Role, Tags
+from onnxnnw.channels.tags import ChannelRole, Tags
 from onnxnnw.network_file.stored import Array, StoredTensor
 
 __all__ = ["moved", "multiplied"]
@@ -33,7 +33,7 @@ def moved(groups: Groups, order: Mapping[int, int]) -> Iterator[tuple[StoredTens
             yield tensor, values
 
 
-def _reordered(values: Array, role: Role, numbers: Tags, colours: Tags, source: Tags) -> Array:
+def _reordered(values: Array, role: ChannelRole, numbers: Tags, colours: Tags, source: Tags) -> Array:
     """Put the elements of each channel where those of another one are, label by label, in order."""
     flat, labels = numbers.reshape(-1), np.broadcast_to(role.labels, role.tags.shape).reshape(-1)
     colours = colours.reshape(-1)

@@ -10,7 +10,7 @@ from onnxnnw.channels.moving import MOVING
 from onnxnnw.channels.passing import PASSING
 from onnxnnw.channels.products import PRODUCTS
 from onnxnnw.channels.shapes import shapes_of
-from onnxnnw.channels.tags import FIXED, Change, Role, Tags, Tracker
+from onnxnnw.channels.tags import FIXED, Change, ChannelRole, Tags, Tracker
 from onnxnnw.channels.walk import Walk
 from onnxnnw.constants.constants import Constants
 from onnxnnw.errors import UnsupportedNetwork
@@ -54,7 +54,7 @@ class Groups:
     channels: list[int]
     left_alone: int
     strange: list[str]
-    roles: list[Role]
+    roles: list[ChannelRole]
     depthwise: list[tuple[Node, Tags]]
     _numbers: Tags
     _colours: Tags
@@ -69,12 +69,12 @@ class Groups:
         """Log it."""
         logging.getLogger(__name__).info("%s", self.sentence)
 
-    def colours_in(self, role: Role) -> Tags:
+    def colours_in(self, role: ChannelRole) -> Tags:
         """Which of its channel's atoms each tag of a role is: the same number for the same part of every channel of a group."""
         colours: Tags = self._colours[role.tags]
         return colours
 
-    def numbers_in(self, role: Role) -> Tags:
+    def numbers_in(self, role: ChannelRole) -> Tags:
         """The number of the channel at each tag of a role; 0 where nothing moves."""
         numbers: Tags = self._numbers[role.tags]
         return numbers
@@ -168,7 +168,7 @@ def _use_in_bodies(flow: Flow, walk: Walk) -> None:
 
 def _settle_shared(tracker: Tracker) -> None:
     """Freeze tensors that are used more than once, unless all uses want the same new order."""
-    by_tensor: dict[tuple[object, ...], dict[int, list[Role]]] = {}
+    by_tensor: dict[tuple[object, ...], dict[int, list[ChannelRole]]] = {}
     for role in tracker.roles:
         by_tensor.setdefault(role.tensor.place, {}).setdefault(role.use, []).append(role)
     for place, uses in by_tensor.items():
@@ -244,9 +244,9 @@ class _Cells:
         return [Group(tuple(same), not ({*same} & (rigid | self._stiff))) for same in alike.values() if len(same) > 1]
 
 
-def roles_by_tensor(groups: Groups) -> Iterator[list[Role]]:
+def roles_by_tensor(groups: Groups) -> Iterator[list[ChannelRole]]:
     """The roles of each stored tensor, those of one use: uses of one tensor want the same."""
-    by_tensor: dict[tuple[object, ...], list[Role]] = {}
+    by_tensor: dict[tuple[object, ...], list[ChannelRole]] = {}
     for role in groups.roles:
         by_tensor.setdefault(role.tensor.place, []).append(role)
     for roles in by_tensor.values():

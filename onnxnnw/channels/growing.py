@@ -9,7 +9,7 @@ from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper
 
 from onnxnnw.channels.groups import Groups, roles_by_tensor
 from onnxnnw.channels.shapes import tensors_of, whole
-from onnxnnw.channels.tags import Role, Tags
+from onnxnnw.channels.tags import ChannelRole, Tags
 from onnxnnw.errors import UnsupportedNetwork
 from onnxnnw.network_file.file import Network
 from onnxnnw.network_file.stored import Array, StoredTensor
@@ -67,7 +67,12 @@ def grown(
 
 
 def _longer(
-    values: Array, role: Role, numbers: Tags, shares: Mapping[int, Array], addition: Addition, rng: np.random.Generator
+    values: Array,
+    role: ChannelRole,
+    numbers: Tags,
+    shares: Mapping[int, Array],
+    addition: Addition,
+    rng: np.random.Generator,
 ) -> Array:
     axis = role.axes[0]
     places, copies = _order(numbers, {channel: len(share) - 1 for channel, share in shares.items()})

@@ -14,7 +14,7 @@ from onnxnnw.constants.arrays import Constant, Stored
 from onnxnnw.constants.moved import Reshaped, Transposed
 from onnxnnw.network_file.stored import StoredTensor
 
-__all__ = ["FIXED", "Change", "Role", "Tags", "Tracker", "compact"]
+__all__ = ["FIXED", "Change", "ChannelRole", "Tags", "Tracker", "compact"]
 
 Tags = NDArray[np.int64]
 
@@ -34,7 +34,7 @@ class Change(Enum):
 
 
 @dataclass(frozen=True, eq=False)
-class Role:
+class ChannelRole:
     """How channels go through a stored tensor.
 
     Attributes:
@@ -65,7 +65,7 @@ class Tracker:
     change: Change
     atoms: int = 1
     pairs: list[tuple[Tags, Tags]] = field(default_factory=list)
-    roles: list[Role] = field(default_factory=list)
+    roles: list[ChannelRole] = field(default_factory=list)
     fibres: list[tuple[Tags, Tags]] = field(default_factory=list)
     rigid: list[Tags] = field(default_factory=list)
     used: dict[tuple[object, ...], int] = field(default_factory=dict)
@@ -135,7 +135,7 @@ class Tracker:
         if found is None or found[0].read_only:
             self.freeze(tags)
             return
-        self.roles.append(Role(*found, exponent, use, grows))
+        self.roles.append(ChannelRole(*found, exponent, use, grows))
 
 
 def outside(shape: tuple[int, ...], axes: tuple[int, ...]) -> Tags:

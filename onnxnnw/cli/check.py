@@ -9,7 +9,7 @@ import typer
 from onnxnnw.cli import evidence_options, show
 
 if TYPE_CHECKING:
-    from onnxnnw.gate.checking import Checked
+    from onnxnnw.gate.checking import PolicyAnswer
 
 __all__ = ["register"]
 
@@ -69,7 +69,7 @@ def check(
     return checked.code
 
 
-def _show(checked: "Checked") -> None:
+def _show(checked: "PolicyAnswer") -> None:
     for unit in dict.fromkeys(answer.unit for answer in checked.answers):
         answers = [answer for answer in checked.answers if answer.unit == unit]
         print(show.visible(unit))

@@ -10,7 +10,7 @@ from onnxnnw.cli import registries, show
 from onnxnnw.errors import CannotLook, UsageError
 
 if TYPE_CHECKING:
-    from onnxnnw.registry.entry import Entry
+    from onnxnnw.registry.entry import RegistryEntry
 
 __all__ = ["register"]
 
@@ -107,7 +107,7 @@ def show_(
     _show_entry(entry, as_json)
 
 
-def _show_entry(entry: "Entry", as_json: bool) -> None:
+def _show_entry(entry: "RegistryEntry", as_json: bool) -> None:
     if as_json:
         show.document({"format": "onnxnnw/entry/1", **entry.to_json()})
     else:

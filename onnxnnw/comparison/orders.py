@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnxnnw.alignment.matrices import MatrixAlignment
 from onnxnnw.alignment.weights import Weight
 from onnxnnw.channels.groups import Groups, find_groups
-from onnxnnw.channels.tags import Change, Role
+from onnxnnw.channels.tags import Change, ChannelRole
 from onnxnnw.errors import CannotLook
 from onnxnnw.graph.slot import Slot
 from onnxnnw.graph.slots import find_slots
@@ -156,7 +156,7 @@ def orders_in(widths: Sequence[Width], aligned: Mapping[int, MatrixAlignment]) -
     return Orders(used, channels, agreeing)
 
 
-def _along(groups: Groups, role: Role, slot: Slot, taps: int) -> tuple[Numbers | None, Numbers | None]:
+def _along(groups: Groups, role: ChannelRole, slot: Slot, taps: int) -> tuple[Numbers | None, Numbers | None]:
     """The channel of each row, or of each column, whichever a role goes along; None for the other."""
     numbers = groups.numbers_in(role)
     for count, step, rows in ((slot.rows, slot.row_size, True), (slot.row_size // taps, taps, False)):

@@ -17,7 +17,7 @@ from onnxnnw.gate.judging import Judge
 from onnxnnw.gate.policy import Policy
 from onnxnnw.verification.visible import visible
 
-__all__ = ["FORMAT", "Checked", "check"]
+__all__ = ["FORMAT", "PolicyAnswer", "check"]
 
 FORMAT = "onnxnnw/check/1"
 ALONE = 8
@@ -25,7 +25,7 @@ ALONE = 8
 
 
 @dataclass(frozen=True)
-class Checked:
+class PolicyAnswer:
     """The answer of a policy.
 
     Attributes:
@@ -98,7 +98,7 @@ def _file(answer: Answer) -> dict[str, Any]:
 
 def check(
     policy: Policy, paths: Sequence[Path | str] = (), revision: str = "", canonical: bool = False, processes: int = 0
-) -> Checked:
+) -> PolicyAnswer:
     """One answer about files by a policy.
 
     Args:
@@ -128,7 +128,7 @@ def check(
         lineage |= judge.lineage()
     finally:
         judge.close()
-    return Checked(policy, tuple(answers[number] for number in range(len(jobs))), lineage, left_out)
+    return PolicyAnswer(policy, tuple(answers[number] for number in range(len(jobs))), lineage, left_out)
 
 
 def _cores() -> int:

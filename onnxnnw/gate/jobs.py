@@ -8,7 +8,7 @@ from pathlib import Path
 from onnxnnw.errors import CannotLook
 from onnxnnw.gate.addresses import Repositories, names
 from onnxnnw.gate.places import changed_since, expand, matches, networks_in, relative
-from onnxnnw.gate.policy import Bundle, Entry, Member, Policy
+from onnxnnw.gate.policy import Bundle, Member, Policy, PolicyEntry
 from onnxnnw.sources.addresses import address_of, is_repository
 
 __all__ = ["Job", "jobs_of"]
@@ -78,9 +78,9 @@ def jobs_of(
 
 def _given(
     policy: Policy, paths: Sequence[_Place], repositories: Repositories
-) -> tuple[dict[_Place, list[Entry]], list[Job]]:
+) -> tuple[dict[_Place, list[PolicyEntry]], list[Job]]:
     """Files and addresses that were given, with the entries that name them."""
-    named: dict[_Place, list[Entry]] = {}
+    named: dict[_Place, list[PolicyEntry]] = {}
     jobs: list[Job] = []
     for address in [path for path in paths if isinstance(path, str) and not is_repository(path)]:
         address_of(address)  # one that is none is said before anything is asked
@@ -112,9 +112,9 @@ def _speaks_of(said: str, *given: str) -> bool:
     return any(names(said, one) for one in given)
 
 
-def _of_policy(policy: Policy, repositories: Repositories) -> tuple[dict[_Place, list[Entry]], list[Job]]:
+def _of_policy(policy: Policy, repositories: Repositories) -> tuple[dict[_Place, list[PolicyEntry]], list[Job]]:
     """All files and addresses that the policy names."""
-    named: dict[_Place, list[Entry]] = {}
+    named: dict[_Place, list[PolicyEntry]] = {}
     jobs: list[Job] = []
     for entry in policy.networks:
         for glob in entry.files:
@@ -141,7 +141,7 @@ def _here(policy: Policy, member: Member) -> Path | None:
     return None if member.address else policy.folder / member.path
 
 
-def _outside_git(path: _Place, entries: Iterable[Entry]) -> bool:
+def _outside_git(path: _Place, entries: Iterable[PolicyEntry]) -> bool:
     """Whether git cannot say that an answer is as it was: behind an address, or where a registry may have changed."""
     return not isinstance(path, Path) or any(entry.registry for entry in entries)
 

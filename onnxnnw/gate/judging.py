@@ -16,7 +16,7 @@ from onnxnnw.gate.chain import Chain, load_chain
 from onnxnnw.gate.dating import Dates
 from onnxnnw.gate.examining import Probe, examine_until
 from onnxnnw.gate.places import expand
-from onnxnnw.gate.policy import Entry, Member, Policy
+from onnxnnw.gate.policy import Member, Policy, PolicyEntry
 from onnxnnw.gate.registry_records import RegistryRecords
 from onnxnnw.gate.requirements import PROVEN, AllOf, AnyRecord, NotRevoked
 from onnxnnw.sources.remote import sha256_behind
@@ -72,7 +72,7 @@ class Judge:
         for registry in self._registries.values():
             registry.close()
 
-    def answer(self, path: Path | str, entry: Entry, unit: str = "", mode: str = "") -> Answer:
+    def answer(self, path: Path | str, entry: PolicyEntry, unit: str = "", mode: str = "") -> Answer:
         """The answer of an entry about a file; an error that concerns only this file is an answer, too."""
         mode = mode or entry.mode
         unit = unit or f"network {entry.name}"
@@ -126,7 +126,7 @@ class Judge:
             out |= registry.digests
         return out
 
-    def _judged(self, path: Path | str, entry: Entry, subject: NetworkFiles | None, asked: str) -> Answer:
+    def _judged(self, path: Path | str, entry: PolicyEntry, subject: NetworkFiles | None, asked: str) -> Answer:
         answer = Answer(path, asked, subject=subject, notes=() if subject is not None else (BY_RANGE,))
         if entry.records or entry.registry:
             answer = self._against_records(answer, entry)
@@ -144,7 +144,7 @@ class Judge:
             )
         return self._with_parent(answer, entry) if entry.parent else answer
 
-    def _against_records(self, answer: Answer, entry: Entry) -> Answer:
+    def _against_records(self, answer: Answer, entry: PolicyEntry) -> Answer:
         known = self._records(entry)
         registry = self._registry(entry.registry) if entry.registry else None
         records, probes, unreadable = known.records, known.probes, known.unreadable
@@ -193,7 +193,7 @@ class Judge:
             self._registries[place] = RegistryRecords(place, self.policy.folder)
         return self._registries[place]
 
-    def _dates_of(self, entry: Entry) -> Dates | None:
+    def _dates_of(self, entry: PolicyEntry) -> Dates | None:
         if entry.dated is None:
             return None
         if entry.name not in self._dates:
@@ -201,7 +201,7 @@ class Judge:
             self._dates[entry.name] = Dates(entry.dated, self.policy.folder, registry)
         return self._dates[entry.name]
 
-    def _with_parent(self, answer: Answer, entry: Entry) -> Answer:
+    def _with_parent(self, answer: Answer, entry: PolicyEntry) -> Answer:
         if entry.parent not in self._parents:
             keys = [load_public_key(self.policy.folder / key) for key in entry.parent_signed_by]
             self._parents[entry.parent] = signed_by(subject_of(self.policy.folder / entry.parent, canonical=True), keys)
@@ -212,18 +212,18 @@ class Judge:
         wrong = [one for one in (problem, parent_problem(parent, digests)) if one is not None]
         return replace(answer, problems=(*answer.problems, *wrong), parent=None if wrong else parent)
 
-    def _records(self, entry: Entry) -> Known:
+    def _records(self, entry: PolicyEntry) -> Known:
         if entry.name not in self._known:
             self._known[entry.name] = _load(self.policy, entry)
         return self._known[entry.name]
 
-    def _chain(self, entry: Entry) -> Chain:
+    def _chain(self, entry: PolicyEntry) -> Chain:
         assert entry.chained is not None
         if entry.name not in self._chains:
             self._chains[entry.name] = load_chain(entry.chained, self.policy.folder)
         return self._chains[entry.name]
 
-    def _of_links(self, entry: Entry) -> AllOf:
+    def _of_links(self, entry: PolicyEntry) -> AllOf:
         require = entry.require
         assert isinstance(require, AnyRecord)
         return require.of
@@ -261,7 +261,7 @@ def _other(name: str, found: str, wanted: str) -> tuple[Problem, ...]:
     return (Problem(RULES["OtherContent"], f"{name}: has the SHA-256 {found[:16]}…, not {wanted[:16]}…"),)
 
 
-def _load(policy: Policy, entry: Entry) -> Known:
+def _load(policy: Policy, entry: PolicyEntry) -> Known:
     records: list[NamedRecord] = []
     unreadable: list[str] = []
     for glob in entry.records:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from onnxnnw.gate.requirements import AnyRecord, Findings, NoneOf, NotExpired
 
-__all__ = ["MODES", "Bundle", "Chained", "Dated", "Entry", "Member", "Policy"]
+__all__ = ["MODES", "Bundle", "Chained", "Dated", "Member", "Policy", "PolicyEntry"]
 
 MODES = ("off", "warn", "enforce")
 """Not looked at, shown only, or shutting the gate."""
@@ -45,7 +45,7 @@ class Dated:
 
 
 @dataclass(frozen=True)
-class Entry:
+class PolicyEntry:
     """What one network, or several of a kind, must be.
 
     Attributes:
@@ -138,7 +138,7 @@ class Policy:
     until: datetime.datetime | None
     rate: float
     others: str
-    networks: tuple[Entry, ...]
+    networks: tuple[PolicyEntry, ...]
     bundles: tuple[Bundle, ...]
 
     @property
@@ -151,6 +151,6 @@ class Policy:
         """Its end as a requirement."""
         return NotExpired(self.until)
 
-    def entry(self, name: str) -> Entry:
+    def entry(self, name: str) -> PolicyEntry:
         """An entry by its name, of which there is exactly one."""
         return next(entry for entry in self.networks if entry.name == name)

@@ -13,7 +13,7 @@ from onnxnnw.errors import UnreadableData, UsageError
 from onnxnnw.files import read_regular
 from onnxnnw.gate.addresses import ADDRESS, NO_PASSWORDS, refuse_policy_address
 from onnxnnw.gate.allowances import CONVERSIONS, FINDINGS, allowances_of
-from onnxnnw.gate.policy import MODES, Bundle, Chained, Dated, Entry, Member, Policy
+from onnxnnw.gate.policy import MODES, Bundle, Chained, Dated, Member, Policy, PolicyEntry
 from onnxnnw.gate.requirements import (
     AllOf,
     AnyRecord,
@@ -87,7 +87,7 @@ def _policy(said: dict[str, Any], path: Path, sha256: str) -> Policy:
     return Policy(path, sha256, mode, _until(said, "the policy"), float(rate), others, networks, bundles)
 
 
-def _entry(said: dict[str, Any], number: int, mode: str) -> Entry:
+def _entry(said: dict[str, Any], number: int, mode: str) -> PolicyEntry:
     name = _text(said, "name", f"network {number}") or f"network {number}"
     _refuse_unknown(said, _ENTRY, name)
     named, records = _texts(said, "files", name), _texts(said, "records", name)
@@ -142,7 +142,7 @@ def _entry(said: dict[str, Any], number: int, mode: str) -> Entry:
     asked += [f"forbidden: {', '.join(forbid)}"] if forbid else []
     if dated is not None:
         asked += [f"committed before {dated.before:%Y-%m-%d %H:%M} UTC" if dated.before else "with a timestamp"]
-    return Entry(
+    return PolicyEntry(
         name=name,
         files=files if addresses else _needed(files, f"{name}: files = [...]: which files does it speak of?"),
         addresses=addresses,
@@ -250,7 +250,7 @@ def _refuse_addresses(said: Mapping[str, Any], keys: Sequence[str], where: str) 
                 raise UsageError(f"{where}: {key} are files on this disk; only files = [...] are read behind addresses")
 
 
-def _bundle(said: dict[str, Any], number: int, mode: str, networks: Sequence[Entry]) -> Bundle:
+def _bundle(said: dict[str, Any], number: int, mode: str, networks: Sequence[PolicyEntry]) -> Bundle:
     name = _text(said, "name", f"bundle {number}") or f"bundle {number}"
     _refuse_unknown(said, _BUNDLE, name)
     files = said.get("files")
@@ -278,7 +278,7 @@ def _bundle(said: dict[str, Any], number: int, mode: str, networks: Sequence[Ent
     return Bundle(name, tuple(members), _mode(said, mode, name), NotExpired(_until(said, name)))
 
 
-def _refuse_remote_member(member: Member, networks: Sequence[Entry], where: str) -> None:
+def _refuse_remote_member(member: Member, networks: Sequence[PolicyEntry], where: str) -> None:
     _address(member.path, where)
     if is_repository(member.path):
         raise UsageError(f"{where}: {member.path[:80]} names a repository; a bundle names files: hf://owner/name/path")

@@ -10,7 +10,7 @@ from onnxnnw.verification.verdict import SearchResult
 from onnxnnw.verification.visible import visible
 
 if TYPE_CHECKING:
-    from onnxnnw.registry.entry import Entry
+    from onnxnnw.registry.entry import RegistryEntry
 
 __all__ = ["MOST", "RegistryRecords"]
 
@@ -99,5 +99,5 @@ class RegistryRecords:
             self.digests[commitment] = self.registry.record(commitment).derived.get("digest", "")
 
 
-def _why(entry: "Entry") -> str:
+def _why(entry: "RegistryEntry") -> str:
     return visible(f"at {entry.revoked_at}: {entry.reason}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from onnxnnw.errors import TraceabilityError
 from onnxnnw.records.record import Record, commitment_of
-from onnxnnw.registry.entry import Entry
+from onnxnnw.registry.entry import RegistryEntry
 from onnxnnw.registry.log.kept import KeptLog
 from onnxnnw.registry.scan_data import SCREEN, WHOLE, scanned
 from onnxnnw.registry.schema import sql, tables
@@ -87,8 +87,8 @@ def _records(registry: Registry, connection: "Connection", seen: Callable[[int],
 
 def _record(registry: Registry, row: object) -> Iterator[str]:
     values = row._mapping  # type: ignore[attr-defined]
-    listed = {name: values[name] for name in Entry.__dataclass_fields__ if name != "number"}
-    if Entry(number=values["id"], **listed).digest != values["digest"]:
+    listed = {name: values[name] for name in RegistryEntry.__dataclass_fields__ if name != "number"}
+    if RegistryEntry(number=values["id"], **listed).digest != values["digest"]:
         yield "what is listed of it was changed"
     content = registry.vault.open(bytes(values["content"]), f"record {values['commitment']}")
     if commitment_of(content) != values["commitment"]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from onnxnnw.records.canonical_json import canonical
 
-__all__ = ["Added", "Entry", "Filters", "digest_of"]
+__all__ = ["Added", "Filters", "RegistryEntry", "digest_of"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Filters:
 
 
 @dataclass(frozen=True)
-class Entry:
+class RegistryEntry:
     """A record as a registry lists it.
 
     Attributes:
@@ -58,7 +58,7 @@ class Entry:
 
 def digest_of(listed: Mapping[str, Any]) -> str:
     """SHA-256 of what a registry lists of a record; its number is left out, for it is not known before the row is there."""
-    kept = {name: listed.get(name) for name in Entry.__dataclass_fields__ if name != "number"}
+    kept = {name: listed.get(name) for name in RegistryEntry.__dataclass_fields__ if name != "number"}
     return hashlib.sha256(canonical(kept)).hexdigest()
 
 

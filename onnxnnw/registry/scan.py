@@ -19,7 +19,7 @@ from onnxnnw.registry.alignment import (
     scores_table,
 )
 from onnxnnw.registry.scan_data import ADDED, PROJECTED, WHOLE
-from onnxnnw.registry.scan_pages import Group, Page, columns_of, decoded, groups_of, pages_of, read_page
+from onnxnnw.registry.scan_pages import Page, PageGroup, columns_of, decoded, groups_of, pages_of, read_page
 from onnxnnw.registry.schema import sql, tables
 from onnxnnw.registry.store import Registry
 from onnxnnw.verification.looking import Looking
@@ -130,7 +130,7 @@ class Scanner:
 
     def __init__(self, registry: Registry, looking: Looking, thorough: bool) -> None:
         self.registry, self.looking, self.thorough = registry, looking, thorough
-        self._known: dict[int, tuple[Group, list[Score]]] = {}
+        self._known: dict[int, tuple[PageGroup, list[Score]]] = {}
 
     def part(self, group: int, pages: Sequence[Page]) -> Part:
         """What some pages of a group give.
@@ -154,7 +154,7 @@ class Scanner:
 
 
 def _scanned(
-    registry: Registry, group: Group, score: "Score", pages: Sequence[Page], thorough: bool
+    registry: Registry, group: PageGroup, score: "Score", pages: Sequence[Page], thorough: bool
 ) -> tuple[int, list[int], list[Hit], list[Page]]:
     """How many records some pages have, those of them that passed, the best of those, and pages that are gone."""
     thorough = thorough or group.family.name == PROJECTED  # of a sum of projections a part says little
@@ -189,7 +189,7 @@ def _unscanned(registry: Registry) -> list[int]:
         return [int(number) for number in connection.execute(wanted).scalars()]
 
 
-def _tables_of(registry: Registry, looking: Looking, group: Group) -> list[Score]:
+def _tables_of(registry: Registry, looking: Looking, group: PageGroup) -> list[Score]:
     """What the group is scanned against: names or order, and where those do not fit, what anchors of a few records say."""
     arrays = arrays_by_place(looking, group.family.slots)
     if arrays is None:
@@ -207,7 +207,7 @@ def _tables_of(registry: Registry, looking: Looking, group: Group) -> list[Score
     return [_plain_score(scores_table(arrays, group.family.slots))]
 
 
-def _some(registry: Registry, group: Group) -> Iterator[Record]:
+def _some(registry: Registry, group: PageGroup) -> Iterator[Record]:
     """A few records of a group."""
     records = tables().records
     wanted = sql().select(records.c.commitment).where(records.c.group_id == group.number).limit(_ALIGNED_BY)
@@ -217,7 +217,7 @@ def _some(registry: Registry, group: Group) -> Iterator[Record]:
         yield registry.record(commitment)
 
 
-def _sample(registry: Registry, group: Group) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
+def _sample(registry: Registry, group: PageGroup) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
     """Up to 4,096 positions of a group, with what stood there before the mark."""
     read = None
     for _ in range(_ROUNDS):
@@ -259,7 +259,7 @@ def _z(found: NDArray[Any], expected: NDArray[np.int8]) -> NDArray[np.float64]:
 
 
 def _page(
-    registry: Registry, group: Group, score: Score, page: Page, thorough: bool
+    registry: Registry, group: PageGroup, score: Score, page: Page, thorough: bool
 ) -> tuple[int, NDArray[np.int64]] | None:
     """How many records a page has, and the numbers of those that pass; None where it is gone."""
     read = read_page(registry, page)
@@ -269,7 +269,7 @@ def _page(
     return read[0], numbers if thorough else numbers[score(*columns) > PASSES]
 
 
-def _whole(registry: Registry, group: Group, score: Score, numbers: NDArray[np.int64]) -> list[Hit]:
+def _whole(registry: Registry, group: PageGroup, score: Score, numbers: NDArray[np.int64]) -> list[Hit]:
     """The best of some records over all of their positions."""
     wholes = tables().wholes
     wanted = sql().select(wholes).where(wholes.c.record_id.in_(numbers.tolist()))

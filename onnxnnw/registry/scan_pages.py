@@ -13,14 +13,14 @@ from onnxnnw.registry.scan_data import SCREEN, WHOLE, Family
 from onnxnnw.registry.schema import sql, tables
 from onnxnnw.registry.store import Registry
 
-__all__ = ["Group", "Page", "columns_of", "decoded", "groups_of", "pages_of", "read_page"]
+__all__ = ["Page", "PageGroup", "columns_of", "decoded", "groups_of", "pages_of", "read_page"]
 
 Page = tuple[int, str]
 """Number of a page, which a later one may have again, and digest of what it holds."""
 
 
 @dataclass(frozen=True)
-class Group:
+class PageGroup:
     """Records of one family and layout."""
 
     number: int
@@ -28,7 +28,7 @@ class Group:
     units: NDArray[np.float64]
 
 
-def groups_of(registry: Registry) -> list[Group]:
+def groups_of(registry: Registry) -> list[PageGroup]:
     """The groups that have something to scan.
 
     Raises:
@@ -54,11 +54,11 @@ def groups_of(registry: Registry) -> list[Group]:
                 raise UnreadableRegistry(
                     f"{registry.place}: a slot table is damaged: {error}; run `registry check`"
                 ) from None
-            out.append(Group(row.id, family, deviations))
+            out.append(PageGroup(row.id, family, deviations))
     return out
 
 
-def pages_of(registry: Registry, group: Group) -> list[Page]:
+def pages_of(registry: Registry, group: PageGroup) -> list[Page]:
     """The pages of a group, as they are now."""
     screens = tables().screens
     with registry.database.reading() as connection:
@@ -77,7 +77,7 @@ def read_page(registry: Registry, page: Page) -> tuple[int, bytes] | None:
     return None if found is None else (int(found.count), registry.pages.content_of(found))
 
 
-def decoded(group: Group, count: int, data: bytes) -> tuple[NDArray[np.int64], Any, Any, Any]:
+def decoded(group: PageGroup, count: int, data: bytes) -> tuple[NDArray[np.int64], Any, Any, Any]:
     """Numbers of records, then positions, what is expected and host, (records, positions) each."""
     first = min(SCREEN, group.family.positions)
     return np.frombuffer(data, "<i8", count), *columns_of(group.family, first, data[8 * count :], count)

@@ -9,7 +9,7 @@ from typing import Any
 from onnxnnw.errors import UnreadableRecord, UnreadableRegistry
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.record import Record
-from onnxnnw.registry.entry import Entry
+from onnxnnw.registry.entry import RegistryEntry
 from onnxnnw.registry.scan import scan
 from onnxnnw.registry.store import Registry
 from onnxnnw.statistics import refuse_impossible_rate
@@ -39,7 +39,7 @@ class RegistrySearch:
     """
 
     search: SearchResult
-    entries: tuple[Entry, ...]
+    entries: tuple[RegistryEntry, ...]
     tried: int
     looked_at: int
     passed: int
@@ -126,7 +126,7 @@ def search_registry(
 
 def _named(
     registry: Registry, numbers: list[int], methods: tuple[str, ...]
-) -> tuple[list[NamedRecord], dict[str, Entry], list[str]]:
+) -> tuple[list[NamedRecord], dict[str, RegistryEntry], list[str]]:
     """Records by number, with their entries by commitment; and those that cannot be read."""
     named, entries, unreadable = [], {}, []
     for entry in registry.entries_of(numbers):

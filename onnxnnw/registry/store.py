@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from onnxnnw.errors import UnreadableRecord, UnreadableRegistry, UsageError
 from onnxnnw.records.record import MAX_BYTES, Record, commitment_of
 from onnxnnw.registry.database import Database, now
-from onnxnnw.registry.entry import Added, Entry, Filters, digest_of
+from onnxnnw.registry.entry import Added, Filters, RegistryEntry, digest_of
 from onnxnnw.registry.pages import Pages
 from onnxnnw.registry.scan_data import WHOLE, Scanned, scanned
 from onnxnnw.registry.schema import sql, tables
@@ -159,7 +159,7 @@ class Registry:
         with self.database.reading() as connection:
             return int(connection.execute(sql().select(sql().func.count()).select_from(tables().records)).scalar() or 0)
 
-    def entries(self, filters: Filters | None = None, limit: int | None = None) -> tuple[Entry, ...]:
+    def entries(self, filters: Filters | None = None, limit: int | None = None) -> tuple[RegistryEntry, ...]:
         """Records in the order in which they came."""
         records = tables().records
         wanted = sql().select(*_listed()).order_by(records.c.id).limit(limit)
@@ -172,24 +172,24 @@ class Registry:
             elif value:
                 wanted = wanted.where(records.c[name] == value)
         with self.database.reading() as connection:
-            return tuple(Entry(*row) for row in connection.execute(wanted))
+            return tuple(RegistryEntry(*row) for row in connection.execute(wanted))
 
-    def entries_of(self, numbers: Sequence[int]) -> tuple[Entry, ...]:
+    def entries_of(self, numbers: Sequence[int]) -> tuple[RegistryEntry, ...]:
         """Records by their numbers, in that order."""
         records = tables().records
-        found: dict[int, Entry] = {}
+        found: dict[int, RegistryEntry] = {}
         with self.database.reading() as connection:
             for start in range(0, len(numbers), _AT_ONCE):
                 chosen = records.c.id.in_(list(numbers[start : start + _AT_ONCE]))
                 for row in connection.execute(sql().select(*_listed()).where(chosen)):
-                    found[row[0]] = Entry(*row)
+                    found[row[0]] = RegistryEntry(*row)
         return tuple(found[number] for number in numbers if number in found)
 
     def numbers(self, limit: int) -> list[int]:
         """Numbers of the first records."""
         return [entry.number for entry in self.entries(limit=limit)]
 
-    def show(self, commitment: str) -> Entry:
+    def show(self, commitment: str) -> RegistryEntry:
         """One record, by the beginning of its commitment.
 
         Raises:
@@ -198,13 +198,13 @@ class Registry:
         with self.database.reading() as connection:
             return self._one(connection, commitment)
 
-    def _one(self, connection: "Connection", commitment: str) -> Entry:
+    def _one(self, connection: "Connection", commitment: str) -> RegistryEntry:
         start = commitment.strip().lower()
         if len(start) < 4 or not set(start) <= set("0123456789abcdef"):
             raise UsageError(f"a commitment is hexadecimal, or its first digits, 4 at least, not {commitment[:80]!r}")
         records = tables().records
         wanted = sql().select(*_listed()).where(records.c.commitment.startswith(start)).limit(2)
-        found = [Entry(*row) for row in connection.execute(wanted)]
+        found = [RegistryEntry(*row) for row in connection.execute(wanted)]
         if len(found) != 1:
             what = (
                 "several records have a commitment that begins" if found else "no record has a commitment that begins"
@@ -234,7 +234,7 @@ class Registry:
 
     # --- revoking -------------------------------------------------------------------------------------------------
 
-    def revoke(self, commitment: str, reason: str) -> Entry:
+    def revoke(self, commitment: str, reason: str) -> RegistryEntry:
         """Note that a record no longer holds; it stays, with reason and time.
 
         Raises:
@@ -259,9 +259,9 @@ def _key(result: Any) -> int:
 
 
 def _listed() -> Sequence[Any]:
-    """The columns of ``Entry``, in its order."""
+    """The columns of ``RegistryEntry``, in its order."""
     columns = tables().records.c
-    names = [name for name in Entry.__dataclass_fields__ if name != "number"]
+    names = [name for name in RegistryEntry.__dataclass_fields__ if name != "number"]
     return [columns.id, *(columns[name] for name in names)]
 
 

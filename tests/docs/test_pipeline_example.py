@@ -14,7 +14,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from onnxnnw.gate.checking import Checked, check
+from onnxnnw.gate.checking import PolicyAnswer, check
 from onnxnnw.gate.policy_file import load_policy
 from tests.support.keys import key_pair
 from tests.support.networks import save
@@ -86,15 +86,15 @@ def test_it_leaves_evidence_of_every_kind(released):
     assert done.returncode == 0
 
 
-def answer(folder: Path) -> Checked:
+def answer(folder: Path) -> PolicyAnswer:
     return check(load_policy(folder / "onnxnnw.toml"))
 
 
-def reasons(checked: Checked) -> dict[str, str]:
+def reasons(checked: PolicyAnswer) -> dict[str, str]:
     return {problem.rule.id: problem.sentence for one in checked.answers for problem in one.problems}
 
 
-def release_of(folder: Path, model: onnx.ModelProto) -> Checked:
+def release_of(folder: Path, model: onnx.ModelProto) -> PolicyAnswer:
     """The answer about a release of another network: it is approved by nobody, and quantised like the one that was."""
     save(model, folder / "build/net.onnx")
     quantise = runpy.run_path(str(folder / "quantise.py"))["quantise"]

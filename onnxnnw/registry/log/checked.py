@@ -13,13 +13,13 @@ from onnxnnw.registry.log.proofs import MAX_BYTES, check_consistency, check_incl
 from onnxnnw.registry.log.timestamps import MAX_BYTES as MAX_TOKEN
 from onnxnnw.registry.log.timestamps import check_stamp
 
-__all__ = ["Checked", "check_file"]
+__all__ = ["CheckedProof", "check_file"]
 
 FORMAT = "onnxnnw/logged/1"
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedProof:
     """What was found.
 
     Attributes:
@@ -61,7 +61,7 @@ def check_file(
     older: Path | None = None,
     token: Path | None = None,
     roots: Path | None = None,
-) -> Checked:
+) -> CheckedProof:
     """Check a proof of inclusion (of a commitment or record), a proof that the log only grew (since ``older``), or a checkpoint.
 
     Args:
@@ -89,10 +89,10 @@ def check_file(
         raise UsageError("a timestamp is checked with the root certificate of its authority: give --tsa-root")
     stamp = check_stamp(read_regular(token, UnreadableData, MAX_TOKEN), found.checkpoint.note, read_roots(roots))
     said = f"{found.sentence}; it existed before {stamp.text}"
-    return Checked(True, found.what, found.checkpoint, found.index, stamp.text, said)
+    return CheckedProof(True, found.what, found.checkpoint, found.index, stamp.text, said)
 
 
-def _checked(content: bytes, key: VerifierKey, commitment: str, older: Path | None) -> Checked:
+def _checked(content: bytes, key: VerifierKey, commitment: str, older: Path | None) -> CheckedProof:
     if is_consistency_file(content):
         if older is None:
             raise UsageError("a proof that a log only grew needs the older checkpoint: give --older")
@@ -100,9 +100,9 @@ def _checked(content: bytes, key: VerifierKey, commitment: str, older: Path | No
         newer = check_consistency(content, before, key)
         if newer is None:
             said = f"the log {key.name} did not only grow: its entries do not begin with the older {before.size:,}"
-            return Checked(False, "consistency", None, None, None, said)
+            return CheckedProof(False, "consistency", None, None, None, said)
         said = f"the log {key.name} only grew, from {before.size:,} to {newer.size:,} entries"
-        return Checked(True, "consistency", newer, None, None, said)
+        return CheckedProof(True, "consistency", newer, None, None, said)
     if older is not None:
         raise UsageError("--older goes with a proof that a log only grew (registry log --since)")
     if content.startswith(b"c2sp.org/tlog-proof@"):
@@ -111,13 +111,13 @@ def _checked(content: bytes, key: VerifierKey, commitment: str, older: Path | No
         included = check_inclusion(content, commitment, key)
         if included is None:
             said = f"the proof does not show that {commitment[:16]}… is in the log {key.name}"
-            return Checked(False, "inclusion", None, None, None, said)
+            return CheckedProof(False, "inclusion", None, None, None, said)
         said = f"{commitment[:16]}… is entry {included.index:,} of the log {key.name} with {included.checkpoint.size:,} entries"
-        return Checked(True, "inclusion", included.checkpoint, included.index, None, said)
+        return CheckedProof(True, "inclusion", included.checkpoint, included.index, None, said)
     if commitment:
         raise UsageError("a checkpoint alone says nothing of a record; bring a proof (registry log --prove)")
     checkpoint = parse_checkpoint(content, key)
     said = (
         f"the log {key.name} signed that it has {checkpoint.size:,} entries with the head {checkpoint.root.hex()[:16]}…"
     )
-    return Checked(True, "checkpoint", checkpoint, None, None, said)
+    return CheckedProof(True, "checkpoint", checkpoint, None, None, said)
