@@ -3,13 +3,16 @@
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from onnxnnw.alignment.sketch import LEVELS, TOLERANCE, distance, sketch_of
-from onnxnnw.enrolment.enrol import fingerprint
+from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.errors import UnreadableRecord
 from onnxnnw.modifications import find_modification
 from onnxnnw.modifications.base import apply
+from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record
 from onnxnnw.records.record_file import load_record
 from onnxnnw.verification.disguised import sketches_in
@@ -63,6 +66,23 @@ def test_a_record_of_few_weights_says_that_it_cannot_tell(tmp_path):
     decision, found = findings_of(save(dense(seed=2), tmp_path / "b.onnx"), record)
     assert decision == "not traced"
     assert "disguise not excluded" in found
+
+
+@pytest.mark.parametrize(("insertion", "positions", "told"), [("added", 512, False), ("replaced", 2048, True)])
+def test_a_mark_that_moves_the_sketches_excludes_nothing(insertion, positions, told, resnet8, tmp_path):
+    """Sketches are of the network before the mark: where that is a large share, they show no disguise of the copy."""
+    embed(resnet8, tmp_path / "m.onnx", tmp_path / "m.record", positions, insertion=insertion, key=Key(b"s" * 32))
+    record = load_record(tmp_path / "m.record")
+    assert record.arrays["sketch_slots"].size >= 3
+    stranger, rng = onnx.load(resnet8), np.random.default_rng(0)
+    for tensor in stranger.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.ndim > 1:
+            tensor.CopyFrom(
+                numpy_helper.from_array(rng.permutation(values.reshape(-1)).reshape(values.shape), tensor.name)
+            )
+    decision, found = findings_of(save(stranger, tmp_path / "stranger.onnx"), record)
+    assert (decision, "disguise not excluded" in found) == ("not traced", told)
 
 
 def test_a_traced_network_is_not_looked_at(enrolled):

@@ -1,5 +1,6 @@
 """Disguise: channels in another order hide a mark without changing what a network computes."""
 
+from onnxnnw.verification.disguised import LEAST_SKETCHES
 from onnxnnw.verification.findings.base import Examination, Finding
 
 __all__ = ["find"]
@@ -20,10 +21,11 @@ def find(examination: Examination) -> list[Finding]:
                 {"sketches": disguise.kept, "agreeing": disguise.agreeing},
             )
         ]
-    reason = (
-        "the record keeps no sketch of its weights"
-        if disguise.kept is None
-        else "too few weights have a sketch that says anything"
-    )
-    kept = {} if disguise.kept is None else {"sketches": disguise.kept}
+    if disguise.kept is None:
+        reason = "the record keeps no sketch of its weights"
+    elif disguise.kept < LEAST_SKETCHES:
+        reason = "too few weights have a sketch that says anything"
+    else:
+        reason = "the mark itself changes most of the record's sketches, which are of the network before it"
+    kept = {} if disguise.kept is None else {"sketches": disguise.kept, "steady": disguise.steady}
     return [Finding("disguise not excluded", f"a disguise by channel order was not excluded: {reason}", kept)]
