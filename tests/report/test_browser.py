@@ -119,6 +119,22 @@ def test_a_phone_shows_it_without_scrolling_sideways(browser, page):
         assert run(browser, "return document.querySelector('nav details').open") is False
 
 
+@pytest.mark.parametrize("width", [375, 800, 1280, 1920])
+def test_no_tile_cuts_its_number(browser, page, width):
+    """However long a count with its keys is: it wraps, and stays inside its tile."""
+    longest = (
+        "for (const b of document.querySelectorAll('.tile .big button')) b.textContent = '6,020 of 6,020 (1,460 keys)';"
+    )
+    inside = (
+        "return [...document.querySelectorAll('.tile')].every((tile) => [...tile.querySelectorAll('*')].every("
+        "(part) => part.getBoundingClientRect().right <= tile.getBoundingClientRect().right + 0.5))"
+    )
+    with looked_at(browser, page, width=width):
+        run(browser, longest)
+        assert run(browser, "return document.querySelectorAll('.tile').length") > 0
+        assert run(browser, inside)
+
+
 def test_the_dark_is_dark(browser, page):
     """Paper, ink and the curves of the figures change with the mode; ink stays readable on paper."""
     script = (

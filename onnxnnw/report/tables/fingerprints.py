@@ -62,7 +62,7 @@ def _unicity(trials: Sequence[UnicityTrial]) -> Iterable[ReportTable]:
         "Unicity: records against networks",
         columns,
         (RowGroup("", tuple(rows)),),
-        "UnicityTrial",
+        "Unicity",
         "unicity",
         notes=notes,
     )
