@@ -149,7 +149,7 @@ def _insertion(
     if mark_at is not None:
         if method not in file_insertion_names():
             known = ", ".join(["nct", *file_insertion_names()])
-            raise UsageError(f"--mark-at belongs to methods that are written into a network at one moment: {known}")
+            raise UsageError(f"--mark-at belongs to {known}; {method} marks during the whole training")
         return FileInsertionAtEpoch(mark_at, from_arguments(find_file_insertion(method), method, arguments))
     if method not in insertion_names():
         raise UnknownName("method that is inserted in training", str(method), ["nct", *insertion_names()])
