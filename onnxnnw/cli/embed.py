@@ -40,7 +40,9 @@ def embed(
         None, help="added to the weights, or replaced: the weights become the mark.", show_default="added"
     ),
     strength: float | None = typer.Option(
-        None, help="Deviation of the mark, in units of each layer's.", show_default="0.4 added, 1 replaced"
+        None,
+        help="Deviation of the mark, in units of each layer's.",
+        show_default="0.4 added, 0.3 or more where weights are few; 1 replaced",
     ),
     value_std: float | None = typer.Option(
         None, help="Absolute deviation of the mark's values, instead of --strength."

@@ -143,8 +143,10 @@ def enrolled(
         if drawn is None
         else ("positions", f"{drawn:,} of {enrolment.capacity:,} eligible weights")
     )
+    rows.append(what)
+    if "insertion" in kept.parameters:
+        rows.append(("strength", f"{kept.parameters['strength']} of each layer's deviation, added"))
     rows += [
-        what,
         ("commitment", f"{enrolment.commitment}  (publish it before the network)"),
     ]
     if enrolment.shared_positions:

@@ -9,7 +9,12 @@ from numpy.typing import NDArray
 from onnxnnw.accounting.account import Account
 from onnxnnw.enrolment.ancestry import AncestorWeights, Forerunner
 from onnxnnw.enrolment.copies import Copy, why_alone
-from onnxnnw.enrolment.how_many import default_positions, default_shared_positions
+from onnxnnw.enrolment.how_many import (
+    DEFAULT_ADDED,
+    default_added_strength,
+    default_positions,
+    default_shared_positions,
+)
 from onnxnnw.enrolment.measure_slots import MeasuredSlot, measure_slot
 from onnxnnw.enrolment.own_weights import OwnWeights
 from onnxnnw.enrolment.owner import Owner
@@ -35,7 +40,6 @@ from onnxnnw.records.record import FORMAT, FORMAT_WITH_HOST, MAX_POSITIONS, Reco
 from onnxnnw.records.row_factors import column_arrays, factor_arrays
 
 __all__ = [
-    "DEFAULT_ADDED",
     "DEFAULT_STRENGTH",
     "Writing",
     "draft_fingerprint",
@@ -45,9 +49,6 @@ __all__ = [
 
 DEFAULT_STRENGTH = 1.0
 """Of replaced values."""
-
-DEFAULT_ADDED = 0.4
-"""Of added values: no network that was measured felt it, and nearly all evidence is left."""
 
 
 @dataclass(frozen=True)
@@ -161,10 +162,13 @@ def draft_watermark(
     measured = _measured(view, 1 if positions is None else positions, watermark=True)
     if not _any_eligible(measured):
         raise CapacityError(why_nothing(view, True, frozenset()))
+    eligible = sum(one.entry.capacity for one in measured)
     if positions is None:
         default = default_positions if positions_key is None else default_shared_positions
-        positions = default(sum(one.entry.capacity for one in measured))
+        positions = default(eligible)
     writing = writing or Writing()
+    if writing.insertion == nct.ADDED and writing.strength is None and positions_key is None:
+        writing = replace(writing, strength=default_added_strength(eligible, positions))
     record = _begun(measured, key, positions, owner, "watermark", writing.parameters)
     record = replace(record, positions_key=positions_key)
     refuse_strange(keep, record.slots, copies)
