@@ -103,18 +103,17 @@ def kept_accuracy(keys: int, samples: Samples, folder: Path) -> Iterator[list[st
 
     with shipped_network() as original:
         before = accuracy_of(original, samples)
-        for insertion, strength, positions in (("added", 0.4, 512), ("replaced", 1.0, 512)):
+        for insertion in ("added", "replaced"):
             lost = []
             for number in range(keys):
-                marked, _ = marked_anew(original, folder, number, insertion, positions, strength)
+                marked, record = marked_anew(original, folder, number, insertion, None)
                 lost.append(accuracy_of(marked, samples) - before)
                 print(f"{insertion} {number}: {lost[-1]:+.2f}", file=sys.stderr)
             half = student.ppf(0.975, keys - 1) * stdev(lost) / keys**0.5
             limits = f"{mean(lost) - half:+.2f} … {mean(lost) + half:+.2f}"
             yield [
                 insertion,
-                f"{strength:g}",
-                f"{positions}",
+                *default_of(record),
                 f"{before:.2f}",
                 f"{mean(lost):+.2f}",
                 limits,
@@ -132,16 +131,21 @@ def prices(keys: int, networks: Sequence[Path], folder: Path) -> Iterator[list[s
                     marked, record = marked_anew(network, folder, number, insertion, None)
                     found.append(price_of(network, marked))
             except TraceabilityError as error:
-                yield [network.stem, insertion, "", "", str(error).replace("\n", " ")[:120]]
+                yield [network.stem, insertion, "", "", "", str(error).replace("\n", " ")[:120]]
                 continue
             psnr = [price.psnr_db for price in found]
             alike = [price.agreement for price in found if price.agreement is not None]
             same = f"{mean(alike):.2%} ({min(alike):.2%})" if alike else ""
-            n = f"{load_record(record).number_of_positions:,}"
-            yield [network.stem, insertion, n, same, f"{mean(psnr):.1f} ({min(psnr):.1f})"]
+            yield [network.stem, insertion, *default_of(record), same, f"{mean(psnr):.1f} ({min(psnr):.1f})"]
 
 
-PRICES = ("network", "insertion", "N", "same answer", "PSNR dB")
+def default_of(record: Path) -> tuple[str, str]:
+    """Strength and N that ``embed`` chose."""
+    kept = load_record(record)
+    return f"{float(kept.parameters['strength']):g}", f"{kept.number_of_positions:,}"
+
+
+PRICES = ("network", "insertion", "strength", "N", "same answer", "PSNR dB")
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
