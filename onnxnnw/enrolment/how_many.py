@@ -1,5 +1,7 @@
 """How many positions a mark takes by default, and how strong it is there."""
 
+import math
+
 from onnxnnw.statistics import required_reads
 
 __all__ = [
@@ -45,4 +47,4 @@ def default_added_strength(eligible: int, positions: int) -> float:
     The damage of N small changes grows with N · strength², and so the strength falls with the square root of N's share.
     """
     share = positions / max(1, eligible)
-    return round(max(LEAST_ADDED, DEFAULT_ADDED * min(1.0, (UNFELT_SHARE / share) ** 0.5)), 2)
+    return round(max(LEAST_ADDED, DEFAULT_ADDED * math.sqrt(min(1.0, UNFELT_SHARE / share))), 2)

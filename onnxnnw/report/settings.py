@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 _METHODS = ("nct", "rtw", "tbw")
-_PARAMETERS = ("alpha", "N", "lambda", "rho")
+_PARAMETERS = ("alpha", "N", "added", "lambda", "rho")
 _NAMES: Mapping[str, str] = {
     "vgg16": "VGG16",
     "resnet8": "ResNet8",
@@ -34,6 +34,7 @@ _NAMES: Mapping[str, str] = {
     "rtw": "RTW",
     "tbw": "TBW",
     "alpha": "α",
+    "added": "λ added",
     "lambda": "λ",
     "rho": "ρ",
     "gaussian-noise": "Gaussian noise addition",
@@ -105,6 +106,7 @@ class Setting:
         return (
             (self.method, self.kind) == (method, "watermark")
             and network in ("", self.network)
+            and "added" not in own  # to weights, which is beyond the standard
             and published.keys() <= own.keys()
             and all(_same(own[name], value) for name, value in wanted.items() if name in own)
         )

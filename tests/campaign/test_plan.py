@@ -1,6 +1,7 @@
 """What a campaign plans: shared beginnings, NNW-NNT's numbers of networks, and errors before hours of training."""
 
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -11,7 +12,8 @@ from onnxnnw.campaign.settings import Campaign
 from onnxnnw.campaign.steps.evaluated_network import identity_of
 from onnxnnw.campaign.steps.trajectories import TrainStep
 from onnxnnw.campaign.trial import Plan
-from onnxnnw.errors import UsageError
+from onnxnnw.errors import UnknownName, UsageError
+from onnxnnw.report.settings import Setting
 from onnxnnw.standard import grids
 from tests.campaign.conftest import TINY
 
@@ -112,6 +114,31 @@ def test_blocks_that_ask_the_same_of_the_same_network_count_it_once(tmp_path):
     ]
     testing = {trial.fields["payload"]: {f.name: f.step for f in trial.results}["quality"].testing for trial in shared}
     assert testing == {0: 0, 1: 0, 2: 20}
+
+
+def test_added_marks_are_none_of_the_standards(tmp_path):
+    """They are written as added, in training and at its end, and no printed cell takes their figures."""
+    added = """
+[[marks]]
+title = "NCT, added"
+method = "nct"
+alpha = [0, 2]
+parameters = { positions = [256], strength = [0.4], insertion = ["added"] }
+published = { positions = "N" }
+wrong_keys = 1
+"""
+    plan = planned(campaign(tmp_path, TINY + added))
+    marks = [trial.fields["mark"] for trial in plan.trials if trial.study == "detection"]
+    assert {mark["published"].get("added") for mark in marks if mark["method"] == "nct"} == {None, 0.4}
+    written = [step.written for step in plan.steps if getattr(step, "written", None) is not None]
+    assert {(mark.epoch, mark.insertion) for mark in written if mark.strength == 0.4} == {(0, "added")}
+    finished = [step for step in plan.steps if step.kind == "embed"]
+    assert [step.insertion for step in finished if step.strength == 0.4] == ["added"]
+    setting = Setting("resnet8", "reference", "nct", "watermark", (("alpha", 0), ("N", 512), ("added", 0.4)), "", ())
+    assert not setting.agrees("resnet8", "nct", {"alpha": 0, "N": 512})
+    assert replace(setting, published=setting.published[:2]).agrees("resnet8", "nct", {"alpha": 0, "N": 512})
+    with pytest.raises(UnknownName, match="insertion"):
+        planned(campaign(tmp_path, TINY + added.replace('["added"]', '["mixed"]')))
 
 
 def test_blocks_that_insert_in_another_way_are_told_apart(tmp_path):

@@ -5,12 +5,12 @@ Its slots and anchors are right and its mark is not there, so that a verdict on 
 """
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
 from onnxnnw.accounting.classing import account_of
-from onnxnnw.campaign.step import NETWORK, RECORD, Outcome, Place, Step, Work, key_of
+from onnxnnw.campaign.step import LATER, NETWORK, RECORD, Outcome, Place, Step, Work, key_of
 from onnxnnw.campaign.steps.evaluated_network import NetworkSetup
 from onnxnnw.campaign.steps.trajectories import Settings, inserted_as, written_as
 from onnxnnw.enrolment.enrol import embed, fingerprint
@@ -34,12 +34,14 @@ class EmbedStep(Step):
 
     Attributes:
         key: Label of the secret.
+        insertion: Whether the values replace weights, as in the standard's tables, or are added to them.
     """
 
     candidate: Step
     positions: int
     strength: float
     key: str
+    insertion: str = field(default=REPLACED, metadata=LATER)
 
     kind: ClassVar[str] = "embed"
     files: ClassVar[tuple[str, ...]] = (NETWORK, RECORD)
@@ -55,7 +57,7 @@ class EmbedStep(Step):
             self.positions,
             self.strength,
             key=key_of(self.key),
-            insertion=REPLACED,
+            insertion=self.insertion,
         )
         return Outcome({"iterations": 0})
 
@@ -156,7 +158,7 @@ class WrongKeysStep(Step):
         settings = dict(self.parameters)
         with open_network(source, for_writing=True) as network:
             view = find_slots(network)
-            writing = Writing(strength=float(settings["strength"]))
+            writing = Writing(str(settings.get("insertion", REPLACED)), float(settings["strength"]))
             record = draft_watermark(view, key, int(settings["positions"]), Owner(), writing)
             return replace(record, enrolled_digest=network_digest(network, view))
 

@@ -24,6 +24,7 @@ from onnxnnw.campaign.steps.trajectories import (
 from onnxnnw.campaign.steps.unmarked_networks import UnmarkedNetworks
 from onnxnnw.errors import UnknownName, UsageError
 from onnxnnw.methods.discovery import file_insertion_names, insertion_names, method_names
+from onnxnnw.methods.nct import ADDED, REPLACED
 from onnxnnw.modifications.base import find_modification
 from onnxnnw.parameters import from_table
 
@@ -90,6 +91,8 @@ class Subjects(UnmarkedNetworks):
         if alpha is not None:
             published["alpha"] = alpha
             used["epoch"] = epoch
+        if parameters.get("insertion") == ADDED:
+            published["added"] = parameters["strength"]  # the standard's marks replace: these are none of its tables
         if marks.epochs:
             used["epochs"] = marks.epochs
         if marks.rate:
@@ -165,8 +168,8 @@ class Subjects(UnmarkedNetworks):
             written_as(marks.method, parameters)  # refuses what the method refuses
         elif marks.method not in method_names():
             raise UnknownName("method", marks.method, method_names())
-        elif set(parameters) != {"positions", "strength"}:
-            wanted = ", and the parameters positions and strength"
+        elif set(parameters) - {"insertion"} != {"positions", "strength"}:
+            wanted = ", and the parameters positions and strength, and insertion if they are to be added"
         if wanted or (epoch is None) != bool(network.file):
             when = "no alpha in a finished network" if network.file else "alpha"
             raise UsageError(f"{marks.title}: {marks.method} has {when}{wanted}")
@@ -178,8 +181,12 @@ class Subjects(UnmarkedNetworks):
             finished = WriteStep(base, marks.method, settings, label)
             mark = WrittenByMethod(epoch or 0, marks.method, settings, label)
         else:
-            mark = WrittenMark(epoch or 0, int(parameters["positions"]), float(parameters["strength"]), label)
-            finished = EmbedStep(base, mark.positions, mark.strength, label)
+            insertion = str(parameters.get("insertion", REPLACED))
+            if insertion not in (ADDED, REPLACED):
+                raise UnknownName("insertion", insertion, (ADDED, REPLACED))
+            positions, strength = int(parameters["positions"]), float(parameters["strength"])
+            mark = WrittenMark(epoch or 0, positions, strength, label, insertion)
+            finished = EmbedStep(base, positions, strength, label, insertion)
         if mark.epoch == network.epochs:
             return finished, base
         before, schedule = self.stretch(network, model, mark.epoch), self.schedule(network)

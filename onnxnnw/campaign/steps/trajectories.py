@@ -1,12 +1,13 @@
 """Steps that train: up to an epoch or on from there, with a mark written at one moment or inserted throughout."""
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from onnxnnw.campaign.environment import Memory
-from onnxnnw.campaign.step import NETWORK, RECORD, Outcome, Place, Step, Work, key_of
+from onnxnnw.campaign.step import LATER, NETWORK, RECORD, Outcome, Place, Step, Work, key_of
 from onnxnnw.campaign.steps.evaluated_network import NetworkSetup
+from onnxnnw.methods.nct import REPLACED
 from onnxnnw.network_file.writing import atomic_copy
 from onnxnnw.parameters import from_table
 from onnxnnw.recipes import adjusted, resumed
@@ -89,12 +90,14 @@ class WrittenMark:
     Attributes:
         epoch: α in epochs of this schedule.
         key: Label of the secret.
+        insertion: Whether the values replace weights, as in the standard's tables, or are added to them.
     """
 
     epoch: int
     positions: int
     strength: float
     key: str
+    insertion: str = field(default=REPLACED, metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -209,6 +212,7 @@ class TrainStep(Step):
             self.written.strength,
             key=key_of(self.written.key),
             template=template,
+            insertion=self.written.insertion,
         )
 
 
