@@ -97,13 +97,13 @@ def row(insertion: str, strength: float, positions: int, keys: int, samples: Sam
     return [insertion, f"{strength:g}", f"{positions:,}", top, *cells]
 
 
-def kept_accuracy(keys: int, samples: Samples, folder: Path) -> Iterator[list[str]]:
+def kept_accuracy(keys: int, samples: Samples, folder: Path, insertions: Sequence[str]) -> Iterator[list[str]]:
     """Top-1 beside the unmarked network's, in points: mean over keys, limits of Student's t, and the worst key."""
     from scipy.stats import t as student
 
     with shipped_network() as original:
         before = accuracy_of(original, samples)
-        for insertion in ("added", "replaced"):
+        for insertion in insertions:
             lost = []
             for number in range(keys):
                 marked, record = marked_anew(original, folder, number, insertion, None)
@@ -161,6 +161,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--keys", type=int, default=8)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--accuracy", action="store_true", help="Top-1 alone, with limits")
+    parser.add_argument("--insertions", nargs="+", default=["added", "replaced"], help="of which --accuracy is measured")
     parser.add_argument("--prices", type=Path, nargs="+", metavar="NETWORK", help="outputs of these networks alone")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args(arguments)
@@ -177,7 +178,7 @@ def main(arguments: Sequence[str]) -> int:
             parser.error("--accuracy needs --data")
         heads = ["insertion", "strength", "N", "unmarked, %", "difference, points", "95 % limits", "worst key"]
         with tempfile.TemporaryDirectory() as folder:
-            print(table(heads, list(kept_accuracy(options.keys, samples, Path(folder)))))
+            print(table(heads, list(kept_accuracy(options.keys, samples, Path(folder), options.insertions))))
         return 0
     heads = ["insertion", "strength", "N", "Top-1 %", "unmodified", *(name for name, _, _ in CHANGES)]
     with tempfile.TemporaryDirectory() as folder, shipped_network() as original:

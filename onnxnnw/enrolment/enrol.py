@@ -154,7 +154,7 @@ def embed(
         record_path: Where to write the record; never overwritten.
         positions: N; by default 512, but at most 1 % of the eligible weights, and never too few to be sure of an absence.
         strength: Standard deviation, in units of each slot's, of what is added (0.4 by default, down to 0.3 where it
-            takes more than 0.5 % of the weights), or of the values that replace (1).
+            takes more than 0.4 % of the weights), or of the values that replace (1).
         value_std: Absolute standard deviation of values that replace.
         owner: Who does it.
         keep: Records whose positions are left alone.

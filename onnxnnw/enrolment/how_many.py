@@ -27,7 +27,7 @@ MAX_SHARED_SHARE = 0.05
 DEFAULT_ADDED, LEAST_ADDED = 0.4, 0.3
 """Deviation of added values in units of each slot's: where there are weights enough, and at the least."""
 
-UNFELT_SHARE = 0.005
+UNFELT_SHARE = 0.004
 """Share of the weights that may change by ``DEFAULT_ADDED`` without being felt: what a mark costs grows with N · strength²."""
 
 
@@ -42,7 +42,7 @@ def default_shared_positions(eligible: int) -> int:
 
 
 def default_added_strength(eligible: int, positions: int) -> float:
-    """The default strength of an added mark: 0.4, less where it takes more than 0.5 % of the weights, never below 0.3.
+    """The default strength of an added mark: 0.4, less where it takes more than 0.4 % of the weights, never below 0.3.
 
     The damage of N small changes grows with N · strength², and so the strength falls with the square root of N's share.
     """

@@ -263,13 +263,13 @@ def test_the_default_number_of_positions_follows_from_the_network(tmp_path: Path
 
 
 def test_the_default_strength_follows_from_the_share_of_the_weights(tmp_path: Path) -> None:
-    """0.4 where the mark takes at most 0.5 % of the weights; less above, since damage grows with N · strength²."""
+    """0.4 where the mark takes at most 0.4 % of the weights; less above, since damage grows with N · strength²."""
     large, small = matrices(tmp_path, values(1, 400, 400), values(2, 400, 10)), tmp_path / "small"
     small.mkdir()
     done = embed(large, tmp_path / "m.onnx", tmp_path / "r")
     assert done.record.parameters["strength"] == "0.4"
     less = embed(large, tmp_path / "n.onnx", tmp_path / "s", positions=1024)
-    assert less.record.parameters["strength"] == "0.36"
+    assert less.record.parameters["strength"] == "0.32"
     few = embed(matrices(small, values(1, 64, 32), values(2, 32, 10)), tmp_path / "o.onnx", tmp_path / "t")
     assert (few.record.number_of_positions, few.record.parameters["strength"]) == (164, "0.3")
     said = embed(large, tmp_path / "p.onnx", tmp_path / "u", positions=1024, strength=0.4)
