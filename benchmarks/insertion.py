@@ -161,7 +161,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--keys", type=int, default=8)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--accuracy", action="store_true", help="Top-1 alone, with limits")
-    parser.add_argument("--insertions", nargs="+", default=["added", "replaced"], help="of which --accuracy is measured")
+    parser.add_argument(
+        "--insertions", nargs="+", default=["added", "replaced"], help="of which --accuracy is measured"
+    )
     parser.add_argument("--prices", type=Path, nargs="+", metavar="NETWORK", help="outputs of these networks alone")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args(arguments)

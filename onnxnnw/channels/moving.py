@@ -218,7 +218,7 @@ def _product_of(lengths: Shape) -> int | None:
 
 def _expanded(walk: Walk, node: Node) -> None:
     tags, out = walk.first(node), walk.shape(node.result)
-    if tags is None:
+    if walk.spread(node) or tags is None:
         return
     if out is None:
         walk.give_up(node)

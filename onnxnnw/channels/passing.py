@@ -43,12 +43,13 @@ def _cast(walk: Walk, node: Node) -> None:
 
 def _cast_like(walk: Walk, node: Node) -> None:
     """Of the second input only the type counts."""
-    _curved(walk, node)
+    if not walk.spread(node):
+        _curved(walk, node)
 
 
 def _clip(walk: Walk, node: Node) -> None:
     bounds = [one for number in (1, 2) if (one := walk.operand(node, number)) is not None]
-    if any(one.constant is None or one.constant.size != 1 for one in bounds):
+    if any(walk.number(one) is None and (one.constant is None or one.constant.size != 1) for one in bounds):
         walk.give_up(node)
     else:
         _curved(walk, node)

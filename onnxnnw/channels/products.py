@@ -55,7 +55,7 @@ def _depthwise(walk: Walk, node: Node, weight: Operand, bias: Operand | None, re
         if reads is None:
             return
         walk.tracker.role(weight.constant, reads.reshape(column), 1, use)
-        _biased(walk, bias, reads.reshape(-1), use)
+        _biased(walk, weight, bias, reads.reshape(-1), use)
         walk.tracker.depthwise.append((node.outputs[0], reads.reshape(-1)))
         walk.give(node, reads)
         return
@@ -202,12 +202,16 @@ def _produced(
     if rows is None or made is None or weight.constant is None:
         return None
     walk.tracker.role(weight.constant, rows, 1, use, labels, grows)
-    _biased(walk, bias, made.reshape(-1), use)
+    _biased(walk, weight, bias, made.reshape(-1), use)
     return made
 
 
-def _biased(walk: Walk, bias: Operand | None, flat: Tags, use: int) -> None:
+def _biased(walk: Walk, weight: Operand, bias: Operand | None, flat: Tags, use: int) -> None:
     if bias is None:
+        return
+    if walk.indifferent(bias):
+        if not walk.as_long_as(bias, weight):
+            walk.tracker.stiffen(flat)
         return
     if bias.constant is None:
         walk.tracker.freeze(flat, bias.tags)

@@ -7,10 +7,14 @@ from onnxnnw.channels.shapes import Shape, Shapes
 from onnxnnw.channels.tags import Change, Tags, Tracker, compact
 from onnxnnw.constants.arrays import Constant
 from onnxnnw.constants.constants import Constants
+from onnxnnw.constants.moved import Expanded
 from onnxnnw.flow.nodes import ABSENT, Flow, Node
 from onnxnnw.network_file.stored import Array
 
 __all__ = ["Operand", "Rule", "Walk", "aligned"]
+
+_SAME_LENGTH = ("Expand", "Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze")
+"""Operators that hand a single length on, as exporters write them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +48,12 @@ class Operand:
 
 @dataclass
 class Walk:
-    """The state that operator rules read and write."""
+    """The state that operator rules read and write.
+
+    Attributes:
+        uniform: Computed values whose elements are all this same number, in any order of channels: a bias that an exporter
+            expands from one zero.
+    """
 
     flow: Flow
     constants: Constants
@@ -52,6 +61,7 @@ class Walk:
     tracker: Tracker
     tags: dict[int, Tags] = field(default_factory=dict)
     strange: set[str] = field(default_factory=set)
+    uniform: dict[int, float] = field(default_factory=dict)
 
     @property
     def change(self) -> Change:
@@ -89,6 +99,46 @@ class Walk:
     def small(self, node: Node, number: int) -> Array | None:
         """A constant input of a few elements."""
         return self.constants.small(node.inputs[number]) if number < len(node.inputs) else None
+
+    def _single(self, node: Node) -> float | None:
+        data = self.operand(node, 0)
+        if data is None:
+            return None
+        if data.constant is not None and data.constant.size == 1:
+            return float(data.constant.array().reshape(-1)[0])
+        return self.number(data)
+
+    def number(self, one: Operand) -> float | None:
+        """The number that all elements of an operand are, where it was computed or expanded from one."""
+        if isinstance(one.constant, Expanded) and one.constant.inner.size == 1:
+            return float(one.constant.inner.array().reshape(-1)[0])
+        return self.uniform.get(one.value)
+
+    def spread(self, node: Node) -> bool:
+        """Whether the first input is one number everywhere; what only casts or expands it is too."""
+        value = self._single(node)
+        if value is not None:
+            self.uniform[node.result] = value
+        return value is not None
+
+    def indifferent(self, one: Operand) -> bool:
+        """Whether an operand is one number everywhere and goes along with what moves."""
+        number = self.number(one)
+        return number is not None and (self.change is Change.ORDER or not number)
+
+    def as_long_as(self, one: Operand, weight: Operand) -> bool:
+        """Whether an expanded operand asks a weight for its length, and grows with it."""
+        node = self.flow.producer.get(one.value)
+        if node is None or node.op != "Expand":
+            return False
+        seen, value = 0, node.inputs[1]
+        while (asked := self.flow.producer.get(value)) is not None and seen < 8:
+            if asked.op == "Shape":
+                return asked.inputs[0] == weight.value
+            if asked.op not in _SAME_LENGTH or not asked.inputs:
+                return False
+            seen, value = seen + 1, asked.inputs[0]
+        return False
 
     def give_up(self, node: Node) -> None:
         """No rule for this operator: freeze its channels and those of its constants."""
@@ -143,6 +193,9 @@ class Walk:
             return True  # (s x) c = s (x c)
         if not own:
             return self.change is Change.ORDER or (one.constant is not None and self._is_zero(one.constant))
+        if self.indifferent(one):
+            self.tracker.stiffen(tags)
+            return True
         if one.constant is None or any(one.length(axis - rank) != tags.shape[axis] for axis in own):
             return False
         chosen = tags

@@ -142,6 +142,26 @@ STRUCTURES = {
          integers("last", -1)],
         1, 2, 6,
     ),
+    "biases that are expanded from a number": network(
+        [
+            node("CastLike", "nought x", "typed"),
+            node("Shape", "w0", "asked", start=0, end=1),
+            node("Expand", "asked one", "length"),
+            node("Expand", "typed length", "b0"),
+            node("Conv", "x w0 b0", "a"),
+            node("Clip", "a typed", "b"),
+            node("Expand", "half eight", "b1"),
+            node("Conv", "b w1 b1", "c"),
+            node("Relu", "c", "d"),
+            node("Expand", "typed flat", "more"),
+            node("Add", "d more", "e"),
+            node("Conv", "e w2", "y"),
+        ],
+        [weight("w0", 6, 3, 3, 3), weight("w1", 8, 6, 3, 3, seed=1), weight("w2", 4, 8, 1, 1, seed=2), integers("one", 1),
+         integers("eight", 8), integers("flat", 8, 5, 5), onnx.numpy_helper.from_array(np.array(0, np.float32), "nought"),
+         onnx.numpy_helper.from_array(np.array([0.5], np.float32), "half")],
+        1, 3, 9, 9,
+    ),
 }  # fmt: skip
 STRUCTURES["joined and flattened"].graph.node.insert(0, STRUCTURES["joined and flattened"].graph.node.pop(3))
 
@@ -192,6 +212,8 @@ def test_whatever_is_changed_the_answer_stays(name, change, tmp_path):
         ("attention", Change.ORDER, 32),
         ("attention", Change.SIGN, 32),
         ("attention", Change.SCALE, 16),
+        ("biases that are expanded from a number", Change.ORDER, 14),
+        ("biases that are expanded from a number", Change.SCALE, 0),
         ("normalised", Change.ORDER, 8),
         ("normalised", Change.SIGN, 0),
     ],
