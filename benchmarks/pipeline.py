@@ -242,7 +242,7 @@ def main(arguments: list[str]) -> int:
     if unknown:
         parser.error(f"no network named {unknown[0]!r}; there are {', '.join(NETWORKS)}")
     added = options.insertion == "added"
-    report = Report("pipeline-added" if added else "pipeline", arguments)
+    report = Report("pipeline", arguments, section="pipeline-added" if added else "pipeline")
     np.seterr(all="ignore")
     with tempfile.TemporaryDirectory(prefix="onnxnnw-pipeline-") as folder:
         found = list(rows(names, options.only, options.insertion, Path(folder)))
