@@ -106,6 +106,7 @@ def test_results_and_trials_name_it(tiny):
     assert {environment["precision"] for environment in found} == {precision}
 
 
+@pytest.mark.slow
 def test_a_campaign_goes_on_in_what_its_results_are_in(tiny, tmp_path, monkeypatch):
     """On a processor that would have taken the other one: nothing is done again, and the trials are the same."""
     precision = said_in(tiny / "results")
@@ -116,6 +117,7 @@ def test_a_campaign_goes_on_in_what_its_results_are_in(tiny, tmp_path, monkeypat
     assert (folder / "trials.jsonl").read_bytes() == (tiny / "results" / "trials.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_results_in_another_precision_are_not_overwritten(tiny, tmp_path, capsys):
     """Told before any work, with the exit code of wrong usage; the same one is welcome."""
     precision = said_in(tiny / "results")
@@ -131,6 +133,7 @@ def test_results_in_another_precision_are_not_overwritten(tiny, tmp_path, capsys
     assert f"trained in  {precision}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_estimate_is_of_what_is_asked_for(tiny, capsys):
     """--dry-run says it, and finds only steps in it done."""
     precision = said_in(tiny / "results")
