@@ -3,7 +3,7 @@
     python -m benchmarks recipients_bias [--trials 50]
 
 Plain signs are fair coins. With a bias each position has a probability of its own, drawn from the arcsine law between .01 and .99
-[Tardos, Optimal probabilistic fingerprint codes, JACM 2008], and a sign counts by how unlikely it was: (sign - mean) / deviation. Its
+[Tardos, Optimal probabilistic fingerprint codes, JACM 2008], and a sign counts as (sign - mean) / deviation, more if rare. Its
 p is Chernoff's bound, exact for these two-valued summands; plain signs have theirs. Weights, attacks and question as in
 ``recipients``: named is who has p times the number of recipients, both views paid for, of at most 1e-6.
 """
