@@ -202,15 +202,16 @@ def _produced(
     if rows is None or made is None or weight.constant is None:
         return None
     walk.tracker.role(weight.constant, rows, 1, use, labels, grows)
-    _biased(walk, weight, bias, made.reshape(-1), use)
+    _biased(walk, weight, bias, made.reshape(-1), use, rows.shape.index(made.size))
     return made
 
 
-def _biased(walk: Walk, weight: Operand, bias: Operand | None, flat: Tags, use: int) -> None:
+def _biased(walk: Walk, weight: Operand, bias: Operand | None, flat: Tags, use: int, axis: int = 0) -> None:
+    """The bias of channels that a weight makes along one of its axes."""
     if bias is None:
         return
     if walk.indifferent(bias):
-        if not walk.as_long_as(bias, weight):
+        if not walk.as_long_as(bias, weight, axis):
             walk.tracker.stiffen(flat)
         return
     if bias.constant is None:

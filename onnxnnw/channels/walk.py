@@ -126,15 +126,16 @@ class Walk:
         number = self.number(one)
         return number is not None and (self.change is Change.ORDER or not number)
 
-    def as_long_as(self, one: Operand, weight: Operand) -> bool:
-        """Whether an expanded operand asks a weight for its length, and grows with it."""
+    def as_long_as(self, one: Operand, weight: Operand, axis: int) -> bool:
+        """Whether an expanded operand asks a weight how long one axis is, and grows with it."""
         node = self.flow.producer.get(one.value)
         if node is None or node.op != "Expand":
             return False
         seen, value = 0, node.inputs[1]
         while (asked := self.flow.producer.get(value)) is not None and seen < 8:
             if asked.op == "Shape":
-                return asked.inputs[0] == weight.value
+                place = asked.integer("start", 0), asked.integer("end", -1)
+                return asked.inputs[0] == weight.value and place == (axis, axis + 1)
             if asked.op not in _SAME_LENGTH or not asked.inputs:
                 return False
             seen, value = seen + 1, asked.inputs[0]
