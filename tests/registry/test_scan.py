@@ -107,7 +107,7 @@ def test_pages_that_are_merged_while_they_are_read_lose_no_record(tmp_path, monk
             return read(*arguments)
 
         monkeypatch.setattr(scanning, "read_page", reading)
-        monkeypatch.setattr(scanning, "THREADS", 1)
+        monkeypatch.setattr(scanning, "WORKERS", 1)
         found = looked(tmp_path / "marked.onnx", registry, thorough=True)
         assert registry.entries_of([found.hits[0].number])[0].commitment == enrolled.commitment
         assert found.looked_at >= 63
