@@ -20,7 +20,9 @@ __all__ = ["main"]
 
 FORMS = ("as it left", "renamed", "int8", "folded")
 LINE = 64
-"""Bytes that a processor reads for one weight."""
+"""Bytes that a processor reads for one weight where weights, a byte each, do not lie in its cache."""
+
+IN_CACHE = 2**20
 
 
 def child(kind: str, folder: Path, candidate: Path, again: int) -> None:
@@ -126,7 +128,8 @@ def search_costs(options: argparse.Namespace, arguments: list[str]) -> int:
         run = runs[form]
         said = json.loads(_output(run))
         limit = options.limit if form == "as it left" else 2 * options.limit
-        touched = said["looked_at"] * (options.screen_bytes + 64 * LINE) + said["passed"] * (2560 + 512 * LINE)
+        line = LINE if options.weights > IN_CACHE else 0
+        touched = said["looked_at"] * (328 + 64 * line) + said["passed"] * (2560 + 512 * line)
         over = run.seconds - start.seconds
         rows.append(
             (
@@ -225,7 +228,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--again", type=int, default=1, help="every page is scanned so often")
     parser.add_argument("--forms", default=",".join(FORMS))
-    parser.add_argument("--screen-bytes", type=int, default=328)
+    parser.add_argument("--weights", type=int, default=80_000, help="of the network: what memory is read for them")
     parser.add_argument("--adding", action="store_true")
     parser.add_argument("--records", type=int, default=2000)
     parser.add_argument("--place", type=Path, help="where registries are made for adding")

@@ -73,7 +73,7 @@ def candidates(registry: Made, folder: Path, known: int, minutes: float, done: i
         if time.monotonic() > end:
             return
         way, modification = every[count % len(every)]
-        plain, out = marked(folder, number), folder / "candidate.onnx"
+        plain, out = marked(folder, number), folder / "modified.onnx"
         apply(modification, plain, out, count)
         plain.unlink()
         found = search_registry(out, registry)
