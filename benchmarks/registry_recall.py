@@ -1,22 +1,24 @@
 """Known copies against a registry of many records: each, modified in a way of the standard, has to find its own record first.
 
     python -m benchmarks registry --make FOLDER --records 20000
-    python -m benchmarks registry_recall FOLDER --known 2000 [--minutes M] [--output FILE]
+    python -m benchmarks registry_recall FOLDER --known 2000 [--minutes M] [--kept FILE] [--output FILE]
 
-Candidates take the modifications by turns. Of each that does not find its record first, the record is verified alone: where that
+Candidates take the modifications by turns. ``--kept`` takes a line of JSON for each, and a later run goes on after the last one.
+Of each that does not find its record first, the record is verified alone: where that
 says traced, the scan lost it, and the table says what its effect was; where it does not, the mark is gone and nobody could find it.
 """
 
 import argparse
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.registry import Made, key_of, marked, opened
+from benchmarks.registry_made import Made, key_of, marked, opened
 from benchmarks.tables import Report, progress
 from onnxnnw.modifications.base import apply, find_modification
 from onnxnnw.network_file.file import open_network
@@ -62,16 +64,16 @@ def ways() -> Iterator[tuple[str, Any]]:
             yield f"{name} {level:g}", find_modification(name)(**{parameter: level})
 
 
-def candidates(registry: Made, folder: Path, known: int, minutes: float) -> Iterator[Found]:
-    """Candidates one after the other, until there are so many or the time is over."""
+def candidates(registry: Made, folder: Path, known: int, minutes: float, done: int) -> Iterator[Found]:
+    """Candidates one after the other, those after so many, until there are enough or the time is over."""
     every, end = list(ways()), time.monotonic() + 60 * minutes
     rng = np.random.default_rng(0)
     numbers = rng.choice(registry.distinct, min(known, registry.distinct), replace=False)
-    for count, number in enumerate(numbers.tolist()):
+    for count, number in list(enumerate(numbers.tolist()))[done:]:
         if time.monotonic() > end:
             return
         way, modification = every[count % len(every)]
-        plain, out = marked(folder, number), folder / "candidate.onnx"
+        plain, out = marked(folder, number), folder / "modified.onnx"
         apply(modification, plain, out, count)
         plain.unlink()
         found = search_registry(out, registry)
@@ -122,6 +124,12 @@ def rows_of(found: Sequence[Found]) -> list[tuple[str, ...]]:
     return out
 
 
+def _kept(file: Path | None) -> list[Found]:
+    """What an earlier run found."""
+    lines = [] if file is None or not file.exists() else file.read_text().splitlines()
+    return [Found(**json.loads(line)) for line in lines]
+
+
 def _upper(lost: int, of: int) -> float:
     """Upper 95 % limit of a share (Clopper and Pearson)."""
     from scipy.stats import beta
@@ -135,13 +143,17 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--known", type=int, default=2000)
     parser.add_argument("--minutes", type=float, default=1e6, help="stop after so many, and say how many were done")
+    parser.add_argument("--kept", type=Path, help="a file of what was found, to go on with")
     parser.add_argument("--output", type=Path, help="a Markdown page that the report is put into, between its markers")
     options = parser.parse_args(arguments)
     registry = opened(options.folder)
     report = Report("registry_recall", arguments)
-    found = []
-    for one in candidates(registry, options.folder, options.known, options.minutes):
+    found = _kept(options.kept)
+    for one in candidates(registry, options.folder, options.known, options.minutes, len(found)):
         found.append(one)
+        if options.kept is not None:
+            with options.kept.open("a") as file:
+                file.write(json.dumps(asdict(one)) + "\n")
         if len(found) % 20 == 0:
             progress(f"{len(found)} candidates, {sum(o.alone and not o.first for o in found)} lost")
     headers = [

@@ -3,8 +3,9 @@
 A filter decides nothing: whichever slots it takes, the records that pass are held against the candidate with anchors of their own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +21,22 @@ from onnxnnw.verification.looking import Looking
 
 __all__ = [
     "AddedTable",
+    "Score",
     "Table",
+    "added_score",
     "added_table",
     "arrays_by_content",
     "arrays_by_place",
+    "plain_score",
     "projected_tables",
     "scores_table",
 ]
 
 LEAST_SLOPE = 0.1
 """Where less of the host is left, its values say nothing of the candidate's."""
+
+_BLOCK = 2**16
+"""Weights that are read at a time."""
 
 Bytes = NDArray[np.int8]
 Arrays = Sequence[NDArray[np.floating] | None]
@@ -153,3 +160,56 @@ def added_table(
     left = whole[places].astype(np.float64) - host
     spread = 1.4826 * float(np.median(np.abs(left - np.median(left))))
     return AddedTable(whole, int(np.clip(3 * spread, HOST_STEPS // 20, 2 * MOST_HOST)))
+
+
+Score = Callable[[NDArray[np.int64], NDArray[np.int8], NDArray[np.int16]], NDArray[np.float64]]
+"""Positions, what is expected, host: (records, n) each -> z of each record."""
+
+
+def plain_score(table: Table) -> Score:
+    """The score of marks that replaced values, of fingerprints, and of projections."""
+
+    def read(places: NDArray[np.intp], host: NDArray[np.int16], out: NDArray[np.float32]) -> None:
+        out[:] = table.take(places, mode="clip")
+
+    return _in_blocks(read)
+
+
+def added_score(table: AddedTable) -> Score:
+    """The score of marks that were added."""
+
+    def read(places: NDArray[np.intp], host: NDArray[np.int16], out: NDArray[np.float32]) -> None:
+        left = table.values.take(places, mode="clip")
+        left -= host
+        out[:] = np.clip(left, -table.limit, table.limit, out=left)
+
+    return _in_blocks(read)
+
+
+def _in_blocks(read: Callable[[NDArray[np.intp], NDArray[np.int16], NDArray[np.float32]], None]) -> Score:
+    """A score of so many records at a time as a processor's cache holds, in arrays that are made once."""
+
+    def score(places: NDArray[Any], expected: NDArray[np.int8], host: NDArray[np.int16]) -> NDArray[np.float64]:
+        count, positions = places.shape
+        rows = min(count, max(1, _BLOCK // max(1, positions)))
+        index, out = np.empty((rows, positions), np.intp), np.empty(count)
+        found, wanted = np.empty((2, rows, positions), np.float32)
+        for start in range(0, count, rows):
+            block = slice(start, min(count, start + rows))
+            size = block.stop - start
+            np.copyto(index[:size], places[block], casting="unsafe")
+            read(index[:size], host[block], found[:size])
+            wanted[:size] = expected[block]
+            out[block] = _z(found[:size], wanted[:size])
+        return out
+
+    return score
+
+
+def _z(found: NDArray[np.float32], expected: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sum of products over its deviation, as if what is expected were standard normal; 0 where nothing was found."""
+    power = np.einsum("ij,ij->i", found, found) * np.einsum("ij,ij->i", expected, expected)
+    product = np.einsum("ij,ij->i", found, expected)
+    with np.errstate(all="ignore"):
+        z: NDArray[np.float32] = np.nan_to_num(product / np.sqrt(power) * np.sqrt(np.float32(found.shape[1])))
+    return z

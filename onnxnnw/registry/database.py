@@ -18,6 +18,9 @@ __all__ = ["Database", "now"]
 
 _MAGIC = b"SQLite format 3\0"
 _WAIT_MS = 60_000
+_PAGE = 8192
+"""Bytes of a page of a file: three records' scan data, of 512 positions each, where 4,096 hold one."""
+
 _LOCK = 0x6E6E_7700
 """Of PostgreSQL's advisory locks, the one that a writer holds."""
 
@@ -73,6 +76,21 @@ class Database:
                 connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             yield connection
 
+    def rows(self, statement: str) -> Iterator[tuple[Any, ...]]:
+        """Rows of one statement as the driver gives them: for very many, which would cost more to dress than to read.
+
+        Raises:
+            UnreadableRegistry: The database cannot be read.
+        """
+        with self.reading() as connection:
+            cursor = connection.connection.cursor()
+            try:
+                yield from cursor.execute(statement)
+            except self.engine.dialect.loaded_dbapi.Error as error:
+                raise self._unreadable(error) from None
+            finally:
+                cursor.close()
+
     @contextlib.contextmanager
     def writing(self) -> "Iterator[Connection]":
         """A transaction of the one writer there is at a time: all of it is kept, or nothing."""
@@ -90,8 +108,11 @@ class Database:
         try:
             yield
         except sa.exc.DBAPIError as error:
-            reason = str(error.orig).strip().splitlines()[0][:200] if error.orig else type(error).__name__
-            raise UnreadableRegistry(f"{self.place}: {reason}; nothing was changed") from None
+            raise self._unreadable(error.orig or error) from None
+
+    def _unreadable(self, error: BaseException) -> UnreadableRegistry:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return UnreadableRegistry(f"{self.place}: {lines[0][:200]}; nothing was changed")
 
     def _check(self, create: bool) -> None:
         """Whether this is a registry of this version; an empty database becomes one where that was asked for."""
@@ -191,6 +212,7 @@ def _file(path: Path, create: bool) -> "Engine":
         cursor = connection.cursor()
         for pragma in (
             f"busy_timeout={_WAIT_MS}",
+            f"page_size={_PAGE}",  # of a new file
             "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",

@@ -4,13 +4,13 @@ New records come in small pages; as many of a size as one of the next size holds
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from onnxnnw.errors import UnreadableRegistry
 from onnxnnw.registry.scan_data import SCREEN, Scanned
 from onnxnnw.registry.schema import sql, tables
-from onnxnnw.registry.vault import Vault
+from onnxnnw.registry.vault import Plain, Vault
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -90,18 +90,26 @@ class Pages:
             raise UnreadableRegistry(f"{self.place}: scan page {page.id} is damaged; run `registry check`")
         return data
 
-    def whole_of(self, row: Any) -> bytes:
-        """All positions of a record.
+    def wholes_of(self, rows: Iterable[Sequence[Any]], size: int) -> tuple[list[int], bytes]:
+        """Numbers of records, and all positions of each, so many bytes, one after the other; a scan reads very many.
+
+        Args:
+            rows: Number, digest and what rests.
 
         Raises:
             UnreadableRegistry: They are damaged.
         """
-        data = self.vault.open(bytes(row.data), f"whole {row.record_id}")
-        if _sha(data) != row.digest:
-            raise UnreadableRegistry(
-                f"{self.place}: scan data of record {row.record_id} are damaged; run `registry check`"
-            )
-        return data
+        plain, sha = isinstance(self.vault, Plain), hashlib.sha256
+        found, kept = [], []
+        for number, digest, stored in rows:
+            data = stored if plain else self.vault.open(stored, f"whole {number}")
+            if sha(data).hexdigest() != digest or len(data) != size:
+                raise UnreadableRegistry(
+                    f"{self.place}: scan data of record {number} are damaged; run `registry check`"
+                )
+            found.append(number)
+            kept.append(data)
+        return found, b"".join(kept)
 
     def rows_of(self, page: Any) -> list[tuple[int, bytes]]:
         """Numbers and scan data of the records of a page.

@@ -1,25 +1,40 @@
 """The scan: a prefilter that leaves out records of a registry; those that remain are verified."""
 
+import math
+import multiprocessing
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.errors import UnreadableRegistry
+from onnxnnw.errors import CannotLook, UnreadableRegistry
 from onnxnnw.records.record import Record
 from onnxnnw.registry.alignment import (
-    AddedTable,
+    Score,
+    added_score,
     added_table,
     arrays_by_content,
     arrays_by_place,
+    plain_score,
     projected_tables,
     scores_table,
 )
 from onnxnnw.registry.scan_data import ADDED, PROJECTED, WHOLE
-from onnxnnw.registry.scan_pages import Page, PageGroup, columns_of, decoded, groups_of, pages_of, read_page
+from onnxnnw.registry.scan_pages import (
+    Page,
+    PageGroup,
+    columns_of,
+    decoded,
+    groups_of,
+    pages_of,
+    read_page,
+    read_wholes,
+)
 from onnxnnw.registry.schema import sql, tables
 from onnxnnw.registry.store import Registry
 from onnxnnw.verification.looking import Looking
@@ -32,8 +47,11 @@ __all__ = ["BEST", "PASSES", "Hit", "Part", "Parts", "Scan", "Scanner", "scan"]
 PASSES = 1.0
 """z of the first 64 positions from which on a record is looked at further."""
 
-BEST, THREADS = 20, 2
-_SAMPLES, _ALIGNED_BY, _WHOLES = 4096, 3, 2000
+BEST, WORKERS = 20, 2
+FORKED = 8
+"""So many full pages are scanned by processes of their own."""
+
+_SAMPLES, _ALIGNED_BY, _WHOLES = 4096, 3, 1024
 _ROUNDS = 20
 """How often pages are listed anew where some were made part of larger ones while they were read."""
 
@@ -104,7 +122,7 @@ def scan(registry: Registry, looking: Looking, thorough: bool = False, parts: Pa
 
     hits: list[Hit] = []
     looked_at = passed = 0
-    for group in groups_of(registry):
+    for group in groups_of(registry, None if thorough else _sizes(looking)):
         seen: set[Page] = set()
         for _ in range(_ROUNDS):
             own = [page for page in pages_of(registry, group) if page not in seen]
@@ -142,31 +160,38 @@ class Scanner:
             own = next(one for one in groups_of(self.registry) if one.number == group)
             self._known[group] = own, _tables_of(self.registry, self.looking, own)
         own, scores = self._known[group]
-        looked_at, passed, hits, gone = 0, set[int](), list[Hit](), set[Page]()
+        looked_at, passed, hits, gone = 0, np.empty(0, np.int64), list[Hit](), set[Page]()
         for score in scores:
             count, numbers, best, missing = _scanned(self.registry, own, score, pages, self.thorough)
             looked_at = max(looked_at, count)
-            passed.update(numbers)
+            passed = np.union1d(passed, numbers) if passed.size else numbers
             gone.update(missing)
             hits += best
         hits.sort(key=lambda hit: -hit.z)
-        return Part(looked_at, len(passed), tuple(_once(hits))[:BEST], tuple(sorted(gone)))
+        return Part(looked_at, passed.size, tuple(_once(hits))[:BEST], tuple(sorted(gone)))
 
 
 def _scanned(
-    registry: Registry, group: PageGroup, score: "Score", pages: Sequence[Page], thorough: bool
-) -> tuple[int, list[int], list[Hit], list[Page]]:
+    registry: Registry, group: PageGroup, score: Score, pages: Sequence[Page], thorough: bool
+) -> tuple[int, NDArray[np.int64], list[Hit], list[Page]]:
     """How many records some pages have, those of them that passed, the best of those, and pages that are gone."""
     thorough = thorough or group.family.name == PROJECTED  # of a sum of projections a part says little
-    with ThreadPoolExecutor(THREADS) as threads:
-        found = list(threads.map(lambda page: _page(registry, group, score, page, thorough), pages))
-        parts = [part for part in found if part is not None]
-        numbers = np.concatenate([np.empty(0, np.int64), *(part[1] for part in parts)])
-        chunks = [numbers[k : k + _WHOLES] for k in range(0, numbers.size, _WHOLES)]
-        hits = [hit for some in threads.map(lambda c: _whole(registry, group, score, c), chunks) for hit in some]
+    question = registry, group, score, thorough
+    try:
+        with _executor(question, len(pages)) as executor:
+            found = list(executor.map(_page_of, [None if _is_forked(executor) else question] * len(pages), pages))
+    except BrokenExecutor:
+        raise CannotLook("a process of the scan was ended from outside, as where memory is short") from None
+    parts = [part for part in found if part is not None]
+    numbers = np.concatenate([np.empty(0, np.int64), *(part[1] for part in parts)])
     gone = [page for page, part in zip(pages, found, strict=True) if part is None]
-    best = sorted(hits, key=lambda hit: -hit.z)[:BEST]
-    return sum(part[0] for part in parts), numbers.tolist(), best, gone
+    best = sorted((hit for part in parts for hit in part[2]), key=lambda hit: -hit.z)[:BEST]
+    return sum(part[0] for part in parts), numbers, best, gone
+
+
+def _sizes(looking: Looking) -> set[int]:
+    """How many weights each slot of a candidate has."""
+    return {math.prod(slot.shape) for slot in looking.view.slots}
 
 
 def _once(hits: Sequence[Hit]) -> Iterator[Hit]:
@@ -175,10 +200,6 @@ def _once(hits: Sequence[Hit]) -> Iterator[Hit]:
         if hit.number not in seen:
             seen.add(hit.number)
             yield hit
-
-
-Score = Callable[[NDArray[np.int64], NDArray[np.int8], NDArray[np.int16]], NDArray[np.float64]]
-"""Positions, what is expected, host: (records, n) each -> z of each record."""
 
 
 def _unscanned(registry: Registry) -> list[int]:
@@ -201,10 +222,10 @@ def _tables_of(registry: Registry, looking: Looking, group: PageGroup) -> list[S
         places, host = _sample(registry, group)
         table = added_table(arrays, group.family.slots, group.units, places, host)
         if table is not None:
-            return [_added_score(table)]
+            return [added_score(table)]
     if group.family.name == PROJECTED:
-        return [_plain_score(table) for table in projected_tables(arrays, group.family.slots)]
-    return [_plain_score(scores_table(arrays, group.family.slots))]
+        return [plain_score(table) for table in projected_tables(arrays, group.family.slots)]
+    return [plain_score(scores_table(arrays, group.family.slots))]
 
 
 def _some(registry: Registry, group: PageGroup) -> Iterator[Record]:
@@ -230,58 +251,51 @@ def _sample(registry: Registry, group: PageGroup) -> tuple[NDArray[np.int64], ND
     return places.reshape(-1)[:_SAMPLES].astype(np.int64), host.reshape(-1)[:_SAMPLES]
 
 
-def _plain_score(table: NDArray[np.int8]) -> Score:
-    def score(places: NDArray[Any], expected: NDArray[np.int8], host: NDArray[np.int16]) -> NDArray[np.float64]:
-        return _z(table.take(places, mode="clip"), expected)
+Question = tuple[Registry, PageGroup, Score, bool]
+"""A registry, a group of it, what that is scanned against, and whether all of its records are looked at as a whole."""
 
-    return score
-
-
-def _added_score(table: AddedTable) -> Score:
-    def score(places: NDArray[Any], expected: NDArray[np.int8], host: NDArray[np.int16]) -> NDArray[np.float64]:
-        left = table.values.take(places, mode="clip")
-        left -= host
-        np.clip(left, -table.limit, table.limit, out=left)
-        return _z(left, expected)
-
-    return score
+_asked: list[Question] = []
+"""Of a process of the scan: its question, which it has from the process that it was forked from."""
 
 
-def _z(found: NDArray[Any], expected: NDArray[np.int8]) -> NDArray[np.float64]:
-    """Sum of products over its deviation, as if what is expected were standard normal; 0 where nothing was found."""
-    one, other = found.astype(np.float32), expected.astype(np.float32)
-    power = np.einsum("ij,ij->i", one, one) * np.einsum("ij,ij->i", other, other)
-    product = np.einsum("ij,ij->i", one, other)
-    with np.errstate(all="ignore"):
-        z = product / np.sqrt(power) * np.sqrt(np.float32(found.shape[1]))
-    out: NDArray[np.float64] = np.nan_to_num(z).astype(np.float64)
-    return out
+def _executor(question: Question, pages: int) -> Executor:
+    """Where pages are scanned: many of them in processes, since threads of Python wait for each other."""
+    alone = sys.platform == "linux" and threading.active_count() == 1 and not multiprocessing.current_process().daemon
+    if pages < FORKED or not alone:
+        return ThreadPoolExecutor(WORKERS)
+    return ProcessPoolExecutor(WORKERS, multiprocessing.get_context("fork"), _begin, (question,))
 
 
-def _page(
-    registry: Registry, group: PageGroup, score: Score, page: Page, thorough: bool
-) -> tuple[int, NDArray[np.int64]] | None:
-    """How many records a page has, and the numbers of those that pass; None where it is gone."""
+def _is_forked(executor: Executor) -> bool:
+    return isinstance(executor, ProcessPoolExecutor)
+
+
+def _begin(question: Question) -> None:
+    """In a new process: connections of the old one are its own."""
+    question[0].database.engine.dispose(close=False)
+    _asked[:] = [question]
+
+
+def _page_of(question: Question | None, page: Page) -> tuple[int, NDArray[np.int64], list[Hit]] | None:
+    """How many records a page has, the numbers of those that pass, and the best of these; None where it is gone."""
+    registry, group, score, thorough = question or _asked[0]
     read = read_page(registry, page)
     if read is None:
         return None
     numbers, *columns = decoded(group, *read)
-    return read[0], numbers if thorough else numbers[score(*columns) > PASSES]
+    passed = numbers if thorough else numbers[score(*columns) > PASSES]
+    chunks = [passed[k : k + _WHOLES] for k in range(0, passed.size, _WHOLES)]
+    hits = [hit for chunk in chunks for hit in _whole(registry, group, score, chunk)]
+    return read[0], passed, sorted(hits, key=lambda hit: -hit.z)[:BEST]
 
 
 def _whole(registry: Registry, group: PageGroup, score: Score, numbers: NDArray[np.int64]) -> list[Hit]:
     """The best of some records over all of their positions."""
-    wholes = tables().wholes
-    wanted = sql().select(wholes).where(wholes.c.record_id.in_(numbers.tolist()))
-    found, kept = [], []
-    with registry.database.reading() as connection:
-        for row in connection.execute(wanted):
-            kept.append(registry.pages.whole_of(row))
-            found.append(int(row.record_id))
+    found, kept = read_wholes(registry, numbers.tolist(), group.family.row_bytes(group.family.positions))
     if len(found) != numbers.size:
         raise UnreadableRegistry(f"{registry.place}: scan data of records are missing; run `registry check`")
     if not found:
         return []
-    z = score(*columns_of(group.family, group.family.positions, b"".join(kept), len(kept)))
+    z = score(*columns_of(group.family, group.family.positions, kept, len(found)))
     best = np.argsort(-z)[:BEST]
     return [Hit(found[k], float(z[k])) for k in best.tolist()]

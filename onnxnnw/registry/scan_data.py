@@ -77,7 +77,7 @@ class Family:
         parts = [self.name, str(self.positions), hashlib.sha256(self.layout).hexdigest(), self.host]
         return hashlib.sha256("\0".join(parts).encode() + b"\0" + self.units).hexdigest()
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Bytes of a position: 4, or 8 in networks of 2^32 weights and more."""
         return 4 if int(offsets_of(self.slots)[-1]) < 2**32 else 8

@@ -15,8 +15,10 @@ from onnxnnw.registry.store import Registry
 from onnxnnw.statistics import refuse_impossible_rate
 from onnxnnw.verification.examiner import Examiner
 from onnxnnw.verification.named_records import NamedRecord
-from onnxnnw.verification.verdict import SearchResult
+from onnxnnw.verification.verdict import SearchResult, Verdict
+from onnxnnw.verification.verdicts import COMPLETE, rank
 from onnxnnw.verification.verify import DEFAULT_RATE
+from onnxnnw.verification.visible import visible
 
 __all__ = ["FORMAT", "RegistrySearch", "search_registry"]
 
@@ -111,7 +113,7 @@ def search_registry(
         wanted = wanted or registry.numbers(1)
         named, entries, unreadable = _named(registry, wanted, methods)
         examiner.records = named
-        verdicts, failed = examiner.verdicts()
+        verdicts, failed = _verdicts(examiner)
         network.check_unchanged()
     if not verdicts:
         raise UnreadableRecord(f"no record that can be examined: {(*unreadable, *failed, 'none near')[0]}")
@@ -122,6 +124,25 @@ def search_registry(
     search = SearchResult(kept, (*unreadable, *failed), seconds / tried)
     own = tuple(entries[verdict.record] for verdict in verdicts)
     return RegistrySearch(search, own, tried, found.looked_at, found.passed, seconds)
+
+
+def _verdicts(examiner: Examiner) -> tuple[list[Verdict], list[str]]:
+    """The verdicts, best first, and what failed; whole are the best, and those that found something.
+
+    Of the others, which passed the scan by chance, what a candidate explains and what happened to it are not asked.
+    """
+    looked, failed = [], []
+    for named in examiner.records:
+        try:
+            looked.append(examiner.brief(named))
+        except UnreadableRecord as error:
+            failed.append(f"{visible(named.name)}: {visible(str(error))}")
+    looked.sort(key=lambda pair: rank(pair[0]))
+    verdicts = []
+    for place, (brief, look) in enumerate(looked):
+        found = place == 0 or (brief.decision in ("identical", "traced") and place < COMPLETE)
+        verdicts.append(examiner.whole(look) if found else brief)
+    return verdicts, failed
 
 
 def _named(

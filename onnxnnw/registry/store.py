@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from onnxnnw.errors import UnreadableRecord, UnreadableRegistry, UsageError
 from onnxnnw.records.record import MAX_BYTES, Record, commitment_of
+from onnxnnw.records.shared_parts import SharedParts
 from onnxnnw.registry.database import Database, now
 from onnxnnw.registry.entry import Added, Filters, RegistryEntry, digest_of
 from onnxnnw.registry.pages import Pages
@@ -79,18 +80,22 @@ class Registry:
             UnreadableRegistry: They could not be added; then none was.
         """
         prepared: dict[str, tuple[bytes, Record, Scanned]] = {}
+        shared = SharedParts()
         for content in contents:
             if len(content) > MAX_BYTES:
                 raise UnreadableRecord(f"larger than {MAX_BYTES >> 20} MiB, so it is no record")
-            record = Record.from_bytes(content)
+            record = Record.from_bytes(content, shared)
             prepared[record.commitment] = content, record, scanned(record)
         with self.database.writing() as connection:
             known = set(self._known(connection, list(prepared)))
             new = [commitment for commitment in prepared if commitment not in known]
             groups: dict[int, list[tuple[int, Scanned]]] = {}
+            found: dict[tuple[object, ...], int] = {}
             for commitment in new:
                 content, record, data = prepared[commitment]
-                group = self._group(connection, data)
+                family = data.family  # records of one network that are read together share their slots
+                alike = family.name, family.positions, id(family.slots), family.units, family.host
+                group = found[alike] = found[alike] if alike in found else self._group(connection, data)
                 number = self._insert(connection, group, commitment, content, record, network)
                 if data.family.name != WHOLE:
                     groups.setdefault(group, []).append((number, data))

@@ -22,6 +22,7 @@ from onnxnnw.registry.check import problems
 from onnxnnw.registry.log.kept import append
 from onnxnnw.registry.scan import BEST, scan
 from onnxnnw.registry.scan_data import PROJECTED, scanned
+from onnxnnw.registry.scan_pages import groups_of
 from onnxnnw.registry.search import search_registry
 from onnxnnw.registry.store import Registry
 from onnxnnw.verification.looking import Looking
@@ -107,10 +108,34 @@ def test_pages_that_are_merged_while_they_are_read_lose_no_record(tmp_path, monk
             return read(*arguments)
 
         monkeypatch.setattr(scanning, "read_page", reading)
-        monkeypatch.setattr(scanning, "THREADS", 1)
+        monkeypatch.setattr(scanning, "WORKERS", 1)
         found = looked(tmp_path / "marked.onnx", registry, thorough=True)
         assert registry.entries_of([found.hits[0].number])[0].commitment == enrolled.commitment
         assert found.looked_at >= 63
+
+
+def test_processes_find_what_threads_find(many, monkeypatch):
+    """The same records, in the same order, with the same z."""
+    with Registry(many / "r.db") as registry:
+        monkeypatch.setattr(scanning, "FORKED", 10**9)
+        threads = looked(many / "marked.onnx", registry)
+        monkeypatch.setattr(scanning, "FORKED", 1)
+        monkeypatch.setattr(scanning.threading, "active_count", lambda: 1)
+        made, executor = [], scanning._executor
+        monkeypatch.setattr(scanning, "_executor", lambda *given: made.append(executor(*given)) or made[-1])
+        assert looked(many / "marked.onnx", registry) == threads
+        assert scanning._is_forked(made[0]) == (sys.platform == "linux")
+        assert len(registry) == 201  # connections of this process are as they were
+
+
+def test_layouts_of_other_sizes_are_left_out_unless_all_are_asked_for(many, tmp_path):
+    """A network of another width shares no slot's size with them; a thorough search leaves nothing out."""
+    other = save(dense(width=80), tmp_path / "other.onnx")
+    with Registry(many / "r.db") as registry, open_network(other) as network:
+        sizes = {int(np.prod(slot.shape)) for slot in Looking(network, [], 1e-6, False, 1).view.slots}
+        assert groups_of(registry, sizes) == []
+        assert len(groups_of(registry)) == 1
+        assert looked(other, registry).looked_at == 0
 
 
 # --- on a cluster -----------------------------------------------------------------------------------------------------
