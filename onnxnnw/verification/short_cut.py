@@ -1,7 +1,8 @@
 """The fast path: the candidate's skeleton is the enrolled one, and its sampled slot values are unchanged.
 
 Then nothing is traced, and the verdict is the one that tracing would have reached: ``traced``, "unchanged at all positions". Every
-other answer comes from the thorough path. Behind an address fewer anchors are read, since each is a request.
+other answer comes from the thorough path. Behind an address fewer anchors are read, since each is a request, and a fingerprint's
+controls are not, where equal values at all positions say that they are equal too.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +22,9 @@ from onnxnnw.matching.known_skeleton import KnownSlots, known_slots
 from onnxnnw.matching.match import Match
 from onnxnnw.matching.parameter_reads import unchanged_parameters
 from onnxnnw.matching.read_before import ReadBefore
+from onnxnnw.methods import nct
 from onnxnnw.methods.base import Candidate, Judgement
+from onnxnnw.methods.control_reads import needs_no_controls
 from onnxnnw.methods.discovery import find_method
 from onnxnnw.network_file.ahead import fetch_together
 from onnxnnw.network_file.stored import StoredTensor
@@ -116,9 +119,10 @@ def _verdict(
     record = named.record
     assert record.account is not None
     anchors = Anchors(record)
+    kept_controls = known.is_remote and needs_no_controls(record)
     if known.is_remote:
         anchors = _fewer(anchors)
-        _fetch_ahead(known, anchors)
+        _fetch_ahead(known, anchors, not kept_controls)
     weights = _unchanged_weights(known, anchors)
     if weights is None:
         return None
@@ -127,8 +131,11 @@ def _verdict(
         raise CannotLook("the candidate was not run")
 
     log10_rate = float(np.log10(rate)) - float(np.log10(alternatives))
-    candidate = Candidate(weights, lambda: anchors.reads(weights), refused)
-    judgement = find_method(record.method).judge(record, candidate, log10_rate)
+    if kept_controls:
+        judgement = nct.judge_fingerprint(record, weights, log10_rate, kept_controls=True)
+    else:
+        candidate = Candidate(weights, lambda: anchors.reads(weights), refused)
+        judgement = find_method(record.method).judge(record, candidate, log10_rate)
     if not judgement.significant or not np.array_equal(judgement.reads.found, judgement.reads.enrolled):
         return None
     return _decided(known, named, rate, anchors, weights, judgement, alternatives, shared)
@@ -144,9 +151,9 @@ def _fewer(anchors: Anchors) -> Anchors:
     return anchors
 
 
-def _fetch_ahead(known: KnownSlots, anchors: Anchors) -> None:
+def _fetch_ahead(known: KnownSlots, anchors: Anchors, with_controls: bool) -> None:
     record, wanted = anchors.record, list[tuple[StoredTensor, np.ndarray]]()
-    controls = control_positions(record, anchors.plan) if "controls" in record.arrays else None
+    controls = control_positions(record, anchors.plan) if with_controls and "controls" in record.arrays else None
     for number, slot in enumerate(known.slots):
         sets = [anchors.everything(number)]
         if controls is not None:

@@ -12,6 +12,7 @@ from onnx import ModelProto, helper
 
 from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.errors import CannotLook, UnreadableRecord
+from onnxnnw.methods.control_reads import needs_no_controls
 from onnxnnw.records.record import Record
 from onnxnnw.records.record_file import load_record
 from onnxnnw.sources.limits import Budget, limited
@@ -295,3 +296,38 @@ def test_little_is_read_behind_an_address(tmp_path: Path) -> None:
         assert found.explained < here.explained
         assert budget.received < 400_000
         assert budget.requests < 256 + 6 * 8 + 30
+
+
+def test_controls_of_a_fingerprint_are_not_asked_for(tmp_path: Path) -> None:
+    """Where equal values at all positions leave no doubt that the controls are equal; the answer is the same."""
+    path = save(dense(6, 700), tmp_path / "m.onnx")
+    fingerprint(path, tmp_path / "f.record", 256)
+    record = load_record(tmp_path / "f.record")
+    with RangeServer(tmp_path) as server, limited(Budget()) as budget:
+        found = short(f"{server.url}/m.onnx", record)
+    here = short(path, record)
+    assert found is not None
+    assert here is not None
+    assert (found.decision, found.findings, found.effect) == (here.decision, here.findings, here.effect)
+    assert found.log10_p == pytest.approx(here.log10_p, abs=1e-9)
+    assert budget.received < 400_000
+    assert budget.requests < 256 + 6 * 8 + 30
+
+
+def test_they_are_asked_for_where_weights_are_alike(tmp_path: Path) -> None:
+    """Of a network that is nearly all zeros, equal values say little of what stands beside them."""
+    model = dense(6, 700)
+    for one in model.graph.initializer:
+        values = np.frombuffer(one.raw_data, "<f4").copy()
+        values[np.random.default_rng(1).random(values.size) < 0.97] = 0
+        one.raw_data = values.tobytes()
+    path = save(model, tmp_path / "m.onnx")
+    fingerprint(path, tmp_path / "f.record", 512)
+    record = load_record(tmp_path / "f.record")
+    assert not needs_no_controls(record)
+    with RangeServer(tmp_path) as server, limited(Budget()) as budget:
+        found = short(f"{server.url}/m.onnx", record)
+    here = short(path, record)
+    assert (found is None) == (here is None)
+    assert found is None or here is None or (found.decision, found.log10_p) == (here.decision, here.log10_p)
+    assert budget.received > 1_000_000
