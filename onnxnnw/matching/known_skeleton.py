@@ -7,8 +7,9 @@ its external files is in it. So where it is the same, the graph, all other tenso
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from onnx import TensorProto
@@ -19,6 +20,7 @@ from onnxnnw.constants.moved import Transposed
 from onnxnnw.errors import FileChanged, UnreadableNetwork, UnreadableRecord
 from onnxnnw.graph.slot import Slot
 from onnxnnw.graph.slot_view import SlotView
+from onnxnnw.matching.read_together import SlotsInFiles
 from onnxnnw.network_file.containers import open_beside
 from onnxnnw.network_file.file import Network, open_network, open_source
 from onnxnnw.network_file.source import Source, will_need
@@ -145,16 +147,43 @@ def refuse_other_index(record: Record, network: Network, view: SlotView, account
             raise UnreadableRecord("the record's index of the file is not that of the network")
 
 
-class KnownSlots:
-    """Slots of a candidate whose skeleton is that of a record.
+class KnownSlots(Sequence[Slot]):
+    """Slots of a candidate whose skeleton is that of a record; each is made when it is asked for.
 
     Attributes:
-        slots: As the record has them.
         sources: The files they are read from.
     """
 
-    def __init__(self, slots: list[Slot], sources: "list[Source | RemoteSource]") -> None:
-        self.slots, self.sources = slots, sources
+    def __init__(
+        self,
+        places: Sequence[SlotPlace],
+        entries: Sequence[SlotEntry],
+        sources: "list[Source | RemoteSource]",
+    ) -> None:
+        self._places, self._entries, self.sources = places, entries, sources
+        self._slots: dict[int, Slot] = {}
+
+    @cached_property
+    def in_files(self) -> SlotsInFiles:
+        """The same slots, to be read together."""
+        return SlotsInFiles(self._places, self._entries, self.sources)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @overload
+    def __getitem__(self, number: int) -> Slot: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[Slot]: ...
+
+    def __getitem__(self, number: int | slice) -> Slot | list[Slot]:
+        if isinstance(number, slice):
+            return [self[each] for each in range(len(self))[number]]
+        if number not in self._slots:
+            place = self._places[number]
+            self._slots[number] = _slot(self._entries[number], place, self.sources[place.file])
+        return self._slots[number]
 
     @property
     def is_remote(self) -> bool:
@@ -211,8 +240,7 @@ def _known(
         if sources and sources[0].is_remote and not isinstance(error, UnreadableRecord):
             raise
         return None  # whoever looks thoroughly says what is wrong
-    slots = [_slot(entry, at, sources[at.file]) for entry, at in zip(entries, index.slots, strict=True)]
-    return KnownSlots(slots, sources)
+    return KnownSlots(index.slots, entries, sources)
 
 
 def _slot(entry: SlotEntry, place: SlotPlace, source: "Source | RemoteSource") -> Slot:
