@@ -5,7 +5,6 @@ other answer comes from the thorough path. Behind an address fewer anchors are r
 controls are not, where equal values at all positions say that they are equal too.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -256,7 +255,7 @@ def _strata(record: Record, looked_at: _LookedAt, judgement: Judgement) -> list[
     anchors = np.bincount(looked_at.slots, minlength=count)
     further = judgement.reads.slots if record.kind == "fingerprint" else _NONE
     reads = anchors + np.bincount(further, minlength=count)
-    sizes = [math.prod(entry.shape) for entry in record.slots]
+    sizes = [entry.size for entry in record.slots]
     return [
         Stratum(size, agree, agree, 0.0)
         for size, agree, known in zip(sizes, reads.tolist(), anchors.tolist(), strict=True)
