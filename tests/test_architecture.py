@@ -25,7 +25,7 @@ PACKAGES: dict[str, str] = {
     "images": "",
     "recipes": "",
     "sources": "signing limits addresses answers protocol connections http_ranges hub_cache pointers remote hub inference",
-    "network_file": "formats wire cutting relocation foreign source stored tensor_list tensor_files ort_format ahead safetensors "
+    "network_file": "formats wire cutting foreign source relocation stored tensor_list tensor_files ort_format ahead safetensors "
     "openvino containers file writing patch",
     "flow": "names nodes runtime_operators handing literals attribute_weights tracing unread",
     "constants": "arrays moved evaluated contraction decoding rulebook elementwise arithmetic_rules quantisation_rules "

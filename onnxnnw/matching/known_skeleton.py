@@ -23,6 +23,7 @@ from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.matching.read_together import SlotsInFiles
 from onnxnnw.network_file.containers import open_beside
 from onnxnnw.network_file.file import Network, open_network, open_source
+from onnxnnw.network_file.relocation import Layout, PlannedFile
 from onnxnnw.network_file.source import Source, will_need
 from onnxnnw.network_file.stored import StoredTensor
 from onnxnnw.network_file.wire import read_exactly
@@ -43,7 +44,13 @@ _CHECKED = 256
 # --- at enrolment -----------------------------------------------------------------------------------------------------
 
 
-def index_of(network: Network, view: SlotView, entries: Sequence[SlotEntry], account: Account) -> SkeletonIndex | None:
+def index_of(
+    network: Network,
+    view: SlotView,
+    entries: Sequence[SlotEntry],
+    account: Account,
+    layout: Layout | None = None,
+) -> SkeletonIndex | None:
     """The skeleton of a network around the slots of a record; None where something about it cannot be told from that alone.
 
     Args:
@@ -51,10 +58,11 @@ def index_of(network: Network, view: SlotView, entries: Sequence[SlotEntry], acc
         view: All of its slots.
         entries: The record's slot table.
         account: What is stored in it.
+        layout: Where everything will lie in a copy of it, if it is that copy's index which is wanted.
     """
     if not _is_plain(network, view, entries, account):
         return None
-    sources = _all_sources(network)
+    sources: dict[str, Source | RemoteSource | PlannedFile] = {**_all_sources(network)}
     names = {id(source): name for name, source in sources.items()}
     slots = view.by_name()
     with contextlib.ExitStack() as opened:
@@ -71,7 +79,15 @@ def index_of(network: Network, view: SlotView, entries: Sequence[SlotEntry], acc
             name = names.get(id(tensor.source), "" if slot.tensor.source is None else None)
             if name is None:
                 return None
-            places.append(replace(place, file=list(sources).index(name)))
+            at: tuple[int, int] | None = list(sources).index(name), place.offset
+            if layout is not None:
+                source = sources[name]
+                at = layout.place(source, place.offset) if isinstance(source, Source) else None
+            if at is None:
+                return None
+            places.append(replace(place, file=at[0], offset=at[1]))
+    if layout is not None:
+        sources = dict(zip(("", layout.location), layout.files, strict=True))
     files = tuple((name, source.size) for name, source in sources.items())
     index = SkeletonIndex("0" * 64, files, tuple(places))
     try:
@@ -253,7 +269,9 @@ def _slot(entry: SlotEntry, place: SlotPlace, source: "Source | RemoteSource") -
     return Slot(entry.name, entry.use, constant, tensor, entry.bias, entry.layout, False, False, False)
 
 
-def _digest(index: SkeletonIndex, entries: Sequence[SlotEntry], sources: "Sequence[Source | RemoteSource]") -> str:
+def _digest(
+    index: SkeletonIndex, entries: Sequence[SlotEntry], sources: "Sequence[Source | RemoteSource | PlannedFile]"
+) -> str:
     """The hash of everything outside the slots.
 
     Raises:
