@@ -34,7 +34,8 @@ PACKAGES: dict[str, str] = {
     "channels": "shapes tags walk products passing moving groups changing growing",
     "accounting": "roles amounts given account classing",
     "records": "canonical_json key slot_table skeleton fields shared_parts record record_file drawn_together positions row_factors",
-    "matching": "read_before read_together row_scale slot_scales anchor_agreement readings assembly match parameter_reads known_skeleton",
+    "matching": "read_before read_together row_scale slot_scales anchor_agreement readings assembly match parameter_reads "
+    "known_skeleton",
     "alignment": "balance assignment signatures search scales weights grouped matrices agreeing likeness networks sketch",
     "methods": "payload triggers base control_reads discovery",
     "candidate": "",

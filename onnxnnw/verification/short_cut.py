@@ -34,6 +34,7 @@ from onnxnnw.records.positions import (
     sample_positions,
 )
 from onnxnnw.records.record import Record
+from onnxnnw.records.row_factors import row_factors_of
 from onnxnnw.statistics import log10_of_either
 from onnxnnw.verification.evidence import evidence_of, verdict_against
 from onnxnnw.verification.explained import Stratum, explain
@@ -165,8 +166,9 @@ def _looked_at(record: Record, plan: PositionPlan, few: bool) -> _LookedAt:
     total = int(ends[-1]) if ends.size else 0
     values = record.array("anchors", total).astype(np.float64)
     slots, positions = np.repeat(np.arange(sizes.size), sizes), np.concatenate([*places, _NONE])
+    row_factors_of(record)  # refused where it is damaged, as the next is
     if "anchor_gains" in record.arrays:
-        record.array("anchor_gains", total)  # refused where it is damaged
+        record.array("anchor_gains", total)
     if few:
         first = np.arange(total) - np.repeat(ends - sizes, sizes) < _FEW
         return _LookedAt(slots[first], positions[first], values[first])
