@@ -25,7 +25,7 @@ PACKAGES: dict[str, str] = {
     "images": "",
     "recipes": "",
     "sources": "signing limits addresses answers protocol connections http_ranges hub_cache pointers remote hub inference",
-    "network_file": "formats wire cutting relocation foreign source stored tensor_list tensor_files ort_format ahead safetensors "
+    "network_file": "formats wire cutting foreign source relocation stored tensor_list tensor_files ort_format ahead safetensors "
     "openvino containers file writing patch",
     "flow": "names nodes runtime_operators handing literals attribute_weights tracing unread",
     "constants": "arrays moved evaluated contraction decoding rulebook elementwise arithmetic_rules quantisation_rules "
@@ -33,8 +33,9 @@ PACKAGES: dict[str, str] = {
     "graph": "live packed_operators uses out_rows downstream computed_tables slot slot_view slots linear_map linear doubts digest",
     "channels": "shapes tags walk products passing moving groups changing growing",
     "accounting": "roles amounts given account classing",
-    "records": "canonical_json key slot_table skeleton fields shared_parts record record_file positions row_factors",
-    "matching": "read_before row_scale slot_scales anchor_agreement readings assembly match parameter_reads known_skeleton",
+    "records": "canonical_json key slot_table skeleton fields shared_parts record record_file drawn_together positions row_factors",
+    "matching": "read_before read_together row_scale slot_scales anchor_agreement readings assembly match parameter_reads "
+    "known_skeleton",
     "alignment": "balance assignment signatures search scales weights grouped matrices agreeing likeness networks sketch",
     "methods": "payload triggers base control_reads discovery",
     "candidate": "",

@@ -35,7 +35,8 @@ from onnxnnw.graph.slots import find_slots
 from onnxnnw.matching.known_skeleton import index_of
 from onnxnnw.methods import nct
 from onnxnnw.network_file.file import Network, open_network
-from onnxnnw.network_file.patch import Edit, external_name, joined_edits, write_patched
+from onnxnnw.network_file.patch import Edit, external_name, joined_edits, layout_of, write_patched
+from onnxnnw.network_file.relocation import Layout
 from onnxnnw.network_file.writing import refuse_place
 from onnxnnw.records.key import Key
 from onnxnnw.records.positions import capacity, places_of, plan_of
@@ -177,28 +178,34 @@ def embed(
             key = key or Key.generate()
             own, copies = without_copies(view)
             record = draft_watermark(own, key, positions, owner or Owner(), writing, keep, account, copies)
-            skeleton = None  # of a network that is written as it lies, slots apart
-            if len(network.sources) == 1 and not copies:
-                skeleton = index_of(network, view, record.slots, account)
+            layout = layout_of(network, Path(out))
+            skeleton = None if copies else index_of(network, view, record.slots, account, layout)
             record = replace(with_sketches(record, own), enrolled_digest=digest.result(), skeleton=skeleton)
             record = on_grid(record, own)
             refuse_too_weak(record)
             edits = mark_edits(record, own, copies)
             by_tensor = {id(edit.tensor): edit for edit in joined_edits(edits)}
             marked = pool.submit(network_digests, network, view, by_tensor)
-            record, commitment = write_marked(network, Path(out), edits, record, Path(record_path), marked)
+            record, commitment = write_marked(network, Path(out), edits, record, Path(record_path), marked, layout)
     shared = _shared_positions(record, keep)
     warnings = (*warnings_of(record, view, account), *said_of(copies, record))
     return Enrolment(record, commitment, capacity(record.slots), warnings, shared)
 
 
 def write_marked(
-    network: Network, out: Path, edits: Sequence[Edit], record: Record, record_path: Path, digests: "Future[Digests]"
+    network: Network,
+    out: Path,
+    edits: Sequence[Edit],
+    record: Record,
+    record_path: Path,
+    digests: "Future[Digests]",
+    layout: Layout | None = None,
 ) -> tuple[Record, str]:
     """Write a marked copy, and its record before the copy takes its name.
 
     Args:
         digests: Of the network as it leaves; they are waited for while the copy is written.
+        layout: Where everything lies in it, where the record says so.
 
     Returns:
         The record as it lies on the disk, and its commitment. Where the copy cannot be written, there is no record either.
@@ -211,7 +218,7 @@ def write_marked(
         commitment = save_record(record, record_path)
 
     try:
-        write_patched(network, out, edits, keep_record)
+        write_patched(network, out, edits, keep_record, layout)
     except BaseException:
         if commitment:  # this run wrote the record, and the network that it belongs to never came to be
             record_path.unlink(missing_ok=True)

@@ -7,8 +7,9 @@ its external files is in it. So where it is the same, the graph, all other tenso
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from onnx import TensorProto
@@ -19,8 +20,10 @@ from onnxnnw.constants.moved import Transposed
 from onnxnnw.errors import FileChanged, UnreadableNetwork, UnreadableRecord
 from onnxnnw.graph.slot import Slot
 from onnxnnw.graph.slot_view import SlotView
+from onnxnnw.matching.read_together import SlotsInFiles
 from onnxnnw.network_file.containers import open_beside
 from onnxnnw.network_file.file import Network, open_network, open_source
+from onnxnnw.network_file.relocation import Layout, PlannedFile
 from onnxnnw.network_file.source import Source, will_need
 from onnxnnw.network_file.stored import StoredTensor
 from onnxnnw.network_file.wire import read_exactly
@@ -41,7 +44,13 @@ _CHECKED = 256
 # --- at enrolment -----------------------------------------------------------------------------------------------------
 
 
-def index_of(network: Network, view: SlotView, entries: Sequence[SlotEntry], account: Account) -> SkeletonIndex | None:
+def index_of(
+    network: Network,
+    view: SlotView,
+    entries: Sequence[SlotEntry],
+    account: Account,
+    layout: Layout | None = None,
+) -> SkeletonIndex | None:
     """The skeleton of a network around the slots of a record; None where something about it cannot be told from that alone.
 
     Args:
@@ -49,10 +58,11 @@ def index_of(network: Network, view: SlotView, entries: Sequence[SlotEntry], acc
         view: All of its slots.
         entries: The record's slot table.
         account: What is stored in it.
+        layout: Where everything will lie in a copy of it, if it is that copy's index which is wanted.
     """
     if not _is_plain(network, view, entries, account):
         return None
-    sources = _all_sources(network)
+    sources: dict[str, Source | RemoteSource | PlannedFile] = {**_all_sources(network)}
     names = {id(source): name for name, source in sources.items()}
     slots = view.by_name()
     with contextlib.ExitStack() as opened:
@@ -69,7 +79,15 @@ def index_of(network: Network, view: SlotView, entries: Sequence[SlotEntry], acc
             name = names.get(id(tensor.source), "" if slot.tensor.source is None else None)
             if name is None:
                 return None
-            places.append(replace(place, file=list(sources).index(name)))
+            at: tuple[int, int] | None = list(sources).index(name), place.offset
+            if layout is not None:
+                source = sources[name]
+                at = layout.place(source, place.offset) if isinstance(source, Source) else None
+            if at is None:
+                return None
+            places.append(replace(place, file=at[0], offset=at[1]))
+    if layout is not None:
+        sources = dict(zip(("", layout.location), layout.files, strict=True))
     files = tuple((name, source.size) for name, source in sources.items())
     index = SkeletonIndex("0" * 64, files, tuple(places))
     try:
@@ -145,16 +163,43 @@ def refuse_other_index(record: Record, network: Network, view: SlotView, account
             raise UnreadableRecord("the record's index of the file is not that of the network")
 
 
-class KnownSlots:
-    """Slots of a candidate whose skeleton is that of a record.
+class KnownSlots(Sequence[Slot]):
+    """Slots of a candidate whose skeleton is that of a record; each is made when it is asked for.
 
     Attributes:
-        slots: As the record has them.
         sources: The files they are read from.
     """
 
-    def __init__(self, slots: list[Slot], sources: "list[Source | RemoteSource]") -> None:
-        self.slots, self.sources = slots, sources
+    def __init__(
+        self,
+        places: Sequence[SlotPlace],
+        entries: Sequence[SlotEntry],
+        sources: "list[Source | RemoteSource]",
+    ) -> None:
+        self._places, self._entries, self.sources = places, entries, sources
+        self._slots: dict[int, Slot] = {}
+
+    @cached_property
+    def in_files(self) -> SlotsInFiles:
+        """The same slots, to be read together."""
+        return SlotsInFiles(self._places, self._entries, self.sources)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @overload
+    def __getitem__(self, number: int) -> Slot: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[Slot]: ...
+
+    def __getitem__(self, number: int | slice) -> Slot | list[Slot]:
+        if isinstance(number, slice):
+            return [self[each] for each in range(len(self))[number]]
+        if number not in self._slots:
+            place = self._places[number]
+            self._slots[number] = _slot(self._entries[number], place, self.sources[place.file])
+        return self._slots[number]
 
     @property
     def is_remote(self) -> bool:
@@ -211,8 +256,7 @@ def _known(
         if sources and sources[0].is_remote and not isinstance(error, UnreadableRecord):
             raise
         return None  # whoever looks thoroughly says what is wrong
-    slots = [_slot(entry, at, sources[at.file]) for entry, at in zip(entries, index.slots, strict=True)]
-    return KnownSlots(slots, sources)
+    return KnownSlots(index.slots, entries, sources)
 
 
 def _slot(entry: SlotEntry, place: SlotPlace, source: "Source | RemoteSource") -> Slot:
@@ -225,7 +269,9 @@ def _slot(entry: SlotEntry, place: SlotPlace, source: "Source | RemoteSource") -
     return Slot(entry.name, entry.use, constant, tensor, entry.bias, entry.layout, False, False, False)
 
 
-def _digest(index: SkeletonIndex, entries: Sequence[SlotEntry], sources: "Sequence[Source | RemoteSource]") -> str:
+def _digest(
+    index: SkeletonIndex, entries: Sequence[SlotEntry], sources: "Sequence[Source | RemoteSource | PlannedFile]"
+) -> str:
     """The hash of everything outside the slots.
 
     Raises:

@@ -12,7 +12,7 @@ import numpy as np
 
 from onnxnnw.errors import UnreadableRecord
 from onnxnnw.methods.base import Candidate, Floats, Judgement, Method, Positions, Reads, Standard, Weights
-from onnxnnw.methods.control_reads import read_with_controls
+from onnxnnw.methods.control_reads import read_beside_kept, read_with_controls, row_numbers
 from onnxnnw.network_file.stored import round_to
 from onnxnnw.records.positions import PositionPlan, plan_of
 from onnxnnw.records.record import Record
@@ -39,6 +39,7 @@ __all__ = [
     "REPLACED",
     "expected_numbers",
     "is_added",
+    "judge_fingerprint",
     "mark",
     "mark_values",
     "read_with_controls",
@@ -120,7 +121,7 @@ class NCT(Method):
         if record.kind == "watermark":
             return _judge_watermark(record, candidate.weights, log10_rate)
         if record.kind == "fingerprint":
-            return _judge_fingerprint(record, candidate.weights, log10_rate)
+            return judge_fingerprint(record, candidate.weights, log10_rate)
         raise UnreadableRecord(f"NCT knows no {record.kind!r} records")
 
     def required(self, record: Record, false_positive_rate: float) -> int:
@@ -150,7 +151,7 @@ def views(record: Record, weights: Weights) -> list[Association]:
         return [view.association for view in _added_views(record, plan, weights)[1]]
     if record.kind == "watermark":
         return _watermark_views(record, plan, weights)[1]
-    rows = _rows(record, plan)
+    rows = row_numbers(record, plan)
     return [
         associate_fingerprint(pair.found, pair.enrolled, plan.slots, rows) for pair in _pairs(record, plan, weights)[1]
     ]
@@ -260,10 +261,16 @@ class _Pair:
     enrolled: Floats
 
 
-def _pairs(record: Record, plan: PositionPlan, weights: Weights) -> tuple[Floats, list[_Pair]]:
+def _pairs(
+    record: Record, plan: PositionPlan, weights: Weights, kept_controls: bool = False
+) -> tuple[Floats, list[_Pair]]:
     """What was read at the positions, and the two sides of each view."""
     count = plan.positions.size
-    raw, corrected, row_scaled = read_with_controls(record, plan, weights)
+    if kept_controls:
+        raw, corrected = read_beside_kept(record, plan, weights)
+        row_scaled = np.full(count, np.nan)
+    else:
+        raw, corrected, row_scaled = read_with_controls(record, plan, weights)
     enrolled = record.array("values", count).astype(np.float64)
     out = [_Pair(corrected, enrolled - record.array("controls", count).astype(np.float64))]
     if np.isfinite(row_scaled).any():
@@ -274,17 +281,15 @@ def _pairs(record: Record, plan: PositionPlan, weights: Weights) -> tuple[Floats
     return raw, out
 
 
-def _rows(record: Record, plan: PositionPlan) -> Positions:
-    """A number for the out-row of each position."""
-    sizes = np.array([entry.row_size for entry in record.slots], np.int64)[plan.slots]
-    rows: Positions = plan.slots * 2**40 + plan.positions // sizes
-    return rows
+def judge_fingerprint(record: Record, weights: Weights, log10_rate: float, kept_controls: bool = False) -> Judgement:
+    """A fingerprint's judgement.
 
-
-def _judge_fingerprint(record: Record, weights: Weights, log10_rate: float) -> Judgement:
+    Args:
+        kept_controls: Take the controls as they were at enrolment: only where ``needs_no_controls``, and all values are equal.
+    """
     plan = plan_of(record)
-    raw, pairs = _pairs(record, plan, weights)
-    rows = _rows(record, plan)
+    raw, pairs = _pairs(record, plan, weights, kept_controls)
+    rows = row_numbers(record, plan)
     outcomes = [_fingerprint_view(pair, plan, rows, record, weights, log10_rate) for pair in pairs]
     association, significant, shared = min(outcomes, key=lambda outcome: (not outcome[1], outcome[0].log10_p))
     enrolled = record.array("values", plan.positions.size).astype(np.float64)

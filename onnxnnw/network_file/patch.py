@@ -18,7 +18,7 @@ from onnxnnw.errors import UnsupportedNetwork, UsageError
 from onnxnnw.network_file import wire
 from onnxnnw.network_file.cutting import MAX_EMBEDDED
 from onnxnnw.network_file.file import Network, open_network
-from onnxnnw.network_file.relocation import relocate, with_raw_data
+from onnxnnw.network_file.relocation import Layout, laid_out, with_raw_data
 from onnxnnw.network_file.source import Source, identity_of
 from onnxnnw.network_file.stored import Array, StoredTensor
 from onnxnnw.network_file.writing import COPIED_AT_ONCE, atomic_file, refuse_place, write_at
@@ -28,12 +28,11 @@ __all__ = [
     "Edit",
     "external_name",
     "joined_edits",
+    "layout_of",
     "refuse_own_files",
     "rewritten",
     "write_patched",
 ]
-
-_ALIGNMENT = 4096
 
 
 class Edit(NamedTuple):
@@ -71,7 +70,11 @@ def rewritten(tensor: StoredTensor, blocks: Iterable[Array]) -> Iterator[Edit]:
 
 
 def write_patched(
-    network: Network, out: Path | str, edits: Iterable[Edit], before_commit: Callable[[], object] = lambda: None
+    network: Network,
+    out: Path | str,
+    edits: Iterable[Edit],
+    before_commit: Callable[[], object] = lambda: None,
+    layout: Layout | None = None,
 ) -> None:
     """Write a copy of a network with changed weights.
 
@@ -80,9 +83,10 @@ def write_patched(
         out: Where to write; an existing file is replaced when everything is on the disk.
         edits: Consumed one at a time, so a generator can stream a network larger than memory.
         before_commit: Called when all is written and nothing is visible yet; what it raises leaves no output.
+        layout: Where everything will lie, where somebody relies on it; see ``layout_of``.
 
     Raises:
-        UsageError: The output is a folder, the input, or its external data.
+        UsageError: The output is a folder, the input, or its external data; or the layout's place was taken meanwhile.
         UnsupportedNetwork: A tensor cannot be changed in place.
         FileChanged: The input changed meanwhile; nothing is left behind.
     """
@@ -90,8 +94,11 @@ def write_patched(
     refuse_own_files(network, out)
     tell(f"writing {out.name}")
     model, *external = _all_sources(network)
+    if layout is not None and out.with_name(layout.location).exists():
+        raise UsageError(f"{out.with_name(layout.location)}: appeared meanwhile; run the command again")
+    layout = layout or layout_of(network, out)
     with atomic_file(out) as target:
-        if not external:
+        if layout is None:
             _copy(model, target, 0)
             _apply(edits, model, {model.path: _Target(target, [(0, model.size, 0)])}, out.parent)
             network.check_unchanged()
@@ -99,13 +106,11 @@ def write_patched(
             return
         mine = {source.identity for source in external}
         stale = [p for p in _own_external_files(out) if identity_of(p.stat()) not in mine] if out.exists() else []
-        location = external_name(out)
-        bases = _external_bases(external)
-        with atomic_file(out.with_name(location)) as data:
-            targets = {model.path: _Target(target, _write_relocated(network, target, bases, location))}
-            for source in external:
-                _copy(source, data, bases[source.path])
-                targets[source.path] = _Target(data, [(0, source.size, bases[source.path])])
+        with atomic_file(out.with_name(layout.location)) as data:
+            targets = {model.path: _Target(target, _write_relocated(model, target, layout))}
+            for source, base in layout.external:
+                _copy(source, data, base)
+                targets[source.path] = _Target(data, [(0, source.size, base)])
             _apply(edits, model, targets, out.parent)
             network.check_unchanged()
             before_commit()
@@ -238,15 +243,6 @@ def _write_edit(edit: Edit, targets: dict[Path, _Target], contents: dict[int, by
         write_at(target.descriptor, content[index * width : (index + 1) * width], start + position * width)
 
 
-def _external_bases(sources: list[Source]) -> dict[Path, int]:
-    """Where each external file begins in the one that is written."""
-    bases, end = {}, 0
-    for source in sources:
-        bases[source.path] = end
-        end += -(-source.size // _ALIGNMENT) * _ALIGNMENT
-    return bases
-
-
 def external_name(out: Path) -> str:
     """``OUT.onnx.data``, or a new name where that is taken: an older network may still need it."""
     name = f"{out.name}.data"
@@ -263,19 +259,12 @@ def _own_external_files(out: Path) -> list[Path]:
     return [out.with_name(name) for name in names if name.startswith(f"{out.name}.") and name.endswith(".data")]
 
 
-def _write_relocated(
-    network: Network, target: int, bases: dict[Path, int], location: str
-) -> list[tuple[int, int, int]]:
+def _write_relocated(model: Source, target: int, layout: Layout) -> list[tuple[int, int, int]]:
     """Write the model file with external tensors pointing to the new file, all else byte for byte; where ranges went."""
-    source = network.files[0]
     position = 0
     ranges = []
-
-    def place(old: str) -> tuple[str, int]:
-        return location, bases[network.file.parent / old]
-
-    with source.opened() as descriptor:
-        for piece in relocate(wire.Reader(descriptor, source.size), place):
+    with model.opened() as descriptor:
+        for piece in layout.pieces:
             if isinstance(piece, bytes):
                 write_at(target, piece, position)
                 position += len(piece)
@@ -285,3 +274,9 @@ def _write_relocated(
             _copy_through_memory(descriptor, target, piece, position)
             position += stop - start
     return ranges
+
+
+def layout_of(network: Network, out: Path) -> Layout | None:
+    """Where everything will lie in a patched copy of a network with external data; None without any."""
+    model, *external = _all_sources(network)
+    return laid_out(model, external, network.file.parent, external_name(out)) if external else None

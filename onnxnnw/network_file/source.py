@@ -7,16 +7,13 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.errors import FileChanged, UnreadableNetwork
 from onnxnnw.files import open_descriptor
-
-if TYPE_CHECKING:
-    from onnxnnw.sources.remote import RemoteHandle
+from onnxnnw.network_file.wire import Handle
 
 __all__ = ["KEPT_OPEN", "ONE_PIECE", "Source", "groups", "identity_of", "will_need"]
 
@@ -149,7 +146,7 @@ def _open(path: Path, error: type[UnreadableNetwork], shown: str) -> tuple[int, 
     return open_descriptor(path, error, shown)
 
 
-def will_need(descriptor: "int | RemoteHandle", places: Sequence[int], lengths: Sequence[int]) -> None:
+def will_need(descriptor: int | Handle, places: Sequence[int], lengths: Sequence[int]) -> None:
     """Let the kernel or a server fetch pieces while others are asked for: both answer many questions at once."""
     if not isinstance(descriptor, int):
         descriptor.ahead(places, lengths)

@@ -1,8 +1,8 @@
 """Protobuf's wire format: fields, numbers and lengths, read from an open file without loading it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from onnx import ModelProto
 
@@ -18,6 +18,7 @@ __all__ = [
     "INT32_DATA",
     "RAW_DATA",
     "Field",
+    "Handle",
     "Reader",
     "Schema",
     "encode_bytes_field",
@@ -40,6 +41,16 @@ _WIRE_TYPES = {1: _FIXED64, 6: _FIXED64, 16: _FIXED64, 2: _FIXED32, 7: _FIXED32,
 _WIRE_TYPES |= {9: BYTES, 11: BYTES, 12: BYTES}  # descriptor types: string, message, bytes; all others are varints
 _WINDOW_SMALL, _WINDOW_LARGE = 4096, 2**18
 _READ = 2**24
+
+
+class Handle(Protocol):
+    """What reads from a file that is no descriptor: one behind an address, or one that is about to be written."""
+
+    def read(self, length: int, offset: int) -> bytes:
+        """Bytes of the file; fewer where it ends."""
+
+    def ahead(self, places: Sequence[int], lengths: Sequence[int]) -> None:
+        """Fetch pieces at once that will be read next."""
 
 
 class Field(NamedTuple):
@@ -110,7 +121,7 @@ def encode_bytes_field(number: int, content: bytes) -> bytes:
     return encode_head(number, len(content)) + content
 
 
-def read_exactly(descriptor: "int | RemoteHandle", length: int, offset: int) -> bytes:
+def read_exactly(descriptor: int | Handle, length: int, offset: int) -> bytes:
     """``length`` bytes at ``offset`` of an open file.
 
     Raises:

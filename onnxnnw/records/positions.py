@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.errors import CapacityError, UnreadableRecord
+from onnxnnw.records.drawn_together import indices_of_many
 from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record
 from onnxnnw.records.slot_table import SlotEntry
@@ -24,6 +25,7 @@ __all__ = [
     "PositionPlan",
     "anchor_positions",
     "anchors_of",
+    "by_slot",
     "capacity",
     "control_positions",
     "controls_ahead",
@@ -185,18 +187,30 @@ def anchor_positions(record: Record, plan: PositionPlan) -> list[Positions]:
     wanted = record.parameters.get("anchors", ANCHORS)
     if not isinstance(wanted, int) or not 1 <= wanted <= MAX_ANCHORS:
         raise UnreadableRecord("the record's parameter 'anchors' is impossible")
-    out = []
+    marked = by_slot(plan, len(record.slots))
+    below = [entry.live_rows * entry.row_size for entry in record.slots]
+    counts = [max(0, min(wanted, live - barred.size)) for live, barred in zip(below, marked, strict=True)]
+    return _drawn_beside(record, "anchors", counts, below, marked)
+
+
+def by_slot(plan: PositionPlan, count: int) -> list[Positions]:
+    """The positions in each of so many slots, in the order of I."""
+    order = np.argsort(plan.slots, kind="stable")
+    ends = np.searchsorted(plan.slots[order], np.arange(count - 1), side="right")
+    return np.split(plan.positions[order], ends) if count else []
+
+
+def _drawn_beside(
+    record: Record, purpose: str, counts: Sequence[int], below: Sequence[int], taken: Sequence[Positions]
+) -> list[Positions]:
+    """Positions in live rows of each slot, apart from those that are taken."""
+    barred = list(taken)
     for number, entry in enumerate(record.slots):
-        barred = plan.of(number)
-        live = entry.live_rows * entry.row_size
-        count = max(0, min(wanted, live - barred.size))
-        stream = record.placement_key.stream(f"anchors/{number}", record.positions_context)
-        inside = barred
-        if entry.dead_rows:
-            row = _number_of_live_row(entry, barred // entry.row_size)
-            inside = row * entry.row_size + barred % entry.row_size
-        out.append(_skip_dead(stream.indices(count, live, inside.tolist()), entry))
-    return out
+        if entry.dead_rows and counts[number]:
+            row = _number_of_live_row(entry, taken[number] // entry.row_size)
+            barred[number] = row * entry.row_size + taken[number] % entry.row_size
+    drawn = indices_of_many(record.placement_key, purpose, record.positions_context, counts, below, barred)
+    return [_skip_dead(inside, entry) for inside, entry in zip(drawn, record.slots, strict=True)]
 
 
 SAMPLES = 512
@@ -216,16 +230,12 @@ def sample_positions(record: Record, plan: PositionPlan, anchors: Sequence[Posit
         raise UnreadableRecord("the record's parameter 'samples' is impossible")
     sizes = [entry.live_rows * entry.row_size for entry in record.slots]
     total = max(1, sum(sizes))
-    out = []
-    for number, entry in enumerate(record.slots):
-        taken = np.sort(np.concatenate([plan.of(number), anchors[number]]))
-        count = max(0, min(-(-wanted * sizes[number] // total), sizes[number] - taken.size)) if wanted else 0
-        stream = record.placement_key.stream(f"samples/{number}", record.positions_context)
-        if entry.dead_rows:
-            row = _number_of_live_row(entry, taken // entry.row_size)
-            taken = row * entry.row_size + taken % entry.row_size
-        out.append(_skip_dead(stream.indices(count, sizes[number], taken.tolist()), entry) if count else taken[:0])
-    return out
+    taken = [np.concatenate(both) for both in zip(by_slot(plan, len(sizes)), anchors, strict=True)]
+    counts = [
+        max(0, min(-(-wanted * size // total), size - there.size)) if wanted else 0
+        for size, there in zip(sizes, taken, strict=True)
+    ]
+    return _drawn_beside(record, "samples", counts, sizes, taken)
 
 
 def anchors_of(record: Record) -> list[Positions]:

@@ -270,7 +270,7 @@ class Record:
             UnreadableRecord: Not a record, damaged, or of an unknown format.
         """
         try:
-            record = _from_document(parse(content), shared or SharedParts())
+            record = _from_document(parse(content), shared or SharedParts(for_more=False))
             before, bound, after = record._parts()
             if (  # one record, one commitment; and nothing in a file is passed over
                 len(content) != len(before) + len(bound) + len(after)

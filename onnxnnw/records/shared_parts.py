@@ -16,9 +16,14 @@ KNOWN = 16
 
 
 class SharedParts:
-    """Parts of records that were read before, shared if written identically (``true`` and 1 are equal but differ)."""
+    """Parts of records that were read before, shared if written identically (``true`` and 1 are equal but differ).
 
-    def __init__(self) -> None:
+    Args:
+        for_more: Whether more records will be read; what one alone has is not kept.
+    """
+
+    def __init__(self, for_more: bool = True) -> None:
+        self._for_more = for_more
         self._tables: list[tuple[bytes, SlotTable]] = []  # the last one first
         self._accounts: list[tuple[bytes, EnrolledAccount]] = []
 
@@ -28,7 +33,7 @@ class SharedParts:
         Raises:
             UnreadableRecord, KeyError, TypeError, ValueError: It is none.
         """
-        return _known(self._tables, document, lambda: SlotTable(SlotEntry.from_json(entry) for entry in document))
+        return self._known(self._tables, document, lambda: SlotTable(SlotEntry.from_json(entry) for entry in document))
 
     def account(self, document: Any) -> EnrolledAccount:
         """What was stored beside the slots, from JSON.
@@ -36,15 +41,16 @@ class SharedParts:
         Raises:
             UnreadableRecord, KeyError, TypeError, ValueError: It is none.
         """
-        return _known(self._accounts, document, lambda: account_from_json(document))
+        return self._known(self._accounts, document, lambda: account_from_json(document))
 
-
-def _known(parts: list[tuple[bytes, Part]], document: object, read: Callable[[], Part]) -> Part:
-    written = canonical(document)
-    for place, (known, part) in enumerate(parts):
-        if known == written:
-            parts.insert(0, parts.pop(place))
-            return part
-    part = read()
-    parts[:] = [(written, part), *parts[: KNOWN - 1]]
-    return part
+    def _known(self, parts: list[tuple[bytes, Part]], document: object, read: Callable[[], Part]) -> Part:
+        if not self._for_more:
+            return read()
+        written = canonical(document)
+        for place, (known, part) in enumerate(parts):
+            if known == written:
+                parts.insert(0, parts.pop(place))
+                return part
+        part = read()
+        parts[:] = [(written, part), *parts[: KNOWN - 1]]
+        return part

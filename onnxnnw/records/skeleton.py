@@ -5,7 +5,6 @@ tensors and every place are those of enrolment. It is bound, as all that a verif
 """
 
 import hashlib
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,8 +79,12 @@ class SkeletonIndex:
             raise UnreadableRecord("a skeleton of impossible files")
         if len(digest) != 64 or len(slots) != len(entries) or any(not 0 <= size < 2**62 for _, size in files):
             raise UnreadableRecord("a skeleton that does not fit its record")
+        whole: dict[tuple[tuple[int, ...], tuple[int, ...]], bool] = {}  # thousands of slots have a few shapes
         for place, entry in zip(slots, entries, strict=True):
-            if not 0 <= place.file < len(files) or not _whole(place.strides, entry.shape) or place.offset < 0:
+            kind = place.strides, entry.shape
+            if kind not in whole:
+                whole[kind] = _whole(*kind)
+            if not 0 <= place.file < len(files) or not whole[kind] or place.offset < 0:
                 raise UnreadableRecord("a skeleton with an impossible place")
         for number in range(len(files)):
             for _ in index.gaps(number, entries):
@@ -90,8 +93,14 @@ class SkeletonIndex:
 
     def extents(self, file: int, entries: Sequence[SlotEntry]) -> list[tuple[int, int]]:
         """Where slots lie in a file: first byte and length, ascending."""
-        pairs = zip(self.slots, entries, strict=True)
-        return sorted((place.offset, length_of(entry)) for place, entry in pairs if place.file == file)
+        known = vars(self).get("_extents")  # of these very entries: it is asked for again and again
+        if known is None or known[0] is not entries:
+            parts: list[list[tuple[int, int]]] = [[] for _ in self.files]
+            for place, entry in zip(self.slots, entries, strict=True):
+                parts[place.file].append((place.offset, length_of(entry)))
+            known = vars(self)["_extents"] = entries, [sorted(part) for part in parts]
+        extents: list[tuple[int, int]] = known[1][file]
+        return extents
 
     def gaps(self, file: int, entries: Sequence[SlotEntry]) -> Iterator[tuple[int, int]]:
         """Everything else in a file: first byte and end, ascending.
@@ -118,9 +127,10 @@ def length_of(entry: SlotEntry) -> int:
     Raises:
         UnreadableRecord: Its element type is none that is.
     """
-    if entry.data_type not in _ITEMSIZES:
+    itemsize = _ITEMSIZES.get(entry.data_type)
+    if itemsize is None:
         raise UnreadableRecord("a skeleton with slots that are decoded")
-    return math.prod(entry.shape) * _ITEMSIZES[entry.data_type]
+    return entry.size * itemsize
 
 
 def _whole(strides: Sequence[int], shape: Sequence[int]) -> bool:

@@ -39,9 +39,14 @@ class SlotEntry:
     eligible: bool
 
     @cached_property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @cached_property
     def live_rows(self) -> int:
         """Out-rows that take part."""
-        return math.prod(self.shape) // self.row_size - len(self.dead_rows)
+        return self.size // self.row_size - len(self.dead_rows)
 
     @property
     def taps(self) -> int:

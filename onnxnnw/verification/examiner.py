@@ -20,7 +20,7 @@ from onnxnnw.statistics import log10_of_either
 from onnxnnw.verification.answer_text import Decision
 from onnxnnw.verification.disguised import Disguise, disguise_of
 from onnxnnw.verification.evidence import evidence_of, verdict_against
-from onnxnnw.verification.explained import Explained, agreeing, explain
+from onnxnnw.verification.explained import Explained, agreeing, explain, strata_of
 from onnxnnw.verification.findings.base import Examination, collect_findings
 from onnxnnw.verification.looking import Look, Looking
 from onnxnnw.verification.named_records import NamedRecord
@@ -195,7 +195,8 @@ class Examiner(Looking):
             if not thorough and _differ(parameters):
                 parameters = read_parameters(anchors.record, self.account, weights.matches, True)
         further = judgement.reads if record.kind == "fingerprint" else None
-        return explain(record, anchors, self.account, weights, further, parameters, list(doubtful.values()), copies)
+        strata = strata_of(record, anchors, weights, further)
+        return explain(record, self.account, strata, parameters, list(doubtful.values()), copies)
 
     def _copies(self, anchors: Anchors, matches: Sequence[Match | None]) -> list[tuple[Slot, float]]:
         """Slots that hold once more what another one holds, and the share of their reads that agree."""

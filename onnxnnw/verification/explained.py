@@ -25,7 +25,7 @@ from onnxnnw.methods.base import Reads
 from onnxnnw.records.record import Record
 from onnxnnw.verification.units import leveled
 
-__all__ = ["Explained", "agreeing", "explain", "lower_limit"]
+__all__ = ["Explained", "Stratum", "agreeing", "explain", "lower_limit", "strata_of"]
 
 Floats = NDArray[np.float64]
 
@@ -68,7 +68,7 @@ class Explained:
 
 
 @dataclass(frozen=True)
-class _Stratum:
+class Stratum:
     """Elements of which some were looked at."""
 
     elements: float
@@ -161,10 +161,8 @@ def _fraction(a: float, b: float, x: float) -> float:
 
 def explain(
     record: Record,
-    anchors: Anchors,
     account: Account,
-    weights: StoredWeights,
-    reads: Reads | None,
+    slots: Sequence[Stratum],
     parameters: ParameterReads | None,
     doubtful: Sequence[Match] = (),
     copies: Sequence[tuple[Slot, float]] = (),
@@ -173,15 +171,13 @@ def explain(
 
     Args:
         record: The record.
-        anchors: Its anchors and samples.
         account: What is stored in the candidate.
-        weights: The candidate's weights as the record's slots.
-        reads: Further reads of unmarked values, as a fingerprint has them.
+        slots: The candidate's weights as the record's slots; see ``strata_of``.
         parameters: What was found of its parameters; None for older records.
         doubtful: Doubtful slots that agree.
         copies: Further slots that hold what an explained one holds, with the share of their reads that agree.
     """
-    strata = _slots(record, anchors, weights, reads)
+    strata = list(slots)
     explained = sum(stratum.elements * stratum.share for stratum in strata)
     found = sum(stratum.elements for stratum in strata)
     for slot, share in copies:
@@ -215,7 +211,7 @@ def explain(
     )
 
 
-def _limit(strata: Sequence[_Stratum]) -> float:
+def _limit(strata: Sequence[Stratum]) -> float:
     """The lower limit of what the strata explain, as a share of its estimate."""
     used = [stratum for stratum in strata if stratum.reads and stratum.agree]
     explained = sum(stratum.elements * stratum.share for stratum in used)
@@ -229,7 +225,8 @@ def _limit(strata: Sequence[_Stratum]) -> float:
     return min(1.0, lowest * weight / explained)
 
 
-def _slots(record: Record, anchors: Anchors, weights: StoredWeights, reads: Reads | None) -> list[_Stratum]:
+def strata_of(record: Record, anchors: Anchors, weights: StoredWeights, reads: Reads | None) -> list[Stratum]:
+    """The candidate's weights as the record's slots, each with what was looked at in it, among it a fingerprint's positions."""
     out = []
     deviations = anchors.record.arrays.get("deviations")
     for number, match in enumerate(weights.matches):
@@ -256,9 +253,9 @@ def _slots(record: Record, anchors: Anchors, weights: StoredWeights, reads: Read
         if not match.agrees and not _recognised(agree, count, luck):
             continue
         if not count:  # all zero now: nothing is left to explain
-            out.append(_Stratum(match.slot.covered, 1, 1, 0.0))
+            out.append(Stratum(match.slot.covered, 1, 1, 0.0))
         else:
-            out.append(_Stratum(match.slot.covered, agree, count, luck))
+            out.append(Stratum(match.slot.covered, agree, count, luck))
     return out
 
 
@@ -299,26 +296,26 @@ def _other_units(
 
 
 def _better(one: tuple[int, int, float], other: tuple[int, int, float]) -> bool:
-    return _Stratum(1, *one).share > _Stratum(1, *other).share
+    return Stratum(1, *one).share > Stratum(1, *other).share
 
 
 def _parameters(
     record: Record, account: Account, parameters: ParameterReads | None, any_slot: bool
-) -> tuple[list[_Stratum], float]:
+) -> tuple[list[Stratum], float]:
     """The candidate's parameters as a stratum; and the share of those looked at that are others."""
     if not account.parameter or not any_slot:
         return [], 0.0
     if parameters is None or record.account is None:  # an older record: few parameters go with their weights
         allowed = min(account.parameter, _OLD_SHARE * max(account.weight, 1))
-        return [_Stratum(allowed, 1, 1, 0.0)], 0.0
+        return [Stratum(allowed, 1, 1, 0.0)], 0.0
     kept = int(record.account["amounts"].get("parameter", 0))
     count = int(parameters.enrolled.size)
     if not count:
         allowed = min(account.parameter, _GROWTH * kept)
-        return [_Stratum(allowed, 1, 1, 0.0)], 0.0
+        return [Stratum(allowed, 1, 1, 0.0)], 0.0
     allowed = min(account.parameter, _GROWTH * kept + parameters.folded_away)
     if np.array_equal(parameters.enrolled, parameters.found):
-        return [_Stratum(allowed, count, count, 0.0)], 0.0
+        return [Stratum(allowed, count, count, 0.0)], 0.0
     agree = 0
     luck = []
     for number in sorted(set(parameters.vectors.tolist())):
@@ -335,7 +332,7 @@ def _parameters(
         elif not all_of_them:
             agree += int(chosen.sum())
     by_luck = min(0.9, sum(luck) / count)
-    stratum = _Stratum(allowed, agree, count, by_luck)
+    stratum = Stratum(allowed, agree, count, by_luck)
     return [stratum], 1 - stratum.share
 
 

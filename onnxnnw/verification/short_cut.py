@@ -1,36 +1,43 @@
 """The fast path: the candidate's skeleton is the enrolled one, and its sampled slot values are unchanged.
 
 Then nothing is traced, and the verdict is the one that tracing would have reached: ``traced``, "unchanged at all positions". Every
-other answer comes from the thorough path. Behind an address fewer anchors are read, since each is a request.
+other answer comes from the thorough path. Behind an address fewer anchors are read, since each is a request, and a fingerprint's
+controls are not, where equal values at all positions say that they are equal too.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnxnnw.accounting.account import KINDS, Account
-from onnxnnw.candidate import Anchors, StoredWeights
 from onnxnnw.errors import CannotLook, UnreadableRecord
 from onnxnnw.flow.nodes import Flow
 from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.matching.known_skeleton import KnownSlots, known_slots
-from onnxnnw.matching.match import Match
 from onnxnnw.matching.parameter_reads import unchanged_parameters
 from onnxnnw.matching.read_before import ReadBefore
-from onnxnnw.methods.base import Candidate, Judgement
+from onnxnnw.methods import nct
+from onnxnnw.methods.base import NO_READS, Candidate, Judgement
+from onnxnnw.methods.control_reads import needs_no_controls
 from onnxnnw.methods.discovery import find_method
-from onnxnnw.network_file.ahead import fetch_together
-from onnxnnw.network_file.stored import StoredTensor
 from onnxnnw.notices import tell
-from onnxnnw.records.positions import control_positions
+from onnxnnw.records.positions import (
+    PositionPlan,
+    anchor_positions,
+    by_slot,
+    control_positions,
+    plan_of,
+    sample_positions,
+)
 from onnxnnw.records.record import Record
+from onnxnnw.records.row_factors import row_factors_of
 from onnxnnw.statistics import log10_of_either
 from onnxnnw.verification.evidence import evidence_of, verdict_against
-from onnxnnw.verification.explained import explain
+from onnxnnw.verification.explained import Stratum, explain
 from onnxnnw.verification.findings.base import Examination, Finding
 from onnxnnw.verification.findings.storage import find as unchanged
 from onnxnnw.verification.named_records import NamedRecord
@@ -41,6 +48,11 @@ if TYPE_CHECKING:
     from onnxnnw.sources.addresses import Address
 
 __all__ = ["short_cut"]
+
+Floats = NDArray[np.float64]
+Positions = NDArray[np.int64]
+
+_NONE = np.empty(0, np.int64)
 
 _FEW = 8
 """Anchors of each slot that are read behind an address."""
@@ -114,82 +126,117 @@ def _verdict(
 ) -> Verdict | None:
     """The verdict, each p-value multiplied by the number of records."""
     record = named.record
-    assert record.account is not None
-    anchors = Anchors(record)
-    if known.is_remote:
-        anchors = _fewer(anchors)
-        _fetch_ahead(known, anchors)
-    weights = _unchanged_weights(known, anchors)
-    if weights is None:
+    kept_controls = known.is_remote and needs_no_controls(record)
+    plan = plan_of(record)
+    looked_at = _looked_at(record, plan, known.is_remote)
+    tested = _tested(record, plan, not kept_controls)
+    known.in_files.fetch([(looked_at.slots, looked_at.positions), tested])
+    found = known.in_files.take(looked_at.slots, looked_at.positions)
+    if not np.array_equal(found.astype(np.float32).astype(np.float64), looked_at.values):
         return None
+    weights = _UnchangedWeights(record, known, tested)
 
     def refused(_: object) -> np.ndarray:
         raise CannotLook("the candidate was not run")
 
     log10_rate = float(np.log10(rate)) - float(np.log10(alternatives))
-    candidate = Candidate(weights, lambda: anchors.reads(weights), refused)
-    judgement = find_method(record.method).judge(record, candidate, log10_rate)
+    if kept_controls:
+        judgement = nct.judge_fingerprint(record, weights, log10_rate, kept_controls=True)
+    else:
+        candidate = Candidate(weights, lambda: NO_READS, refused)
+        judgement = find_method(record.method).judge(record, candidate, log10_rate)
     if not judgement.significant or not np.array_equal(judgement.reads.found, judgement.reads.enrolled):
         return None
-    return _decided(known, named, rate, anchors, weights, judgement, alternatives, shared)
+    return _decided(known, named, rate, looked_at, judgement, alternatives, shared)
 
 
-def _fewer(anchors: Anchors) -> Anchors:
-    """The first few anchors of each slot, and no samples."""
-    anchors.positions = [places[:_FEW] for places in anchors.positions]
-    anchors.values = [values[:_FEW] for values in anchors.values]
-    anchors.row_scales = None if anchors.row_scales is None else [scales[:_FEW] for scales in anchors.row_scales]
-    arrays = {name: array for name, array in anchors.record.arrays.items() if name != "samples"}
-    anchors.record = replace(anchors.record, arrays=arrays)
-    return anchors
+class _LookedAt(NamedTuple):
+    """What the candidate must have for nothing to have happened to it: slot, position and value of anchors, then samples."""
+
+    slots: Positions
+    positions: Positions
+    values: Floats
 
 
-def _fetch_ahead(known: KnownSlots, anchors: Anchors) -> None:
-    record, wanted = anchors.record, list[tuple[StoredTensor, np.ndarray]]()
-    controls = control_positions(record, anchors.plan) if "controls" in record.arrays else None
-    for number, slot in enumerate(known.slots):
-        sets = [anchors.everything(number)]
-        if controls is not None:
-            beside = controls[anchors.plan.slots == number]
-            sets.append(np.concatenate([anchors.plan.of(number), beside[beside >= 0]]))
-        wanted += [located for places in sets if (located := slot.constant.locate(places)) is not None]
-    fetch_together(wanted)
+def _looked_at(record: Record, plan: PositionPlan, few: bool) -> _LookedAt:
+    """Anchors and samples of all slots; or the first few anchors of each, and no samples."""
+    places = anchor_positions(record, plan)
+    sizes = np.array([each.size for each in places], np.int64)
+    ends = np.cumsum(sizes)
+    total = int(ends[-1]) if ends.size else 0
+    values = record.array("anchors", total).astype(np.float64)
+    slots, positions = np.repeat(np.arange(sizes.size), sizes), np.concatenate([*places, _NONE])
+    row_factors_of(record)  # refused where it is damaged, as the next is
+    if "anchor_gains" in record.arrays:
+        record.array("anchor_gains", total)
+    if few:
+        first = np.arange(total) - np.repeat(ends - sizes, sizes) < _FEW
+        return _LookedAt(slots[first], positions[first], values[first])
+    if "samples" not in record.arrays:
+        return _LookedAt(slots, positions, values)
+    samples = sample_positions(record, plan, places)
+    sizes = np.array([each.size for each in samples], np.int64)
+    kept = record.array("samples", int(sizes.sum())).astype(np.float64)
+    record.array("sample_gains", kept.size)
+    more = np.repeat(np.arange(sizes.size), sizes), np.concatenate([*samples, _NONE]), kept
+    return _LookedAt(*(np.concatenate(both) for both in zip((slots, positions, values), more, strict=True)))
 
 
-def _unchanged_weights(known: KnownSlots, anchors: Anchors) -> StoredWeights | None:
-    """The slots, if all recorded values outside the mark are unchanged."""
-    matches: list[Match | None] = []
-    reads: dict[int, ReadBefore] = {}
-    for number, slot in enumerate(known.slots):
-        places = anchors.everything(number)
-        values = slot.values(places)
-        _, kept, _ = anchors.looked_at(number)
-        if not np.array_equal(values[: kept.size].astype(np.float32).astype(np.float64), kept):
-            return None
-        reads[number] = ReadBefore(places, values)
-        matches.append(Match(slot, False, float("inf") if anchors.values[number].size else 0.0, folded=False))
-    assert anchors.record.account is not None
-    amounts = anchors.record.account["amounts"]
-    return StoredWeights(matches, amounts.get("weight", 0) + amounts.get("doubtful", 0), anchors.folds, reads)
+def _tested(record: Record, plan: PositionPlan, with_controls: bool) -> tuple[Positions, Positions]:
+    """Slots and positions of the mark, and of what stands beside them where that is read."""
+    if not with_controls or "controls" not in record.arrays:
+        return plan.slots, plan.positions
+    controls = control_positions(record, plan)
+    beside = np.repeat(plan.slots, controls.shape[1])[controls.reshape(-1) >= 0]
+    return np.concatenate([plan.slots, beside]), np.concatenate([plan.positions, controls[controls >= 0]])
+
+
+class _UnchangedWeights:
+    """The weights of a candidate whose slots stand where the record says: what is tested was read together."""
+
+    def __init__(self, record: Record, known: KnownSlots, tested: tuple[Positions, Positions]) -> None:
+        slots, places = tested
+        self._known, values = known, known.in_files.take(slots, places)
+        count = len(record.slots)
+        parts = by_slot(PositionPlan(slots, np.arange(slots.size)), count)
+        self._read = {n: ReadBefore(places[part], values[part]) for n, part in enumerate(parts) if part.size}
+        assert record.account is not None
+        amounts = record.account["amounts"]
+        self._live = amounts.get("weight", 0) + amounts.get("doubtful", 0)
+
+    def has(self, slot: int) -> bool:
+        return True
+
+    def values(self, slot: int, positions: Positions) -> Floats:
+        read = self._read.get(slot)
+        values = None if read is None else read.at(positions)
+        return self._known[slot].values(positions) if values is None else values
+
+    def array(self, slot: int) -> NDArray[Any]:
+        return self._known[slot].array()
+
+    def row_scales(self, slot: int) -> None:
+        return None
+
+    def share(self, slots: Sequence[int]) -> float:
+        return float(sum(self._known[slot].covered for slot in slots) / max(1, self._live))
 
 
 def _decided(
     known: KnownSlots,
     named: NamedRecord,
     rate: float,
-    anchors: Anchors,
-    weights: StoredWeights,
+    looked_at: _LookedAt,
     judgement: Judgement,
     alternatives: int,
     shared: Callable[[Record], int],
 ) -> Verdict:
     record = named.record
-    account = _account(record)
-    further = judgement.reads if record.kind == "fingerprint" else None
-    explained = explain(record, anchors, account, weights, further, unchanged_parameters(record))
+    strata = _strata(record, looked_at, judgement)
+    explained = explain(record, _account(record), strata, unchanged_parameters(record))
     log10_p = log10_of_either(judgement.association.log10_p, alternatives)
-    view = SlotView(known.slots, [], [], Flow(), None, [], [], set(), [], [])  # type: ignore[arg-type]  # nothing was traced
-    examination = Examination(record, view, weights.matches, judgement, True, lambda: shared(record))
+    view = SlotView(known, [], [], Flow(), None, [], [], set(), [], [])  # type: ignore[arg-type]  # nothing was traced
+    examination = Examination(record, view, (), judgement, True, lambda: shared(record))
     return verdict_against(
         named,
         "traced",
@@ -202,6 +249,20 @@ def _decided(
         findings=[*(_of_others(examination) if alternatives > 1 else ()), *unchanged(examination)],
         path="fast",
     )
+
+
+def _strata(record: Record, looked_at: _LookedAt, judgement: Judgement) -> list[Stratum]:
+    """The slots, in each of which all that was looked at is as it was."""
+    count = len(record.slots)
+    anchors = np.bincount(looked_at.slots, minlength=count)
+    further = judgement.reads.slots if record.kind == "fingerprint" else _NONE
+    reads = anchors + np.bincount(further, minlength=count)
+    sizes = [entry.size for entry in record.slots]
+    return [
+        Stratum(size, agree, agree, 0.0)
+        for size, agree, known in zip(sizes, reads.tolist(), anchors.tolist(), strict=True)
+        if known
+    ]
 
 
 def _of_others(examination: Examination) -> list[Finding]:

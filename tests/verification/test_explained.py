@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from onnxnnw.verification.explained import _limit, _Stratum, agreeing, lower_limit
+from onnxnnw.verification.explained import Stratum, _limit, agreeing, lower_limit
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_the_limit_of_a_stratified_sample_holds(sizes: tuple[int, ...], share: f
         strata = []
         for size, own in zip(sizes, shares, strict=True):
             reads = 32 + 512 * size // total
-            strata.append(_Stratum(size, int(rng.binomial(reads, own)), reads, 0.0))
+            strata.append(Stratum(size, int(rng.binomial(reads, own)), reads, 0.0))
         estimate = sum(s.elements * s.share for s in strata) / total
         missed += estimate * _limit(strata) > truth
     assert missed <= 2000 * 0.05 + 3 * np.sqrt(2000 * 0.05 * 0.95)
@@ -45,7 +45,7 @@ def test_what_was_replaced_is_not_taken_for_noise(noise: float, replaced: float)
     other = rng.random(4000) < replaced
     found[other] = rng.normal(size=int(other.sum()))
     agree, reads, luck = agreeing(enrolled, found, 1.0)
-    share = _Stratum(1, agree, reads, luck).share
+    share = Stratum(1, agree, reads, luck).share
     assert share < 1 - replaced + 0.03 + noise * replaced
     if noise < 0.3 or replaced < 0.5:
         assert share > 1 - replaced - 0.03 - noise * replaced
@@ -55,7 +55,7 @@ def test_strangers_agree_no_more_than_by_luck() -> None:
     """Independent values explain nothing, whatever their tails."""
     rng = np.random.default_rng(2)
     for draw in (rng.standard_normal, lambda n: rng.standard_t(3, n), lambda n: rng.choice([-1.0, 1.0], n)):
-        shares = [_Stratum(1, *agreeing(draw(600), draw(600), 1.0)).share for _ in range(50)]
+        shares = [Stratum(1, *agreeing(draw(600), draw(600), 1.0)).share for _ in range(50)]
         assert np.mean(shares) < 0.1
 
 

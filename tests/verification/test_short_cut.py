@@ -12,6 +12,7 @@ from onnx import ModelProto, helper
 
 from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.errors import CannotLook, UnreadableRecord
+from onnxnnw.methods.control_reads import needs_no_controls
 from onnxnnw.records.record import Record
 from onnxnnw.records.record_file import load_record
 from onnxnnw.sources.limits import Budget, limited
@@ -295,3 +296,106 @@ def test_little_is_read_behind_an_address(tmp_path: Path) -> None:
         assert found.explained < here.explained
         assert budget.received < 400_000
         assert budget.requests < 256 + 6 * 8 + 30
+
+
+def test_controls_of_a_fingerprint_are_not_asked_for(tmp_path: Path) -> None:
+    """Where equal values at all positions leave no doubt that the controls are equal; the answer is the same."""
+    path = save(dense(6, 700), tmp_path / "m.onnx")
+    fingerprint(path, tmp_path / "f.record", 256)
+    record = load_record(tmp_path / "f.record")
+    with RangeServer(tmp_path) as server, limited(Budget()) as budget:
+        found = short(f"{server.url}/m.onnx", record)
+    here = short(path, record)
+    assert found is not None
+    assert here is not None
+    assert (found.decision, found.findings, found.effect) == (here.decision, here.findings, here.effect)
+    assert found.log10_p == pytest.approx(here.log10_p, abs=1e-9)
+    assert budget.received < 400_000
+    assert budget.requests < 256 + 6 * 8 + 30
+
+
+def test_they_are_asked_for_where_weights_are_alike(tmp_path: Path) -> None:
+    """Of a network that is nearly all zeros, equal values say little of what stands beside them."""
+    model = dense(6, 700)
+    for one in model.graph.initializer:
+        values = np.frombuffer(one.raw_data, "<f4").copy()
+        values[np.random.default_rng(1).random(values.size) < 0.97] = 0
+        one.raw_data = values.tobytes()
+    path = save(model, tmp_path / "m.onnx")
+    fingerprint(path, tmp_path / "f.record", 512)
+    record = load_record(tmp_path / "f.record")
+    assert not needs_no_controls(record)
+    with RangeServer(tmp_path) as server, limited(Budget()) as budget:
+        found = short(f"{server.url}/m.onnx", record)
+    here = short(path, record)
+    assert (found is None) == (here is None)
+    assert found is None or here is None or (found.decision, found.log10_p) == (here.decision, here.log10_p)
+    assert budget.received > 1_000_000
+
+
+BESIDE: dict[str, Callable[[str], str | None]] = {
+    "one file": lambda name: "m.data",
+    "two files": lambda name: {"w0": "a.data", "w1": "deep/b.data"}.get(name, "a.data"),
+    "some": lambda name: "m.data" if name == "w1" else None,
+}
+
+
+@pytest.mark.parametrize("insertion", ["added", "replaced"])
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_copy_marked_beside_external_data_has_one(name: str, insertion: str, tmp_path: Path) -> None:
+    """It is told where everything will lie before the mark is drawn; here, and behind an address."""
+    for place in ("model", "out"):
+        (tmp_path / place).mkdir()
+    path = externalise(dense(3, 65), tmp_path / "model", "m.onnx", BESIDE[name])
+    marked = tmp_path / "out" / "marked.onnx"
+    embed(path, marked, tmp_path / "w.record", 300, insertion=insertion)
+    record = load_record(tmp_path / "w.record")
+    assert record.skeleton is not None
+    assert [location for location, _ in record.skeleton.files] == ["", "marked.onnx.data"]
+    found = short(marked, record)
+    assert found == thorough(marked, record)
+    assert found.decision == "traced"
+    assert verify(marked, [record], full=True)[0].decision == "identical"
+    assert short(path, record) is None
+    with RangeServer(tmp_path / "out") as server:
+        remote = short(f"{server.url}/marked.onnx", record)
+    assert remote is not None
+    assert (remote.decision, remote.log10_p) == (found.decision, found.log10_p)
+
+
+def test_every_byte_beside_its_slots_counts(tmp_path: Path) -> None:
+    """What lies between the tensors of an external file that was put together, and the model that leads there."""
+    for place in ("model", "out"):
+        (tmp_path / place).mkdir()
+    path = externalise(dense(3, 65), tmp_path / "model", "m.onnx", BESIDE["two files"])
+    marked = tmp_path / "out" / "marked.onnx"
+    embed(path, marked, tmp_path / "w.record", 300)
+    record = load_record(tmp_path / "w.record")
+    assert len(outside(record, 1)) > 1000  # between the files that became one
+    rng = np.random.default_rng(0)
+    for number, (name, _) in enumerate(record.skeleton.files):
+        file = marked if not name else marked.parent / name
+        content = file.read_bytes()
+        for place in rng.permutation(outside(record, number))[:40]:
+            changed = bytearray(content)
+            changed[place] ^= 1 << int(rng.integers(8))
+            file.write_bytes(changed)
+            assert short(marked, record) is None
+        file.write_bytes(content)
+    assert short(marked, record) is not None
+
+
+def test_a_copy_that_is_written_again_takes_another_place(tmp_path: Path) -> None:
+    """An older copy's data stays while it is needed: the record names the place that was taken."""
+    for place in ("model", "out"):
+        (tmp_path / place).mkdir()
+    path = externalise(dense(3, 65), tmp_path / "model", "m.onnx", BESIDE["one file"])
+    marked = tmp_path / "out" / "marked.onnx"
+    embed(path, marked, tmp_path / "first.record", 300)
+    embed(path, marked, tmp_path / "w.record", 300)
+    record = load_record(tmp_path / "w.record")
+    assert record.skeleton is not None
+    assert record.skeleton.files[1][0] != "marked.onnx.data"
+    found = short(marked, record)
+    assert found == thorough(marked, record)
+    assert verify(marked, [load_record(tmp_path / "first.record")])[0].decision == "not traced"
