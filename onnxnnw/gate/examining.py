@@ -13,8 +13,7 @@ from onnxnnw.errors import TraceabilityError, UnreadableRecord
 from onnxnnw.graph.slot import Slot
 from onnxnnw.matching.anchor_agreement import agreement
 from onnxnnw.network_file.file import open_network
-from onnxnnw.records.positions import controls_ahead
-from onnxnnw.verification.examiner import AHEAD, Examiner
+from onnxnnw.verification.examiner import Examiner
 from onnxnnw.verification.looking import Look
 from onnxnnw.verification.named_records import NamedRecord
 from onnxnnw.verification.verdict import SearchResult, Verdict
@@ -110,10 +109,8 @@ def examine_until(
             alike = [probe.likeness(slots, shapes) for probe in probes]
             order.sort(key=lambda number: -alike[number])
         looks: list[tuple[Verdict, Look]] = []
-        for place, number in enumerate(order):
+        for number in order:
             named = records[number]
-            if len(records) > COMPLETE and place % AHEAD == 1:  # the likeliest alone: it often settles the answer
-                controls_ahead([records[n].record for n in order[place : place + AHEAD]])
             try:
                 if len(records) <= COMPLETE:
                     verdicts.append(told(examiner.verdict(named)))

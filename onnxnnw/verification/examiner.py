@@ -14,7 +14,6 @@ from onnxnnw.matching.match import Match, match_slots
 from onnxnnw.matching.parameter_reads import ParameterReads, read_parameters
 from onnxnnw.methods.base import Judgement, Reads
 from onnxnnw.notices import tell
-from onnxnnw.records.positions import controls_ahead
 from onnxnnw.records.record import Record
 from onnxnnw.statistics import log10_of_either
 from onnxnnw.verification.answer_text import Decision
@@ -34,9 +33,6 @@ __all__ = ["Examiner"]
 _MOST_COPIES = 8
 """How often one weight is looked for once more."""
 
-AHEAD = 64
-"""Of so many records, controls are drawn together."""
-
 NOT_MEASURED = Explained(0.0, 0.0, 0, 0, 0, 0)
 
 
@@ -47,8 +43,6 @@ class Examiner(Looking):
         """The verdicts, best first; and the records that lack what their method needs, with the reason."""
         looks, failed, few = [], [], len(self.records) <= COMPLETE
         for number, named in enumerate(self.records, 1):
-            if number % AHEAD == 1 and not few:
-                controls_ahead([one.record for one in self.records[number - 1 : number - 1 + AHEAD]])
             tell(f"record {number:,} of {len(self.records):,}: {named.name}")
             try:
                 looks.append((self._decide(look := self.look(named), few), look))
