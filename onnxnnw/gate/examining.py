@@ -1,9 +1,10 @@
 """One network against many records, until no further record can change the answer."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 from onnxnnw.candidate import Anchors
 from onnxnnw.errors import TraceabilityError, UnreadableRecord
 from onnxnnw.graph.slot import Slot
-from onnxnnw.matching.anchor_agreement import agreement
+from onnxnnw.graph.slot_view import SlotView
+from onnxnnw.matching.anchor_agreement import agreements
+from onnxnnw.matching.read_before import SlotsAtHand
 from onnxnnw.network_file.file import open_network
 from onnxnnw.verification.examiner import Examiner
 from onnxnnw.verification.looking import Look
@@ -19,6 +22,9 @@ from onnxnnw.verification.named_records import NamedRecord
 from onnxnnw.verification.verdict import SearchResult, Verdict
 from onnxnnw.verification.verdicts import COMPLETE, rank
 from onnxnnw.verification.visible import visible
+
+if TYPE_CHECKING:
+    from onnxnnw.together.prepared import PreparedRecords
 
 __all__ = ["Probe", "examine_until"]
 
@@ -47,22 +53,34 @@ class Probe:
         except (TraceabilityError, ValueError, IndexError):
             return  # it will say so when it is examined
 
-    def likeness(self, slots: dict[str, Slot], shapes: dict[tuple[int, ...], list[Slot]]) -> float:
-        """How much a network looks like the record's there."""
+    def tried(self, slots: Mapping[str, Slot], shapes: Mapping[tuple[int, ...], list[Slot]]) -> list[Slot]:
+        """The slots of a network in which the record's is looked for."""
         named = slots.get(self.name)
-        tried = (
-            [named]
-            if named is not None and tuple(named.shape) == self.shape
-            else shapes.get(self.shape, [])[:MAX_SLOTS]
-        )
-        found = [0.0]
-        for slot in tried:
+        if named is not None and tuple(named.shape) == self.shape:
+            return [named]
+        return shapes.get(self.shape, [])[:MAX_SLOTS]
+
+
+def _likenesses(probes: Sequence[Probe], view: SlotView, at_hand: SlotsAtHand | None) -> list[float]:
+    """How much a network looks like each record's, at a few of its places."""
+    shapes: dict[tuple[int, ...], list[Slot]] = {}
+    for slot in view.slots:
+        shapes.setdefault(tuple(slot.shape), []).append(slot)
+    slots, found = view.by_name(), [0.0] * len(probes)
+    numbers, read = [], []
+    for number, probe in enumerate(probes):
+        for slot in probe.tried(slots, shapes):
+            whole = None if at_hand is None else at_hand.of(slot)
+            values = None if whole is None else whole.at(probe.places)
             try:
-                with np.errstate(all="ignore"):
-                    found.append(abs(agreement(slot.values(self.places), self.values)))
+                read.append(slot.values(probe.places) if values is None else values)
             except TraceabilityError:
                 continue
-        return max(found)
+            numbers.append(number)
+    with np.errstate(all="ignore"):
+        for number, z in zip(numbers, agreements(read, [probes[n].values for n in numbers]).tolist(), strict=True):
+            found[number] = max(found[number], abs(z))
+    return found
 
 
 def examine_until(
@@ -76,6 +94,7 @@ def examine_until(
     reference: Path | None = None,
     others: int = 0,
     told: Callable[[Verdict], Verdict] = lambda verdict: verdict,
+    prepared: "PreparedRecords | None" = None,
 ) -> SearchResult:
     """Hold a candidate against records, the likeliest first, until one settles the answer.
 
@@ -86,6 +105,7 @@ def examine_until(
         reference: The owner's own copy of the recorded network, in whose order of channels the candidate is read too.
         others: Records elsewhere that are tried for the same answer; not together with a reference.
         told: What is known of a verdict besides.
+        prepared: The records as other candidates were held against them.
 
     Raises:
         CannotLook: The candidate, the reference, or all records, cannot be examined.
@@ -100,17 +120,15 @@ def examine_until(
 
             own = opened.enter_context(open_network(reference))
             examiner = ExaminerWithReference(network, records, rate, full, own)
+        examiner.prepared = prepared
         order = list(range(len(records)))
         if len(records) > 1:
-            slots = examiner.view.by_name()
-            shapes: dict[tuple[int, ...], list[Slot]] = {}
-            for slot in examiner.view.slots:
-                shapes.setdefault(tuple(slot.shape), []).append(slot)
-            alike = [probe.likeness(slots, shapes) for probe in probes]
+            alike = _likenesses(probes, examiner.view, examiner.at_hand)
             order.sort(key=lambda number: -alike[number])
         looks: list[tuple[Verdict, Look]] = []
-        for number in order:
+        for place, number in enumerate(order):
             named = records[number]
+            examiner.reads_ahead = place > 0  # the likeliest alone: it often settles the answer
             try:
                 if len(records) <= COMPLETE:
                     verdicts.append(told(examiner.verdict(named)))
@@ -128,7 +146,7 @@ def examine_until(
         looks.sort(key=lambda pair: rank(pair[0]))
         for place, (brief, look) in enumerate(looks):
             try:
-                verdicts.append(told(examiner.whole(look) if place < COMPLETE else brief))
+                verdicts.append(told(brief if place else examiner.whole(look)))  # of what proves nothing the best
             except UnreadableRecord as error:
                 failed.append(f"{visible(look.named.name)}: {visible(str(error))}")
         network.check_unchanged()

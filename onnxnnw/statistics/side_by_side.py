@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnxnnw.statistics.association import Association, Correlations, correlations, standardise
 from onnxnnw.statistics.tails import log10_normal_tail, log10_two_sided
 
-__all__ = ["Expected", "associate_fingerprints", "correlations_of_each"]
+__all__ = ["Expected", "associate_fingerprints", "correlations_of_each", "ranks_of_each"]
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -81,28 +81,31 @@ def _association(power: float, total: float, reads: int, spread: float, lines: i
     return Association(log10_normal_tail(min(effect * math.sqrt(reads), by_row)), effect, reads)
 
 
-def correlations_of_each(values: Floats, expected: Floats) -> list[Correlations]:
+def correlations_of_each(
+    values: Floats, expected: Floats, ranked: tuple[Floats, NDArray[np.bool_]]
+) -> list[Correlations]:
     """``association.correlations`` of each record.
 
     Args:
         values, expected: (R, N).
+        ranked: ``ranks_of_each`` of what is expected.
     """
     finite = np.isfinite(values).all(axis=1) & np.isfinite(expected).all(axis=1)
-    ranks, distinct = _ranks(values)
-    others, others_distinct = _ranks(expected)
+    ranks, distinct = ranks_of_each(values)
+    others, others_distinct = ranked
     together = finite & distinct & others_distinct & (values.shape[1] > 1)
     rho, r = _pearson(ranks, others), _pearson(values, expected)
+    tails = _log10_two_sided(rho, values.shape[1])
     out = []
     for number, plain in enumerate(together.tolist()):
         if plain:
-            own = float(rho[number])
-            out.append(Correlations(own, float(r[number]), log10_two_sided(own, values.shape[1])))
+            out.append(Correlations(float(rho[number]), float(r[number]), float(tails[number])))
         else:  # ties and gaps are rare
             out.append(correlations(values[number], expected[number]))
     return out
 
 
-def _ranks(values: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+def ranks_of_each(values: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     """Ranks from 1 in each line; and where no two values are equal."""
     order = np.argsort(values, axis=1)
     ascending = np.take_along_axis(values, order, 1)
@@ -121,4 +124,40 @@ def _pearson(left: Floats, right: Floats) -> Floats:
         power = np.square(sides[0]).sum(axis=1) * np.square(sides[1]).sum(axis=1)
         r = (sides[0] * sides[1]).sum(axis=1) / np.sqrt(power)
     out: Floats = np.where(power > 0, np.clip(r, -1, 1), 0.0)
+    return out
+
+
+def _log10_two_sided(rho: Floats, n: int) -> Floats:
+    """``tails.log10_two_sided`` of each, where it is near 0; the function itself elsewhere."""
+    out = np.zeros(rho.size)
+    freedom = n - 2
+    if freedom < 1:
+        return out
+    rest = (1 - rho) * (1 + rho)
+    near = rest >= (freedom / 2 + 1) / (freedom / 2 + 2.5)  # most are: such a rho says little
+    for number in np.flatnonzero(~near).tolist():
+        out[number] = log10_two_sided(float(rho[number]), n)
+    near &= rest < 1
+    a, b, x = freedom / 2, 0.5, rest[near]
+    front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * np.log(x) + b * np.log1p(-x)
+    out[near] = np.log10(np.maximum(1 - np.exp(front) * _beta_fraction(b, a, 1 - x) / b, 1e-300))
+    return out
+
+
+def _beta_fraction(a: float, b: float, x: Floats) -> Floats:
+    """The continued fraction of ``tails`` at several places."""
+    tiny = 1e-300
+    c, d = np.ones(x.size), 1 / np.maximum(1 - (a + b) * x / (a + 1), tiny)
+    out = d.copy()
+    for m in range(1, 10_000):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        for step in (even, odd):
+            d = 1 + step * d
+            d = 1 / np.where(np.abs(d) > tiny, d, tiny)
+            c = 1 + step / c
+            c = np.where(np.abs(c) > tiny, c, tiny)
+            out *= c * d
+        if (np.abs(c * d - 1) < 1e-15).all():
+            break
     return out

@@ -15,7 +15,7 @@ from onnxnnw.network_file.stored import Array
 from onnxnnw.records.positions import control_positions, controls_ahead, plan_of
 from onnxnnw.records.record import Record
 from onnxnnw.records.row_factors import unit_change
-from onnxnnw.statistics.side_by_side import Expected, associate_fingerprints, correlations_of_each
+from onnxnnw.statistics.side_by_side import Expected, associate_fingerprints, correlations_of_each, ranks_of_each
 
 __all__ = ["Fingerprints", "can_stand_together"]
 
@@ -50,11 +50,12 @@ class Fingerprints:
         slots = np.stack([plan.slots for plan in plans])
         own = np.stack([plan.positions for plan in plans])  # (R, N)
         controls = np.stack([control_positions(record, plan) for record, plan in zip(records, plans, strict=True)])
-        self.there = controls >= 0  # (R, N, 8)
-        places = np.concatenate([own[..., None], np.where(self.there, controls, own[..., None])], axis=2)
+        there = controls >= 0  # (R, N, 8)
+        places = np.concatenate([own[..., None], np.where(there, controls, own[..., None])], axis=2)
         self.order = np.argsort(slots.reshape(-1), kind="stable")
-        places = places.reshape(-1, places.shape[2])[self.order]
-        self.places = places.astype(np.int32) if places.max(initial=0) < _NARROW else places
+        places = places.reshape(-1, places.shape[2])[self.order].T  # (9, R N): own, then its controls
+        self.places = np.ascontiguousarray(places.astype(np.int32) if places.max(initial=0) < _NARROW else places)
+        self.there = None if there.all() else np.ascontiguousarray(there.reshape(-1, there.shape[2])[self.order].T)
         self.numbers = sorted(set(slots.reshape(-1).tolist()))
         self.ends = np.searchsorted(slots.reshape(-1)[self.order], self.numbers, side="right").tolist()
         size = own.shape[1]
@@ -71,51 +72,43 @@ class Fingerprints:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        arrays = (self.there, self.places, self.order, self.enrolled, self.raw.groups, self.raw.rows)
-        return sum(array.nbytes for array in arrays) + 4 * self.enrolled.nbytes
+        arrays = (self.places, self.order, self.enrolled, self.raw.groups, self.raw.rows)
+        gaps = 0 if self.there is None else self.there.nbytes
+        return sum(array.nbytes for array in arrays) + gaps + 5 * self.enrolled.nbytes
 
     @cached_property
-    def _all_there(self) -> bool:
-        return bool(self.there.all())
+    def _ranks(self) -> tuple[Floats, NDArray[np.bool_]]:
+        return ranks_of_each(self.enrolled)
 
     def read(self, weights: Sequence[StoredWeights]) -> list[ReadTogether]:
         """What ``read_with_controls`` and ``associate_fingerprint`` say of each record."""
         shape = self.enrolled.shape
-        read = np.full(self.places.shape, np.nan)
-        scaled: Floats | None = None
+        raw, corrected, by_row = (np.full(self.order.size, np.nan) for _ in range(3))
         for number, start, end in zip(self.numbers, [0, *self.ends], self.ends, strict=False):
-            records = self.order[start:end] // shape[1]
             groups: dict[object, list[int]] = defaultdict(list)
             sources = [_Source(each, number) for each in weights]
             for record, source in enumerate(sources):
                 groups[source.key].append(record)
             for several in groups.values():
-                source = sources[several[0]]
+                source, at = sources[several[0]], np.s_[start:end]
                 if source.nothing:
                     continue
-                at = np.arange(start, end)
                 if len(several) < self.count:
                     members = np.zeros(self.count, np.bool_)
                     members[several] = True
-                    at = at[members[records]]
-                places = self.places[at]
-                values = source.at(places)
-                read[at] = values
-                if source.scales is not None:
-                    scaled = np.full(read.shape, np.nan) if scaled is None else scaled
-                    with np.errstate(all="ignore"):
-                        scaled[at] = values / source.scales[places // self.row_sizes[number]]
-        raw, corrected, by_row = (np.full(len(read), np.nan) for _ in range(3))
-        there = None if self._all_there else self.there.reshape(-1, self.there.shape[2])[self.order]
-        raw[self.order], corrected[self.order] = read[:, 0], _minus_controls(read, there)
-        raw, corrected = raw.reshape(shape), corrected.reshape(shape)
+                    at = start + np.flatnonzero(members[self.order[start:end] // shape[1]])
+                places, to = self.places[:, at], self.order[at]
+                there = None if self.there is None else self.there[:, at]
+                values, scaled = source.at(places, self.row_sizes[number])
+                raw[to], corrected[to] = values[0], _minus_controls(values, there)
+                if scaled is not None:
+                    by_row[to] = _minus_controls(scaled, there)
+        raw, corrected, by_row = (each.reshape(shape) for each in (raw, corrected, by_row))
         views = [(corrected, self.raw, associate_fingerprints(corrected, self.raw), np.ones(self.count, np.bool_))]
-        if scaled is not None:
-            by_row[self.order] = _minus_controls(scaled, there)
-            by_row = by_row.reshape(shape)
-            known = np.isfinite(by_row).any(axis=1)
+        known = np.isfinite(by_row).any(axis=1)
+        if known.any():
             views.append((by_row, self.by_row, associate_fingerprints(by_row, self.by_row), known))
-        measured = correlations_of_each(raw, self.enrolled)
+        measured = correlations_of_each(raw, self.enrolled, self._ranks)
         return [
             ReadTogether(
                 raw[n].copy(),
@@ -150,22 +143,31 @@ class _Source:
             if folds is None or not match.folded or unit_change(match.slot.row_gain, folds.get(number)) is None:
                 self.array, self.key = known.all_values, id(known)
 
-    def at(self, places: Positions) -> Floats:
-        """(k, 9) values."""
+    def at(self, places: Positions, row_size: int) -> tuple[Floats, Floats | None]:
+        """(9, k) values; and the same in units of their rows where these are known."""
         if self.array is None:
             found = self.weights.values(self.number, places.reshape(-1).astype(np.int64))
             assert found is not None
-            return found.reshape(places.shape)
-        values = self.array.reshape(-1)[places].astype(np.float64)
+            return found.reshape(places.shape), None
+        flat, scaled = self.array.reshape(-1), None
+        if flat.size <= places.size:  # fewer numbers than reads: each is converted once
+            flat = flat.astype(np.float64)
+        values = flat[places].astype(np.float64, copy=False)
         if self.barred is not None:
             values[among(places, self.barred)] = np.nan
-        return values
+        if self.scales is not None:
+            with np.errstate(all="ignore"):
+                if self.barred is None and flat.size <= places.size:
+                    scaled = (flat.reshape(-1, row_size) / self.scales[:, None]).reshape(-1)[places]
+                else:
+                    scaled = values / self.scales[places // row_size]
+        return values, scaled
 
 
 def _minus_controls(values: Floats, there: "NDArray[np.bool_] | None") -> Floats:
-    """Each row holds an own value, then its controls; what is left after their mean is taken away."""
-    beside = values[:, 1:] if there is None else np.where(there, values[:, 1:], 0.0)
-    count = beside.shape[1] if there is None else np.maximum(there.sum(1), 1)
+    """An own value in the first line, its controls in the others; what is left after their mean is taken away."""
+    a, b, c, d, e, f, g, h = values[1:] if there is None else np.where(there, values[1:], 0.0)
     with np.errstate(all="ignore"):
-        out: Floats = values[:, 0] - beside.sum(1) / count
+        total = ((a + b) + (c + d)) + ((e + f) + (g + h))  # as numpy adds eight numbers
+        out: Floats = values[0] - total / (len(values) - 1 if there is None else np.maximum(there.sum(0), 1))
     return out

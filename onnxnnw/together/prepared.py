@@ -21,7 +21,7 @@ from onnxnnw.together.fingerprints import Fingerprints, can_stand_together
 
 __all__ = ["Group", "PreparedRecords"]
 
-AT_ONCE = 64
+AT_ONCE = 256
 """Records that are held against a candidate side by side."""
 
 KEPT = 96 * 2**20

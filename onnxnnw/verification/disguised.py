@@ -62,6 +62,9 @@ def sketches_in(record: Record) -> "Sketches | None":
     """
     if "sketch_slots" not in record.arrays:
         return None
+    known: Sketches | None = vars(record).get("_sketches")
+    if known is not None:
+        return known
     from onnxnnw.alignment.sketch import LEVELS, Sketches  # only where no mark was found
 
     slots = record.array("sketch_slots")
@@ -72,7 +75,9 @@ def sketches_in(record: Record) -> "Sketches | None":
         or np.unique(slots).size < slots.size
     ):
         raise UnreadableRecord("the record's sketches belong to slots that it does not have")
-    return Sketches(tuple(slots.tolist()), values.astype(np.float32).reshape(-1, LEVELS))
+    known = Sketches(tuple(slots.tolist()), values.astype(np.float32).reshape(-1, LEVELS))
+    vars(record)["_sketches"] = known
+    return known
 
 
 def disguise_of(

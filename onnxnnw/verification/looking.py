@@ -89,11 +89,6 @@ def _shares(record: Record) -> bool:
     return "positions" in record.parameters and bool(record.enrolled_digest)
 
 
-def _network_of(record: Record) -> tuple[object, ...]:
-    """Equal for records of one network that look for it alike."""
-    return record.enrolled_digest, record.parameters.get("anchors"), record.slots
-
-
 def _unclear(matches: Sequence[Match | None]) -> list[int]:
     """Slots for which other readings are worth a look."""
     return [number for number, match in enumerate(matches) if match is None or not match.is_clear]
@@ -125,11 +120,14 @@ class Looking:
         self.sketches: dict[int, NDArray[np.float32]] = {}  # of the candidate, by number of the weight
         self._scales = SlotScales()
         self._methods: dict[str, Method] = {}
-        self._shared: dict[object, tuple[CanonicalWeights, Anchors, list[NDArray[np.int64]]]] = {}
+        self._shared: dict[int, tuple[CanonicalWeights, Anchors, list[NDArray[np.int64]]]] = {}
         self.prepared: PreparedRecords | None = None
+        self.reads_ahead = True  # whether other records are looked at together with one that is asked for
         self._batches: set[int] = set()
         self._ahead: dict[int, _Ahead] = {}
         self._found: dict[int, list[Match | None]] = {}
+        self._networks: dict[object, int] = {}
+        self._network_numbers: dict[int, int] = {}
         self._combined: dict[frozenset[tuple[int, int]], list[Slot]] = {}
 
     @cached_property
@@ -138,7 +136,7 @@ class Looking:
         return SlotArrays(KEPT) if len(self.records) > FEW else None
 
     @cached_property
-    def _at_hand(self) -> SlotsAtHand | None:
+    def at_hand(self) -> SlotsAtHand | None:
         """Slots that are read whole; None where there are few records, which read less than that."""
         return SlotsAtHand(self.view.slots, KEPT // 8) if len(self.records) > FEW else None
 
@@ -165,25 +163,26 @@ class Looking:
 
     def _looked_ahead(self, record: Record) -> _Ahead:
         """Where a record's slots are: found for it alone, or, where there are many records, for several of a slot table together."""
-        remote = any(source.is_remote for source in self.network.sources)  # there a few values are asked for, never all
-        if self.prepared is None and len(self.records) > FEW and not remote:
-            from onnxnnw.together.prepared import PreparedRecords  # only where there are many
+        remote = any(source.is_remote for source in self.network.sources)
+        if self.reads_ahead and len(self.records) > FEW and not remote:  # elsewhere a few values are asked for, never all
+            if self.prepared is None:
+                from onnxnnw.together.prepared import PreparedRecords  # only where there are many
 
-            self.prepared = PreparedRecords([named.record for named in self.records])
-        batch = None if self.prepared is None else self.prepared.batch_of(record)
-        if self.prepared is not None and batch is not None and batch not in self._batches:
-            self._batches.add(batch)
-            for group in self.prepared.groups(batch):
-                self._look_ahead(group)
+                self.prepared = PreparedRecords([named.record for named in self.records])
+            batch = self.prepared.batch_of(record)
+            if batch is not None and batch not in self._batches:
+                self._batches.add(batch)
+                for group in self.prepared.groups(batch):
+                    self._look_ahead(group)
         known = self._ahead.pop(id(record), None)
         if known is None:
             anchors = Anchors(record)
-            known = self._placed(anchors, slots_as_enrolled(record, anchors, self.view, self._at_hand))
+            known = self._placed(anchors, slots_as_enrolled(record, anchors, self.view, self.at_hand))
         return known
 
     def _look_ahead(self, group: "Group") -> None:
         """Find the slots of several records, and read them."""
-        other = group.surely_other(self.view, self._at_hand)
+        other = group.surely_other(self.view, self.at_hand)
         alone = [n for n in np.flatnonzero(other).tolist() if not self._has_kin(group.anchors[n])]
         if len(alone) > 1:
             crowd = group.crowd if len(alone) == len(group.records) else group.crowd.some(None, np.array(alone))
@@ -192,7 +191,7 @@ class Looking:
                     self._found[id(group.anchors[number])] = matches
         placed = []
         for record, anchors, is_other in zip(group.records, group.anchors, other.tolist(), strict=True):
-            found = None if is_other else slots_as_enrolled(record, anchors, self.view, self._at_hand)
+            found = None if is_other else slots_as_enrolled(record, anchors, self.view, self.at_hand)
             placed.append(self._placed(anchors, found))
         if group.fingerprints is not None:
             reads = group.fingerprints.read([each.weights for each in placed])
@@ -211,7 +210,7 @@ class Looking:
     def _has_kin(self, anchors: Anchors) -> bool:
         """Whether other records are of the same network, so that slots are looked for once for all of them."""
         record = anchors.record
-        return _shares(record) and anchors.bound and len(self._alike.get(_network_of(record), ())) > 1
+        return _shares(record) and anchors.bound and len(self._alike.get(self._network_of(record), ())) > 1
 
     def _by_content(self, anchors: Anchors, folds: RowFactors | None) -> CanonicalWeights:
         """The record's slots by content; records of one network share what was found with the anchors of one of them.
@@ -222,7 +221,7 @@ class Looking:
         record = anchors.record
         if not _shares(record) or not anchors.bound:
             return CanonicalWeights(self.matches(anchors), self.live, folds, arrays=self._arrays)
-        network = _network_of(record)
+        network = self._network_of(record)
         if network not in self._shared:
             found, first = self._first_of(network, anchors)
             self._shared[network] = found, first, [np.sort(places) for places in first.positions]
@@ -231,7 +230,7 @@ class Looking:
             return CanonicalWeights(self.matches(anchors), self.live, folds, arrays=self._arrays)
         return weights if first.record.commitment == record.commitment else weights.without(barred)
 
-    def _first_of(self, network: object, anchors: Anchors) -> tuple[CanonicalWeights, Anchors]:
+    def _first_of(self, network: int, anchors: Anchors) -> tuple[CanonicalWeights, Anchors]:
         """What is found with the anchors of the record that stands for all of its network, and these."""
         alike = self._alike.get(network, [])
         kept = KEPT if len(alike) > 1 else 0
@@ -243,13 +242,20 @@ class Looking:
         weights = CanonicalWeights(self.matches(anchors), self.live, anchors.folds, kept=kept, arrays=self._arrays)
         return weights, anchors
 
+    def _network_of(self, record: Record) -> int:
+        """A number that is equal for records of one network that look for it alike."""
+        if id(record) not in self._network_numbers:  # comparing long tables takes time
+            network = record.enrolled_digest, record.parameters.get("anchors"), record.slots
+            self._network_numbers[id(record)] = self._networks.setdefault(network, len(self._networks))
+        return self._network_numbers[id(record)]
+
     @cached_property
-    def _alike(self) -> dict[object, list[Record]]:
+    def _alike(self) -> dict[int, list[Record]]:
         """The records of each network."""
-        out: dict[object, list[Record]] = {}
+        out: dict[int, list[Record]] = {}
         for named in self.records:
             if _shares(named.record):
-                out.setdefault(_network_of(named.record), []).append(named.record)
+                out.setdefault(self._network_of(named.record), []).append(named.record)
         return out
 
     def matches(self, anchors: Anchors) -> list[Match | None]:
