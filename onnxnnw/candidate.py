@@ -219,13 +219,16 @@ class CanonicalWeights(StoredWeights):
         match = self.matches[slot]
         if match is None:
             return None
-        if slot not in self._loaded:
-            if sum(array.nbytes for array in self._loaded.values()) >= self.kept:
+        if slot in self._loaded:
+            return self._loaded[slot]
+        array = self._oriented(match, slot)
+        if slot not in self._row_scales:
+            self._row_scales[slot] = (self.arrays or SlotArrays(0)).scales(match.slot, array)
+        if self.arrays is None or self.kept:  # weights by many records would keep as many arrays
+            if sum(each.nbytes for each in self._loaded.values()) >= self.kept:
                 self._loaded.clear()
-            self._loaded[slot] = self._oriented(match, slot)
-            if slot not in self._row_scales:
-                self._row_scales[slot] = (self.arrays or SlotArrays(0)).scales(match.slot, self._loaded[slot])
-        return self._loaded[slot]
+            self._loaded[slot] = array
+        return array
 
     def _oriented(self, match: Match, slot: int) -> Array:
         array = match.slot.array() if self.arrays is None else self.arrays.of(match.slot)

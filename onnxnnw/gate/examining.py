@@ -14,6 +14,7 @@ from onnxnnw.errors import TraceabilityError, UnreadableRecord
 from onnxnnw.graph.slot import Slot
 from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.matching.anchor_agreement import agreements
+from onnxnnw.matching.match import AGREEMENT
 from onnxnnw.matching.read_before import SlotsAtHand
 from onnxnnw.network_file.file import open_network
 from onnxnnw.verification.examiner import Examiner
@@ -121,21 +122,27 @@ def examine_until(
             own = opened.enter_context(open_network(reference))
             examiner = ExaminerWithReference(network, records, rate, full, own)
         examiner.prepared = prepared
-        order = list(range(len(records)))
+        order, alike = list(range(len(records))), 0.0
         if len(records) > 1:
-            alike = _likenesses(probes, examiner.view, examiner.at_hand)
-            order.sort(key=lambda number: -alike[number])
-        looks: list[tuple[Verdict, Look]] = []
+            each = _likenesses(probes, examiner.view, examiner.at_hand)
+            order.sort(key=lambda number: -each[number])
+            alike = each[order[0]]
+        briefs: list[Verdict] = []  # nothing is settled by what was not found
+        best: tuple[Verdict, Look] | None = None  # of these
         for place, number in enumerate(order):
             named = records[number]
-            examiner.reads_ahead = place > 0  # the likeliest alone: it often settles the answer
+            examiner.reads_ahead = place > 0 or alike < AGREEMENT  # the likeliest alone: it often settles the answer
             try:
                 if len(records) <= COMPLETE:
                     verdicts.append(told(examiner.verdict(named)))
                 else:
                     brief, look = examiner.brief(named)
                     if brief.decision not in ("identical", "traced"):
-                        looks.append((brief, look))  # nothing is settled by what was not found
+                        if best is not None and rank(best[0]) < rank(brief):
+                            briefs.append(brief)
+                            continue
+                        briefs += [] if best is None else [best[0]]
+                        best = brief, look
                         continue
                     verdicts.append(told(examiner.whole(look)))
             except UnreadableRecord as error:
@@ -143,12 +150,12 @@ def examine_until(
                 continue
             if settles(verdicts[-1]):
                 break
-        looks.sort(key=lambda pair: rank(pair[0]))
-        for place, (brief, look) in enumerate(looks):
+        if best is not None:
             try:
-                verdicts.append(told(brief if place else examiner.whole(look)))  # of what proves nothing the best
+                briefs.append(examiner.whole(best[1]))
             except UnreadableRecord as error:
-                failed.append(f"{visible(look.named.name)}: {visible(str(error))}")
+                failed.append(f"{visible(best[1].named.name)}: {visible(str(error))}")
+        verdicts += [told(verdict) for verdict in briefs]
         network.check_unchanged()
         if reference is not None:
             own.check_unchanged()

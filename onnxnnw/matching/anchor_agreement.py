@@ -12,7 +12,17 @@ from onnxnnw.matching.row_scale import row_magnitudes, row_scales
 from onnxnnw.matching.slot_scales import SlotScales
 from onnxnnw.network_file.stored import Array
 
-__all__ = ["FOLDED", "STORED", "TRANSPOSED", "AnchorTable", "Content", "Wanted", "agreement", "agreements", "row_agreements"]
+__all__ = [
+    "FOLDED",
+    "STORED",
+    "TRANSPOSED",
+    "AnchorTable",
+    "Content",
+    "Wanted",
+    "agreement",
+    "agreements",
+    "row_agreements",
+]
 
 FOLDED, TRANSPOSED, STORED = range(3)
 """How anchors were found: in folded values, in the transpose of those, in stored values."""

@@ -158,9 +158,7 @@ def _with_columns(want: Wanted, match: Match, scales: SlotScales) -> Match:
         scaled = array * ratio.astype(array.dtype)
     z = float(anchors.compare(Content(scaled), want.positions[None], np.zeros(1, np.int64))[0])
     return (
-        replace(match, agreement=z, folded=True, columns=ratio)
-        if z > max(UNUSUAL, match.agreement + BETTER)
-        else match
+        replace(match, agreement=z, folded=True, columns=ratio) if z > max(UNUSUAL, match.agreement + BETTER) else match
     )
 
 

@@ -55,7 +55,7 @@ class Weights(Protocol):
 
 @dataclass(frozen=True)
 class View:
-    """One view of a fingerprint: control-corrected values of the candidate and of enrolment, and their association, not yet paid for.
+    """One view of a fingerprint: control-corrected values of candidate and enrolment, and their association, not yet paid for.
 
     Attributes:
         association: None where it is still to be reckoned.

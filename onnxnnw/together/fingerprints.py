@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from onnxnnw.candidate import CanonicalWeights, StoredWeights
 from onnxnnw.errors import UnreadableRecord
+from onnxnnw.matching.match import Match
 from onnxnnw.matching.read_before import ReadWhole, among
 from onnxnnw.methods.base import Floats, Positions, ReadTogether, View
-from onnxnnw.network_file.stored import Array
 from onnxnnw.records.positions import control_positions, controls_ahead, plan_of
 from onnxnnw.records.record import Record
 from onnxnnw.records.row_factors import unit_change
@@ -83,27 +83,28 @@ class Fingerprints:
     def read(self, weights: Sequence[StoredWeights]) -> list[ReadTogether]:
         """What ``read_with_controls`` and ``associate_fingerprint`` say of each record."""
         shape = self.enrolled.shape
-        raw, corrected, by_row = (np.full(self.order.size, np.nan) for _ in range(3))
+        raw, corrected, by_row = np.full((3, self.order.size), np.nan)
         for number, start, end in zip(self.numbers, [0, *self.ends], self.ends, strict=False):
             groups: dict[object, list[int]] = defaultdict(list)
             sources = [_Source(each, number) for each in weights]
             for record, source in enumerate(sources):
                 groups[source.key].append(record)
             for several in groups.values():
-                source, at = sources[several[0]], np.s_[start:end]
+                source, at = sources[several[0]], np.arange(start, end)
                 if source.nothing:
                     continue
                 if len(several) < self.count:
                     members = np.zeros(self.count, np.bool_)
                     members[several] = True
                     at = start + np.flatnonzero(members[self.order[start:end] // shape[1]])
-                places, to = self.places[:, at], self.order[at]
-                there = None if self.there is None else self.there[:, at]
+                all_of_it = np.s_[start:end] if at.size == end - start else at  # a view, where that is enough
+                places, to = self.places[:, all_of_it], self.order[all_of_it]
+                there = None if self.there is None else self.there[:, all_of_it]
                 values, scaled = source.at(places, self.row_sizes[number])
                 raw[to], corrected[to] = values[0], _minus_controls(values, there)
                 if scaled is not None:
                     by_row[to] = _minus_controls(scaled, there)
-        raw, corrected, by_row = (each.reshape(shape) for each in (raw, corrected, by_row))
+        raw, corrected, by_row = raw.reshape(shape), corrected.reshape(shape), by_row.reshape(shape)
         views = [(corrected, self.raw, associate_fingerprints(corrected, self.raw), np.ones(self.count, np.bool_))]
         known = np.isfinite(by_row).any(axis=1)
         if known.any():
@@ -124,44 +125,53 @@ class _Source:
 
     def __init__(self, weights: StoredWeights, number: int) -> None:
         self.weights, self.number = weights, number
-        self.nothing = not weights.has(number)
-        self.array: Array | None = None
-        self.scales: Floats | None = None
-        self.barred: Positions | None = None
-        self.key: object = None
-        if self.nothing:
-            return
-        self.key = id(weights), "alone"
         match = weights.matches[number]
-        assert match is not None
-        if isinstance(weights, CanonicalWeights):
-            self.array, self.scales = weights.array(number), weights.row_scales(number)
-            self.barred = weights.barred[number] if weights.barred else None
-            self.key = id(self.array), id(self.barred)
-        elif isinstance(known := weights.known.get(number), ReadWhole):
-            folds = weights.folds
-            if folds is None or not match.folded or unit_change(match.slot.row_gain, folds.get(number)) is None:
-                self.array, self.key = known.all_values, id(known)
+        self.nothing = match is None
+        self.barred: Positions | None = None
+        self.key: object = id(weights), "alone"
+        if match is None:
+            self.key = None
+            return
+        if isinstance(weights, CanonicalWeights) and weights.barred:
+            self.barred = weights.barred[number]
+        plain = match.sign > 0 and not match.transposed and match.columns is None
+        if plain and _unit_stays(weights, match, number):
+            known = weights.known.get(number)
+            whole = known if isinstance(known, ReadWhole) else None
+            if whole is not None or isinstance(weights, CanonicalWeights):
+                self.key = id(match.slot), id(whole), id(self.barred), type(weights)
 
     def at(self, places: Positions, row_size: int) -> tuple[Floats, Floats | None]:
         """(9, k) values; and the same in units of their rows where these are known."""
-        if self.array is None:
-            found = self.weights.values(self.number, places.reshape(-1).astype(np.int64))
+        weights, scales = self.weights, None
+        if isinstance(weights, CanonicalWeights):
+            array = weights.array(self.number)
+            assert array is not None
+            flat, scales = array.reshape(-1), weights.row_scales(self.number)
+        elif isinstance(known := weights.known.get(self.number), ReadWhole) and self.key != (id(weights), "alone"):
+            flat = known.all_values
+        else:
+            found = weights.values(self.number, places.reshape(-1).astype(np.int64))
             assert found is not None
             return found.reshape(places.shape), None
-        flat, scaled = self.array.reshape(-1), None
-        if flat.size <= places.size:  # fewer numbers than reads: each is converted once
-            flat = flat.astype(np.float64)
-        values = flat[places].astype(np.float64, copy=False)
+        few = flat.size <= places.size  # fewer numbers than reads: each is converted once
+        flat = flat.astype(np.float64) if few else flat
+        values, scaled = flat[places].astype(np.float64, copy=False), None
         if self.barred is not None:
             values[among(places, self.barred)] = np.nan
-        if self.scales is not None:
+        if scales is not None:
             with np.errstate(all="ignore"):
-                if self.barred is None and flat.size <= places.size:
-                    scaled = (flat.reshape(-1, row_size) / self.scales[:, None]).reshape(-1)[places]
+                if few and self.barred is None:
+                    scaled = (flat.reshape(-1, row_size) / scales[:, None]).reshape(-1)[places]
                 else:
-                    scaled = values / self.scales[places // row_size]
+                    scaled = values / scales[places // row_size]
         return values, scaled
+
+
+def _unit_stays(weights: StoredWeights, match: Match, number: int) -> bool:
+    """Whether the candidate's values are in the unit of enrolment as they stand."""
+    folds = weights.folds
+    return folds is None or not match.folded or unit_change(match.slot.row_gain, folds.get(number)) is None
 
 
 def _minus_controls(values: Floats, there: "NDArray[np.bool_] | None") -> Floats:

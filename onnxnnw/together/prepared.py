@@ -1,4 +1,4 @@
-"""Records in groups that are held against a candidate side by side, with what depends on them alone; kept as far as there is room."""
+"""Records in groups that are held against a candidate side by side, with what depends on them alone, as far as there is room."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -152,6 +152,7 @@ def _grouped(records: Sequence[Record]) -> list[Group]:
         alike[crowd_key(wanted), count].append((record, anchors, wanted))
     out = []
     for (_, count), several in alike.items():
-        some, anchors, wanted_of = zip(*several, strict=True)
-        out.append(Group(some, anchors, Crowd(wanted_of), Fingerprints(some) if count else None))
+        some = tuple(record for record, _, _ in several)
+        crowd = Crowd([wanted for _, _, wanted in several])
+        out.append(Group(some, tuple(own for _, own, _ in several), crowd, Fingerprints(some) if count else None))
     return out

@@ -62,10 +62,11 @@ def sketches_in(record: Record) -> "Sketches | None":
     """
     if "sketch_slots" not in record.arrays:
         return None
+    from onnxnnw.alignment.sketch import LEVELS, Sketches  # only where no mark was found
+
     known: Sketches | None = vars(record).get("_sketches")
     if known is not None:
         return known
-    from onnxnnw.alignment.sketch import LEVELS, Sketches  # only where no mark was found
 
     slots = record.array("sketch_slots")
     values = record.array("sketch", slots.size * LEVELS)

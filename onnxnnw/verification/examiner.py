@@ -30,6 +30,7 @@ from onnxnnw.verification.visible import visible
 
 __all__ = ["Examiner"]
 
+_TOGETHER = 256
 _MOST_COPIES = 8
 """How often one weight is looked for once more."""
 
@@ -41,20 +42,26 @@ class Examiner(Looking):
 
     def verdicts(self) -> tuple[list[Verdict], list[str]]:
         """The verdicts, best first; and the records that lack what their method needs, with the reason."""
-        looks, failed, few = [], [], len(self.records) <= COMPLETE
+        looks: list[tuple[Verdict, Look | None]] = []
+        failed, few = [], len(self.records) <= COMPLETE
         for number, named in enumerate(self.records, 1):
             tell(f"record {number:,} of {len(self.records):,}: {named.name}")
             try:
                 looks.append((self._decide(look := self.look(named), few), look))
             except UnreadableRecord as error:
                 failed.append(f"{visible(named.name)}: {visible(str(error))}")
-        looks.sort(key=lambda pair: rank(pair[0]))
+            if number % _TOGETHER == 0 or number == len(self.records):
+                looks.sort(key=lambda pair: rank(pair[0]))
+                looks[COMPLETE:] = [(verdict, None) for verdict, _ in looks[COMPLETE:]]  # no more will be asked of them
         out = []
-        for place, (verdict, look) in enumerate(looks):
+        for verdict, kept in looks:
+            if few or kept is None:
+                out.append(verdict)
+                continue
             try:
-                out.append(self._decide(look, True) if place < COMPLETE and not few else verdict)
+                out.append(self._decide(kept, True))
             except UnreadableRecord as error:
-                failed.append(f"{visible(look.named.name)}: {visible(str(error))}")
+                failed.append(f"{visible(kept.named.name)}: {visible(str(error))}")
         return out, failed
 
     def verdict(self, named: NamedRecord) -> Verdict:

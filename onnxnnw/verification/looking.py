@@ -162,9 +162,11 @@ class Looking:
         return Look(named, method, judgement, anchors, weights, path, bound)
 
     def _looked_ahead(self, record: Record) -> _Ahead:
-        """Where a record's slots are: found for it alone, or, where there are many records, for several of a slot table together."""
+        """Where a record's slots are: found for it alone, or, of many records, for several of a slot table together."""
         remote = any(source.is_remote for source in self.network.sources)
-        if self.reads_ahead and len(self.records) > FEW and not remote:  # elsewhere a few values are asked for, never all
+        if (
+            self.reads_ahead and len(self.records) > FEW and not remote
+        ):  # elsewhere a few values are asked for, never all
             if self.prepared is None:
                 from onnxnnw.together.prepared import PreparedRecords  # only where there are many
 
@@ -288,7 +290,7 @@ class Looking:
 
     def _crowd_matches(self, crowd: "Crowd") -> "list[list[Match | None] | None]":
         """``matches`` of each record of a crowd; None where it has to be asked."""
-        from onnxnnw.matching.crowd import match_crowd
+        from onnxnnw.matching.crowd_matches import match_crowd
 
         out = match_crowd(crowd, self.view.slots, self._scales)
         groups: dict[tuple[int, ...], list[int]] = {}

@@ -13,7 +13,8 @@ from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.errors import CannotLook
 from onnxnnw.gate.examining import Probe, examine_until
 from onnxnnw.graph.slots import find_slots
-from onnxnnw.matching.crowd import Crowd, crowd_key, match_crowd
+from onnxnnw.matching.crowd import Crowd, crowd_key
+from onnxnnw.matching.crowd_matches import match_crowd
 from onnxnnw.matching.match import Match, Wanted, match_slots
 from onnxnnw.matching.slot_scales import SlotScales
 from onnxnnw.methods.rtw import RtwInsertion
