@@ -13,7 +13,7 @@ from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.matching.anchor_agreement import Wanted, agreement, agreements
 from onnxnnw.matching.match import Match
 from onnxnnw.matching.read_before import ReadBefore, ReadWhole, SlotsAtHand, among
-from onnxnnw.matching.row_scale import row_magnitudes, row_scales
+from onnxnnw.matching.slot_scales import SlotArrays
 from onnxnnw.methods.base import Reads
 from onnxnnw.network_file.ahead import fetch_together
 from onnxnnw.network_file.stored import Array, StoredTensor
@@ -183,10 +183,12 @@ class CanonicalWeights(StoredWeights):
     Attributes:
         kept: Bytes of arrays that stay in memory; 0 keeps one array at a time.
         barred: Per slot: positions that are not read, because they aligned; empty where nothing is barred.
+        arrays: Slots of the candidate that other records need too; None where there are none.
     """
 
     kept: int = 0
     barred: Sequence[Positions] = ()
+    arrays: SlotArrays | None = field(default=None, repr=False)
     _row_scales: dict[int, Floats] = field(default_factory=dict, repr=False)
     _loaded: dict[int, Array] = field(default_factory=dict, repr=False)
 
@@ -217,15 +219,19 @@ class CanonicalWeights(StoredWeights):
         match = self.matches[slot]
         if match is None:
             return None
-        if slot not in self._loaded:
-            if sum(array.nbytes for array in self._loaded.values()) >= self.kept:
+        if slot in self._loaded:
+            return self._loaded[slot]
+        array = self._oriented(match, slot)
+        if slot not in self._row_scales:
+            self._row_scales[slot] = (self.arrays or SlotArrays(0)).scales(match.slot, array)
+        if self.arrays is None or self.kept:  # weights by many records would keep as many arrays
+            if sum(each.nbytes for each in self._loaded.values()) >= self.kept:
                 self._loaded.clear()
-            self._loaded[slot] = self._oriented(match, slot)
-            self._row_scales.setdefault(slot, row_scales(row_magnitudes(self._loaded[slot])))
-        return self._loaded[slot]
+            self._loaded[slot] = array
+        return array
 
     def _oriented(self, match: Match, slot: int) -> Array:
-        array = match.slot.array()
+        array = match.slot.array() if self.arrays is None else self.arrays.of(match.slot)
         if match.transposed:
             own = None if self.folds is None else unit_change(match.slot.row_gain, None)
             array = np.ascontiguousarray(scaled(array, own).T)

@@ -16,7 +16,7 @@ PACKAGES: dict[str, str] = {
     "notices": "",
     "files": "",
     "standard": "cells grids contradictions imperceptibility robustness usability tables",
-    "statistics": "tails sequential association added",
+    "statistics": "tails sequential association side_by_side added",
     "parameters": "",
     "array_files": "",
     "onnxruntime_package": "",
@@ -34,11 +34,12 @@ PACKAGES: dict[str, str] = {
     "channels": "shapes tags walk products passing moving groups changing growing",
     "accounting": "roles amounts given account classing",
     "records": "canonical_json key slot_table skeleton fields shared_parts record record_file drawn_together positions row_factors",
-    "matching": "read_before read_together row_scale slot_scales anchor_agreement readings assembly match parameter_reads "
-    "known_skeleton",
+    "matching": "read_before read_together row_scale slot_scales anchor_agreement readings assembly match crowd crowd_pieces "
+    "crowd_matches parameter_reads known_skeleton",
     "alignment": "balance assignment signatures search scales weights grouped matrices agreeing likeness networks sketch",
     "methods": "payload triggers base control_reads discovery",
     "candidate": "",
+    "together": "fingerprints prepared",
     "enrolment": "formulas sketched origins ancestry measure_slots copies owner how_many mark_grid own_weights refusals "
     "record_draft enrol method_mark price inspection recipients",
     "verification": "units slot_reads disguised named_records places_at_hand explained findings visible answer_text verdict "

@@ -125,15 +125,15 @@ def agreeing_sketches(
             if number not in at_hand:
                 at_hand[number] = sketch_of(weight.read(), weight.taps)
             known[number] = at_hand[number]
-    pairs = sorted(
-        (distance(own, theirs), place, number)
-        for place, (own, shape) in enumerate(zip(kept.values, shapes, strict=True))
-        for number, theirs in known.items()
-        if (weights[number].rows, weights[number].row_size) == shape
-    )
+    if not known:
+        return 0
+    theirs = np.array(list(known.values()), np.float64)
+    off = np.sqrt(np.mean(np.square(kept.values.astype(np.float64)[:, None] - theirs), axis=2))  # (kept, known)
+    near = ((float(off[place, at]), place, list(known)[at]) for place, at in np.argwhere(off <= TOLERANCE).tolist())
+    pairs = sorted(one for one in near if (weights[one[2]].rows, weights[one[2]].row_size) == shapes[one[1]])
     places, numbers = set[int](), set[int]()
-    for off, place, number in pairs:
-        if off <= TOLERANCE and place not in places and number not in numbers:
+    for _, place, number in pairs:
+        if place not in places and number not in numbers:
             places.add(place)
             numbers.add(number)
     return len(places)

@@ -1,9 +1,10 @@
 """One network against many records, until no further record can change the answer."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +12,20 @@ from numpy.typing import NDArray
 from onnxnnw.candidate import Anchors
 from onnxnnw.errors import TraceabilityError, UnreadableRecord
 from onnxnnw.graph.slot import Slot
-from onnxnnw.matching.anchor_agreement import agreement
+from onnxnnw.graph.slot_view import SlotView
+from onnxnnw.matching.anchor_agreement import agreements
+from onnxnnw.matching.match import AGREEMENT
+from onnxnnw.matching.read_before import SlotsAtHand
 from onnxnnw.network_file.file import open_network
-from onnxnnw.records.positions import controls_ahead
-from onnxnnw.verification.examiner import AHEAD, Examiner
+from onnxnnw.verification.examiner import Examiner
 from onnxnnw.verification.looking import Look
 from onnxnnw.verification.named_records import NamedRecord
 from onnxnnw.verification.verdict import SearchResult, Verdict
 from onnxnnw.verification.verdicts import COMPLETE, rank
 from onnxnnw.verification.visible import visible
+
+if TYPE_CHECKING:
+    from onnxnnw.together.prepared import PreparedRecords
 
 __all__ = ["Probe", "examine_until"]
 
@@ -48,22 +54,34 @@ class Probe:
         except (TraceabilityError, ValueError, IndexError):
             return  # it will say so when it is examined
 
-    def likeness(self, slots: dict[str, Slot], shapes: dict[tuple[int, ...], list[Slot]]) -> float:
-        """How much a network looks like the record's there."""
+    def tried(self, slots: Mapping[str, Slot], shapes: Mapping[tuple[int, ...], list[Slot]]) -> list[Slot]:
+        """The slots of a network in which the record's is looked for."""
         named = slots.get(self.name)
-        tried = (
-            [named]
-            if named is not None and tuple(named.shape) == self.shape
-            else shapes.get(self.shape, [])[:MAX_SLOTS]
-        )
-        found = [0.0]
-        for slot in tried:
+        if named is not None and tuple(named.shape) == self.shape:
+            return [named]
+        return shapes.get(self.shape, [])[:MAX_SLOTS]
+
+
+def _likenesses(probes: Sequence[Probe], view: SlotView, at_hand: SlotsAtHand | None) -> list[float]:
+    """How much a network looks like each record's, at a few of its places."""
+    shapes: dict[tuple[int, ...], list[Slot]] = {}
+    for slot in view.slots:
+        shapes.setdefault(tuple(slot.shape), []).append(slot)
+    slots, found = view.by_name(), [0.0] * len(probes)
+    numbers, read = [], []
+    for number, probe in enumerate(probes):
+        for slot in probe.tried(slots, shapes):
+            whole = None if at_hand is None else at_hand.of(slot)
+            values = None if whole is None else whole.at(probe.places)
             try:
-                with np.errstate(all="ignore"):
-                    found.append(abs(agreement(slot.values(self.places), self.values)))
+                read.append(slot.values(probe.places) if values is None else values)
             except TraceabilityError:
                 continue
-        return max(found)
+            numbers.append(number)
+    with np.errstate(all="ignore"):
+        for number, z in zip(numbers, agreements(read, [probes[n].values for n in numbers]).tolist(), strict=True):
+            found[number] = max(found[number], abs(z))
+    return found
 
 
 def examine_until(
@@ -77,6 +95,7 @@ def examine_until(
     reference: Path | None = None,
     others: int = 0,
     told: Callable[[Verdict], Verdict] = lambda verdict: verdict,
+    prepared: "PreparedRecords | None" = None,
 ) -> SearchResult:
     """Hold a candidate against records, the likeliest first, until one settles the answer.
 
@@ -87,6 +106,7 @@ def examine_until(
         reference: The owner's own copy of the recorded network, in whose order of channels the candidate is read too.
         others: Records elsewhere that are tried for the same answer; not together with a reference.
         told: What is known of a verdict besides.
+        prepared: The records as other candidates were held against them.
 
     Raises:
         CannotLook: The candidate, the reference, or all records, cannot be examined.
@@ -101,26 +121,28 @@ def examine_until(
 
             own = opened.enter_context(open_network(reference))
             examiner = ExaminerWithReference(network, records, rate, full, own)
-        order = list(range(len(records)))
+        examiner.prepared = prepared
+        order, alike = list(range(len(records))), 0.0
         if len(records) > 1:
-            slots = examiner.view.by_name()
-            shapes: dict[tuple[int, ...], list[Slot]] = {}
-            for slot in examiner.view.slots:
-                shapes.setdefault(tuple(slot.shape), []).append(slot)
-            alike = [probe.likeness(slots, shapes) for probe in probes]
-            order.sort(key=lambda number: -alike[number])
-        looks: list[tuple[Verdict, Look]] = []
+            each = _likenesses(probes, examiner.view, examiner.at_hand)
+            order.sort(key=lambda number: -each[number])
+            alike = each[order[0]]
+        briefs: list[Verdict] = []  # nothing is settled by what was not found
+        best: tuple[Verdict, Look] | None = None  # of these
         for place, number in enumerate(order):
             named = records[number]
-            if len(records) > COMPLETE and place % AHEAD == 1:  # the likeliest alone: it often settles the answer
-                controls_ahead([records[n].record for n in order[place : place + AHEAD]])
+            examiner.reads_ahead = place > 0 or alike < AGREEMENT  # the likeliest alone: it often settles the answer
             try:
                 if len(records) <= COMPLETE:
                     verdicts.append(told(examiner.verdict(named)))
                 else:
                     brief, look = examiner.brief(named)
                     if brief.decision not in ("identical", "traced"):
-                        looks.append((brief, look))  # nothing is settled by what was not found
+                        if best is not None and rank(best[0]) < rank(brief):
+                            briefs.append(brief)
+                            continue
+                        briefs += [] if best is None else [best[0]]
+                        best = brief, look
                         continue
                     verdicts.append(told(examiner.whole(look)))
             except UnreadableRecord as error:
@@ -128,12 +150,12 @@ def examine_until(
                 continue
             if settles(verdicts[-1]):
                 break
-        looks.sort(key=lambda pair: rank(pair[0]))
-        for place, (brief, look) in enumerate(looks):
+        if best is not None:
             try:
-                verdicts.append(told(examiner.whole(look) if place < COMPLETE else brief))
+                briefs.append(examiner.whole(best[1]))
             except UnreadableRecord as error:
-                failed.append(f"{visible(look.named.name)}: {visible(str(error))}")
+                failed.append(f"{visible(best[1].named.name)}: {visible(str(error))}")
+        verdicts += [told(verdict) for verdict in briefs]
         network.check_unchanged()
         if reference is not None:
             own.check_unchanged()

@@ -20,6 +20,7 @@ from onnxnnw.gate.policy import Member, Policy, PolicyEntry
 from onnxnnw.gate.registry_records import RegistryRecords
 from onnxnnw.gate.requirements import PROVEN, AllOf, AnyRecord, NotRevoked
 from onnxnnw.sources.remote import sha256_behind
+from onnxnnw.together.prepared import PreparedRecords
 from onnxnnw.verification.named_records import NamedRecord, load_records, named_record
 from onnxnnw.verification.verdict import SearchResult
 from onnxnnw.verification.verdicts import rank
@@ -49,6 +50,11 @@ class Known:
     probes: tuple[Probe, ...]
     unreadable: tuple[str, ...]
 
+    @cached_property
+    def prepared(self) -> PreparedRecords:
+        """The records as candidates are held against them."""
+        return PreparedRecords([named.record for named in self.records])
+
 
 class Judge:
     """Answers about files, one by one, by one policy.
@@ -62,6 +68,7 @@ class Judge:
         self.policy, self.canonical = policy, canonical
         self.now = now or datetime.datetime.now(datetime.UTC)
         self._known: dict[str, Known] = {}
+        self._every: dict[str, Known] = {}
         self._chains: dict[str, Chain] = {}
         self._parents: dict[str, tuple[Signed, Problem | None]] = {}
         self._registries: dict[str, RegistryRecords] = {}
@@ -147,15 +154,13 @@ class Judge:
     def _against_records(self, answer: Answer, entry: PolicyEntry) -> Answer:
         known = self._records(entry)
         registry = self._registry(entry.registry) if entry.registry else None
-        records, probes, unreadable = known.records, known.probes, known.unreadable
         revoked: Mapping[str, str] = registry.revoked if registry is not None else {}
         require = entry.require
         if registry is not None and isinstance(require, AnyRecord):
             require = require.and_also(NotRevoked(revoked))
         elif registry is not None:  # none may match, so each is asked
-            more, failed = registry.all_records()
-            records, unreadable = _once((*records, *more)), (*unreadable, *failed)
-            probes, registry = tuple(Probe(named) for named in records), None
+            known, registry = self._with_registry(entry, registry), None
+        records, unreadable = known.records, known.unreadable
         if not records and registry is None:
             reasons = unreadable or (f"{', '.join(entry.records)}: there is no record",)
             return replace(
@@ -170,7 +175,17 @@ class Judge:
             rate, full = self.policy.rate, entry.full
             try:
                 search = examine_until(
-                    answer.path, records, probes, unreadable, rate, full, require.settles, reference, others, told
+                    answer.path,
+                    records,
+                    known.probes,
+                    unreadable,
+                    rate,
+                    full,
+                    require.settles,
+                    reference,
+                    others,
+                    told,
+                    known.prepared,
                 )
             except UnreadableRecord as error:
                 if registry is None:
@@ -192,6 +207,15 @@ class Judge:
         if place not in self._registries:
             self._registries[place] = RegistryRecords(place, self.policy.folder)
         return self._registries[place]
+
+    def _with_registry(self, entry: PolicyEntry, registry: RegistryRecords) -> Known:
+        """An entry's records and each of its registry's."""
+        if entry.name not in self._every:
+            known, (more, failed) = self._records(entry), registry.all_records()
+            records = _once((*known.records, *more))
+            probes = tuple(Probe(named) for named in records)
+            self._every[entry.name] = Known(records, probes, (*known.unreadable, *failed))
+        return self._every[entry.name]
 
     def _dates_of(self, entry: PolicyEntry) -> Dates | None:
         if entry.dated is None:

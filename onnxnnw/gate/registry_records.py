@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from onnxnnw.errors import UnreadableRecord, UnreadableRegistry
 from onnxnnw.records.record import Record
+from onnxnnw.records.shared_parts import SharedParts
 from onnxnnw.verification.named_records import NamedRecord
 from onnxnnw.verification.verdict import SearchResult
 from onnxnnw.verification.visible import visible
@@ -81,10 +82,10 @@ class RegistryRecords:
                 raise UnreadableRegistry(
                     f"{self.registry.place}: {what}; none-of examines each of them, up to {MOST:,}: name those that are meant"
                 )
-            named, unreadable = [], []
+            named, unreadable, shared = [], [], SharedParts()
             for entry in self.registry.entries():
                 try:
-                    record = Record.from_bytes(self.registry.content(entry.commitment))
+                    record = Record.from_bytes(self.registry.content(entry.commitment), shared)
                 except UnreadableRecord as error:
                     unreadable.append(visible(f"{entry.commitment[:16]}: {error}"))
                     continue

@@ -12,7 +12,17 @@ from onnxnnw.matching.row_scale import row_magnitudes, row_scales
 from onnxnnw.matching.slot_scales import SlotScales
 from onnxnnw.network_file.stored import Array
 
-__all__ = ["FOLDED", "STORED", "TRANSPOSED", "AnchorTable", "Content", "Wanted", "agreement", "agreements"]
+__all__ = [
+    "FOLDED",
+    "STORED",
+    "TRANSPOSED",
+    "AnchorTable",
+    "Content",
+    "Wanted",
+    "agreement",
+    "agreements",
+    "row_agreements",
+]
 
 FOLDED, TRANSPOSED, STORED = range(3)
 """How anchors were found: in folded values, in the transpose of those, in stored values."""
@@ -58,7 +68,7 @@ class Wanted:
 
 def agreement(found: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
     """z = atanh(r) sqrt(n - 3) of anchors read against anchors kept; 0 with fewer than 8 readable ones."""
-    return float(_agreements(found[None], expected[None])[0])
+    return float(row_agreements(found[None], expected[None])[0])
 
 
 def agreements(found: Sequence[Array], expected: Sequence[Array]) -> NDArray[np.float64]:
@@ -70,11 +80,11 @@ def agreements(found: Sequence[Array], expected: Sequence[Array]) -> NDArray[np.
         both = np.full((2, len(pairs), width), np.nan)
         for row, pair in enumerate(pairs):
             both[:, row, : pair[0].size] = pair
-        out[start : start + _AT_ONCE] = _agreements(both[0], both[1])
+        out[start : start + _AT_ONCE] = row_agreements(both[0], both[1])
     return out
 
 
-def _agreements(found: Array, expected: Array) -> NDArray[np.float64]:
+def row_agreements(found: Array, expected: Array) -> NDArray[np.float64]:
     """The same for many: (k, n) arrays, NaN for anchors that are missing or not finite."""
     found, expected = found.astype(np.float64), expected.astype(np.float64)
     usable = np.isfinite(found) & np.isfinite(expected)
@@ -136,11 +146,11 @@ class AnchorTable:
             content = Content(array, scales.of_rows(slot, array, self.folded))
             scores = self.compare(content, places, rows)
             if self.folded and (slot.row_gain is not None or (self.folds[rows] != 1).any()):
-                z = _agreements(stored.reshape(-1)[places], self.values[rows] / self.folds[rows])
+                z = row_agreements(stored.reshape(-1)[places], self.values[rows] / self.folds[rows])
                 how = np.where(z > scores, STORED, how).astype(np.int8)
                 scores = np.maximum(scores, z)
         if len(slot.shape) == 2 and array.shape == shape[::-1]:
-            z = _agreements(array.reshape(-1)[places % shape[1] * shape[0] + places // shape[1]], self.values[rows])
+            z = row_agreements(array.reshape(-1)[places % shape[1] * shape[0] + places // shape[1]], self.values[rows])
             how = np.where(z > scores, TRANSPOSED, how).astype(np.int8)
             scores = np.maximum(scores, z)
         return scores, how
@@ -151,10 +161,10 @@ class AnchorTable:
 
     def compare(self, content: "Content", places: Positions, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """The better agreement of folded values and of values in units of their rows, at ``places`` of the content."""
-        scores = _agreements(content.flat[places], self.values[rows])
+        scores = row_agreements(content.flat[places], self.values[rows])
         if np.isfinite(self.row_scales[rows]).any():
             with np.errstate(all="ignore"):
-                scaled_z = _agreements(content.row_scaled(places), self.values[rows] / self.row_scales[rows])
+                scaled_z = row_agreements(content.row_scaled(places), self.values[rows] / self.row_scales[rows])
             scores = np.where(np.abs(scaled_z) > np.abs(scores), scaled_z, scores)
         return scores
 

@@ -18,17 +18,28 @@ from onnxnnw.graph.slot import Slot
 from onnxnnw.matching.anchor_agreement import MIN_ANCHORS, Wanted, agreement
 from onnxnnw.matching.readings import MAX_PARTS, gate_orders, gates_of
 
-__all__ = ["Assembled", "assembled"]
+__all__ = [
+    "COLUMNS",
+    "FIRST",
+    "HOPELESS",
+    "MAX_TAKES",
+    "ROWS",
+    "Assembled",
+    "Search",
+    "assembled",
+    "folded_values",
+    "values_of",
+]
 
 MOST_PIECES = 512
 """Slots that one of the record's may have become, one for each expert, say."""
 
-_MAX_TAKES, _MAX_TRIES, _MAX_STEPS = 3_000, 1_500, 1_000_000
-_FIRST, _HOPELESS = 16, 1.5
+MAX_TAKES, _MAX_TRIES, _MAX_STEPS = 3_000, 1_500, 1_000_000
+FIRST, HOPELESS = 16, 1.5
 """Where so many anchors agree so badly, the rest of a run is not looked at: 1 % of those with r = .8, 93 % of strangers."""
 
 _CLEAR = 15.0
-_ROWS, _COLUMNS = 0, 1
+ROWS, COLUMNS = 0, 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,15 +77,17 @@ def assembled(
         free: Numbers of those that correspond to nothing.
         enough: z from which on anchors agree.
     """
-    search = _Search(slots, free, enough)
+    search = Search(slots, free, enough)
     return [search.best(want) for want in wanted]
 
 
-class _Search:
+class Search:
+    """Looks for wanted slots in several of a candidate's; what was tried is counted over all of them."""
+
     def __init__(self, slots: Sequence[Slot], free: Sequence[int], enough: float) -> None:
         self.slots, self.enough = slots, enough
         self.free = dict.fromkeys(free)
-        self.takes, self.tries, self.steps = _MAX_TAKES, _MAX_TRIES, _MAX_STEPS
+        self.takes, self.tries, self.steps = MAX_TAKES, _MAX_TRIES, _MAX_STEPS
         self.of_width: dict[int, list[int]] = defaultdict(list)
         self.of_height: dict[int, list[int]] = defaultdict(list)
         for index in free:
@@ -85,7 +98,7 @@ class _Search:
         """What agrees best, if it does; its pieces are free no longer."""
         found = self.runs(want)
         if found is None or found.agreement < _CLEAR:
-            others = (found, self.places(want, _ROWS), self.places(want, _COLUMNS))
+            others = (found, self.places(want, ROWS), self.places(want, COLUMNS))
             found = max((one for one in others if one is not None), key=lambda one: one.agreement, default=None)
         for index in found.indices if found is not None else ():
             self.free.pop(index, None)
@@ -94,8 +107,8 @@ class _Search:
     def runs(self, want: Wanted) -> Assembled | None:
         """Slots that follow each other, or every second one, forwards or backwards, that together have the wanted shape."""
         best: tuple[float, list[int], int, Positions | None] | None = None
-        for axis, run in self._runs(want):
-            for order in self._orders(want, axis):
+        for axis, run in self.possible_runs(want):
+            for order in self.possible_orders(want, axis):
                 if self.takes <= 0:
                     break
                 z = self._together(want, run, axis, order)
@@ -107,10 +120,11 @@ class _Search:
         whole = _joined([self.slots[index] for index in run], axis)
         return None if whole is None else Assembled(whole if order is None else whole.chosen(order), z, tuple(run))
 
-    def _runs(self, want: Wanted) -> Iterator[tuple[int, list[int]]]:
+    def possible_runs(self, want: Wanted) -> Iterator[tuple[int, list[int]]]:
+        """The axis along which slots that follow each other are as long as the wanted one together, and their numbers."""
         for axis, pool, length in (
-            (_ROWS, self.of_width[want.row_size], want.rows),
-            (_COLUMNS, self.of_height[want.rows], want.row_size),
+            (ROWS, self.of_width[want.row_size], want.rows),
+            (COLUMNS, self.of_height[want.rows], want.row_size),
         ):
             usable = [index for index in pool if index in self.free and self._length(index, axis) < length]
             for stride in (1, 2, -1, -2):
@@ -128,41 +142,41 @@ class _Search:
                     if total == length and len(run) > 1:
                         yield axis, run
 
-    def _orders(self, want: Wanted, axis: int) -> Iterator[Positions | None]:
+    def possible_orders(self, want: Wanted, axis: int) -> Iterator[Positions | None]:
         """As they are; for a recurrent weight, with its gates in every other order as well."""
         yield None
         gates = gates_of(want.use, want.shape)
-        if gates and axis == _ROWS:
+        if gates and axis == ROWS:
             yield from gate_orders(want.shape[0], gates, want.rows)
 
     def _together(self, want: Wanted, run: Sequence[int], axis: int, order: Positions | None) -> float:
         """Agreement of a run with all anchors."""
         row, column = want.positions // want.row_size, want.positions % want.row_size
         row = row if order is None else order[row]
-        along = row if axis == _ROWS else column
+        along = row if axis == ROWS else column
         found = np.full((2, row.size), np.nan)
         start, looked = 0, False
-        expected = want.values, _folded(want)
+        expected = want.values, folded_values(want)
         for index in run:
             slot = self.slots[index]
-            stop = start + (slot.rows if axis == _ROWS else slot.row_size)
+            stop = start + (slot.rows if axis == ROWS else slot.row_size)
             own = (along >= start) & (along < stop)
             if own.any():
                 self.takes -= 1
-                at = (row[own] - start, column[own]) if axis == _ROWS else (row[own], column[own] - start)
-                found[:, own] = _values(slot, at[0] * slot.row_size + at[1])
+                at = (row[own] - start, column[own]) if axis == ROWS else (row[own], column[own] - start)
+                found[:, own] = values_of(slot, at[0] * slot.row_size + at[1])
             start = stop
-            if not looked and np.isfinite(found[0]).sum() >= _FIRST:
+            if not looked and np.isfinite(found[0]).sum() >= FIRST:
                 looked = True
-                if max(map(agreement, found, expected)) < _HOPELESS:
+                if max(map(agreement, found, expected)) < HOPELESS:
                     return 0.0
         return max(map(agreement, found, expected))
 
     def places(self, want: Wanted, axis: int) -> Assembled | None:
         """Slots in any order, each where the values in it lie: only where few of them are the whole."""
-        gates = gates_of(want.use, want.shape) if axis == _ROWS else 0
-        length = want.rows if axis == _ROWS else want.row_size
-        pieces = self._pieces(want, axis, length, want.rows // (want.shape[0] * gates) if gates else 0)
+        gates = gates_of(want.use, want.shape) if axis == ROWS else 0
+        length = want.rows if axis == ROWS else want.row_size
+        pieces = self.pieces(want, axis, length, want.rows // (want.shape[0] * gates) if gates else 0)
         if len(pieces) < 2 or want.further is None:
             return None
         step = math.gcd(length, *(piece.length for piece in pieces))
@@ -170,7 +184,7 @@ class _Search:
             return None
         positions, values = want.further
         row, column = positions // want.row_size, positions % want.row_size
-        along = row if axis == _ROWS else column
+        along = row if axis == ROWS else column
         agreeing: list[tuple[float, int, _Piece]] = []
         for start in range(0, length, step):
             for piece in pieces:
@@ -181,17 +195,18 @@ class _Search:
                 if own.sum() < MIN_ANCHORS:
                     continue
                 slot, moved = self.slots[piece.index], along[own] - start + piece.start
-                read = _values(
-                    slot, moved * slot.row_size + column[own] if axis == _ROWS else row[own] * slot.row_size + moved
+                read = values_of(
+                    slot, moved * slot.row_size + column[own] if axis == ROWS else row[own] * slot.row_size + moved
                 )
                 z = max(agreement(each, values[own]) for each in read)
                 if z > self.enough:
                     agreeing.append((z, start, piece))
         return self._covering(want, axis, length, agreeing)
 
-    def _pieces(self, want: Wanted, axis: int, length: int, gate: int) -> list[_Piece]:
+    def pieces(self, want: Wanted, axis: int, length: int, gate: int) -> list[_Piece]:
+        """Free slots that fit the wanted one across an axis, whole or, where ``gate`` divides them, in pieces of that length."""
         out: list[_Piece] = []
-        for index in self.of_width[want.row_size] if axis == _ROWS else self.of_height[want.rows]:
+        for index in self.of_width[want.row_size] if axis == ROWS else self.of_height[want.rows]:
             own = self._length(index, axis)
             if len(out) > MAX_PARTS * MAX_PARTS:
                 break
@@ -222,17 +237,17 @@ class _Search:
         joined = _joined(parts, axis)
         if joined is None:
             return None
-        read = _values(joined, want.positions)
-        z = max(agreement(read[0], want.values), agreement(read[1], _folded(want)))
+        read = values_of(joined, want.positions)
+        z = max(agreement(read[0], want.values), agreement(read[1], folded_values(want)))
         return (
             Assembled(joined, z, tuple(sorted({piece.index for piece in chosen.values()}))) if z > self.enough else None
         )
 
     def _length(self, index: int, axis: int) -> int:
-        return self.slots[index].rows if axis == _ROWS else self.slots[index].row_size
+        return self.slots[index].rows if axis == ROWS else self.slots[index].row_size
 
 
-def _values(slot: Slot, places: Positions) -> NDArray[np.float64]:
+def values_of(slot: Slot, places: Positions) -> NDArray[np.float64]:
     """Values as stored, and folded: (2, n)."""
     stored = slot.values(places)
     gain = slot.row_gain
@@ -240,7 +255,7 @@ def _values(slot: Slot, places: Positions) -> NDArray[np.float64]:
         return np.stack([stored, stored if gain is None else stored * gain[places // slot.row_size]])
 
 
-def _folded(want: Wanted) -> NDArray[np.float64]:
+def folded_values(want: Wanted) -> NDArray[np.float64]:
     with np.errstate(all="ignore"):
         return want.values if want.folds is None else want.values * want.folds
 
@@ -254,9 +269,9 @@ def _joined(parts: Sequence[Slot], axis: int) -> Slot | None:
     known = [np.ones(part.rows) if gain is None else gain for part, gain in zip(parts, gains, strict=True)]
     gain = None
     if any(each is not None for each in gains):
-        if axis == _COLUMNS and not all(np.array_equal(each, known[0]) for each in known):
+        if axis == COLUMNS and not all(np.array_equal(each, known[0]) for each in known):
             return None
-        gain = np.concatenate(known) if axis == _ROWS else known[0]
+        gain = np.concatenate(known) if axis == ROWS else known[0]
     constant = Joined(tuple(Reshaped(part.constant, (part.rows, part.row_size)) for part in parts), axis)
     return replace(
         first,

@@ -20,7 +20,19 @@ from onnxnnw.matching.assembly import assembled
 from onnxnnw.matching.readings import MergeSteps, Reading, gates_of, readings_of
 from onnxnnw.matching.slot_scales import SlotScales
 
-__all__ = ["AGREEMENT", "UNUSUAL", "Match", "Wanted", "agreement", "match_slots"]
+__all__ = [
+    "AGREEMENT",
+    "BETTER",
+    "MAX_PAIRS",
+    "MAX_READINGS",
+    "UNUSUAL",
+    "Match",
+    "Wanted",
+    "agreement",
+    "assign",
+    "is_doubtful",
+    "match_slots",
+]
 
 AGREEMENT = 3.1
 """Anchors agree from this z on: two to four in a thousand unrelated slots do (heavy tails)."""
@@ -28,10 +40,10 @@ AGREEMENT = 3.1
 UNUSUAL = 5.0
 """Under readings of which there are many for each slot, anchors agree from this z on."""
 
-_MAX_PAIRS = 1_000_000
-_MAX_READINGS = 12_000
+MAX_PAIRS = 1_000_000
+MAX_READINGS = 12_000
 _DOUBTFUL = 10.0
-_CLEAR, _BETTER = 15.0, 3.0
+_CLEAR, BETTER = 15.0, 3.0
 """Anchors that agree to r = .99 are left as they are; rescaled columns count where they agree so much better."""
 
 _NEAR = 8
@@ -77,7 +89,7 @@ class Match:
 
     def is_better_than(self, other: "Match | None") -> bool:
         """Whether this alternative reading, one of many, agrees far better than a plain one."""
-        return self.agreement > max(UNUSUAL, 0.0 if other is None else other.agreement + _BETTER)
+        return self.agreement > max(UNUSUAL, 0.0 if other is None else other.agreement + BETTER)
 
 
 def match_slots(
@@ -108,11 +120,11 @@ def match_slots(
         numbers = by_shape[shape]
         indices = [index for index in candidates[shape] if index not in taken]
         some, there = [wanted[n] for n in numbers], [slots[i] for i in indices]
-        pair = _pair_crowd if len(some) * len(there) > _MAX_PAIRS else _pair
+        pair = _pair_crowd if len(some) * len(there) > MAX_PAIRS else _pair
         for row, column, z, how in pair(some, there, shape, scales):
             found[numbers[row]] = Match(there[column], how == TRANSPOSED, z, folded=how != STORED)
             taken.add(indices[column])
-    doubtful = {n: match for n, match in enumerate(found) if match is not None and _is_doubtful(wanted[n], match)}
+    doubtful = {n: match for n, match in enumerate(found) if match is not None and is_doubtful(wanted[n], match)}
     places = {id(slot): index for index, slot in enumerate(slots)}
     for number, match in doubtful.items():
         found[number] = None
@@ -146,13 +158,11 @@ def _with_columns(want: Wanted, match: Match, scales: SlotScales) -> Match:
         scaled = array * ratio.astype(array.dtype)
     z = float(anchors.compare(Content(scaled), want.positions[None], np.zeros(1, np.int64))[0])
     return (
-        replace(match, agreement=z, folded=True, columns=ratio)
-        if z > max(UNUSUAL, match.agreement + _BETTER)
-        else match
+        replace(match, agreement=z, folded=True, columns=ratio) if z > max(UNUSUAL, match.agreement + BETTER) else match
     )
 
 
-def _is_doubtful(want: Wanted, match: Match) -> bool:
+def is_doubtful(want: Wanted, match: Match) -> bool:
     """Whether half of a recurrent weight agrees, as when some of its gates have changed places."""
     recurrent = gates_of(want.use, want.shape) or gates_of(match.slot.use, match.slot.shape)
     return recurrent > 0 and match.agreement < _DOUBTFUL
@@ -170,7 +180,7 @@ def _pair(wanted: Sequence[Wanted], slots: Sequence[Slot], shape: tuple[int, int
     how = np.zeros(scores.shape, np.int8)
     for column, slot in enumerate(slots):
         scores[:, column], how[:, column] = anchors.agree(slot, everyone, scales)
-    return [(r, c, float(scores[r, c]), int(how[r, c])) for r, c in _assign(scores, wanted, slots)]
+    return [(r, c, float(scores[r, c]), int(how[r, c])) for r, c in assign(scores, wanted, slots)]
 
 
 def _pair_crowd(
@@ -200,7 +210,7 @@ def _pair_crowd(
 
 def _otherwise(wanted: Sequence[Wanted], slots: Sequence[Slot], found: list[Match | None], taken: set[int]) -> None:
     """Look for missing slots in alternative readings of the slots that are still free."""
-    budget = _MAX_READINGS
+    budget = MAX_READINGS
     agreeing: list[tuple[float, int, int, Reading]] = []
     missing = [number for number, match in enumerate(found) if match is None]
     steps = MergeSteps([wanted[number] for number in missing])
@@ -259,7 +269,7 @@ def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -
     return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]
 
 
-def _assign(scores: NDArray[np.float64], wanted: Sequence[Wanted], slots: Sequence[Slot]) -> list[tuple[int, int]]:
+def assign(scores: NDArray[np.float64], wanted: Sequence[Wanted], slots: Sequence[Slot]) -> list[tuple[int, int]]:
     """Pairs of row and column whose content agrees, each used once."""
     if not scores.size:
         return []

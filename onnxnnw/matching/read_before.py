@@ -34,11 +34,11 @@ class ReadWhole:
     """All values of a slot."""
 
     def __init__(self, slot: Slot) -> None:
-        self._values = slot.constant.take(np.arange(slot.size))
+        self.all_values = slot.constant.take(np.arange(slot.size))
 
     def at(self, places: Positions) -> Floats | None:
         """The values there."""
-        return self._values[places].astype(np.float64)
+        return self.all_values[places].astype(np.float64)
 
 
 class SlotsAtHand:

@@ -1,4 +1,4 @@
-"""Row and column scales of a candidate's slots, measured once for all records that are held against it."""
+"""A candidate's slots and the scales of their rows and columns, read and measured once for all records that are held against it."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from onnxnnw.graph.slot import Slot
 from onnxnnw.matching.row_scale import column_scales, row_magnitudes, row_scales
 from onnxnnw.network_file.stored import Array
 
-__all__ = ["SlotScales"]
+__all__ = ["SlotArrays", "SlotScales"]
 
 Scales = NDArray[np.float64]
 
@@ -39,3 +39,30 @@ class SlotScales:
         if key not in self._measured:
             self._measured[key] = measure()
         return self._measured[key]
+
+
+class SlotArrays:
+    """Slots read whole and kept, as far as there is room for them, with the scales of their rows.
+
+    Args:
+        room: Bytes of all slots together that may be kept.
+    """
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._kept: dict[Slot, tuple[Array, Scales]] = {}
+
+    def of(self, slot: Slot) -> Array:
+        """All values of a slot."""
+        if slot in self._kept:
+            return self._kept[slot][0]
+        array = slot.array()
+        if array.nbytes <= self._room:
+            self._room -= array.nbytes
+            self._kept[slot] = array, row_scales(row_magnitudes(array))
+        return array
+
+    def scales(self, slot: Slot, array: Array) -> Scales:
+        """The scales of the rows of an array that was made of a slot; they are known where it is the slot as it is."""
+        kept = self._kept.get(slot)
+        return kept[1] if kept is not None and kept[0] is array else row_scales(row_magnitudes(array))

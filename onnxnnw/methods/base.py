@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.records.record import Record
-from onnxnnw.statistics import Association
+from onnxnnw.statistics import Association, Correlations
 
 __all__ = [
     "NO_READS",
@@ -22,9 +22,11 @@ __all__ = [
     "InsertionDraft",
     "Judgement",
     "Method",
+    "ReadTogether",
     "Reads",
     "Standard",
     "Subject",
+    "View",
     "Weights",
 ]
 
@@ -52,6 +54,34 @@ class Weights(Protocol):
 
 
 @dataclass(frozen=True)
+class View:
+    """One view of a fingerprint: control-corrected values of candidate and enrolment, and their association, not yet paid for.
+
+    Attributes:
+        association: None where it is still to be reckoned.
+    """
+
+    found: Floats
+    enrolled: Floats
+    association: Association | None = None
+
+
+@dataclass(frozen=True)
+class ReadTogether:
+    """What was read of a fingerprint, and reckoned, together with those of other records.
+
+    Attributes:
+        raw: What stands at the positions; NaN where nothing was read.
+        views: Raw values, then those in units of their rows where these are known.
+        correlations: Of ``raw`` with what was enrolled.
+    """
+
+    raw: Floats
+    views: "tuple[View, ...]"
+    correlations: Correlations
+
+
+@dataclass(frozen=True)
 class Candidate:
     """What a method may use to judge a candidate.
 
@@ -60,11 +90,13 @@ class Candidate:
         anchors: What the record's anchors were, and what stands there now; never part of a mark.
         predict: Inputs -> outputs, N first, for methods that ask questions (black box): an ONNX file here, anything that
             answers elsewhere.
+        together: What was read of a fingerprint together with others'; None where it is still to be read.
     """
 
     weights: Weights
     anchors: "Callable[[], Reads]"
     predict: Callable[[NDArray[Any]], NDArray[Any]]
+    together: "ReadTogether | None" = None
 
 
 @dataclass(frozen=True)

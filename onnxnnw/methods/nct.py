@@ -5,13 +5,13 @@ is never stored. Mark values are derived from the key and everything else in the
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 
 from onnxnnw.errors import UnreadableRecord
-from onnxnnw.methods.base import Candidate, Floats, Judgement, Method, Positions, Reads, Standard, Weights
+from onnxnnw.methods.base import Candidate, Floats, Judgement, Method, Positions, Reads, Standard, View, Weights
 from onnxnnw.methods.control_reads import read_beside_kept, read_with_controls, row_numbers
 from onnxnnw.network_file.stored import round_to
 from onnxnnw.records.positions import PositionPlan, plan_of
@@ -121,7 +121,7 @@ class NCT(Method):
         if record.kind == "watermark":
             return _judge_watermark(record, candidate.weights, log10_rate)
         if record.kind == "fingerprint":
-            return judge_fingerprint(record, candidate.weights, log10_rate)
+            return judge_fingerprint(record, candidate, log10_rate)
         raise UnreadableRecord(f"NCT knows no {record.kind!r} records")
 
     def required(self, record: Record, false_positive_rate: float) -> int:
@@ -253,17 +253,9 @@ def _judgement(
     return Judgement(association, significant, standard, reads, "positions", count, read, absent, None, shared, notes)
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """Control-corrected values of the candidate and of enrolment in one view."""
-
-    found: Floats
-    enrolled: Floats
-
-
 def _pairs(
     record: Record, plan: PositionPlan, weights: Weights, kept_controls: bool = False
-) -> tuple[Floats, list[_Pair]]:
+) -> tuple[Floats, list[View]]:
     """What was read at the positions, and the two sides of each view."""
     count = plan.positions.size
     if kept_controls:
@@ -272,36 +264,41 @@ def _pairs(
     else:
         raw, corrected, row_scaled = read_with_controls(record, plan, weights)
     enrolled = record.array("values", count).astype(np.float64)
-    out = [_Pair(corrected, enrolled - record.array("controls", count).astype(np.float64))]
+    out = [View(corrected, enrolled - record.array("controls", count).astype(np.float64))]
     if np.isfinite(row_scaled).any():
-        out.append(_Pair(row_scaled, record.array("gauged", count).astype(np.float64)))
+        out.append(View(row_scaled, record.array("gauged", count).astype(np.float64)))
     if record.parameters.get("ancestors"):
         both = zip(out, [record.array(name, count) for name in ("ancestor", "ancestor_gauged")], strict=False)
-        out = [_Pair(*beside_ancestor(pair.found, pair.enrolled, b, plan.slots)) for pair, b in both]
+        out = [View(*beside_ancestor(pair.found, pair.enrolled, b, plan.slots)) for pair, b in both]
     return raw, out
 
 
-def judge_fingerprint(record: Record, weights: Weights, log10_rate: float, kept_controls: bool = False) -> Judgement:
+def judge_fingerprint(
+    record: Record, candidate: Candidate, log10_rate: float, kept_controls: bool = False
+) -> Judgement:
     """A fingerprint's judgement.
 
     Args:
         kept_controls: Take the controls as they were at enrolment: only where ``needs_no_controls``, and all values are equal.
     """
-    plan = plan_of(record)
-    raw, pairs = _pairs(record, plan, weights, kept_controls)
-    rows = row_numbers(record, plan)
-    outcomes = [_fingerprint_view(pair, plan, rows, record, weights, log10_rate) for pair in pairs]
+    plan, weights, together = plan_of(record), candidate.weights, candidate.together
+    raw, pairs = _pairs(record, plan, weights, kept_controls) if together is None else (together.raw, together.views)
+    outcomes = [_fingerprint_view(pair, plan, record, weights, log10_rate) for pair in pairs]
     association, significant, shared = min(outcomes, key=lambda outcome: (not outcome[1], outcome[0].log10_p))
     enrolled = record.array("values", plan.positions.size).astype(np.float64)
     reads = Reads(plan.slots, plan.positions, enrolled, raw)
-    return _judgement(association, significant, reads, plan, weights, shared)
+    return _judgement(
+        association, significant, reads, plan, weights, shared, None if together is None else together.correlations
+    )
 
 
 def _fingerprint_view(
-    pair: _Pair, plan: PositionPlan, rows: Positions, record: Record, weights: Weights, log10_rate: float
+    pair: View, plan: PositionPlan, record: Record, weights: Weights, log10_rate: float
 ) -> tuple[Association, bool, int]:
     """One view's association, whether it may say ``traced``, and how many near-identical slots were set aside."""
-    whole = _paid(associate_fingerprint(pair.found, pair.enrolled, plan.slots, rows))
+    whole = _paid(
+        pair.association or associate_fingerprint(pair.found, pair.enrolled, plan.slots, row_numbers(record, plan))
+    )
     if not _holds(whole, log10_rate, record):
         return whole, False, 0
     identical = _identical_slots(pair, plan)
@@ -311,6 +308,7 @@ def _fingerprint_view(
     few = len(identical) <= max(3, len(record.slots) // 10) and carried.sum() <= plan.positions.size / 2
     if not identical or not few or weights.share(identical) > 0.5:
         return whole, True, 0
+    rows = row_numbers(record, plan)
     rest = _paid(
         associate_fingerprint(pair.found[~carried], pair.enrolled[~carried], plan.slots[~carried], rows[~carried])
     )
@@ -329,7 +327,7 @@ def _holds(association: Association, log10_rate: float, record: Record) -> bool:
     return association.log10_p <= log10_rate and association.effect >= least
 
 
-def _identical_slots(pair: _Pair, plan: PositionPlan) -> list[int]:
+def _identical_slots(pair: View, plan: PositionPlan) -> list[int]:
     """Slots whose values correlate above .98 over at least 8 reads."""
     usable = np.isfinite(pair.found) & np.isfinite(pair.enrolled)
     slots, found, enrolled = plan.slots[usable], pair.found[usable], pair.enrolled[usable]

@@ -64,6 +64,10 @@ def sketches_in(record: Record) -> "Sketches | None":
         return None
     from onnxnnw.alignment.sketch import LEVELS, Sketches  # only where no mark was found
 
+    known: Sketches | None = vars(record).get("_sketches")
+    if known is not None:
+        return known
+
     slots = record.array("sketch_slots")
     values = record.array("sketch", slots.size * LEVELS)
     if (
@@ -72,7 +76,9 @@ def sketches_in(record: Record) -> "Sketches | None":
         or np.unique(slots).size < slots.size
     ):
         raise UnreadableRecord("the record's sketches belong to slots that it does not have")
-    return Sketches(tuple(slots.tolist()), values.astype(np.float32).reshape(-1, LEVELS))
+    known = Sketches(tuple(slots.tolist()), values.astype(np.float32).reshape(-1, LEVELS))
+    vars(record)["_sketches"] = known
+    return known
 
 
 def disguise_of(

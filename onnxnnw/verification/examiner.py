@@ -14,7 +14,6 @@ from onnxnnw.matching.match import Match, match_slots
 from onnxnnw.matching.parameter_reads import ParameterReads, read_parameters
 from onnxnnw.methods.base import Judgement, Reads
 from onnxnnw.notices import tell
-from onnxnnw.records.positions import controls_ahead
 from onnxnnw.records.record import Record
 from onnxnnw.statistics import log10_of_either
 from onnxnnw.verification.answer_text import Decision
@@ -31,11 +30,9 @@ from onnxnnw.verification.visible import visible
 
 __all__ = ["Examiner"]
 
+_TOGETHER = 256
 _MOST_COPIES = 8
 """How often one weight is looked for once more."""
-
-AHEAD = 64
-"""Of so many records, controls are drawn together."""
 
 NOT_MEASURED = Explained(0.0, 0.0, 0, 0, 0, 0)
 
@@ -45,22 +42,26 @@ class Examiner(Looking):
 
     def verdicts(self) -> tuple[list[Verdict], list[str]]:
         """The verdicts, best first; and the records that lack what their method needs, with the reason."""
-        looks, failed, few = [], [], len(self.records) <= COMPLETE
+        looks: list[tuple[Verdict, Look | None]] = []
+        failed, few = [], len(self.records) <= COMPLETE
         for number, named in enumerate(self.records, 1):
-            if number % AHEAD == 1 and not few:
-                controls_ahead([one.record for one in self.records[number - 1 : number - 1 + AHEAD]])
             tell(f"record {number:,} of {len(self.records):,}: {named.name}")
             try:
                 looks.append((self._decide(look := self.look(named), few), look))
             except UnreadableRecord as error:
                 failed.append(f"{visible(named.name)}: {visible(str(error))}")
-        looks.sort(key=lambda pair: rank(pair[0]))
+            if number % _TOGETHER == 0 or number == len(self.records):
+                looks.sort(key=lambda pair: rank(pair[0]))
+                looks[COMPLETE:] = [(verdict, None) for verdict, _ in looks[COMPLETE:]]  # no more will be asked of them
         out = []
-        for place, (verdict, look) in enumerate(looks):
+        for verdict, kept in looks:
+            if few or kept is None:
+                out.append(verdict)
+                continue
             try:
-                out.append(self._decide(look, True) if place < COMPLETE and not few else verdict)
+                out.append(self._decide(kept, True))
             except UnreadableRecord as error:
-                failed.append(f"{visible(look.named.name)}: {visible(str(error))}")
+                failed.append(f"{visible(kept.named.name)}: {visible(str(error))}")
         return out, failed
 
     def verdict(self, named: NamedRecord) -> Verdict:

@@ -109,9 +109,11 @@ def agreeing(enrolled: Floats, found: Floats, spread: float) -> tuple[int, int, 
         by_luck = 0.0
         if agree.all() and (off <= _RELATIVE * np.abs(enrolled) + 1e-5 * spread).all():
             return int(agree.sum()), int(agree.size), 0.0
-        turns = range(1, min(_ROTATIONS + 1, enrolled.size))
-        if len(turns):
-            by_luck = float(np.mean([np.mean(np.abs(np.roll(found, k) - enrolled) <= allowed) for k in turns]))
+        turns = min(_ROTATIONS, enrolled.size - 1)
+        if turns > 0:
+            twice = np.concatenate([found, found])
+            rolled = np.stack([twice[found.size - k : 2 * found.size - k] for k in range(1, turns + 1)])
+            by_luck = float((np.abs(rolled - enrolled) <= allowed).mean(axis=1).mean())
     if by_luck > _TELLS_NOTHING:
         return 0, int(agree.size), 0.0
     return int(agree.sum()), int(agree.size), by_luck

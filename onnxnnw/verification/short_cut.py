@@ -140,10 +140,10 @@ def _verdict(
         raise CannotLook("the candidate was not run")
 
     log10_rate = float(np.log10(rate)) - float(np.log10(alternatives))
+    candidate = Candidate(weights, lambda: NO_READS, refused)
     if kept_controls:
-        judgement = nct.judge_fingerprint(record, weights, log10_rate, kept_controls=True)
+        judgement = nct.judge_fingerprint(record, candidate, log10_rate, kept_controls=True)
     else:
-        candidate = Candidate(weights, lambda: NO_READS, refused)
         judgement = find_method(record.method).judge(record, candidate, log10_rate)
     if not judgement.significant or not np.array_equal(judgement.reads.found, judgement.reads.enrolled):
         return None

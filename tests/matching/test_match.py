@@ -39,7 +39,7 @@ def wanted(slots: Sequence[Slot], anchors: int = 32) -> list[Wanted]:
 def test_renamed_and_reordered_slots_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crowded: bool) -> None:
     """By content alone, in a table of all pairs or, where there are too many, among neighbours."""
     if crowded:
-        monkeypatch.setattr(match, "_MAX_PAIRS", 10)
+        monkeypatch.setattr(match, "MAX_PAIRS", 10)
     records = wanted(network(tmp_path, range(6), [f"w{k}" for k in range(6)]))
     order = [1, 0, 3, 2, 5, 4]
     found = match_slots(records, network(tmp_path, order, [f"n{k}" for k in range(6)]))
@@ -81,7 +81,7 @@ def test_each_slot_is_used_once(tmp_path: Path) -> None:
     records = wanted(network(tmp_path, [1, 1, 1], ["a", "b", "c"]))
     for crowded in (1_000_000, 1):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(match, "_MAX_PAIRS", crowded)
+            patch.setattr(match, "MAX_PAIRS", crowded)
             found = match_slots(records, network(tmp_path, [1, 1, 1], ["x", "y", "c"]))
         assert sorted(m.slot.name for m in found if m is not None) == ["c", "x", "y"]
         assert found[2] is not None
