@@ -89,7 +89,11 @@ def train(
         str, typer.Option("--insertion", help="nct: whether values are 'replaced', or 'added' to what they are then.")
     ] = "replaced",
     strength: Annotated[
-        float | None, typer.Option("--strength", help="nct: strength of the mark; 1 where replaced, 0.4 where added.")
+        float | None,
+        typer.Option(
+            "--strength",
+            help="nct: strength of the mark; 1 where replaced, where added as `embed` has it: name 1 for an early mark.",
+        ),
     ] = None,
     actor: Annotated[str, typer.Option("--actor", help="Who marks.")] = "",
     role: Annotated[
