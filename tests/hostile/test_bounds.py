@@ -530,7 +530,7 @@ def test_a_function_named_like_a_standard_operator_is_not_read(victim: Victim, t
 
 
 @pytest.mark.parametrize(
-    ("module", "name"), [(looking, "find_slots"), (short_cut, "_unchanged_weights")], ids=["traced", "known"]
+    ("module", "name"), [(looking, "find_slots"), (short_cut, "_verdict")], ids=["traced", "known"]
 )
 def test_a_file_that_changes_while_it_is_read_is_an_error(
     victim: Victim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str
