@@ -82,7 +82,7 @@ def subjects(folder: Path, keys: int, drawn: Sequence[str] = DRAWN) -> Iterator[
             key = Key(f"findings {name} {number}".encode().ljust(32, b".")[:32])
             place = folder / f"{name}-{number}"
             place.mkdir()
-            embed(path, place / "marked.onnx", place / "mark.record", key=key)
+            embed(path, place / "marked.onnx", place / "mark.record", strength=0.4, key=key)
             fingerprint(path, place / "fingerprint.record", key=key)
             yield Subject(name, "watermark", place / "marked.onnx", load_record(place / "mark.record"))
             yield Subject(name, "fingerprint", path, load_record(place / "fingerprint.record"))
@@ -96,7 +96,7 @@ def trained_subjects(folder: Path, keys: int) -> Iterator[tuple[Subject, Path]]:
             place.mkdir()
             path = findings_trained.build(name, place / "network.onnx", number)
             key = Key(f"trained {name} {number}".encode().ljust(32, b".")[:32])
-            embed(path, place / "marked.onnx", place / "mark.record", key=key)
+            embed(path, place / "marked.onnx", place / "mark.record", strength=0.4, key=key)
             fingerprint(path, place / "fingerprint.record", key=key)
             yield Subject(name, "watermark", place / "marked.onnx", load_record(place / "mark.record")), path
             yield Subject(name, "fingerprint", path, load_record(place / "fingerprint.record")), path
