@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from onnxnnw.candidate import Anchors
 from onnxnnw.errors import UnreadableRecord
 from onnxnnw.graph.slot_view import SlotView
-from onnxnnw.matching.anchor_agreement import Wanted, row_agreements
+from onnxnnw.matching.anchor_agreement import row_agreements
 from onnxnnw.matching.crowd import Crowd, crowd_key
 from onnxnnw.matching.match import AGREEMENT
 from onnxnnw.matching.read_before import SlotsAtHand
+from onnxnnw.records.positions import SAMPLES
 from onnxnnw.records.record import Record
 from onnxnnw.records.row_factors import unit_change
 from onnxnnw.together.fingerprints import Fingerprints, can_stand_together
@@ -38,24 +39,30 @@ class Group:
 
     Attributes:
         records: They.
-        anchors: Theirs, one for each record.
-        crowd: Their slots.
+        anchors: Theirs, one for each record, as many in each slot.
         fingerprints: What their judgement needs; None where each is judged by itself.
     """
 
     records: tuple[Record, ...]
     anchors: tuple[Anchors, ...]
-    crowd: Crowd
     fingerprints: Fingerprints | None
 
     @cached_property
     def nbytes(self) -> int:
         """Bytes that it takes, roughly."""
-        slots = self.crowd.slots
-        numbers = sum(want.positions.nbytes + want.values.nbytes for want in slots)
-        numbers += sum(array.nbytes for want in slots for array in want.further or ())
+        first = self.anchors[0]
+        numbers = sum(places.nbytes for places in first.positions) + 8 * SAMPLES
         of_fingerprints = 0 if self.fingerprints is None else self.fingerprints.nbytes
-        return 6 * numbers + of_fingerprints + _OVERHEAD * len(slots) * len(self.anchors)
+        return (12 * numbers + _OVERHEAD * len(first.positions)) * len(self.anchors) + of_fingerprints
+
+    @cached_property
+    def crowd(self) -> Crowd | None:
+        """Their slots; None where they cannot stand side by side. Records of whose slots none is looked for do without."""
+        try:
+            wanted = [anchors.wanted() for anchors in self.anchors]
+        except UnreadableRecord:  # it is named where it is looked at
+            return None
+        return Crowd(wanted) if len({crowd_key(each) for each in wanted}) == 1 else None
 
     def surely_other(self, view: SlotView, at_hand: SlotsAtHand | None) -> NDArray[np.bool_]:
         """Of which records ``slots_as_enrolled`` certainly finds nothing."""
@@ -67,22 +74,24 @@ class Group:
             if slot is None or slot.shape != entry.shape or slot.use != entry.use or slot.layout != entry.layout:
                 return ~other
         for number, entry in enumerate(entries):
-            slot, want = slots[entry.name], self.crowd.slots[number]
+            slot = slots[entry.name]
+            places = np.stack([anchors.positions[number] for anchors in self.anchors])
+            values = np.stack([anchors.values[number] for anchors in self.anchors])
             whole = None if at_hand is None else at_hand.of(slot)
-            read = None if whole is None else whole.at(want.positions)
+            read = None if whole is None else whole.at(places)
             if read is None:
-                read = slot.values(want.positions.reshape(-1)).reshape(want.positions.shape)
+                read = slot.values(places.reshape(-1)).reshape(places.shape)
             with np.errstate(over="ignore"):
-                changed = (read.astype(np.float32) != want.values).any(axis=1)
-            unlike = ~other & changed & (row_agreements(read, want.values) <= AGREEMENT - _ROUNDING)
+                changed = (read.astype(np.float32) != values).any(axis=1)
+            unlike = ~other & changed & (row_agreements(read, values) <= AGREEMENT - _ROUNDING)
             for record in np.flatnonzero(unlike).tolist():
                 anchors = self.anchors[record]
                 folds = anchors.folds if anchors.bound else None
                 ratio = None if folds is None else unit_change(slot.row_gain, folds.get(number))
                 if ratio is not None:
                     with np.errstate(all="ignore"):
-                        folded = read[record] * ratio[want.positions[record] // slot.row_size]
-                    z = row_agreements(folded[None], want.values[record][None])[0]
+                        folded = read[record] * ratio[places[record] // slot.row_size]
+                    z = row_agreements(folded[None], values[record][None])[0]
                     unlike[record] = z <= AGREEMENT - _ROUNDING
             other |= unlike
             if other.all():
@@ -139,20 +148,23 @@ def _at_once(record: Record) -> int:
 
 
 def _grouped(records: Sequence[Record]) -> list[Group]:
-    alike: dict[tuple[object, int], list[tuple[Record, Anchors, list[Wanted]]]] = defaultdict(list)
+    """Records of one slot table in groups."""
+    entries = records[0].slots
+    if not entries or any(entry.live_rows + len(entry.dead_rows) >= _MOST_ROWS for entry in entries):
+        return []
+    alike: dict[object, list[tuple[Record, Anchors]]] = defaultdict(list)
     for record in records:
         try:
             anchors = Anchors(record)
-            wanted = anchors.wanted()
         except UnreadableRecord:  # it is named where it is looked at
             continue
-        if not wanted or any(want.rows >= _MOST_ROWS for want in wanted):
-            continue
         count = record.number_of_positions if can_stand_together(record) else 0
-        alike[crowd_key(wanted), count].append((record, anchors, wanted))
+        sizes = tuple(places.size for places in anchors.positions)
+        samples = "samples" in anchors.record.arrays
+        alike[sizes, anchors.folds is None, anchors.row_scales is None, samples, count].append((record, anchors))
     out = []
-    for (_, count), several in alike.items():
-        some = tuple(record for record, _, _ in several)
-        crowd = Crowd([wanted for _, _, wanted in several])
-        out.append(Group(some, tuple(own for _, own, _ in several), crowd, Fingerprints(some) if count else None))
+    for several in alike.values():
+        some = tuple(record for record, _ in several)
+        own = Fingerprints(some) if can_stand_together(some[0]) else None
+        out.append(Group(some, tuple(anchors for _, anchors in several), own))
     return out

@@ -186,7 +186,7 @@ class Looking:
         """Find the slots of several records, and read them."""
         other = group.surely_other(self.view, self.at_hand)
         alone = [n for n in np.flatnonzero(other).tolist() if not self._has_kin(group.anchors[n])]
-        if len(alone) > 1:
+        if len(alone) > 1 and group.crowd is not None:
             crowd = group.crowd if len(alone) == len(group.records) else group.crowd.some(None, np.array(alone))
             for number, matches in zip(alone, self._crowd_matches(crowd), strict=True):
                 if matches is not None:
