@@ -88,7 +88,7 @@ def _is_place(arguments: Sequence[str], index: int) -> bool:
 
 def _shown(arguments: Sequence[str], index: int) -> str:
     """An argument as a page shows it: where a user's own material lies, it stands for the user's own place."""
-    own = {"--data": "DIR", "--start": "FILE", "--rtw": "DIR", "--tbw": "DIR"}
+    own = {"--data": "DIR", "--start": "FILE", "--rtw": "DIR", "--tbw": "DIR", "--before": "OLDER", "--place": "FOLDER"}
     return own.get(arguments[index - 1]) or shlex.quote(arguments[index]) if index else shlex.quote(arguments[index])
 
 
