@@ -1,4 +1,4 @@
-"""A mark in a classifier of 2,368 weights, which has hardly room for one: what it costs, and what is left of it.
+"""What a mark costs a classifier of only 2,368 weights, and what modifications leave of it.
 
     python -m benchmarks insertion_small [--keys 16]
 

@@ -174,14 +174,10 @@ class Search:
 
     def places(self, want: Wanted, axis: int) -> Assembled | None:
         """Slots in any order, each where the values in it lie: only where few of them are the whole."""
-        gates = gates_of(want.use, want.shape) if axis == ROWS else 0
-        length = want.rows if axis == ROWS else want.row_size
-        pieces = self.pieces(want, axis, length, want.rows // (want.shape[0] * gates) if gates else 0)
-        if len(pieces) < 2 or want.further is None:
+        tiles = self.tiles(want, axis)
+        if tiles is None or want.further is None:
             return None
-        step = math.gcd(length, *(piece.length for piece in pieces))
-        if length // step > MAX_PARTS:
-            return None
+        pieces, length, step = tiles
         positions, values = want.further
         row, column = positions // want.row_size, positions % want.row_size
         along = row if axis == ROWS else column
@@ -203,7 +199,17 @@ class Search:
                     agreeing.append((z, start, piece))
         return self._covering(want, axis, length, agreeing)
 
-    def pieces(self, want: Wanted, axis: int, length: int, gate: int) -> list[_Piece]:
+    def tiles(self, want: Wanted, axis: int) -> tuple[list[_Piece], int, int] | None:
+        """Pieces that the wanted slot may consist of, its length, and the step between places where one may begin."""
+        gates = gates_of(want.use, want.shape) if axis == ROWS else 0
+        length = want.rows if axis == ROWS else want.row_size
+        pieces = self._pieces(want, axis, length, want.rows // (want.shape[0] * gates) if gates else 0)
+        if len(pieces) < 2:
+            return None
+        step = math.gcd(length, *(piece.length for piece in pieces))
+        return (pieces, length, step) if length // step <= MAX_PARTS else None
+
+    def _pieces(self, want: Wanted, axis: int, length: int, gate: int) -> list[_Piece]:
         """Free slots that fit the wanted one across an axis, whole or, where ``gate`` divides them, in pieces of that length."""
         out: list[_Piece] = []
         for index in self.of_width[want.row_size] if axis == ROWS else self.of_height[want.rows]:

@@ -1,6 +1,5 @@
 """Whether slots of many records may be spread over several of a candidate's: ``assembly`` for all of them at once."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +9,6 @@ from onnxnnw.constants.arrays import Positions
 from onnxnnw.graph.slot import Slot
 from onnxnnw.matching.anchor_agreement import MIN_ANCHORS, Wanted, row_agreements
 from onnxnnw.matching.assembly import COLUMNS, FIRST, HOPELESS, MAX_TAKES, ROWS, Search, folded_values, values_of
-from onnxnnw.matching.readings import MAX_PARTS, gates_of
 
 __all__ = ["CrowdSearch"]
 
@@ -85,14 +83,10 @@ class CrowdSearch(Search):
 
     def _no_places(self, want: Wanted, axis: int) -> Flags:
         nothing = np.ones(self.takes_of.size, np.bool_)
-        gates = gates_of(want.use, want.shape) if axis == ROWS else 0
-        length = want.rows if axis == ROWS else want.row_size
-        pieces = self.pieces(want, axis, length, want.rows // (want.shape[0] * gates) if gates else 0)
-        if len(pieces) < 2 or want.further is None:
+        tiles = self.tiles(want, axis)
+        if tiles is None or want.further is None:
             return nothing
-        step = math.gcd(length, *(piece.length for piece in pieces))
-        if length // step > MAX_PARTS:
-            return nothing
+        pieces, length, step = tiles
         positions, values = want.further
         row, column = positions // want.row_size, positions % want.row_size
         along = row if axis == ROWS else column

@@ -42,7 +42,7 @@ class SlotScales:
 
 
 class SlotArrays:
-    """Slots read whole and kept, as far as there is room for them, with the scales of their rows.
+    """Whole slots and the scales of their rows, kept in bounded memory.
 
     Args:
         room: Bytes of all slots together that may be kept.

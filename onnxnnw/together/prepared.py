@@ -1,4 +1,4 @@
-"""Records in groups that are held against a candidate side by side, with what depends on them alone, as far as there is room."""
+"""Groups of records that are compared with a candidate at once; what depends on the records alone is kept, in bounded memory."""
 
 from collections import defaultdict
 from collections.abc import Sequence
