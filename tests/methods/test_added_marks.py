@@ -13,6 +13,7 @@ from onnx import numpy_helper
 
 from onnxnnw.demo import shipped_network
 from onnxnnw.enrolment.enrol import embed
+from onnxnnw.enrolment.how_many import default_added_strength
 from onnxnnw.errors import UsageError
 from onnxnnw.methods import nct
 from onnxnnw.modifications.base import apply, find_modification
@@ -50,14 +51,16 @@ def values(seed: int, *shape: int) -> NDArray[np.float32]:
 
 
 def test_only_the_mark_changes_and_by_little(tmp_path: Path) -> None:
-    """N weights differ, each by a normal number of 0.4 of its layer's deviation; the record is of format 2 and keeps the host."""
+    """N weights differ, each by a normal number of the mark's strength in its layer; the record is of format 2, with the host."""
     path, record = marked(tmp_path)
     with shipped_network() as original:
         before, after = weights_of(original), weights_of(path)
     changed = {name: np.flatnonzero(before[name].ravel() != after[name].ravel()) for name in before}
     assert sum(each.size for each in changed.values()) == record.number_of_positions == 512
     moves = np.concatenate([(after[n].ravel() - before[n].ravel())[at] / before[n].std() for n, at in changed.items()])
-    assert 0.3 < moves.std() < 0.5
+    strength = float(record.parameters["strength"])
+    assert strength == default_added_strength(sum(w.size for w in before.values()), 512) < 0.4
+    assert moves.std() == pytest.approx(strength, rel=0.1)
     assert record.format == FORMAT_WITH_HOST
     host = record.array("host")
     assert sorted(host.tolist()) == sorted(

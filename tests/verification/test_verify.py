@@ -36,10 +36,10 @@ class Case:
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """Enrolled under fixed keys."""
+    """Enrolled under fixed keys; the mark as strong as in a network with weights enough."""
     folder = tmp_path_factory.mktemp("verification")
     original = networks.save(networks.trained_weights(), folder / "network.onnx")
-    mark = embed(original, folder / "marked.onnx", folder / "mark.json", key=networks.key(1)).record
+    mark = embed(original, folder / "marked.onnx", folder / "mark.json", key=networks.key(1), strength=0.4).record
     trace = fingerprint(original, folder / "trace.json", key=networks.key(2)).record
     return Case(original, folder / "marked.onnx", mark, trace)
 
