@@ -14,31 +14,40 @@ import json
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.registry_made import MODEL, key_of, make, make_fingerprints, make_layouts, network_of, opened
 from benchmarks.tables import progress
 from onnxnnw.network_file.file import open_network
-from onnxnnw.registry.scan_data import SCREEN, scanned
+from onnxnnw.registry.scan import PASSES
+from onnxnnw.registry.scan_data import LONGER, scanned
 from onnxnnw.registry.search import search_registry
 
-__all__ = ["main"]
+__all__ = ["main", "z_of"]
 
 
 def screen(folder: Path, count: int, effects: tuple[float, ...] = (1.0, 0.5, 0.3)) -> None:
-    """How many of so many known candidates the first 64 positions lose, by effect, in their own statistic."""
+    """How many of so many known candidates the first 64 and 128 positions lose, by effect, in their own statistic."""
     registry = opened(folder)
     template = registry.template
     contexts = {"positions_context": template.positions_context, "values_context": template.values_context}
     rng = np.random.default_rng(0)
     for effect in effects:
-        lost = 0
+        lost = [0, 0]
         for number in range(count):
             record = template.with_key(key_of(number))
             vars(record).update(contexts)
-            z = scanned(record).expected[:SCREEN] / 16
-            x = effect * z + np.sqrt(1 - effect**2) * rng.standard_normal(SCREEN)
-            lost += float(x @ z) / float(np.sqrt((x @ x) * (z @ z))) * np.sqrt(SCREEN) <= 1.0
-        print(f"| {effect:g} | {lost} of {count} |")
+            wanted = scanned(record).expected[:LONGER] / 16
+            found = effect * wanted + np.sqrt(1 - effect**2) * rng.standard_normal(LONGER)
+            steps = [z_of(found[:n], wanted[:n]) > least for n, least in PASSES]
+            lost[0] += not steps[0]
+            lost[1] += steps[0] and not steps[1]
+        print(f"| {effect:g} | {lost[0]} | {lost[1]} | {count} |")
+
+
+def z_of(found: NDArray[np.float64], wanted: NDArray[np.float64]) -> float:
+    """The scan's statistic of some positions of one record."""
+    return float(found @ wanted / np.sqrt((found @ found) * (wanted @ wanted)) * np.sqrt(found.size))
 
 
 def strangers(folder: Path, count: int, kept: Path | None) -> int:

@@ -129,7 +129,7 @@ def search_costs(options: argparse.Namespace, arguments: list[str]) -> int:
         said = json.loads(_output(run))
         limit = options.limit if form == "as it left" else 2 * options.limit
         line = LINE if options.weights > IN_CACHE else 0
-        touched = said["looked_at"] * (328 + 64 * line) + said["passed"] * (2560 + 512 * line)
+        touched = said["looked_at"] * (648 + 64 * line) + said["passed"] * (2560 + 512 * line)
         over = run.seconds - start.seconds
         rows.append(
             (

@@ -18,12 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.registry import z_of
 from benchmarks.registry_made import Made, key_of, marked, opened
 from benchmarks.tables import Report, progress
 from onnxnnw.modifications.base import apply, find_modification
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.record import Record
-from onnxnnw.registry.scan_data import SCREEN, scanned
+from onnxnnw.registry.scan import PASSES
+from onnxnnw.registry.scan_data import scanned
 from onnxnnw.registry.search import search_registry
 from onnxnnw.standard.grids import B, P, S
 from onnxnnw.verification.verify import verify
@@ -86,11 +88,11 @@ def candidates(registry: Made, folder: Path, known: int, minutes: float, done: i
         (alone,) = verify(out, [own], 1e-6 / found.tried)
         yield Found(way, False, alone.decision == "traced", alone.effect)
         if alone.decision == "traced":
-            progress(f"lost: {way}, record {number}, effect {alone.effect:.3f}, screen {_screen(out, own):.2f}")
+            progress(f"lost: {way}, record {number}, effect {alone.effect:.3f}, z {_screen(out, own)}")
 
 
-def _screen(path: Path, record: Record) -> float:
-    """z of the first positions, read by name as the scan reads them."""
+def _screen(path: Path, record: Record) -> str:
+    """z of the first positions, and of more, read by name as the scan reads them."""
     from onnxnnw.registry.alignment import arrays_by_place, scores_table
     from onnxnnw.verification.looking import Looking
 
@@ -98,10 +100,9 @@ def _screen(path: Path, record: Record) -> float:
     with open_network(path) as network:
         arrays = arrays_by_place(Looking(network, [], 1e-6, False, 1), record.slots)
     if arrays is None:
-        return float("nan")
-    found = scores_table(arrays, record.slots)[data.positions[:SCREEN]].astype(float)
-    wanted = data.expected[:SCREEN].astype(float)
-    return float(found @ wanted / np.sqrt((found @ found) * (wanted @ wanted)) * np.sqrt(SCREEN))
+        return "unknown"
+    found = scores_table(arrays, record.slots)[data.positions].astype(float)
+    return ", ".join(f"{z_of(found[:n], data.expected[:n].astype(float)):.2f}" for n, _ in PASSES)
 
 
 def rows_of(found: Sequence[Found]) -> list[tuple[str, ...]]:

@@ -191,7 +191,7 @@ def _in_blocks(read: Callable[[NDArray[np.intp], NDArray[np.int16], NDArray[np.f
 
     def score(places: NDArray[Any], expected: NDArray[np.int8], host: NDArray[np.int16]) -> NDArray[np.float64]:
         count, positions = places.shape
-        rows = min(count, max(1, _BLOCK // max(1, positions)))
+        rows = max(1, min(count, _BLOCK // max(1, positions)))
         index, out = np.empty((rows, positions), np.intp), np.empty(count)
         found, wanted = np.empty((2, rows, positions), np.float32)
         for start in range(0, count, rows):

@@ -9,7 +9,7 @@ from onnxnnw.errors import TraceabilityError
 from onnxnnw.records.record import Record, commitment_of
 from onnxnnw.registry.entry import RegistryEntry
 from onnxnnw.registry.log.kept import KeptLog
-from onnxnnw.registry.scan_data import SCREEN, WHOLE, scanned
+from onnxnnw.registry.scan_data import LONGER, SCREEN, WHOLE, scanned
 from onnxnnw.registry.schema import sql, tables
 from onnxnnw.registry.store import Registry
 
@@ -151,8 +151,8 @@ def _of_page(
             continue
         try:
             content = registry.vault.open(bytes(row.content), f"record {row.commitment}")
-            expected = scanned(Record.from_bytes(content)).to_bytes(SCREEN)
+            own = scanned(Record.from_bytes(content))
         except (TraceabilityError, TypeError, ValueError):
             continue  # said already
-        if data != expected or row.group_id != values["group_id"]:
+        if data not in (own.to_bytes(LONGER), own.to_bytes(SCREEN)) or row.group_id != values["group_id"]:
             yield f"scan page {values['id']}: what it holds of record {number} is damaged"

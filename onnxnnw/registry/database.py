@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnxnnw.errors import MissingExtra, UnreadableRegistry, UsageError
-from onnxnnw.registry.schema import MIGRATIONS, VERSION, sql, tables
+from onnxnnw.registry.schema import MIGRATIONS, READ_AS_IT_IS, VERSION, sql, tables
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -38,7 +38,7 @@ class Database:
 
     Args:
         place: Path of a file, or a URL ``postgresql://…``.
-        create: Whether a registry that is not there is made.
+        create: Whether a registry that is not there is made, and one of an older version brought up to date.
 
     Raises:
         UnreadableRegistry: There is none, it is of another kind or version, others can read it, or the server does not answer.
@@ -135,7 +135,7 @@ class Database:
             raise UnreadableRegistry(
                 f"{self.place}: a registry of version {version}; this program knows versions up to {VERSION}, take a newer one"
             )
-        if version < VERSION:
+        if version < (VERSION if create else READ_AS_IT_IS):  # who only reads need not be allowed to write
             self._migrate()
 
     def _migrate(self) -> None:

@@ -1,24 +1,44 @@
 """Scan pages: the first positions of many records side by side, and all of each one's.
 
 New records come in small pages; as many of a size as one of the next size holds are made one: each is written three times at most.
+Pages of registries of version 1 hold 64 positions of each record, later ones 128.
 """
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from onnxnnw.errors import UnreadableRegistry
-from onnxnnw.registry.scan_data import SCREEN, Scanned
+from onnxnnw.registry.scan_data import LONGER, Family, Scanned
 from onnxnnw.registry.schema import sql, tables
 from onnxnnw.registry.vault import Plain, Vault
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["PAGE", "Pages"]
+__all__ = ["PAGE", "Pages", "ScreenPage"]
 
 PAGE, MERGED = 4096, 64
 """Records of a full page of first positions; smaller pages become one of the next size when there are so many."""
+
+
+@dataclass(frozen=True)
+class ScreenPage:
+    """A page of first positions, as it rests.
+
+    Attributes:
+        id, group_id: Its number, and its group's.
+        count: How many records it has.
+        digest: SHA-256 of what it holds, hexadecimal.
+        data: What rests.
+    """
+
+    id: int
+    group_id: int
+    count: int
+    digest: str
+    data: bytes
 
 
 class Pages:
@@ -42,14 +62,14 @@ class Pages:
                 {"record_id": number, "digest": _sha(whole), "data": self.vault.seal(whole, f"whole {number}")}
             )
         connection.execute(t.wholes.insert(), wholes)
-        rows = [(number, data.to_bytes(SCREEN)) for number, data in several]
+        rows = [(number, data.to_bytes(LONGER)) for number, data in several]
         while rows:
             level = 2 if len(rows) >= PAGE else 1 if len(rows) >= MERGED else 0
             size = MERGED**level
             self._write_screen(connection, group, level, rows[:size])
             rows = rows[size:]
         for level in (0, 1):
-            self._merge(connection, group, level)
+            self._merge(connection, group, level, several[0][1].family)
 
     def _write_screen(
         self, connection: "Connection", group: int, level: int, rows: Sequence[tuple[int, bytes]]
@@ -61,8 +81,8 @@ class Pages:
         row = {"group_id": group, "level": level, "count": len(rows), "digest": digest, "data": stored}
         connection.execute(tables().screens.insert().values(**row))
 
-    def _merge(self, connection: "Connection", group: int, level: int) -> None:
-        """Make one page of the next size of as many as that takes."""
+    def _merge(self, connection: "Connection", group: int, level: int, family: Family) -> None:
+        """Make one page of the next size of as many as that takes; it holds as many positions as each of them."""
         sa, screens = sql(), tables().screens
         of_level = (screens.c.group_id == group) & (screens.c.level == level)
         while True:
@@ -76,6 +96,8 @@ class Pages:
             rows: list[tuple[int, bytes]] = []
             for page in connection.execute(sa.select(screens).where(screens.c.id.in_(ids)).order_by(screens.c.id)):
                 rows += self.rows_of(page)
+            held = min(family.positions_in(len(row)) for _, row in rows)
+            rows = [(number, family.first_of(row, held)) for number, row in rows]
             connection.execute(screens.delete().where(screens.c.id.in_(ids)))
             self._write_screen(connection, group, level + 1, rows)
 

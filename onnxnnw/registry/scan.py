@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from onnxnnw.registry.alignment import (
     projected_tables,
     scores_table,
 )
-from onnxnnw.registry.scan_data import ADDED, PROJECTED, WHOLE
+from onnxnnw.registry.scan_data import ADDED, LONGER, PROJECTED, SCREEN, WHOLE
 from onnxnnw.registry.scan_pages import (
     Page,
     PageGroup,
@@ -32,7 +32,7 @@ from onnxnnw.registry.scan_pages import (
     decoded,
     groups_of,
     pages_of,
-    read_page,
+    read_pages,
     read_wholes,
 )
 from onnxnnw.registry.schema import sql, tables
@@ -44,14 +44,14 @@ if TYPE_CHECKING:
 
 __all__ = ["BEST", "PASSES", "Hit", "Part", "Parts", "Scan", "Scanner", "scan"]
 
-PASSES = 1.0
-"""z of the first 64 positions from which on a record is looked at further."""
+PASSES = ((SCREEN, 1.0), (LONGER, 1.5))
+"""A record is looked at further where z over so many positions exceeds so much, step by step."""
 
 BEST, WORKERS = 20, 2
 FORKED = 8
 """So many full pages are scanned by processes of their own."""
 
-_SAMPLES, _ALIGNED_BY, _WHOLES = 4096, 3, 1024
+_SAMPLES, _ALIGNED_BY, _PAGES, _WHOLES = 4096, 3, 4, 1024
 _ROUNDS = 20
 """How often pages are listed anew where some were made part of larger ones while they were read."""
 
@@ -179,14 +179,14 @@ def _scanned(
     question = registry, group, score, thorough
     try:
         with _executor(question, len(pages)) as executor:
-            found = list(executor.map(_page_of, [None if _is_forked(executor) else question] * len(pages), pages))
+            several = [pages[k : k + _PAGES] for k in range(0, len(pages), _PAGES)]
+            asked = [None if _is_forked(executor) else question] * len(several)
+            found = list(executor.map(_looked_at, asked, several))
     except BrokenExecutor:
         raise CannotLook("a process of the scan was ended from outside, as where memory is short") from None
-    parts = [part for part in found if part is not None]
-    numbers = np.concatenate([np.empty(0, np.int64), *(part[1] for part in parts)])
-    gone = [page for page, part in zip(pages, found, strict=True) if part is None]
-    best = sorted((hit for part in parts for hit in part[2]), key=lambda hit: -hit.z)[:BEST]
-    return sum(part[0] for part in parts), numbers, best, gone
+    numbers = np.concatenate([np.empty(0, np.int64), *(part[1] for part in found)])
+    best = sorted((hit for part in found for hit in part[2]), key=lambda hit: -hit.z)[:BEST]
+    return sum(part[0] for part in found), numbers, best, [page for part in found for page in part[3]]
 
 
 def _sizes(looking: Looking) -> set[int]:
@@ -240,14 +240,13 @@ def _some(registry: Registry, group: PageGroup) -> Iterator[Record]:
 
 def _sample(registry: Registry, group: PageGroup) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
     """Up to 4,096 positions of a group, with what stood there before the mark."""
-    read = None
     for _ in range(_ROUNDS):
-        read = read_page(registry, pages_of(registry, group)[0])
+        read = next(read_pages(registry, pages_of(registry, group)[:1]), None)
         if read is not None:
             break
-    if read is None:
+    else:
         raise UnreadableRegistry(f"{registry.place}: changes faster than it is read; search again")
-    _, places, _, host = decoded(group, *read)
+    _, places, _, host = decoded(group, *read[1:])
     return places.reshape(-1)[:_SAMPLES].astype(np.int64), host.reshape(-1)[:_SAMPLES]
 
 
@@ -276,17 +275,30 @@ def _begin(question: Question) -> None:
     _asked[:] = [question]
 
 
-def _page_of(question: Question | None, page: Page) -> tuple[int, NDArray[np.int64], list[Hit]] | None:
-    """How many records a page has, the numbers of those that pass, and the best of these; None where it is gone."""
+def _looked_at(
+    question: Question | None, pages: Sequence[Page]
+) -> tuple[int, NDArray[np.int64], list[Hit], list[Page]]:
+    """How many records some pages have, the numbers of those that pass, the best of these, and pages that are gone."""
     registry, group, score, thorough = question or _asked[0]
-    read = read_page(registry, page)
-    if read is None:
-        return None
-    numbers, *columns = decoded(group, *read)
-    passed = numbers if thorough else numbers[score(*columns) > PASSES]
-    chunks = [passed[k : k + _WHOLES] for k in range(0, passed.size, _WHOLES)]
+    looked_at, passed, gone = 0, [np.empty(0, np.int64)], dict.fromkeys(pages)
+    for page, count, content in read_pages(registry, pages):
+        numbers, *columns = decoded(group, count, content)
+        looked_at += count
+        passed.append(numbers if thorough else numbers[_passing(score, columns)])
+        del gone[page]
+    together = np.sort(np.concatenate(passed))
+    chunks = [together[k : k + _WHOLES] for k in range(0, together.size, _WHOLES)]
     hits = [hit for chunk in chunks for hit in _whole(registry, group, score, chunk)]
-    return read[0], passed, sorted(hits, key=lambda hit: -hit.z)[:BEST]
+    return looked_at, together, sorted(hits, key=lambda hit: -hit.z)[:BEST], list(gone)
+
+
+def _passing(score: Score, columns: Sequence[NDArray[Any]]) -> NDArray[np.intp]:
+    """Which records of a page are looked at further."""
+    (first, least), (longer, least_then) = PASSES
+    left = np.flatnonzero(score(*(each[:, :first] for each in columns)) > least)
+    if columns[0].shape[1] > first:  # pages of registries of version 1 hold no more
+        left = left[score(*(each[left, :longer] for each in columns)) > least_then]
+    return left
 
 
 def _whole(registry: Registry, group: PageGroup, score: Score, numbers: NDArray[np.int64]) -> list[Hit]:

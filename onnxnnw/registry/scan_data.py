@@ -26,6 +26,7 @@ __all__ = [
     "ADDED",
     "FINGERPRINT",
     "HOST_STEPS",
+    "LONGER",
     "PROJECTED",
     "REPLACED",
     "SCREEN",
@@ -42,8 +43,8 @@ REPLACED, ADDED, FINGERPRINT, PROJECTED, WHOLE = "replaced", "added", "fingerpri
 secret vectors, each with the sign that its bit wants: without the mark these signs are fair coins. The last has nothing to scan,
 and is held against a candidate as a whole."""
 
-SCREEN = 64
-"""Positions that are looked at first."""
+SCREEN, LONGER = 64, 128
+"""Positions that are looked at first, and of a record that passes next; pages hold so many."""
 
 STEPS, HOST_STEPS, MOST_HOST = 16, 1024, 16_000
 
@@ -84,7 +85,21 @@ class Family:
 
     def row_bytes(self, count: int) -> int:
         """Bytes of so many positions of a record."""
-        return count * (self.width + 1 + 2 * (self.name == ADDED))
+        return count * self._position_bytes
+
+    def positions_in(self, row_bytes: int) -> int:
+        """How many positions of a record so many bytes hold; -1 where they hold none."""
+        return -1 if row_bytes % self._position_bytes else row_bytes // self._position_bytes
+
+    def first_of(self, row: bytes, count: int) -> bytes:
+        """The first so many positions of a record of which a row holds more."""
+        held = self.positions_in(len(row))
+        places, rest = row[: held * self.width], row[held * self.width :]
+        return places[: count * self.width] + rest[:count] + rest[held : held + 2 * count]
+
+    @property
+    def _position_bytes(self) -> int:
+        return self.width + 1 + 2 * (self.name == ADDED)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from onnxnnw.errors import MissingExtra
 if TYPE_CHECKING:
     from sqlalchemy import Connection, MetaData, Table
 
-__all__ = ["MIGRATIONS", "VERSION", "Tables", "sql", "tables"]
+__all__ = ["MIGRATIONS", "READ_AS_IT_IS", "VERSION", "Tables", "sql", "tables"]
 
-VERSION = 1
-"""Of the schema; a registry of an older version is brought up to it when it is opened for writing."""
+VERSION, READ_AS_IT_IS = 2, 1
+"""Of the schema, and the oldest that is read as it is; whoever adds records brings an older registry up to date."""
 
 
 def sql() -> Any:
@@ -137,5 +137,7 @@ def tables() -> Tables:
     return Tables(metadata, info, layouts, groups, records, screens, wholes, log_entries, log_nodes)
 
 
-MIGRATIONS: "Mapping[int, Callable[[Connection], None]]" = {}
+MIGRATIONS: "Mapping[int, Callable[[Connection], None]]" = {
+    2: lambda _: None,  # new pages hold 128 positions of each record; those that are there keep their 64
+}
 """Version -> what brings a registry of the version before up to it; each runs in the transaction that notes the new version."""

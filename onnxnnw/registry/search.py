@@ -1,16 +1,19 @@
 """One candidate against a registry: scan, then the whole verifier on the best; every record counts as an alternative."""
 
+import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 from onnxnnw.errors import UnreadableRecord, UnreadableRegistry
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.record import Record
 from onnxnnw.registry.entry import RegistryEntry
-from onnxnnw.registry.scan import scan
+from onnxnnw.registry.scan import BEST, Hit, scan
 from onnxnnw.registry.store import Registry
 from onnxnnw.statistics import refuse_impossible_rate
 from onnxnnw.verification.examiner import Examiner
@@ -26,6 +29,9 @@ FORMAT = "onnxnnw/search/1"
 
 ASKED = ("tbw",)
 """Methods that run the candidate: only where they were named."""
+
+SURE = 1.5
+"""A hit is far beyond chance where z is so many times what its p-value needs, and in question down to that divided by it."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +115,13 @@ def search_registry(
                 where = registry.address
                 parts = workers.enter_context(on_cluster(cluster, where, key_file, candidate, network, thorough))
             found = scan(registry, examiner, thorough, parts)
-        wanted = [*(hit.number for hit in found.hits), *found.unscanned]
-        wanted = wanted or registry.numbers(1)
-        named, entries, unreadable = _named(registry, wanted, methods)
-        examiner.records = named
-        verdicts, failed = _verdicts(examiner)
+        for hits in _in_question(found.hits, rate / (tried + others)):
+            wanted = [*(hit.number for hit in hits), *found.unscanned]
+            named, entries, unreadable = _named(registry, wanted or registry.numbers(1), methods)
+            examiner.records = named
+            verdicts, failed = _verdicts(examiner)
+            if verdicts and verdicts[0].decision in ("identical", "traced"):
+                break
         network.check_unchanged()
     if not verdicts:
         raise UnreadableRecord(f"no record that can be examined: {(*unreadable, *failed, 'none near')[0]}")
@@ -124,6 +132,21 @@ def search_registry(
     search = SearchResult(kept, (*unreadable, *failed), seconds / tried)
     own = tuple(entries[verdict.record] for verdict in verdicts)
     return RegistrySearch(search, own, tried, found.looked_at, found.passed, seconds)
+
+
+def _in_question(hits: tuple[Hit, ...], p: float) -> Iterator[tuple[Hit, ...]]:
+    """Hits to verify, and more of them where none of those is traced.
+
+    Where there are as many as a scan returns, most passed by chance: beside one that is far beyond chance these are left out.
+
+    Args:
+        hits: Best first.
+        p: The p-value that one record needs.
+    """
+    least = -NormalDist().inv_cdf(max(p, sys.float_info.min))
+    if len(hits) == BEST and hits[0].z > SURE * least:
+        yield tuple(hit for hit in hits if hit.z > least / SURE)
+    yield hits
 
 
 def _verdicts(examiner: Examiner) -> tuple[list[Verdict], list[str]]:

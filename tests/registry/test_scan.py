@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -17,11 +18,13 @@ from onnxnnw.methods.rtw import MATRICES, RtwInsertion
 from onnxnnw.network_file.file import open_network
 from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record
+from onnxnnw.records.slot_table import SlotEntry
+from onnxnnw.registry import pages as paging
 from onnxnnw.registry import scan as scanning
 from onnxnnw.registry.check import problems
 from onnxnnw.registry.log.kept import append
 from onnxnnw.registry.scan import BEST, scan
-from onnxnnw.registry.scan_data import PROJECTED, scanned
+from onnxnnw.registry.scan_data import ADDED, LONGER, PROJECTED, REPLACED, SCREEN, Family, Scanned, scanned
 from onnxnnw.registry.scan_pages import groups_of
 from onnxnnw.registry.search import search_registry
 from onnxnnw.registry.store import Registry
@@ -100,14 +103,14 @@ def test_pages_that_are_merged_while_they_are_read_lose_no_record(tmp_path, monk
         registry.add([record.to_bytes()])
         for content in contents[:62]:
             registry.add([content])
-        read, done = scanning.read_page, []
+        read, done = scanning.read_pages, []
 
         def reading(*arguments: object) -> object:
             if not done:
                 done.append(writer.add([contents[62]]))  # the 64th: all become one page
             return read(*arguments)
 
-        monkeypatch.setattr(scanning, "read_page", reading)
+        monkeypatch.setattr(scanning, "read_pages", reading)
         monkeypatch.setattr(scanning, "WORKERS", 1)
         found = looked(tmp_path / "marked.onnx", registry, thorough=True)
         assert registry.entries_of([found.hits[0].number])[0].commitment == enrolled.commitment
@@ -195,7 +198,10 @@ def test_a_cluster_finds_what_one_machine_finds(many, cluster, capsys):
         here = search_registry(many / "marked.onnx", registry)
         there = search_registry(many / "marked.onnx", registry, cluster=address)
         again = search_registry(many / "own.onnx", registry, cluster=address)
-        assert search_registry(many / "own.onnx", registry).search.best.decision == again.search.best.decision
+        assert (
+            search_registry(many / "own.onnx", registry, thorough=True).search.best.decision
+            == again.search.best.decision
+        )
     assert [e.commitment for e in there.entries] == [e.commitment for e in here.entries]
     assert (there.looked_at, there.passed) == (here.looked_at, here.passed) == (201, here.passed)
     assert there.search.best.decision == "traced"
@@ -235,3 +241,69 @@ def test_a_cluster_that_is_none_is_said(many):
             search_registry(many / "marked.onnx", registry, cluster="nonsense://x")
         with pytest.raises(CannotLook, match="no Dask scheduler answers"):
             search_registry(many / "marked.onnx", registry, cluster="tcp://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("width", [4, 8])
+@pytest.mark.parametrize("name", [REPLACED, ADDED])
+def test_the_first_positions_of_a_row_are_what_fewer_would_have_been_kept_as(name, width):
+    """Of both widths of a position, with and without host."""
+    rng, far = np.random.default_rng(width), 2**33 if width == 8 else 2**20
+    family = Family(name, 200, (SlotEntry("w", "MatMul", (far, 1), "float", "", "matmul", 1, (), True),))
+    host = rng.integers(-99, 99, 200, np.int16) if name == ADDED else np.empty(0, np.int16)
+    data = Scanned(family, rng.integers(0, far, 200), rng.integers(-127, 127, 200, np.int8), host)
+    assert family.width == width
+    row = data.to_bytes(LONGER)
+    assert family.positions_in(len(row)) == LONGER
+    assert family.first_of(row, SCREEN) == data.to_bytes(SCREEN)
+    assert family.first_of(row, LONGER) == row
+
+
+@pytest.mark.parametrize("insertion", ["added", "replaced"])
+def test_a_registry_of_version_1_is_read_as_it_is_and_grows(tmp_path, monkeypatch, insertion):
+    """Its pages hold 64 positions; with newer ones they merge into one, nothing is damaged, and every record is found first."""
+    path = save(dense(width=96), tmp_path / "own.onnx")
+    record = embed(path, tmp_path / "marked.onnx", tmp_path / "m.record", insertion=insertion).record
+    contents = [record.with_key(key).to_bytes() for key in keys(99)]
+    monkeypatch.setattr(paging, "LONGER", SCREEN)
+    with Registry(tmp_path / "r.db", create=True, logged=append) as registry:
+        registry.add([record.to_bytes()])
+        for content in contents[:40]:
+            registry.add([content])
+    monkeypatch.undo()
+    with sqlite3.connect(tmp_path / "r.db") as connection:
+        connection.execute("update registry_info set value = '1' where name = 'version'")
+
+    def found_first(version: str) -> None:
+        with Registry(tmp_path / "r.db") as registry:
+            assert problems(registry) == []
+            hits = looked(tmp_path / "marked.onnx", registry).hits
+            assert registry.entries_of([hits[0].number])[0].commitment == record.commitment
+        with sqlite3.connect(tmp_path / "r.db") as connection:
+            assert connection.execute("select value from registry_info where name = 'version'").fetchone() == (version,)
+
+    found_first("1")
+    with Registry(tmp_path / "r.db", create=True, logged=append) as registry:
+        for content in contents[40:]:
+            registry.add([content])
+    found_first("2")
+
+
+def test_beside_a_match_far_beyond_chance_only_such_are_verified(tmp_path):
+    """Of the best 20 one is left where one is marked, two where two are, and all where none is."""
+    path = save(dense(width=96), tmp_path / "own.onnx")
+    first = embed(path, tmp_path / "marked.onnx", tmp_path / "1.record", insertion="replaced").record
+    second = embed(
+        tmp_path / "marked.onnx", tmp_path / "twice.onnx", tmp_path / "2.record", insertion="replaced"
+    ).record
+    contents = [first.with_key(key).to_bytes() for key in keys(60)]
+    with Registry(tmp_path / "r.db", create=True) as registry:
+        registry.add([*contents, first.to_bytes(), second.to_bytes()])
+
+        def found_in(name: str) -> list[tuple[str, str]]:
+            found = search_registry(tmp_path / name, registry, thorough=True)
+            pairs = zip(found.search.verdicts, found.entries, strict=True)
+            return [(verdict.decision, entry.commitment) for verdict, entry in pairs]
+
+        assert found_in("marked.onnx") == [("traced", first.commitment)]
+        assert sorted(found_in("twice.onnx")) == sorted([("traced", one.commitment) for one in (first, second)])
+        assert [decision for decision, _ in found_in("own.onnx")] == ["not traced"] * BEST
