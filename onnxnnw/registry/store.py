@@ -89,16 +89,20 @@ class Registry:
         with self.database.writing() as connection:
             known = set(self._known(connection, list(prepared)))
             new = [commitment for commitment in prepared if commitment not in known]
-            groups: dict[int, list[tuple[int, Scanned]]] = {}
             found: dict[tuple[object, ...], int] = {}
+            rows = []
             for commitment in new:
                 content, record, data = prepared[commitment]
                 family = data.family  # records of one network that are read together share their slots
                 alike = family.name, family.positions, id(family.slots), family.units, family.host
                 group = found[alike] = found[alike] if alike in found else self._group(connection, data)
-                number = self._insert(connection, group, commitment, content, record, network)
+                rows.append(self._row(group, commitment, content, record, network))
+            numbers = self._inserted(connection, rows)
+            groups: dict[int, list[tuple[int, Scanned]]] = {}
+            for row in rows:
+                data = prepared[row["commitment"]][2]
                 if data.family.name != WHOLE:
-                    groups.setdefault(group, []).append((number, data))
+                    groups.setdefault(row["group_id"], []).append((numbers[row["commitment"]], data))
             for group, several in groups.items():
                 self.pages.write(connection, group, several)
             if self.logged is not None and new:
@@ -133,9 +137,8 @@ class Registry:
         }
         return _key(connection.execute(t.groups.insert().values(**row)))
 
-    def _insert(
-        self, connection: "Connection", group: int, commitment: str, content: bytes, record: Record, network: str
-    ) -> int:
+    def _row(self, group: int, commitment: str, content: bytes, record: Record, network: str) -> dict[str, Any]:
+        """A record as it is listed and kept."""
         row = {
             "commitment": commitment,
             "group_id": group,
@@ -151,7 +154,17 @@ class Registry:
         }
         row = {name: _storable(value) if isinstance(value, str) else value for name, value in row.items()}
         row["digest"] = digest_of(row)
-        return _key(connection.execute(tables().records.insert().values(**row)))
+        return row
+
+    def _inserted(self, connection: "Connection", rows: Sequence[dict[str, Any]]) -> dict[str, int]:
+        """Numbers of new records, by commitment; they follow the order of the rows."""
+        records, numbers = tables().records, dict[str, int]()
+        for start in range(0, len(rows), _AT_ONCE):
+            several = rows[start : start + _AT_ONCE]
+            connection.execute(records.insert(), several)
+            chosen = records.c.commitment.in_([row["commitment"] for row in several])
+            numbers |= dict(connection.execute(sql().select(records.c.commitment, records.c.id).where(chosen)).all())
+        return numbers
 
     def has(self, commitment: str) -> bool:
         """Whether a record is there; what was added stays."""
