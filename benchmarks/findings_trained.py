@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 
 from benchmarks.findings_cases import Case, Change
+from benchmarks.layered import Layer, file_of, loaded, module_of
 
 __all__ = ["CASES", "NETWORKS", "build", "trained_on"]
 
 SIDE, BORDER, CLASSES, IMAGES, BATCH = 8, 1, 10, 512, 32
-Layer = tuple[str, int, int]
 
 NETWORKS: Mapping[str, tuple[Layer, ...]] = {
     "dense": (
@@ -34,17 +34,6 @@ NETWORKS: Mapping[str, tuple[Layer, ...]] = {
         ("norm", 32, 0), ("relu", 0, 0), ("pool", 0, 0), ("dense", 32, CLASSES),
     ),
 }  # fmt: skip
-"""Kind, channels in, channels out."""
-
-OPERATORS = {
-    "flatten": "Flatten",
-    "dense": "Gemm",
-    "conv": "Conv",
-    "norm": "BatchNormalization",
-    "relu": "Relu",
-    "pool": "GlobalAveragePool",
-}
-WEIGHTED = ("dense", "conv", "norm")
 
 DEAD = 0.6
 """Share of the units behind a ReLU that a very negative bias keeps at zero; in ``dense`` and ``convolutions``."""
@@ -58,50 +47,6 @@ def _images(seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     images = prototypes[labels] + 1.5 * rng.standard_normal((IMAGES, SIDE, SIDE))
     images[:, :BORDER], images[:, -BORDER:], images[:, :, :BORDER], images[:, :, -BORDER:] = 0, 0, 0, 0
     return images[:, None].astype(np.float32), labels
-
-
-def _module(layers: tuple[Layer, ...]) -> Any:
-    from torch import nn
-
-    made = {
-        "flatten": lambda i, o: nn.Flatten(),
-        "dense": lambda i, o: nn.Linear(i, o),
-        "conv": lambda i, o: nn.Conv2d(i, o, 3, padding=1),
-        "norm": lambda i, o: nn.BatchNorm2d(i),
-        "relu": lambda i, o: nn.ReLU(),
-        "pool": lambda i, o: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
-    }
-    return nn.Sequential(*(made[kind](i, o) for kind, i, o in layers))
-
-
-def _file(layers: tuple[Layer, ...], module: Any) -> onnx.ModelProto:
-    """The module as ONNX, each parameter under the module's name for it."""
-    nodes: list[onnx.NodeProto] = []
-    value = "image"
-    for number, (kind, _, _) in enumerate(layers):
-        names = [f"{number}.weight", f"{number}.bias"]
-        out = [f"p{number}" if kind == "pool" else f"v{number}"]
-        if kind == "norm":
-            names += [f"{number}.running_mean", f"{number}.running_var"]
-        own = {"dense": {"transB": 1}, "conv": {"pads": [1] * 4}}.get(kind, {})
-        nodes.append(helper.make_node(OPERATORS[kind], [value, *(names if kind in WEIGHTED else [])], out, **own))
-        if kind == "pool":
-            nodes.append(helper.make_node("Flatten", [f"p{number}"], [f"v{number}"]))
-        value = f"v{number}"
-    tensors = [
-        numpy_helper.from_array(parameter.detach().numpy().copy(), name)
-        for name, parameter in module.state_dict().items()
-        if parameter.ndim
-    ]
-    shape = ["batch", 1, SIDE, SIDE]
-    graph = helper.make_graph(
-        nodes,
-        "trained",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(value, TensorProto.FLOAT, ["batch", CLASSES])],
-        tensors,
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
 
 
 def _train(module: Any, optimiser: str, rate: float, steps: int, seed: int, only: int | None = None) -> None:
@@ -135,28 +80,21 @@ def build(name: str, out: Path, seed: int, steps: int = 120) -> Path:
     import torch
 
     torch.manual_seed(seed)
-    module = _module(NETWORKS[name])
+    module = module_of(NETWORKS[name])
     if name != "normalised":
         for layer in list(module)[:-1]:
             if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d):
                 dead = torch.rand(len(layer.bias)) < DEAD
                 layer.bias.data[dead] = -50
     _train(module, "Adam", 3e-3, steps, seed)
-    onnx.save(_file(NETWORKS[name], module), out)
+    onnx.save(file_of(NETWORKS[name], module, (1, SIDE, SIDE)), out)
     return out
 
 
 def _loaded(model: onnx.ModelProto) -> Any:
-    import torch
-
-    present = {tensor.name: np.array(numpy_helper.to_array(tensor)) for tensor in model.graph.initializer}
     for layers in NETWORKS.values():
-        module = _module(layers)
-        state = module.state_dict()
-        if {name for name, value in state.items() if value.ndim} == present.keys() and all(
-            tuple(state[name].shape) == value.shape for name, value in present.items()
-        ):
-            module.load_state_dict({**state, **{name: torch.from_numpy(value) for name, value in present.items()}})
+        module = loaded(layers, model)
+        if module is not None:
             return module
     raise ValueError("none of the networks that are trained here")
 

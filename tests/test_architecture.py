@@ -44,6 +44,7 @@ PACKAGES: dict[str, str] = {
     "record_draft enrol method_mark price inspection recipients",
     "verification": "units slot_reads disguised named_records places_at_hand explained findings visible answer_text verdict "
     "verdicts evidence looking examiner ordered short_cut endpoint verify",
+    "dask_client": "",
     "registry": "schema database vault encryption entry scan_data pages store log alignment scan_pages scan cluster search check "
     "unicity",
     "comparison": "layers pairing orders compare page",

@@ -12,13 +12,10 @@ from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from typing import Any
 
-from onnxnnw.errors import CannotLook, MissingExtra, UsageError
+from onnxnnw.dask_client import connected
+from onnxnnw.errors import MissingExtra
 
 __all__ = ["Workers", "in_this_process", "on_cluster", "on_this_machine"]
-
-
-ANSWER_S = 5.0
-"""Seconds within which a cluster's scheduler has to answer."""
 
 
 class Workers:
@@ -122,17 +119,7 @@ def on_cluster(address: str) -> Iterator[Workers]:
         UsageError: The address is none.
         CannotLook: Nobody answers there.
     """
-    try:
-        from distributed import Client
-    except ModuleNotFoundError as error:
-        raise MissingExtra("dask", "cluster") from error
-    try:
-        client: Any = Client(address, timeout=ANSWER_S, set_as_default=False)
-    except ValueError as error:
-        raise UsageError(f"{address!r} is no address of a Dask scheduler: {error}") from None
-    except OSError as error:
-        raise CannotLook(f"no Dask scheduler answers at {address}: {error}") from None
-    with client:
+    with connected(address) as client:
         # not pure: Dask would remember the result of a step whose files are gone meanwhile
         workers = Workers(
             lambda: client.get_executor(pure=False),

@@ -9,9 +9,9 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
-from onnxnnw.errors import CannotLook, FileChanged, MissingExtra, TraceabilityError, UsageError
+from onnxnnw.dask_client import connected
+from onnxnnw.errors import CannotLook, FileChanged, TraceabilityError
 from onnxnnw.network_file.file import Network, open_network
 from onnxnnw.registry.encryption import vault_of
 from onnxnnw.registry.scan import Part, Parts, Scanner
@@ -20,9 +20,6 @@ from onnxnnw.registry.store import Registry
 from onnxnnw.verification.looking import Looking
 
 __all__ = ["on_cluster"]
-
-ANSWER_S = 10
-"""Seconds within which a scheduler has to answer."""
 
 _PAGES, _PARTS = 64, 4
 """Pages of a part at most, and parts for each thread of the cluster, so that a slow worker holds up little."""
@@ -48,22 +45,14 @@ def on_cluster(
         UsageError: The address is none.
         CannotLook: Nobody answers there, or there is no worker.
     """
-    try:
-        from distributed import Client, as_completed
-        from distributed.scheduler import KilledWorker
-    except ModuleNotFoundError as error:
-        raise MissingExtra("dask", "cluster") from error
-    try:
-        client: Any = Client(scheduler, timeout=ANSWER_S, set_as_default=False)
-    except ValueError as error:
-        raise UsageError(f"{scheduler!r} is no address of a Dask scheduler: {error}") from None
-    except OSError as error:
-        raise CannotLook(f"no Dask scheduler answers at {scheduler}: {error}") from None
     where = str(place) if "://" in str(place) else str(Path(place).absolute())
     what = candidate if isinstance(candidate, str) and "://" in candidate else str(Path(candidate).absolute())
     key = None if key_file is None else str(key_file.absolute())
     digest = _digest(network)
-    with client:
+    with connected(scheduler) as client:
+        from distributed import as_completed
+        from distributed.scheduler import KilledWorker
+
         threads = sum(client.nthreads().values())
         if not threads:
             raise CannotLook(f"the scheduler at {scheduler} has no workers")
