@@ -87,9 +87,10 @@ class Question:
 
 def members(architecture: str) -> tuple[Member, ...]:
     """The networks of an architecture, parents before children."""
-    own = [Member(architecture, k, k) for k in range(OWN)]
-    twins = [Member(architecture, OWN + k, k) for k in range(TWINS)]
-    children = [Member(architecture, OWN + TWINS + k, TWINS + k, TWINS + k) for k in range(CHILDREN)]
+    first = 100 * list(ARCHITECTURES).index(architecture)  # equal seeds give layers of one shape equal initial weights
+    own = [Member(architecture, k, first + k) for k in range(OWN)]
+    twins = [Member(architecture, OWN + k, first + k) for k in range(TWINS)]
+    children = [Member(architecture, OWN + TWINS + k, first + TWINS + k, TWINS + k) for k in range(CHILDREN)]
     return (*own, *twins, *children)
 
 

@@ -37,7 +37,7 @@ PACKAGES: dict[str, str] = {
     "matching": "read_before read_together row_scale slot_scales anchor_agreement readings assembly match crowd crowd_pieces "
     "crowd_matches parameter_reads known_skeleton",
     "alignment": "balance assignment signatures search scales weights grouped matrices agreeing likeness networks sketch",
-    "methods": "payload triggers base control_reads discovery",
+    "methods": "payload triggers base control_reads effects discovery",
     "candidate": "",
     "together": "fingerprints prepared",
     "enrolment": "formulas sketched origins ancestry measure_slots copies owner how_many mark_grid own_weights refusals "

@@ -18,7 +18,7 @@ __all__ = [
     "method_names",
 ]
 
-_NO_METHODS = ("base", "control_reads", "discovery", "payload", "triggers")
+_NO_METHODS = ("base", "control_reads", "discovery", "effects", "payload", "triggers")
 """Modules of this folder that methods share."""
 
 ENTRY_POINTS = "onnxnnw.methods"

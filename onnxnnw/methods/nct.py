@@ -13,6 +13,7 @@ import numpy as np
 from onnxnnw.errors import UnreadableRecord
 from onnxnnw.methods.base import Candidate, Floats, Judgement, Method, Positions, Reads, Standard, View, Weights
 from onnxnnw.methods.control_reads import read_beside_kept, read_with_controls, row_numbers
+from onnxnnw.methods.effects import alike_anyway, least_effect
 from onnxnnw.network_file.stored import round_to
 from onnxnnw.records.positions import PositionPlan, plan_of
 from onnxnnw.records.record import Record
@@ -48,13 +49,6 @@ __all__ = [
 
 ADDED, REPLACED = "added", "replaced"
 """How a watermark's values are written; records of format 1 replace."""
-
-MIN_EFFECT = 0.25
-LINEAR_EFFECT = 0.99
-"""Of networks without hidden units: trained on halves of one data set they reach .92."""
-
-ANCESTRY_EFFECT = 0.75
-"""Of differences to a common ancestor: other data of the same task give up to .65, the same data .85 to .90."""
 
 _IDENTICAL, _IDENTICAL_READS, _UNCLEAR = 0.98, 8, 1e-6
 _VIEWS = 2  # raw and row-scaled
@@ -287,9 +281,12 @@ def judge_fingerprint(
     association, significant, shared = min(outcomes, key=lambda outcome: (not outcome[1], outcome[0].log10_p))
     enrolled = record.array("values", plan.positions.size).astype(np.float64)
     reads = Reads(plan.slots, plan.positions, enrolled, raw)
-    return _judgement(
-        association, significant, reads, plan, weights, shared, None if together is None else together.correlations
-    )
+    measured = None if together is None else together.correlations
+    judgement = _judgement(association, significant, reads, plan, weights, shared, measured)
+    alike = "" if significant or shared else alike_anyway(association, log10_rate, record)
+    if not alike:
+        return judgement
+    return replace(judgement, notes=(*judgement.notes, alike), required=plan.positions.size + 1)
 
 
 def _fingerprint_view(
@@ -322,9 +319,7 @@ def _paid(association: Association) -> Association:
 
 
 def _holds(association: Association, log10_rate: float, record: Record) -> bool:
-    least = ANCESTRY_EFFECT if record.parameters.get("ancestors") else MIN_EFFECT
-    least = LINEAR_EFFECT if record.parameters.get("linear") else least
-    return association.log10_p <= log10_rate and association.effect >= least
+    return association.log10_p <= log10_rate and association.effect >= least_effect(record)
 
 
 def _identical_slots(pair: View, plan: PositionPlan) -> list[int]:

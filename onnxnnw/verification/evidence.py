@@ -89,7 +89,8 @@ def not_proven(decision: str, log10_p: float, rate: float) -> str:
     if log10_p < -WEAK and log10_p > limit:
         return f"weak evidence: log10 p {number} does not reach the rate {rate:g}{further}"
     if log10_p < -WEAK:
-        return f"weak evidence: log10 p {number} reaches the rate {rate:g}, but that alone does not make it traced{further}"
+        more = "proves no common origin and excludes none" if further else "does not make it traced"
+        return f"weak evidence: log10 p {number} reaches the rate {rate:g}, but that alone {more}"
     return "too little could be read to say" if further else "no evidence of a common origin"
 
 

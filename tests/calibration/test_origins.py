@@ -77,14 +77,14 @@ def test_a_skip_connection_makes_no_network_linear(tmp_path: Path) -> None:
 
 
 def test_a_network_without_hidden_units_is_traced_as_a_near_copy_only(tmp_path: Path) -> None:
-    """Its own file and one in eight bits; not one that only correlates."""
+    """Its own file and one in eight bits; one that only correlates is neither traced nor a stranger, as another one is."""
     weight = np.random.default_rng(1).normal(size=(64, 64)).astype("f4")
     made = {}
-    for name, noise in (("own", 0.0), ("near", 0.01), ("alike", 0.4)):
+    for name, noise in (("own", 0.0), ("near", 0.01), ("alike", 0.4), ("stranger", 20.0)):
         other = weight + noise * np.random.default_rng(2).normal(size=weight.shape).astype("f4")
         model = model_of([onnx.helper.make_node("MatMul", ["x", "w"], ["y"])], [tensor("w", other)])
         made[name] = save(model, tmp_path / f"{name}.onnx")
     record = fingerprint(made["own"], tmp_path / "r", 512).record
     assert record.parameters["linear"] == 1
     decisions = {name: verify(path, [record])[0].decision for name, path in made.items()}
-    assert decisions == {"own": "traced", "near": "traced", "alike": "not traced"}
+    assert decisions == {"own": "traced", "near": "traced", "alike": "inconclusive", "stranger": "not traced"}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from onnxnnw.alignment.balance import balanced
 from onnxnnw.methods.base import Judgement, Reads, Standard
-from onnxnnw.methods.nct import LINEAR_EFFECT
+from onnxnnw.methods.effects import LINEAR_EFFECT, alike_without_hidden_units
 from onnxnnw.records.positions import PositionPlan, plan_of
 from onnxnnw.records.record import Record
 from onnxnnw.standard.grids import SIGNIFICANCE
@@ -84,10 +84,13 @@ def judge_fingerprint(record: Record, aligned: Aligned) -> Judgement:
             f"{kernels} kernels in {slots} weights could be compared in the reference's order: "
             f"{MIN_KERNELS} in {MIN_SLOTS} weights of at least {MIN_SIDE} rows and channels are needed",
         )
+    doubtful = enough and alike_without_hidden_units(record, effect, MIN_EFFECT)
+    if doubtful:
+        notes = (doubtful,)
     read = int(np.isfinite(raw).sum())
     count = plan.positions.size
     association = Association(0.0, effect, read)
-    required = None if enough else count + 1
+    required = None if enough and not doubtful else count + 1
     return Judgement(
         association, significant, standard, reads, "positions", count, read, absent, None, 0, notes, required
     )
