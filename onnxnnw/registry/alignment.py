@@ -38,6 +38,9 @@ LEAST_SLOPE = 0.1
 _BLOCK = 2**16
 """Weights that are read at a time."""
 
+_FAR = 1e12
+"""Squares of weights that are larger, or smaller than 1 over that, may be no numbers in float32."""
+
 Bytes = NDArray[np.int8]
 Arrays = Sequence[NDArray[np.floating] | None]
 Table = Bytes
@@ -93,12 +96,36 @@ def scores_table(arrays: Arrays, slots: Sequence[SlotEntry]) -> Table:
     for number, array in enumerate(arrays):
         if array is None or array.size != ends[number + 1] - ends[number]:
             continue
-        flat = np.nan_to_num(array.reshape(-1), nan=0.0, posinf=0.0, neginf=0.0)
-        with np.errstate(all="ignore"):
-            flat = (flat - flat.mean(dtype=np.float64)) / (flat.std(dtype=np.float64) or 1.0)
-            steps = np.rint(np.clip(np.nan_to_num(flat), -CLIP, CLIP) * STEPS)
-        out[ends[number] : ends[number + 1]] = steps
+        _standardise_into(out[ends[number] : ends[number + 1]], np.asarray(array.reshape(-1), np.float32))
     return out
+
+
+def _standardise_into(steps: Bytes, values: NDArray[np.float32]) -> None:
+    """Values of one slot less their mean, over their deviation, in sixteenths and clipped; what is not finite counts as 0.
+
+    Block by block, since the arrays between would be many times as large as a processor's cache.
+    """
+    with np.errstate(all="ignore"):
+        if not np.isfinite(values.sum(dtype=np.float64)):
+            values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+        if not values.size or not (largest := float(max(values.max(), -values.min()))):
+            return  # all are 0, as the steps are
+        if not 1 / _FAR < largest < _FAR:  # of which squares are no numbers
+            values = (values / np.float64(largest)).astype(np.float32)
+        mean = np.float32(values.sum(dtype=np.float64) / values.size)
+        left = np.empty(min(_BLOCK, values.size), np.float32)
+        blocks = [slice(start, min(start + _BLOCK, values.size)) for start in range(0, values.size, _BLOCK)]
+        power = 0.0
+        for block in blocks:
+            centred = np.subtract(values[block], mean, out=left[: block.stop - block.start])
+            power += float(np.dot(centred, centred))
+        factor = np.float32(STEPS / (np.sqrt(power / values.size) or 1.0))
+        for block in blocks:
+            scaled = np.subtract(values[block], mean, out=left[: block.stop - block.start])
+            np.multiply(scaled, factor, out=scaled)
+            np.clip(scaled, -CLIP * STEPS, CLIP * STEPS, out=scaled)
+            np.rint(scaled, out=scaled)
+            steps[block] = scaled
 
 
 def projected_tables(arrays: Arrays, slots: Sequence[SlotEntry]) -> list[Table]:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BEST", "PASSES", "Hit", "Part", "Parts", "Scan", "Scanner", "scan"]
 
-PASSES = ((SCREEN, 1.0), (LONGER, 1.5))
+PASSES = ((SCREEN, 1.0), (LONGER, 1.8))
 """A record is looked at further where z over so many positions exceeds so much, step by step."""
 
 BEST, WORKERS = 20, 2
