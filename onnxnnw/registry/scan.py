@@ -157,7 +157,7 @@ class Scanner:
             UnreadableRegistry: A page is damaged.
         """
         if group not in self._known:
-            own = next(one for one in groups_of(self.registry) if one.number == group)
+            (own,) = groups_of(self.registry, number=group)
             self._known[group] = own, _tables_of(self.registry, self.looking, own)
         own, scores = self._known[group]
         looked_at, passed, hits, gone = 0, np.empty(0, np.int64), list[Hit](), set[Page]()

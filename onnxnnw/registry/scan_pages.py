@@ -38,11 +38,12 @@ class PageGroup:
     units: NDArray[np.float64]
 
 
-def groups_of(registry: Registry, sizes: Set[int] | None = None) -> list[PageGroup]:
+def groups_of(registry: Registry, sizes: Set[int] | None = None, number: int | None = None) -> list[PageGroup]:
     """The groups that have something to scan.
 
     Args:
         sizes: How many weights a slot of the candidate has; layouts that have most of theirs in slots of other sizes are left out.
+        number: Of the one group that is wanted; all by default.
 
     Raises:
         UnreadableRegistry: A slot table is damaged.
@@ -50,9 +51,15 @@ def groups_of(registry: Registry, sizes: Set[int] | None = None) -> list[PageGro
     t, layouts = tables(), dict[int, tuple[SlotEntry, ...]]()
     columns = t.groups.c.id, t.groups.c.digest, t.groups.c.family, t.groups.c.positions, t.groups.c.units
     wanted = sql().select(*columns, t.groups.c.layout_id).where(t.groups.c.family != WHOLE).order_by(t.groups.c.id)
+    tables_wanted = sql().select(t.layouts.c.id, t.layouts.c.digest, t.layouts.c.slots)
+    if number is not None:
+        wanted = wanted.where(t.groups.c.id == number)
+        tables_wanted = tables_wanted.join(t.groups, t.groups.c.layout_id == t.layouts.c.id).where(
+            t.groups.c.id == number
+        )
     out, known = [], dict[bytes, int]()
     with registry.database.reading() as connection, _named(registry):
-        for row in connection.execute(sql().select(t.layouts).execution_options(yield_per=_LAYOUTS)):
+        for row in connection.execute(tables_wanted.execution_options(yield_per=_LAYOUTS)):
             content = registry.vault.open(bytes(row.slots), f"layout {row.digest}")
             if hashlib.sha256(content).hexdigest() != row.digest:
                 raise UnreadableRecord("it is another than its digest says")
