@@ -189,8 +189,14 @@ def added_table(
     return AddedTable(whole, int(np.clip(3 * spread, HOST_STEPS // 20, 2 * MOST_HOST)))
 
 
-Score = Callable[[NDArray[np.int64], NDArray[np.int8], NDArray[np.int16]], NDArray[np.float64]]
-"""Positions, what is expected, host: (records, n) each -> z of each record."""
+Score = Callable[
+    [NDArray[np.int64], NDArray[np.int8], NDArray[np.int16]], tuple[NDArray[np.float64], NDArray[np.float64]]
+]
+"""Positions, what is expected, host: (records, n) each -> z of each record, and the mean square of what was found there.
+
+That is 1 over all weights of a slot; where a network is pruned and few positions are looked at they may all hold zeros, and z says
+nothing. Of added marks it is infinite: without the host nearly nothing is left at most positions, and that says something.
+"""
 
 
 def plain_score(table: Table) -> Score:
@@ -199,7 +205,7 @@ def plain_score(table: Table) -> Score:
     def read(places: NDArray[np.intp], host: NDArray[np.int16], out: NDArray[np.float32]) -> None:
         out[:] = table.take(places, mode="clip")
 
-    return _in_blocks(read)
+    return _in_blocks(read, 1 / STEPS**2)
 
 
 def added_score(table: AddedTable) -> Score:
@@ -210,16 +216,23 @@ def added_score(table: AddedTable) -> Score:
         left -= host
         out[:] = np.clip(left, -table.limit, table.limit, out=left)
 
-    return _in_blocks(read)
+    return _in_blocks(read, np.inf)
 
 
-def _in_blocks(read: Callable[[NDArray[np.intp], NDArray[np.int16], NDArray[np.float32]], None]) -> Score:
-    """A score of so many records at a time as a processor's cache holds, in arrays that are made once."""
+def _in_blocks(read: Callable[[NDArray[np.intp], NDArray[np.int16], NDArray[np.float32]], None], unit: float) -> Score:
+    """A score of so many records at a time as a processor's cache holds, in arrays that are made once.
 
-    def score(places: NDArray[Any], expected: NDArray[np.int8], host: NDArray[np.int16]) -> NDArray[np.float64]:
+    Args:
+        read: Positions and host -> what was found, into an array.
+        unit: What its squares are multiplied by.
+    """
+
+    def score(
+        places: NDArray[Any], expected: NDArray[np.int8], host: NDArray[np.int16]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         count, positions = places.shape
         rows = max(1, min(count, _BLOCK // max(1, positions)))
-        index, out = np.empty((rows, positions), np.intp), np.empty(count)
+        index, (z, power) = np.empty((rows, positions), np.intp), np.empty((2, count))
         found, wanted = np.empty((2, rows, positions), np.float32)
         for start in range(0, count, rows):
             block = slice(start, min(count, start + rows))
@@ -227,16 +240,20 @@ def _in_blocks(read: Callable[[NDArray[np.intp], NDArray[np.int16], NDArray[np.f
             np.copyto(index[:size], places[block], casting="unsafe")
             read(index[:size], host[block], found[:size])
             wanted[:size] = expected[block]
-            out[block] = _z(found[:size], wanted[:size])
-        return out
+            z[block], power[block] = _z(found[:size], wanted[:size])
+        return z, power / max(1, positions) * unit if np.isfinite(unit) else np.full(count, np.inf)
 
     return score
 
 
-def _z(found: NDArray[np.float32], expected: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Sum of products over its deviation, as if what is expected were standard normal; 0 where nothing was found."""
-    power = np.einsum("ij,ij->i", found, found) * np.einsum("ij,ij->i", expected, expected)
+def _z(found: NDArray[np.float32], expected: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Sum of products over its deviation, as if what is expected were standard normal; 0 where nothing was found.
+
+    And the sum of squares of what was found.
+    """
+    own = np.einsum("ij,ij->i", found, found)
+    power = own * np.einsum("ij,ij->i", expected, expected)
     product = np.einsum("ij,ij->i", found, expected)
     with np.errstate(all="ignore"):
         z: NDArray[np.float32] = np.nan_to_num(product / np.sqrt(power) * np.sqrt(np.float32(found.shape[1])))
-    return z
+    return z, own

@@ -47,6 +47,9 @@ __all__ = ["BEST", "PASSES", "Hit", "Part", "Parts", "Scan", "Scanner", "scan"]
 PASSES = ((SCREEN, 1.0), (LONGER, 1.8))
 """A record is looked at further where z over so many positions exceeds so much, step by step."""
 
+THIN = 0.05
+"""A record is looked at further, too, where the weights at its positions have less than this of the square they have elsewhere."""
+
 BEST, WORKERS = 20, 2
 FORKED = 8
 """So many full pages are scanned by processes of their own."""
@@ -295,9 +298,11 @@ def _looked_at(
 def _passing(score: Score, columns: Sequence[NDArray[Any]]) -> NDArray[np.intp]:
     """Which records of a page are looked at further."""
     (first, least), (longer, least_then) = PASSES
-    left = np.flatnonzero(score(*(each[:, :first] for each in columns)) > least)
+    z, power = score(*(each[:, :first] for each in columns))
+    left = np.flatnonzero((z > least) | (power < THIN))
     if columns[0].shape[1] > first:  # pages of registries of version 1 hold no more
-        left = left[score(*(each[left, :longer] for each in columns)) > least_then]
+        z, power = score(*(each[left, :longer] for each in columns))
+        left = left[(z > least_then) | (power < THIN)]
     return left
 
 
@@ -308,6 +313,6 @@ def _whole(registry: Registry, group: PageGroup, score: Score, numbers: NDArray[
         raise UnreadableRegistry(f"{registry.place}: scan data of records are missing; run `registry check`")
     if not found:
         return []
-    z = score(*columns_of(group.family, group.family.positions, kept, len(found)))
+    z, _ = score(*columns_of(group.family, group.family.positions, kept, len(found)))
     best = np.argsort(-z)[:BEST]
     return [Hit(found[k], float(z[k])) for k in best.tolist()]

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from onnxnnw.cli.entry import main
@@ -307,3 +308,29 @@ def test_beside_a_match_far_beyond_chance_only_such_are_verified(tmp_path):
         assert found_in("marked.onnx") == [("traced", first.commitment)]
         assert sorted(found_in("twice.onnx")) == sorted([("traced", one.commitment) for one in (first, second)])
         assert [decision for decision, _ in found_in("own.onnx")] == ["not traced"] * BEST
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_record_whose_first_positions_hold_zeros_is_looked_at_further(tmp_path, number):
+    """As pruning may leave it; z of nothing is chance. Others are left out all the same."""
+    path = save(dense(width=96), tmp_path / "own.onnx")
+    key = Key(bytes([number]) * 32)
+    record = embed(path, tmp_path / "marked.onnx", tmp_path / "m.record", insertion="replaced", key=key).record
+    first = scanned(record).positions[:SCREEN]
+    model = onnx.load(tmp_path / "marked.onnx")
+    starts = np.cumsum([0, *(entry.size for entry in record.slots)])
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    for start, entry in zip(starts, record.slots, strict=False):
+        values = onnx.numpy_helper.to_array(tensors[entry.name]).copy()
+        canonical = values if values.shape == entry.shape else values.T
+        flat = canonical.reshape(-1).copy()
+        flat[first[(first >= start) & (first < start + entry.size)] - start] = 0
+        restored = flat.reshape(canonical.shape)
+        restored = restored if values.shape == entry.shape else restored.T
+        tensors[entry.name].CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(restored), entry.name))
+    pruned = save(model, tmp_path / "pruned.onnx")
+    with Registry(tmp_path / "r.db", create=True) as registry:
+        registry.add([record.to_bytes(), *(record.with_key(each).to_bytes() for each in keys(60)[10:])])
+        found = looked(pruned, registry)
+        assert registry.entries_of([found.hits[0].number])[0].commitment == record.commitment
+        assert found.passed < 25
