@@ -9,14 +9,15 @@ import time
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 
 from onnxnnw.cli.entry import main
 from onnxnnw.enrolment.enrol import embed
 from onnxnnw.errors import CannotLook, UsageError
+from onnxnnw.graph.slots import find_slots
 from onnxnnw.methods.rtw import MATRICES, RtwInsertion
 from onnxnnw.network_file.file import open_network
+from onnxnnw.network_file.patch import Edit, write_patched
 from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record
 from onnxnnw.records.slot_table import SlotEntry
@@ -317,18 +318,13 @@ def test_a_record_whose_first_positions_hold_zeros_is_looked_at_further(tmp_path
     key = Key(bytes([number]) * 32)
     record = embed(path, tmp_path / "marked.onnx", tmp_path / "m.record", insertion="replaced", key=key).record
     first = scanned(record).positions[:SCREEN]
-    model = onnx.load(tmp_path / "marked.onnx")
-    starts = np.cumsum([0, *(entry.size for entry in record.slots)])
-    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    for start, entry in zip(starts, record.slots, strict=False):
-        values = onnx.numpy_helper.to_array(tensors[entry.name]).copy()
-        canonical = values if values.shape == entry.shape else values.T
-        flat = canonical.reshape(-1).copy()
-        flat[first[(first >= start) & (first < start + entry.size)] - start] = 0
-        restored = flat.reshape(canonical.shape)
-        restored = restored if values.shape == entry.shape else restored.T
-        tensors[entry.name].CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(restored), entry.name))
-    pruned = save(model, tmp_path / "pruned.onnx")
+    starts, pruned = np.cumsum([0, *(entry.size for entry in record.slots)]), tmp_path / "pruned.onnx"
+    with open_network(tmp_path / "marked.onnx", for_writing=True) as network:
+        slots, edits = find_slots(network).by_name(), []
+        for start, entry in zip(starts, record.slots, strict=False):
+            places = first[(first >= start) & (first < start + entry.size)] - start
+            edits.append(Edit(*slots[entry.name].edits(places, np.zeros(places.size))))
+        write_patched(network, pruned, edits)
     with Registry(tmp_path / "r.db", create=True) as registry:
         registry.add([record.to_bytes(), *(record.with_key(each).to_bytes() for each in keys(60)[10:])])
         found = looked(pruned, registry)
