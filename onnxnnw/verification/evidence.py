@@ -41,7 +41,12 @@ def evidence_of(
         sentence = "none without a reference: weights like these in another order of channels can be made by anybody"
         return Evidence(kind, named.commitment, None, sentence)
     if decision not in ("traced", "identical"):
-        return Evidence(kind, named.commitment, None, not_proven(decision, log10_p, rate))
+        sentence = not_proven(decision, log10_p, rate)
+        if kind == "fingerprint" and decision == "inconclusive" and reference is not None:
+            sentence = (
+                "in the order of a reference no p-value is claimed, no common origin is shown, and none is excluded"
+            )
+        return Evidence(kind, named.commitment, None, sentence)
     if kind == "fingerprint":
         sentence = f"{_shared(decision, explained)}; this does not say which came first"
         if named.record.parameters.get("linear") and decision == "traced":

@@ -109,6 +109,21 @@ def test_a_fingerprint_is_read_in_the_order_of_a_reference(subject, name):
     assert "no p-value" in verdict.evidence.sentence
 
 
+def test_a_fingerprint_of_which_a_part_is_left_has_neither_answer(subject):
+    """More than strangers have is no "no"; less than is asked for is no "yes"."""
+    weights = disguises.permuted(networks.read(subject.folder / "added.onnx"), np.random.default_rng(1))
+    decisions = []
+    for number, noise in enumerate((0.5, 1.2, 12.0)):
+        networks.save(networks.noisy(weights, noise), subject.folder / f"left {number}.onnx")
+        verdict = judged(subject, f"left {number}", "print", "added")
+        decisions.append(verdict.decision)
+        if decisions[-1] == "inconclusive":
+            assert 0.25 <= verdict.effect < 0.55
+            assert "none is excluded" in verdict.evidence.sentence
+            assert "more than strangers have" in " ".join(finding.sentence for finding in verdict.findings)
+    assert decisions == ["traced", "inconclusive", "not traced"]
+
+
 @pytest.mark.parametrize("record", ["added", "replaced", "print"])
 def test_a_stranger_stays_a_stranger(subject, record):
     """Some order fits a stranger best; nothing follows from it."""
