@@ -205,7 +205,9 @@ def test_the_evidence_says_what_holds(decision: str) -> None:
         for log10_p in (*np.arange(0, -15, -0.01), -np.inf):
             said = not_proven(decision, float(log10_p), rate)
             assert ("weak evidence" in said) == (log10_p < -2)
-            assert ("too little could be read" in said) == (decision == "inconclusive")
+            neither = log10_p < -2 and log10_p <= np.log10(rate)  # far beyond chance, and still no answer
+            assert ("too little could be read" in said) == (decision == "inconclusive" and not neither)
+            assert ("excludes none" in said) == (decision == "inconclusive" and neither)
             assert ("no evidence" in said) == (log10_p >= -2 and decision == "not traced")
             if "does not reach" in said:
                 assert log10_p > np.log10(rate)
