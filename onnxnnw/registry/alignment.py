@@ -189,14 +189,54 @@ def added_table(
     return AddedTable(whole, int(np.clip(3 * spread, HOST_STEPS // 20, 2 * MOST_HOST)))
 
 
-Score = Callable[
-    [NDArray[np.int64], NDArray[np.int8], NDArray[np.int16]], tuple[NDArray[np.float64], NDArray[np.float64]]
-]
-"""Positions, what is expected, host: (records, n) each -> z of each record, and the mean square of what was found there.
+@dataclass(frozen=True)
+class Sums:
+    """Sums over the positions of records: what z is made of, and what z of more positions is made of with others.
 
-That is 1 over all weights of a slot; where a network is pruned and few positions are looked at they may all hold zeros, and z says
-nothing. Of added marks it is infinite: without the host nearly nothing is left at most positions, and that says something.
-"""
+    Attributes:
+        products: (records,) of what was found × what is expected.
+        found, expected: (records,) of their squares.
+        positions: How many.
+        unit: What squares of what was found are multiplied by, so that their mean over all weights of a slot is 1.
+    """
+
+    products: NDArray[np.float32]
+    found: NDArray[np.float32]
+    expected: NDArray[np.float32]
+    positions: int
+    unit: float
+
+    def and_more(self, chosen: NDArray[np.intp], more: "Sums") -> "Sums":
+        """Those of some records, with sums over other positions of these."""
+        return Sums(
+            self.products[chosen] + more.products,
+            self.found[chosen] + more.found,
+            self.expected[chosen] + more.expected,
+            self.positions + more.positions,
+            self.unit,
+        )
+
+    @property
+    def z(self) -> NDArray[np.float32]:
+        """The sum of products over its deviation, as if what is expected were standard normal; 0 where nothing was found."""
+        with np.errstate(all="ignore"):
+            z: NDArray[np.float32] = self.products / np.sqrt(self.found * self.expected)
+            z *= np.sqrt(np.float32(self.positions))
+        return np.nan_to_num(z)
+
+    @property
+    def mean_square(self) -> NDArray[np.float64]:
+        """Of what was found: where a network is pruned and few positions are looked at they may all hold zeros, and z says nothing.
+
+        Of added marks it is infinite: without the host nearly nothing is left at most positions, and that says something.
+        """
+        if not np.isfinite(self.unit):
+            return np.full(self.found.size, np.inf)
+        return self.found.astype(np.float64) / max(1, self.positions) * self.unit
+
+
+Score = Callable[[NDArray[np.int64], NDArray[np.int8], NDArray[np.int16]], Sums]
+"""Positions, what is expected, host: (records, n) each -> sums of each record."""
 
 
 def plain_score(table: Table) -> Score:
@@ -227,12 +267,10 @@ def _in_blocks(read: Callable[[NDArray[np.intp], NDArray[np.int16], NDArray[np.f
         unit: What its squares are multiplied by.
     """
 
-    def score(
-        places: NDArray[Any], expected: NDArray[np.int8], host: NDArray[np.int16]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def score(places: NDArray[Any], expected: NDArray[np.int8], host: NDArray[np.int16]) -> Sums:
         count, positions = places.shape
         rows = max(1, min(count, _BLOCK // max(1, positions)))
-        index, (z, power) = np.empty((rows, positions), np.intp), np.empty((2, count))
+        index, sums = np.empty((rows, positions), np.intp), np.empty((3, count), np.float32)
         found, wanted = np.empty((2, rows, positions), np.float32)
         for start in range(0, count, rows):
             block = slice(start, min(count, start + rows))
@@ -240,20 +278,9 @@ def _in_blocks(read: Callable[[NDArray[np.intp], NDArray[np.int16], NDArray[np.f
             np.copyto(index[:size], places[block], casting="unsafe")
             read(index[:size], host[block], found[:size])
             wanted[:size] = expected[block]
-            z[block], power[block] = _z(found[:size], wanted[:size])
-        return z, power / max(1, positions) * unit if np.isfinite(unit) else np.full(count, np.inf)
+            for total, (one, other) in zip(sums, ((found, wanted), (found, found), (wanted, wanted)), strict=True):
+                np.einsum("ij,ij->i", one[:size], other[:size], out=total[block])
+        products, own, power = sums
+        return Sums(products, own, power, positions, unit)
 
     return score
-
-
-def _z(found: NDArray[np.float32], expected: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Sum of products over its deviation, as if what is expected were standard normal; 0 where nothing was found.
-
-    And the sum of squares of what was found.
-    """
-    own = np.einsum("ij,ij->i", found, found)
-    power = own * np.einsum("ij,ij->i", expected, expected)
-    product = np.einsum("ij,ij->i", found, expected)
-    with np.errstate(all="ignore"):
-        z: NDArray[np.float32] = np.nan_to_num(product / np.sqrt(power) * np.sqrt(np.float32(found.shape[1])))
-    return z, own

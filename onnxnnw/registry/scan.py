@@ -298,11 +298,11 @@ def _looked_at(
 def _passing(score: Score, columns: Sequence[NDArray[Any]]) -> NDArray[np.intp]:
     """Which records of a page are looked at further."""
     (first, least), (longer, least_then) = PASSES
-    z, power = score(*(each[:, :first] for each in columns))
-    left = np.flatnonzero((z > least) | (power < THIN))
+    sums = score(*(each[:, :first] for each in columns))
+    left = np.flatnonzero((sums.z > least) | (sums.mean_square < THIN))
     if columns[0].shape[1] > first:  # pages of registries of version 1 hold no more
-        z, power = score(*(each[left, :longer] for each in columns))
-        left = left[(z > least_then) | (power < THIN)]
+        sums = sums.and_more(left, score(*(each[left, first:longer] for each in columns)))
+        left = left[(sums.z > least_then) | (sums.mean_square < THIN)]
     return left
 
 
@@ -313,6 +313,6 @@ def _whole(registry: Registry, group: PageGroup, score: Score, numbers: NDArray[
         raise UnreadableRegistry(f"{registry.place}: scan data of records are missing; run `registry check`")
     if not found:
         return []
-    z, _ = score(*columns_of(group.family, group.family.positions, kept, len(found)))
+    z = score(*columns_of(group.family, group.family.positions, kept, len(found))).z
     best = np.argsort(-z)[:BEST]
     return [Hit(found[k], float(z[k])) for k in best.tolist()]
