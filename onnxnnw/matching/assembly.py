@@ -174,32 +174,44 @@ class Search:
 
     def places(self, want: Wanted, axis: int) -> Assembled | None:
         """Slots in any order, each where the values in it lie: only where few of them are the whole."""
-        tiles = self.tiles(want, axis)
-        if tiles is None or want.further is None:
+        if want.further is None:
             return None
-        pieces, length, step = tiles
         positions, values = want.further
-        row, column = positions // want.row_size, positions % want.row_size
-        along = row if axis == ROWS else column
         agreeing: list[tuple[float, int, _Piece]] = []
+        for start, piece, own in self.placings(want, axis, positions):
+            if own.sum() < MIN_ANCHORS:
+                continue
+            read = self.values_in(piece, positions[own], want.row_size, axis, start)
+            z = max(agreement(each, values[own]) for each in read)
+            if z > self.enough:
+                agreeing.append((z, start, piece))
+        return self._covering(want, axis, want.rows if axis == ROWS else want.row_size, agreeing)
+
+    def placings(
+        self, want: Wanted, axis: int, positions: Positions
+    ) -> Iterator[tuple[int, _Piece, NDArray[np.bool_]]]:
+        """Where each piece might lie, as long as there are tries: where it begins, it, and which of some positions are in it."""
+        tiles = self._tiles(want, axis)
+        if tiles is None:
+            return
+        pieces, length, step = tiles
+        along = positions // want.row_size if axis == ROWS else positions % want.row_size
         for start in range(0, length, step):
             for piece in pieces:
-                if start + piece.length > length or self.tries <= 0:
-                    continue
-                self.tries -= 1
-                own = (along >= start) & (along < start + piece.length)
-                if own.sum() < MIN_ANCHORS:
-                    continue
-                slot, moved = self.slots[piece.index], along[own] - start + piece.start
-                read = values_of(
-                    slot, moved * slot.row_size + column[own] if axis == ROWS else row[own] * slot.row_size + moved
-                )
-                z = max(agreement(each, values[own]) for each in read)
-                if z > self.enough:
-                    agreeing.append((z, start, piece))
-        return self._covering(want, axis, length, agreeing)
+                if start + piece.length <= length and self.tries > 0:
+                    self.tries -= 1
+                    yield start, piece, (along >= start) & (along < start + piece.length)
 
-    def tiles(self, want: Wanted, axis: int) -> tuple[list[_Piece], int, int] | None:
+    def values_in(
+        self, piece: _Piece, positions: Positions, row_size: int, axis: int, start: int
+    ) -> NDArray[np.float64]:
+        """What stands in a piece at some positions of the wanted slot, in which it begins at ``start``; see ``values_of``."""
+        slot, row, column = self.slots[piece.index], positions // row_size, positions % row_size
+        if axis == ROWS:
+            return values_of(slot, (row - start + piece.start) * slot.row_size + column)
+        return values_of(slot, row * slot.row_size + column - start + piece.start)
+
+    def _tiles(self, want: Wanted, axis: int) -> tuple[list[_Piece], int, int] | None:
         """Pieces that the wanted slot may consist of, its length, and the step between places where one may begin."""
         gates = gates_of(want.use, want.shape) if axis == ROWS else 0
         length = want.rows if axis == ROWS else want.row_size

@@ -83,28 +83,16 @@ class CrowdSearch(Search):
 
     def _no_places(self, want: Wanted, axis: int) -> Flags:
         nothing = np.ones(self.takes_of.size, np.bool_)
-        tiles = self.tiles(want, axis)
-        if tiles is None or want.further is None:
+        if want.further is None:
             return nothing
-        pieces, length, step = tiles
         positions, values = want.further
-        row, column = positions // want.row_size, positions % want.row_size
-        along = row if axis == ROWS else column
-        for start in range(0, length, step):
-            for piece in pieces:
-                if start + piece.length > length or self.tries <= 0:
-                    continue
-                self.tries -= 1
-                own = (along >= start) & (along < start + piece.length)
-                several = own.sum(axis=1) >= MIN_ANCHORS
-                if not several.any():
-                    continue
-                own = own[several]
-                slot, moved = self.slots[piece.index], along[several][own] - start + piece.start
-                beside = (column if axis == ROWS else row)[several][own]
-                at = moved * slot.row_size + beside if axis == ROWS else beside * slot.row_size + moved
-                read = np.full((2, *own.shape), np.nan)
-                read[:, own] = values_of(slot, at)
-                z = np.maximum(*(row_agreements(each, values[several]) for each in read))
-                nothing[several] &= z <= self.enough - _ROUNDING
+        for start, piece, placed in self.placings(want, axis, positions):
+            several = placed.sum(axis=1) >= MIN_ANCHORS
+            if not several.any():
+                continue
+            own = placed[several]
+            read = np.full((2, *own.shape), np.nan)
+            read[:, own] = self.values_in(piece, positions[several][own], want.row_size, axis, start)
+            z = np.maximum(*(row_agreements(each, values[several]) for each in read))
+            nothing[several] &= z <= self.enough - _ROUNDING
         return nothing
