@@ -17,7 +17,7 @@ from onnxnnw.campaign.steps.examining import (
     SearchStep,
     VerifyStep,
 )
-from onnxnnw.campaign.steps.figures_of_nct import ScalingStep, SharingStep
+from onnxnnw.campaign.steps.figures_of_nct import ScalingStep
 from onnxnnw.campaign.steps.pairs import PAIRED, PairsStep
 from onnxnnw.campaign.steps.subjects import GridPoint, MarkedSubject, Subjects
 from onnxnnw.campaign.steps.trajectories import InsertStep, TrainingPlan
@@ -263,29 +263,24 @@ class _Planner:
     def figures(self, network: EvaluatedNetwork) -> Iterator[PlannedTrial]:
         head, label = self.head(network, 0, 0), f"{self.campaign.seed}/{network.name}/figures"
         shares = self.campaign.sharing
-        if shares is not None:
-            step: Step = SharingStep(
-                self.subjects.setup_of(network),
-                self.subjects.base(network, 0),
-                shares.positions,
-                shares.strength,
-                ROLES,
-                shares.shares,
-                label,
-            )
-            for place, (share, (number, role)) in enumerate(itertools.product(shares.shares, enumerate(ROLES, 1))):
+        for share in () if shares is None else shares.shares:
+            assert shares is not None
+            step = self.subjects.with_shared_marks(network, shares, share, label)
+            for number, role in enumerate(ROLES, 1):
                 mark = {"method": "nct", "kind": "watermark", "number": number, "role": role, "N": shares.positions}
-                found = ResultField("verdict", step, ("rows", place, "verdict"))
+                if shares.at_epoch_0:
+                    mark["alpha"] = 0
+                found = ResultField("verdict", step, ("verdicts", number - 1))
                 yield PlannedTrial("sharing", {**head, "mark": mark, "share": share}, (found,))
         scales = self.campaign.scaling
         if scales is not None:
-            step = ScalingStep(
+            scaling = ScalingStep(
                 self.subjects.setup_of(network), self.subjects.base(network, 0), scales.positions, scales.repeats, label
             )
             for place, count in enumerate(scales.positions):
-                found = ResultField("fits", step, ("fits", place))
+                found = ResultField("fits", scaling, ("fits", place))
                 names = ("insertion_seconds", "detection_seconds")
-                costs = tuple(ResultField(name, step, ("rows", place, name)) for name in names)
+                costs = tuple(ResultField(name, scaling, ("rows", place, name)) for name in names)
                 yield PlannedTrial("scaling", {**head, "N": count, "repeats": scales.repeats}, (found,), costs)
 
 

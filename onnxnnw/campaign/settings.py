@@ -139,11 +139,17 @@ class UnicitySettings:
 
 @dataclass(frozen=True)
 class Shares:
-    """Settings of Figure 4: marks that share positions."""
+    """Settings of Figure 4: marks that share positions.
+
+    Attributes:
+        at_epoch_0: Insert them at epoch 0, as the standard does, and train the network with them, anew for each share; else
+            they are inserted into the trained network.
+    """
 
     positions: int = 512
     strength: float = 1.0
     shares: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    at_epoch_0: bool = False
 
 
 @dataclass(frozen=True)

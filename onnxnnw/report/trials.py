@@ -148,11 +148,16 @@ class Searched(Trial):
 
 @dataclass(frozen=True)
 class Sharing(Trial):
-    """Figure 4: a share of the mark's Weights is replaced by another mark; ``values`` and ``retrieved`` as in a verdict."""
+    """Figure 4: a share of the mark's Weights is replaced by another mark; ``values`` and ``retrieved`` as in a verdict.
+
+    Attributes:
+        at_epoch_0: Whether the network was trained after all marks were in.
+    """
 
     number: int
     role: str
     N: int
+    at_epoch_0: bool
     share: float
     values: Numbers
     retrieved: bool
@@ -301,6 +306,7 @@ def _sharing(base: Mapping[str, Any], fields: Fields) -> Trial:
         number=mark.count("number"),
         role=mark.text("role", ""),
         N=mark.count("N"),
+        at_epoch_0=mark.has("alpha"),
         share=share,
         values=verdict.numbers("values", strict=False),
         retrieved=verdict.flag("retrieved"),

@@ -83,15 +83,42 @@ def test_each_trial_has_what_it_is_compared_with(tiny):
 
 
 def test_a_fully_shared_mark_is_gone_and_the_last_one_stays(tiny):
-    """Figure 4: whose positions all carry another mark no longer correlates; without sharing, all do."""
+    """Figure 4: whose positions all carry another mark no longer correlates; without sharing, all do.
+
+    Where nothing is shared on purpose, 3 of the first mark's 128 positions are still hit by the other four on average, as the
+    weights of this processor's training have it.
+    """
     rows = {
         (t["share"], t["mark"]["number"]): t["verdict"]["values"]["spearman"]
         for t in trials_of(tiny / "results")
         if t["study"] == "sharing"
     }
-    assert all(rows[0.0, number] > 0.95 for number in range(1, 6))
+    assert all(rows[0.0, number] > 0.85 for number in range(1, 6))
     assert rows[1.0, 5] > 0.95
     assert all(abs(rows[1.0, number]) < 0.3 for number in range(1, 5))
+
+
+def test_marks_of_epoch_0_are_still_there_after_the_training(tmp_path):
+    """Figure 4 as the standard has it: five marks at epoch 0, then the training [NNW-TEC 7.2.6]."""
+    (tmp_path / "five.toml").write_text(
+        """
+format = "onnxnnw/campaign/1"
+seed = 3
+generated = { training = 256, testing = 60 }
+sharing = { positions = 128, strength = 2.0, shares = [0.0, 1.0], at_epoch_0 = true }
+[[networks]]
+name = "resnet8"
+size = "small"
+epochs = 1
+"""
+    )
+    evaluate(load_campaign(tmp_path / "five.toml"), tmp_path / "results", tmp_path / "cache")
+    trials = trials_of(tmp_path / "results")
+    rows = {(t["share"], t["mark"]["number"]): t["verdict"]["values"]["spearman"] for t in trials}
+    assert all(0.85 < rows[0.0, number] < 1 for number in range(1, 6))
+    assert 0.9 < rows[1.0, 5] < 1
+    assert all(abs(rows[1.0, number]) < 0.3 for number in range(1, 5))
+    assert {t["mark"]["alpha"] for t in trials} == {0}
 
 
 def test_fingerprints_are_unique_and_found_again(tiny):

@@ -132,6 +132,14 @@ def test_what_cannot_be_done_with_a_file_is_refused_by_name(folder, old, new, sa
         planned(load_campaign(folder / "own.toml"))
 
 
+def test_a_finished_network_has_no_epoch_0(folder):
+    shares = "seed = 5\nsharing = { positions = 64, shares = [0.0], at_epoch_0 = true }"
+    assert "seed = 5" in OWN
+    (folder / "own.toml").write_text(OWN.replace("seed = 5", shares))
+    with pytest.raises(UsageError, match="no epoch 0"):
+        planned(load_campaign(folder / "own.toml"))
+
+
 def test_what_trains_is_refused_for_a_file(folder):
     text = OWN.replace("gaussian-noise = { ratio = [0.1] }", "fine-tuning = { epochs = [1] }")
     (folder / "own.toml").write_text(text.replace('"gaussian-noise"', '"fine-tuning"'))

@@ -10,6 +10,7 @@ from onnxnnw.campaign.campaign_file import load_campaign, preset, preset_names
 from onnxnnw.campaign.plan import planned
 from onnxnnw.campaign.settings import Campaign
 from onnxnnw.campaign.steps.evaluated_network import identity_of
+from onnxnnw.campaign.steps.examining import MeasureStep
 from onnxnnw.campaign.steps.trajectories import TrainStep
 from onnxnnw.campaign.trial import Plan
 from onnxnnw.errors import UnknownName, UsageError
@@ -167,6 +168,22 @@ def test_fine_tuning_goes_on_from_fewer_epochs_to_more(tmp_path):
     assert tuned(TINY.replace("epochs = [1, 2] }", "epochs = [2, 1] }")) == tuned(TINY)
 
 
+def test_marks_that_overwrite_are_of_the_marks_own_size(tmp_path):
+    """N and strength are the mark's, unless the campaign says which [NNW-TEC 7.2.6]."""
+    text = TINY.replace("[modifications]", "[modifications]\nwatermark-overwriting = { marks = [1, 4] }")
+    text = text.replace('"gaussian-noise", "fine-tuning"]\nvalues', '"watermark-overwriting", "fine-tuning"]\nvalues')
+    for asked, wanted in ((text, 2.0), (text.replace("marks = [1, 4]", "marks = [1], strength = [0.5]"), 0.5)):
+        changes = {
+            step.change.parameters
+            for step in planned(campaign(tmp_path, asked)).steps
+            if isinstance(step, MeasureStep) and step.change and step.change.name == "watermark-overwriting"
+        }
+        assert changes
+        for change in changes:
+            assert dict(change)["positions"] == 256
+            assert dict(change)["strength"] == wanted
+
+
 def test_data_is_known_by_its_content(tmp_path):
     """Other bytes in files of the same name and size are other data."""
     found = []
@@ -236,6 +253,7 @@ def test_presets_have_the_whole_grid(name):
         ("seed = 3", "seed = true", "seed is an int"),
         ("seed = 3", f'name = "{"n" * 201}"', "at most 200"),
         ("shares = [0.0, 1.0]", "shares = [-0.1]", "between 0 and 1"),
+        ("shares = [0.0, 1.0]", 'shares = [0.0], at_epoch_0 = "yes"', "at_epoch_0"),
         ("positions = [64, 128], repeats = 1", "positions = [64, 128], repeats = 0", "repeats and positions"),
         ("published_epochs = 2", 'published_epochs = 2\nschedule = "onecycle"', "no schedule named 'onecycle'"),
         ("published_epochs = 2", "published_epochs = 2\nrate = -0.1", "a rate is above 0"),

@@ -195,12 +195,13 @@ def other_studies(rng: np.random.Generator) -> Iterator[dict[str, Any]]:
         )  # fmt: skip
         number += 1
     roles = ("Architect", "Trainer", "Tracker", "Distributor", "Generic user")
-    for (place, role), share in [(r, s) for r in enumerate(roles, 1) for s in np.linspace(0, 1, 11)]:
-        left = float(np.clip(1 - share + rng.normal(0, 0.02), -0.05, 1))
+    written = [(early, r, s) for early in (False, True) for r in enumerate(roles, 1) for s in np.linspace(0, 1, 11)]
+    for early, (place, role), share in written:
+        left = float(np.clip((0.75 if early else 1) * (1 - share) + rng.normal(0, 0.02), -0.05, 1))
         yield line(
             "sharing",
             number,
-            mark={"number": place, "role": role, "N": 512},
+            mark={"number": place, "role": role, "N": 512, **({"alpha": 0} if early else {})},
             share=round(float(share), 3),
             verdict={"values": {"spearman": round(left, 4), "pearson": round(left, 4)}, "retrieved": left > 0.087},
         )

@@ -1,10 +1,8 @@
 """Steps behind the standard's two figures of NCT: marks on shared positions (Figure 4), and time against N (Figure 5)."""
 
 import statistics
-import tempfile
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,55 +17,60 @@ from onnxnnw.graph.digest import network_digest
 from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.graph.slots import find_slots
 from onnxnnw.methods import nct
-from onnxnnw.network_file.file import open_network
+from onnxnnw.network_file.file import Network, open_network
 from onnxnnw.network_file.patch import Edit, write_patched
 from onnxnnw.records.positions import plan_of
 from onnxnnw.records.record import Record
 from onnxnnw.standard.grids import SIGNIFICANCE
 from onnxnnw.statistics import correlations
 
-__all__ = ["ScalingStep", "SharingStep"]
+__all__ = ["ReadSharedMarksStep", "ScalingStep", "SharedMarksStep"]
 
 
 @dataclass(frozen=True)
-class SharingStep(Step):
+class SharedMarksStep(Step):
     """Five marks, one after the other, each on the same positions up to a share [NNW-TEC 7.2.6, Figure 4].
 
     The first mark is inserted on its own positions; each further one replaces the given share of the positions of the mark
-    before it (the first of them, in the order of I) and takes new ones for the rest. The correlation is that of each mark
-    with what the network holds in the end.
+    before it (the first of them, in the order of I) and takes new ones for the rest.
 
     Attributes:
+        host: The network that they are written into.
         roles: One mark each.
-        shares: From 0 to 1.
+        share: From 0 to 1.
     """
 
     setup: NetworkSetup
-    candidate: Step
+    host: Step
     positions: int
     strength: float
     roles: tuple[str, ...]
-    shares: tuple[float, ...]
+    share: float
     key: str
 
     kind: ClassVar[str] = "share positions"
+    edition: ClassVar[int] = 2
+    files: ClassVar[tuple[str, ...]] = (NETWORK,)
 
     def run(self, place: Place) -> Outcome:
-        source = place.input(self.candidate) / NETWORK
-        rows = []
-        with open_network(source, for_writing=True) as network, tempfile.TemporaryDirectory(dir=place.folder) as folder:
+        with self._opened(place) as network:
             view = find_slots(network)
-            digest = network_digest(network, view)
-            own = [_in_order(self._record(view, role, digest)) for role in self.roles]
-            for share in self.shares:
-                marks = _overlaid(own, round(share * self.positions))
-                out = Path(folder) / NETWORK
-                write_patched(network, out, _edits(view, marks))
-                with open_network(out) as changed:
-                    found = _read(find_slots(changed), marks)
-                for number, (role, mark, read) in enumerate(zip(self.roles, marks, found, strict=True), 1):
-                    rows.append({"share": share, "number": number, "role": role, "verdict": _said(mark, read)})
-        return Outcome({"rows": rows})
+            write_patched(network, place.folder / NETWORK, _edits(view, self._marks(view, network)))
+        return Outcome()
+
+    def _opened(self, place: Place) -> Network:
+        """The host as it is opened for writing, which decides what can hold a mark, and so where each mark lies."""
+        return open_network(place.input(self.host) / NETWORK, for_writing=True)
+
+    def marks(self, place: Place) -> "list[MarkValues]":
+        """What was written, mark by mark: of positions with two values the later mark's is there."""
+        with self._opened(place) as network:
+            return self._marks(find_slots(network), network)
+
+    def _marks(self, view: SlotView, network: Network) -> "list[MarkValues]":
+        digest = network_digest(network, view)
+        own = [_in_order(self._record(view, role, digest)) for role in self.roles]
+        return _overlaid(own, round(self.share * self.positions))
 
     def _record(self, view: SlotView, role: str, digest: str) -> Record:
         key = key_of(f"{self.key}/{role}")
@@ -75,7 +78,30 @@ class SharingStep(Step):
         return replace(record, enrolled_digest=digest)
 
     def work(self) -> Work:
-        return Work(self.kind, len(self.shares) * len(self.roles), 0.3, 10_000)
+        return Work(self.kind, len(self.roles), 0.3, 4 * self.setup.assumed().parameters)
+
+
+@dataclass(frozen=True)
+class ReadSharedMarksStep(Step):
+    """The correlation of each of the marks with what a network holds in the end.
+
+    Attributes:
+        candidate: The network that the marks were written into, or what a training has made of it.
+    """
+
+    shared: SharedMarksStep
+    candidate: Step
+
+    kind: ClassVar[str] = "read shared positions"
+
+    def run(self, place: Place) -> Outcome:
+        marks = self.shared.marks(place)
+        with open_network(place.input(self.candidate) / NETWORK) as network:
+            found = _read(find_slots(network), marks)
+        return Outcome({"verdicts": [_said(mark, read) for mark, read in zip(marks, found, strict=True)]})
+
+    def work(self) -> Work:
+        return Work(self.kind, len(self.shared.roles), 0.3)
 
 
 Where = tuple[str, int]

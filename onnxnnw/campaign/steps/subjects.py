@@ -2,16 +2,17 @@
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from onnxnnw.campaign.settings import EvaluatedNetwork, Fingerprints, Marks, Value
+from onnxnnw.campaign.settings import EvaluatedNetwork, Fingerprints, Marks, Shares, Value
 from onnxnnw.campaign.step import Step
 from onnxnnw.campaign.steps.enrolling import EmbedStep, WriteStep
 from onnxnnw.campaign.steps.evaluated_network import identity_of
 from onnxnnw.campaign.steps.examining import AppliedModification, RecordFile
+from onnxnnw.campaign.steps.figures_of_nct import ReadSharedMarksStep, SharedMarksStep
 from onnxnnw.campaign.steps.trajectories import (
     Settings,
     TrainingPlan,
@@ -27,10 +28,12 @@ from onnxnnw.methods.discovery import file_insertion_names, insertion_names, met
 from onnxnnw.methods.nct import ADDED, REPLACED
 from onnxnnw.modifications.base import find_modification
 from onnxnnw.parameters import from_table
+from onnxnnw.standard.grids import ROLES
 
 __all__ = ["GridPoint", "MarkedSubject", "Subjects"]
 
 FINE_TUNING, OVERWRITING = "fine-tuning", "overwriting-in-training"
+OVERWRITING_IN_FILE = "watermark-overwriting"
 OVERWRITING_EPOCHS = 2
 """Epochs per further mark where the mark itself was inserted during the whole training."""
 
@@ -192,6 +195,20 @@ class Subjects(UnmarkedNetworks):
         before, schedule = self.stretch(network, model, mark.epoch), self.schedule(network)
         return self.train(network, schedule, self.seed(model), network.epochs, before, written=mark), base
 
+    def with_shared_marks(
+        self, network: EvaluatedNetwork, shares: Shares, share: float, label: str
+    ) -> ReadSharedMarksStep:
+        """The marks of Figure 4, at one share of common positions, as the network holds them in the end."""
+        if shares.at_epoch_0 and network.file:
+            raise UsageError(f"sharing: {network.name} is a finished network; it has no epoch 0")
+        seed, schedule = self.seed(0), self.schedule(network)
+        initial = self.train(network, replace(schedule, epochs=0), seed, 0) if shares.at_epoch_0 else None
+        host = initial or self.base(network, 0)
+        setup = self.setup_of(network)
+        shared = SharedMarksStep(setup, host, shares.positions, shares.strength, ROLES, share, label)
+        trained = self.train(network, schedule, seed, network.epochs, start=shared) if shares.at_epoch_0 else shared
+        return ReadSharedMarksStep(shared, trained)
+
     # --- modifications
 
     def points(
@@ -239,7 +256,8 @@ class Subjects(UnmarkedNetworks):
             elif overwriting and mark is not None:
                 yield GridPoint(self.overwritten(network, step, mark, int(value), model), None, said)
             else:
-                change = AppliedModification(name, ((parameter, value), *settings), seed)
+                given = ((parameter, value), *settings)
+                change = AppliedModification(name, (*given, *_same_size(name, given, mark)), seed)
                 _refused_early(change, network.own)
                 yield GridPoint(step, change, said)
 
@@ -253,6 +271,15 @@ class Subjects(UnmarkedNetworks):
             seed = self.seed(model) + number + 1
             step = self.insert(network, mark.further, seed, step, method, mark.settings, label)
         return step
+
+
+def _same_size(name: str, given: Settings, mark: MarkedSubject | None) -> Settings:
+    """What makes overwriting marks as large and as strong as the mark [NNW-TEC 7.2.6], where a campaign does not say otherwise."""
+    if name != OVERWRITING_IN_FILE or mark is None or mark.fields["method"] != "nct":
+        return ()
+    own = dict(mark.settings)
+    said = {parameter for parameter, _ in given}
+    return tuple((one, own[one]) for one in ("positions", "strength") if one in own and one not in said)
 
 
 def _is_folder(value: Value) -> bool:

@@ -166,8 +166,10 @@ def _short(setting: Setting) -> str:
 
 def _sharing(trials: Sequence[Sharing]) -> Iterable[ReportFigure]:
     panels = []
-    for N in sorted({trial.N for trial in trials}):
-        own = sorted((trial for trial in trials if trial.N == N), key=lambda t: (t.number, t.share))
+    for N, early in sorted({(trial.N, trial.at_epoch_0) for trial in trials}):
+        own = sorted(
+            (trial for trial in trials if (trial.N, trial.at_epoch_0) == (N, early)), key=lambda t: (t.number, t.share)
+        )
         marks = {}
         for (number, role), inner in groupby(own, key=lambda t: (t.number, t.role)):
             points = {}
@@ -176,10 +178,12 @@ def _sharing(trials: Sequence[Sharing]) -> Iterable[ReportFigure]:
                 if mean is not None:
                     points[share] = mean.value
             marks[f"mark {number}{f', {role}' if role else ''}"] = points
-        panels.append(Panel(f"figure-4-{N}", f"N = {N}", partial(figures.sharing, marks=marks, N=N)))
+        name, title = (f"figure-4-{N}-epoch-0", f"N = {N}, at epoch 0") if early else (f"figure-4-{N}", f"N = {N}")
+        panels.append(Panel(name, title, partial(figures.sharing, marks=marks, N=N)))
     if panels:
         caption = (
-            "Figure 4. Correlation of a mark against the share of its Weights that another mark replaced. The solid line is the "
+            "Figure 4. Correlation of a mark against the share of its Weights that another mark replaced. Marks are written into "
+            "the trained network, or, where epoch 0 is said, before the training, as in the standard. The solid line is the "
             "5 % threshold (two-sided, Spearman) of the N used; the dotted one is the 0.018 that the standard draws and that fits "
             "none of its N."
         )

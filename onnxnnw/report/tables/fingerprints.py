@@ -95,8 +95,10 @@ def sharing_tables(results: Results) -> tuple[ReportTable, ...]:
     if not trials:
         return ()
     groups = []
-    for N, mark, role in sorted({(t.N, t.number, t.role) for t in trials}):
-        own = [trial for trial in trials if (trial.N, trial.number, trial.role) == (N, mark, role)]
+    for N, early, mark, role in sorted({(t.N, t.at_epoch_0, t.number, t.role) for t in trials}):
+        own = [
+            trial for trial in trials if (trial.N, trial.at_epoch_0, trial.number, trial.role) == (N, early, mark, role)
+        ]
         rows = []
         for share in sorted({trial.share for trial in own}):
             kept = [trial for trial in own if trial.share == share]
@@ -111,7 +113,8 @@ def sharing_tables(results: Results) -> tuple[ReportTable, ...]:
                     shared(counts.share(kept, lambda t: t.retrieved), kept),
                 )
             )
-        groups.append(RowGroup(f"Mark {mark}{f', {role}' if role else ''}, N = {N}", tuple(rows)))
+        inserted = ", inserted at epoch 0, trained afterwards" if early else ""
+        groups.append(RowGroup(f"Mark {mark}{f', {role}' if role else ''}, N = {N}{inserted}", tuple(rows)))
     columns = (
         Column("replaced"),
         Column("Spearman"),
