@@ -1,7 +1,7 @@
 """Compare without a record: is a stranger called related, what do orders of strangers say, how often is there a hint?
 
     python -m benchmarks comparison strangers FOLDER [--pairs 200] [--share 0/1] [--output FILE]
-    python -m benchmarks comparison corpus CORPUS [--share 0/1] [--minutes 60] [--output FILE]
+    python -m benchmarks comparison corpus CORPUS [--share 0/1] [--minutes 60] [--after 451] [--output FILE]
     python -m benchmarks comparison speed [--megabytes 100] [--output FILE]
 
 ``strangers`` takes a folder of networks of one architecture, trained on the same data from other initial values: all pairs are
@@ -48,6 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--megabytes", type=int, default=100)
     parser.add_argument("--share", default="0/1", help="K/N: every N-th pair from the K-th on, to run N at once")
     parser.add_argument("--minutes", type=float, default=60, help="of the corpus: pairs of small files come first")
+    parser.add_argument("--after", type=int, default=0, help="of the corpus: how many pairs an earlier run has done")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args(arguments)
     first, every = map(int, options.share.split("/"))
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
         some = list(itertools.combinations(files, 2))[: options.pairs][first::every]
         lines, wrong = _strangers(some)
     else:
-        lines, wrong = _corpus(list(_of_packages(options.folder))[first::every], 60 * options.minutes)
+        lines, wrong = _corpus(list(_of_packages(options.folder))[first::every], 60 * options.minutes, options.after)
     text = "\n".join(lines) + "\n"
     if options.output is not None:
         options.output.write_text(text)
@@ -105,10 +106,11 @@ def _of_packages(corpus: Path) -> Iterator[tuple[Path, Path]]:
         yield folders[i][j % len(folders[i])], folders[j][i % len(folders[j])]
 
 
-def _corpus(pairs: list[tuple[Path, Path]], seconds: float) -> tuple[list[str], int]:
+def _corpus(pairs: list[tuple[Path, Path]], seconds: float, after: int) -> tuple[list[str], int]:
     relations: Counter[str] = Counter()
     lines, files, end = [], set[Path](), time.monotonic() + seconds
-    for number, (ours, theirs) in enumerate(sorted(pairs, key=lambda pair: sum(path.stat().st_size for path in pair))):
+    by_size = sorted(pairs, key=lambda pair: sum(path.stat().st_size for path in pair))
+    for number, (ours, theirs) in enumerate(by_size[after:], after):
         if time.monotonic() > end:
             break
         if number % 10 == 9:
