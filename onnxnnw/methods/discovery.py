@@ -21,6 +21,9 @@ __all__ = [
 _NO_METHODS = ("base", "control_reads", "discovery", "effects", "payload", "triggers")
 """Modules of this folder that methods share."""
 
+NCT = "nct"
+"""The method that ``embed`` itself writes."""
+
 ENTRY_POINTS = "onnxnnw.methods"
 """Group of entry points by which other packages bring methods: a name, and a module as a file of this folder is one."""
 
@@ -65,7 +68,13 @@ def find_file_insertion(name: str) -> type[FileInsertion]:
 
     Raises:
         UnknownName: There is none; the message lists those there are.
+        UsageError: The method marks a network in another way; the message names the command.
     """
+    if name not in file_insertion_names():
+        if name in insertion_names():
+            raise UsageError(f"{name} is inserted while a network is trained: onnxnnw train NETWORK --method {name}")
+        if name == NCT:
+            raise UsageError(f"{name} is what embed writes by itself: leave out --method {name}")
     found: type[FileInsertion] = _found(name, FileInsertion, "method that is written into a file")
     return found
 

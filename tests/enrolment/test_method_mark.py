@@ -142,6 +142,25 @@ def test_copies_of_a_weight_are_written_too(tmp_path: Path) -> None:
     assert (one == 7).any()
 
 
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("rtw", "onnxnnw train NETWORK --method rtw"),
+        ("tbw", "onnxnnw train NETWORK --method tbw"),
+        ("nct", "leave out --method"),
+    ],
+)
+def test_methods_that_mark_in_another_way_name_their_command(
+    resnet8: Path, tmp_path: Path, capsys, method, said
+) -> None:
+    place = ["-o", str(tmp_path / "m.onnx"), "--record", str(tmp_path / "m.record")]
+    with pytest.raises(SystemExit) as left:
+        main(["embed", str(resnet8), *place, "--method", method])
+    assert left.value.code == 2
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_command_marks(example: ModuleType, resnet8: Path, tmp_path: Path, capsys) -> None:
     """Its parameters follow; what belongs to NCT is refused, and what is no option of either."""
     place = ["-o", str(tmp_path / "m.onnx"), "--record", str(tmp_path / "m.record")]
