@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.alignment.balance import Cube, balanced, in_channels
+from onnxnnw.alignment.clearness import is_clear
 from onnxnnw.alignment.grouped import group_orders
 from onnxnnw.alignment.scales import scales_of
 from onnxnnw.alignment.search import Order, Start, find_order, improved
@@ -32,6 +33,7 @@ class MatrixAlignment:
         score: Cosine of both once balanced, over what was matched. It says nothing by itself in small weights: strangers reach .75.
         taps: Elements of a row that read one channel.
         candidate_shape: Rows and row size of the candidate's weight.
+        clear: Whether no stranger agrees so well, in whatever order; small weights and groups of few channels never say so.
     """
 
     rows: Positions
@@ -41,6 +43,7 @@ class MatrixAlignment:
     score: float
     taps: int
     candidate_shape: tuple[int, int]
+    clear: bool
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -133,9 +136,8 @@ def _order_of(ours: Cube, theirs: Cube, starts: Sequence[Start]) -> Order:
     """The order; where channels were added or removed, once more with scales that only what was matched decides."""
     one, other = balanced(ours).values, balanced(theirs).values
     order = find_order(one, other, starts)
-    if ours.shape == theirs.shape or order.score < 0.1:
-        return order
-    for _ in range(2):
+    added = ours.shape != theirs.shape and order.score >= 0.1
+    for _ in range(2 if added else 0):
         one, other = (
             _among_matched(ours, order.rows >= 0, order.channels >= 0),
             _among_matched(theirs, _chosen(order.rows, theirs.shape[0]), _chosen(order.channels, theirs.shape[1])),
@@ -144,7 +146,7 @@ def _order_of(ours: Cube, theirs: Cube, starts: Sequence[Start]) -> Order:
         if again.score <= order.score:
             break
         order = again
-    return order
+    return replace(order, clear=is_clear(one, other, order))
 
 
 def _chosen(order: Positions, count: int) -> NDArray[np.bool_]:
@@ -181,6 +183,7 @@ def _joined(orders: Sequence[Order], candidate_shape: tuple[int, ...], taps: int
         score=float(np.mean([order.score for order in orders])),
         taps=taps,
         candidate_shape=(candidate_shape[0], candidate_shape[1]),
+        clear=all(order.clear for order in orders),
     )
 
 

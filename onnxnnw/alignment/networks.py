@@ -119,7 +119,7 @@ class _Pairs:
         other = self.names.get(ours.name)
         if other is None or not can_correspond(ours, self.candidate[other]):
             return
-        if self.align(number, other).score > GOOD:
+        if _agrees(self.align(number, other)):
             self.settled[number] = other
 
     def by_content(self, number: int) -> None:
@@ -129,7 +129,7 @@ class _Pairs:
         free = sorted(set(range(len(self.candidate))) - set(self.settled.values()))
         ranked = self.likeness.ranked(self.reference[number], [self.candidate[index] for index in free])
         for place in ranked[:_TRIED]:
-            if self.align(number, free[place]).score > GOOD:
+            if _agrees(self.align(number, free[place])):
                 self.settled[number] = free[place]
                 return
 
@@ -138,10 +138,10 @@ class _Pairs:
 
         Depthwise, tiny and coarsely quantised weights say little of their own order. What agrees best decides.
         """
-        known = _Orders([one.matrix for one in slots if one is not None and one.score > GOOD])
+        known = _Orders([one.matrix for one in slots if one is not None and _agrees(one.matrix)])
         out = list(slots)
         for number, one in enumerate(slots):
-            if one is None or one.score > GOOD:
+            if one is None or _agrees(one.matrix):
                 continue
             ours, theirs = self.reference[number], self.candidate[one.candidate]
             starts = known.of(ours, theirs)
@@ -165,6 +165,11 @@ class _Pairs:
                 out[number] = SlotAlignment(other, self.tried[number, other])
                 taken.add(other)
         return tuple(out)
+
+
+def _agrees(matrix: MatrixAlignment) -> bool:
+    """Whether it is found: no other weight and no other order need be tried."""
+    return matrix.score > GOOD or matrix.clear
 
 
 class _Orders:

@@ -17,7 +17,7 @@ from onnxnnw.alignment.assignment import assign
 from onnxnnw.alignment.balance import Cube
 from onnxnnw.alignment.signatures import signatures
 
-__all__ = ["GOOD", "Order", "Start", "find_order", "improved", "same_order"]
+__all__ = ["GOOD", "Order", "Start", "find_order", "improved", "same_order", "score_of"]
 
 Positions = NDArray[np.int64]
 Signs = NDArray[np.float32]
@@ -64,6 +64,7 @@ class Order:
 
     Attributes:
         score: Cosine of what was matched.
+        clear: Whether no stranger agrees so well (``clearness.py``), where that was asked.
     """
 
     rows: Positions
@@ -71,6 +72,7 @@ class Order:
     row_signs: Signs
     channel_signs: Signs
     score: float
+    clear: bool = False
 
 
 def same_order(ours: Cube, theirs: Cube) -> Order | None:
@@ -251,14 +253,13 @@ def _order(
 ) -> Order:
     row_signs = np.ones(len(rows), np.float32) if row_signs is None else row_signs
     channel_signs = np.ones(len(channels), np.float32) if channel_signs is None else channel_signs
-    score = _score(ours, theirs, rows, channels, row_signs, channel_signs)
-    return Order(rows, channels, row_signs, channel_signs, score)
+    order = Order(rows, channels, row_signs, channel_signs, 0.0)
+    return replace(order, score=score_of(ours, theirs, order))
 
 
-def _score(
-    ours: Cube, theirs: Cube, rows: Positions, channels: Positions, row_signs: Signs, channel_signs: Signs
-) -> float:
-    """Cosine of the matched values, on rows at even distances."""
+def score_of(ours: Cube, theirs: Cube, order: Order) -> float:
+    """Cosine of the values that an order matches, on rows at even distances."""
+    rows, channels, row_signs, channel_signs = order.rows, order.channels, order.row_signs, order.channel_signs
     known, there = np.flatnonzero(rows >= 0), np.flatnonzero(channels >= 0)
     if not known.size or not there.size:
         return 0.0
