@@ -54,6 +54,15 @@ def global_pruning(weights: networks.Weights, seed: int) -> networks.Weights:
     return {n: np.where(np.abs(a) < bound, np.float32(0), a) for n, a in weights.items()}
 
 
+def finely_rounded(weights: networks.Weights, bits: int) -> networks.Weights:
+    """Each column on a lattice of its own, as 8 bits per channel and back leave it: the smallest values become zero."""
+    out = {}
+    for name, values in weights.items():
+        step = np.abs(values).max(0, keepdims=True) / (2 ** (bits - 1) - 1)
+        out[name] = (np.round(values / step) * step).astype(np.float32)
+    return out
+
+
 def other_mark(weights: networks.Weights, seed: int) -> networks.Weights:
     """Five per cent of the weights replaced, as somebody else's mark does."""
     rng = np.random.default_rng(seed)
@@ -188,3 +197,13 @@ def test_every_lattice_is_recognised(levels: int, shift: float) -> None:
 def test_degenerate_reads_do_not_disturb_the_search_for_a_lattice(values: list[float]) -> None:
     """Nothing, one value, or extremes: an answer, no error."""
     assert lattice_levels(np.array(values)) >= 0
+
+
+@pytest.mark.parametrize("bits", [6, 7, 8])
+def test_what_rounding_made_zero_was_not_pruned(subjects, folder, bits):
+    """Values below half a step become zero like all that small; what was pruned besides is still told."""
+    for marked, record in subjects:
+        rounded = finely_rounded(marked, bits)
+        assert sum(int(((rounded[name] == 0) & (marked[name] != 0)).sum()) for name in marked)
+        assert "pruned" not in found(rounded, record, folder)
+        assert "pruned" in found(networks.pruned(rounded, 0.3), record, folder)
