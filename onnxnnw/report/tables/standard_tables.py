@@ -136,6 +136,14 @@ def _cases(cells: Iterable[Cell], settings: Iterable[Setting], method: str) -> l
     return found
 
 
+def _with(
+    marked: Mapping[Setting, list[Detection]], wanted: Callable[[Detection], bool]
+) -> Mapping[Setting, list[Detection]]:
+    """The settings that have such trials, and only these: a part that asked nothing of a table has no rows in it."""
+    kept = {setting: [trial for trial in trials if wanted(trial)] for setting, trials in marked.items()}
+    return {setting: trials for setting, trials in kept.items() if trials}
+
+
 def _printed(cells: Iterable[Cell], case: _Case, quantity: str, value: float | None, metric: str = "") -> TableEntry:
     for cell in cells:
         same = (cell.quantity, cell.value, dict(cell.published)) == (quantity, value, dict(case.published))
@@ -166,11 +174,14 @@ def _mark_entries(trials: Sequence[Detection], quantity: str) -> tuple[TableEntr
 def _robustness(table: Table, marked: Mapping[Setting, list[Detection]]) -> ReportTable:
     quantity = next(cell.quantity for cell in table.cells if cell.quantity != "error")
     metric = next(cell.metric for cell in table.cells if cell.quantity == "error")
+    asked = _with(
+        marked, lambda trial: trial.modification is not None and trial.modification.name == table.modification
+    )
     groups = []
-    for case in _cases(table.cells, marked, table.method):
+    for case in _cases(table.cells, asked, table.method):
         rows = []
         for value in table.values:
-            at = marked.get(case.setting, []) if case.setting else []
+            at = asked.get(case.setting, []) if case.setting else []
             trials = [trial for trial in at if _is_value(trial, table.modification, value)]
             rows.append(
                 (
@@ -194,11 +205,12 @@ def _imperceptibility(table: Table, marked: Mapping[Setting, list[Detection]]) -
     marks = tuple(dict.fromkeys(cell.quantity for cell in table.cells if cell.quantity != "impact"))
     promised = ("corr",) if table.method == "nct" and not marks else ()
     metrics = tuple(dict.fromkeys(cell.metric for cell in table.cells if cell.metric))
+    asked = _with(marked, lambda trial: trial.modification is None)
     groups: dict[str, list[tuple[TableEntry, ...]]] = {}
     for method in dict.fromkeys(cell.method for cell in table.cells):
         own = [cell for cell in table.cells if cell.method == method]
-        for case in _cases(own, marked, method):
-            trials = [t for t in marked.get(case.setting, []) if t.modification is None] if case.setting else []
+        for case in _cases(own, asked, method):
+            trials = asked.get(case.setting, []) if case.setting else []
             printed = {cell.metric for cell in own if (cell.network, cell.quantity) == (case.network, "impact")}
             for metric in (metric for metric in metrics if metric in printed):
                 row = [label(case.within if table.method else case.name)]
