@@ -130,6 +130,30 @@ def test_two_blocks_of_one_configuration_stay_apart(tmp_path):
         assert [row[2] for row in rows if row[0] == "0.1"] == [value]
 
 
+def test_a_block_that_asked_nothing_of_a_table_has_no_rows_in_it(tmp_path):
+    """Noise in one part and fine-tuning in another: each stands in its own table, once."""
+    asked = [("strong", "gaussian-noise", "ratio", 0.1), ("weak", "fine-tuning", "epochs", 1)]
+    lines = [
+        made.line(
+            "detection",
+            number,
+            truth=True,
+            mark=made.mark(block=block),
+            modification={"name": name, "parameter": parameter, "value": value},
+            quality=made.quality(13.0),
+            unmodified=made.quality(12.0),
+            unmarked=made.quality(11.0),
+            verdict=made.verdict(-50, {"pearson": 0.9}, True),
+        )
+        for number, (block, name, parameter, value) in enumerate(asked)
+    ]
+    found = {table.number: table for table in standard_tables(read_results(made.write(tmp_path, lines)))}
+    for number in (5, 7):
+        headings = [group.title for group in found[number].groups if "α = 90" in group.title]
+        assert headings == ["ResNet8, α = 90, N = 512"]
+        assert [row[2] for row in rows_of(found[number], headings[0]) if row[2] != NOT_MEASURED] == ["0.900"]
+
+
 def test_a_small_network_is_named_as_such(tmp_path):
     """Figures of a small size stand under a heading that says it."""
     line = made.line(
