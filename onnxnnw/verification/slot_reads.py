@@ -31,6 +31,8 @@ _STEPS, _CLEARLY = 0.9, 4.0
 _MULTIPLIED = 2.0**-8
 """Spread of log-ratios from which on values are called multiplied: rounding to sixteen bits leaves a third of it at most."""
 _MIN_READS = 8
+_ROUNDING = 2.0
+"""What was up to so many times half a step may have been rounded to zero: steps of channels differ."""
 _LINE, _FEW_LEVELS = 4096, 2**10
 
 
@@ -127,9 +129,10 @@ class SlotReads:
         with np.errstate(all="ignore"):
             moves = np.abs(self.found[kept] / self.factor - self.enrolled[kept])
         part = 1.0 if self.channel_levels else _STEPS  # in channels of their own, the largest step counts
-        step = float(np.quantile(moves, part)) if moves.size >= _MIN_READS else 0.0
+        few = moves.size < _MIN_READS  # of few the largest may be far below half of a step
+        step = 2 * float(moves.max(initial=0.0)) if few else float(np.quantile(moves, part))
         lattice = float(np.ptp(self.found)) / (self.levels - 1) / 2 if self.levels > 1 else 0.0
-        real = out & (np.abs(self.enrolled) > 1.5 * max(step, lattice))
+        real = out & (np.abs(self.enrolled) > _ROUNDING * max(step, lattice))
         share = float(real[out].mean())
         return out if share > 0.5 else real & (share > 0.1)
 

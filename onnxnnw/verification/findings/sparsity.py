@@ -14,25 +14,18 @@ SMALL, EVEN, MIN_PAIRS = 0.15, 0.1, 200
 """A zero was larger than a value that was kept in so few of all pairs where the smallest were chosen; in about half where size did
 not count. In between nothing is said of how they were chosen."""
 
-ROUNDED, FINE = 4.0, 0.5
-"""What is smaller than so many times the median change of a slot's other values may have been rounded to zero with them, where that
-is less than so much of the median value: coarser rounding is a finding of its own."""
-
 
 def find(examination: Examination) -> list[Finding]:
     """The share of the mark's positions that became zero, where it is 0.4 % or more and the mark is there.
 
-    Rounding makes zeros too: slots that are stored in a narrow type do not count, nor zeros of values so small that what
-    happened to the others explains them, nor a single zero among others that changed.
+    Rounding to few levels makes zeros too, so slots that are stored in a narrow type do not count.
     """
     slots = [one for one in examination.slot_reads if not one.reduced_precision and (one.enrolled != 0).any()]
     if not slots or not examination.significant:
         return []
     zeros = np.concatenate([one.zeroed[one.enrolled != 0] for one in slots])
     part = float(zeros.mean())
-    told = [_unexplained(one) for one in slots]
-    unexplained = sum(count for count, _ in told)
-    if unexplained < MIN_SHARE * zeros.size or (unexplained < 2 and any(changed for _, changed in told)):
+    if part < MIN_SHARE:
         return []
     order = _order(slots)
     smallest = order is not None and order < SMALL
@@ -48,17 +41,6 @@ def find(examination: Examination) -> list[Finding]:
             version=2,
         )
     ]
-
-
-def _unexplained(one: SlotReads) -> tuple[int, bool]:
-    """How many zeros are not what small changes of all values leave, and whether the others changed."""
-    zero, sizes = one.zeroed & (one.enrolled != 0), np.abs(one.enrolled)
-    kept = ~one.zeroed & (one.enrolled != 0) & np.isfinite(one.found)
-    if not kept.any():
-        return int(zero.sum()), False
-    change = float(np.median(np.abs(one.found[kept] - one.enrolled[kept])))
-    small = ROUNDED * change if ROUNDED * change < FINE * np.median(sizes[kept]) else 0.0
-    return int((zero & (sizes > small)).sum()), change > 0
 
 
 def _order(slots: Sequence[SlotReads]) -> float | None:
