@@ -6,6 +6,7 @@ The excess of strangers stays near what the largest of so many chance products r
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +41,7 @@ def excess(ours: Cube, theirs: Cube, order: Order) -> float:
 
 def _by_chance(ours: Cube) -> float:
     """About what the best order of a stranger's rows and channels reaches."""
-    rows, channels, taps = (max(2, size) for size in ours.shape)
-    taps = ours.shape[2]
+    rows, channels, taps = max(2, ours.shape[0]), max(2, ours.shape[1]), ours.shape[2]
     return math.sqrt(2 * math.log(rows) / (channels * taps)) + math.sqrt(2 * math.log(channels) / (rows * taps))
 
 
@@ -51,5 +51,4 @@ def _turned_round(order: Order, of_rows: float, of_channels: float) -> Order:
         out[there] = np.roll(one[there], int(share * there.size))
         return out
 
-    rows, channels = turned(order.rows, of_rows), turned(order.channels, of_channels)
-    return Order(rows, channels, order.row_signs, order.channel_signs, order.score)
+    return replace(order, rows=turned(order.rows, of_rows), channels=turned(order.channels, of_channels))

@@ -11,7 +11,7 @@ from onnxnnw.alignment.balance import Cube, balanced, in_channels
 from onnxnnw.alignment.clearness import is_clear
 from onnxnnw.alignment.grouped import group_orders
 from onnxnnw.alignment.scales import scales_of
-from onnxnnw.alignment.search import Order, Start, find_order, improved
+from onnxnnw.alignment.search import GOOD, Order, Start, find_order, improved
 
 __all__ = ["MatrixAlignment", "Start", "align_matrices", "with_scales"]
 
@@ -33,7 +33,8 @@ class MatrixAlignment:
         score: Cosine of both once balanced, over what was matched. It says nothing by itself in small weights: strangers reach .75.
         taps: Elements of a row that read one channel.
         candidate_shape: Rows and row size of the candidate's weight.
-        clear: Whether no stranger agrees so well, in whatever order; small weights and groups of few channels never say so.
+        clear: Whether no stranger agrees so well, in whatever order; asked up to ``search.GOOD`` only. Small and grouped weights
+            never say so.
     """
 
     rows: Positions
@@ -146,7 +147,7 @@ def _order_of(ours: Cube, theirs: Cube, starts: Sequence[Start]) -> Order:
         if again.score <= order.score:
             break
         order = again
-    return replace(order, clear=is_clear(one, other, order))
+    return order if order.score > GOOD else replace(order, clear=is_clear(one, other, order))
 
 
 def _chosen(order: Positions, count: int) -> NDArray[np.bool_]:

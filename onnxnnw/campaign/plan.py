@@ -263,15 +263,15 @@ class _Planner:
     def figures(self, network: EvaluatedNetwork) -> Iterator[PlannedTrial]:
         head, label = self.head(network, 0, 0), f"{self.campaign.seed}/{network.name}/figures"
         shares = self.campaign.sharing
-        for share in () if shares is None else shares.shares:
-            assert shares is not None
-            step = self.subjects.with_shared_marks(network, shares, share, label)
-            for number, role in enumerate(ROLES, 1):
-                mark = {"method": "nct", "kind": "watermark", "number": number, "role": role, "N": shares.positions}
-                if shares.at_epoch_0:
-                    mark["alpha"] = 0
-                found = ResultField("verdict", step, ("verdicts", number - 1))
-                yield PlannedTrial("sharing", {**head, "mark": mark, "share": share}, (found,))
+        if shares is not None:
+            for share in shares.shares:
+                step = self.subjects.with_shared_marks(network, shares, share, label)
+                for number, role in enumerate(ROLES, 1):
+                    mark = {"method": "nct", "kind": "watermark", "number": number, "role": role, "N": shares.positions}
+                    if shares.at_epoch_0:
+                        mark["alpha"] = 0
+                    found = ResultField("verdict", step, ("verdicts", number - 1))
+                    yield PlannedTrial("sharing", {**head, "mark": mark, "share": share}, (found,))
         scales = self.campaign.scaling
         if scales is not None:
             scaling = ScalingStep(

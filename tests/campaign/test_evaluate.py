@@ -94,6 +94,7 @@ def test_a_fully_shared_mark_is_gone_and_the_last_one_stays(tiny):
         if t["study"] == "sharing"
     }
     assert all(rows[0.0, number] > 0.85 for number in range(1, 6))
+    assert rows[0.0, 5] > 0.95
     assert rows[1.0, 5] > 0.95
     assert all(abs(rows[1.0, number]) < 0.3 for number in range(1, 5))
 

@@ -108,21 +108,26 @@ def test_table_23_compares_iterations_and_time(tables):
     assert [row[1:] for row in rows_of(tables["table-23"], "NCT")] == [["0", "0", "0", "0.0"]] * 2
 
 
+def modified(number: int, block: str, name: str, parameter: str, value: float, pearson: float) -> dict:
+    """One line of a marked network after one modification."""
+    return made.line(
+        "detection",
+        number,
+        truth=True,
+        mark=made.mark(block=block),
+        modification={"name": name, "parameter": parameter, "value": value},
+        quality=made.quality(13.0),
+        unmodified=made.quality(12.0),
+        unmarked=made.quality(11.0),
+        verdict=made.verdict(-50, {"pearson": pearson}, True),
+    )
+
+
 def test_two_blocks_of_one_configuration_stay_apart(tmp_path):
     """Averages over different things would compare with nothing."""
     lines = [
-        made.line(
-            "detection",
-            number,
-            truth=True,
-            mark=made.mark(block=block),
-            modification={"name": "gaussian-noise", "parameter": "ratio", "value": 0.1},
-            quality=made.quality(13.0),
-            unmodified=made.quality(12.0),
-            unmarked=made.quality(11.0),
-            verdict=made.verdict(-50, {"pearson": value}, True),
-        )
-        for number, (block, value) in enumerate([("strong", 0.9), ("weak", 0.5)])
+        modified(number, block, "gaussian-noise", "ratio", 0.1, pearson)
+        for number, (block, pearson) in enumerate([("strong", 0.9), ("weak", 0.5)])
     ]
     table = {s.number: s for s in standard_tables(read_results(made.write(tmp_path, lines)))}[5]
     for block, value in (("strong", "0.900"), ("weak", "0.500")):
@@ -133,20 +138,7 @@ def test_two_blocks_of_one_configuration_stay_apart(tmp_path):
 def test_a_block_that_asked_nothing_of_a_table_has_no_rows_in_it(tmp_path):
     """Noise in one part and fine-tuning in another: each stands in its own table, once."""
     asked = [("strong", "gaussian-noise", "ratio", 0.1), ("weak", "fine-tuning", "epochs", 1)]
-    lines = [
-        made.line(
-            "detection",
-            number,
-            truth=True,
-            mark=made.mark(block=block),
-            modification={"name": name, "parameter": parameter, "value": value},
-            quality=made.quality(13.0),
-            unmodified=made.quality(12.0),
-            unmarked=made.quality(11.0),
-            verdict=made.verdict(-50, {"pearson": 0.9}, True),
-        )
-        for number, (block, name, parameter, value) in enumerate(asked)
-    ]
+    lines = [modified(number, *one, 0.9) for number, one in enumerate(asked)]
     found = {table.number: table for table in standard_tables(read_results(made.write(tmp_path, lines)))}
     for number in (5, 7):
         headings = [group.title for group in found[number].groups if "α = 90" in group.title]

@@ -201,13 +201,14 @@ class Subjects(UnmarkedNetworks):
         """The marks of Figure 4, at one share of common positions, as the network holds them in the end."""
         if shares.at_epoch_0 and network.file:
             raise UsageError(f"sharing: {network.name} is a finished network; it has no epoch 0")
-        seed, schedule = self.seed(0), self.schedule(network)
-        initial = self.train(network, replace(schedule, epochs=0), seed, 0) if shares.at_epoch_0 else None
-        host = initial or self.base(network, 0)
+        schedule, host = self.schedule(network), self.base(network, 0)
+        if shares.at_epoch_0:
+            host = self.train(network, replace(schedule, epochs=0), self.seed(0), 0)
         setup = self.setup_of(network)
         shared = SharedMarksStep(setup, host, shares.positions, shares.strength, ROLES, share, label)
-        trained = self.train(network, schedule, seed, network.epochs, start=shared) if shares.at_epoch_0 else shared
-        return ReadSharedMarksStep(shared, trained)
+        if not shares.at_epoch_0:
+            return ReadSharedMarksStep(shared, shared)
+        return ReadSharedMarksStep(shared, self.train(network, schedule, self.seed(0), network.epochs, start=shared))
 
     # --- modifications
 
