@@ -1,7 +1,7 @@
 """A weight as alignment sees it: rows, channels and taps, read lazily."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnxnnw.graph.slot import Slot
 from onnxnnw.graph.slot_view import SlotView
 
-__all__ = ["Weight", "weight_of", "weights_of"]
+__all__ = ["Weight", "kind_of", "weight_of", "weights_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +53,16 @@ def weight_of(slot: Slot, groups: int = 1) -> Weight:
         slot: A slot of an opened network; it is read when the weight is.
         groups: Of the convolution that uses it.
     """
-    convolution = slot.layout.startswith("conv")
-    taps = math.prod(slot.shape[2:]) if convolution else 1
-    if not convolution or slot.row_size % taps:
-        taps = 1
+    kind, taps = kind_of(slot.layout, slot.shape, slot.row_size)
     apart = groups if slot.row_size > taps and groups > 1 and slot.rows % groups == 0 else 1
-    kind = slot.layout if slot.layout in ("gather", "add", "table", "rnn") else "product"
     return Weight(slot.name, slot.rows, slot.row_size, taps, apart, kind, slot.array)
+
+
+def kind_of(layout: str, shape: Sequence[int], row_size: int) -> tuple[str, int]:
+    """Kind and taps of a weight, which stay as they are whatever channels are added, removed or moved."""
+    taps = math.prod(shape[2:]) if layout.startswith("conv") else 1
+    kind = layout if layout in ("gather", "add", "table", "rnn") else "product"
+    return kind, 1 if row_size % taps else taps
 
 
 def weights_of(view: SlotView) -> list[Weight]:

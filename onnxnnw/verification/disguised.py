@@ -1,6 +1,7 @@
-"""Test by sketches whether a candidate may be the recorded network with permuted or rescaled channels."""
+"""Test by sketches whether a candidate may be the recorded network with permuted or rescaled channels, and by sizes with others."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -8,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxnnw.errors import UnreadableRecord
+from onnxnnw.graph.slot import Slot
 from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.matching.match import Match
 from onnxnnw.methods import nct
 from onnxnnw.records.positions import plan_of
 from onnxnnw.records.record import Record
+from onnxnnw.records.slot_table import SlotEntry
 
 if TYPE_CHECKING:
     from onnxnnw.alignment.sketch import Sketches
@@ -37,11 +40,13 @@ class Disguise:
         kept: Sketches in the record; None where it is older, or of a method that keeps none.
         agreeing: How many of them the candidate has.
         steady: How many of them the mark itself leaves as they were: sketches are those of the network before it.
+        resized: Whether channels may have been added or removed: weights of the recorded kinds are there, in other sizes.
     """
 
     kept: int | None
     agreeing: int = 0
     steady: int = 0
+    resized: bool = False
 
     @property
     def likely(self) -> bool:
@@ -92,18 +97,31 @@ def disguise_of(
     agree = sum(match is not None and match.agrees for match in matches)
     if 2 * agree > len(record.slots):
         return None
-    kept = sketches_in(record)
+    kept, resized = sketches_in(record), _resized(record, view)
     if kept is None:
-        return Disguise(None)
+        return Disguise(None, resized=resized)
     if len(kept.slots) < LEAST_SKETCHES:
-        return Disguise(len(kept.slots))
+        return Disguise(len(kept.slots), resized=resized)
     steady = sum(energy <= STEADY for energy in _energies(record, kept.slots))
     from onnxnnw.alignment.sketch import agreeing_sketches
     from onnxnnw.alignment.weights import weights_of
 
     entries = [record.slots[number] for number in kept.slots]
     shapes = [(entry.live_rows + len(entry.dead_rows), entry.row_size) for entry in entries]
-    return Disguise(len(kept.slots), agreeing_sketches(kept, shapes, weights_of(view), at_hand), steady)
+    return Disguise(len(kept.slots), agreeing_sketches(kept, shapes, weights_of(view), at_hand), steady, resized)
+
+
+def _resized(record: Record, view: SlotView) -> bool:
+    """Whether half of the recorded weights or more have one of their kind each, and not all of these have the recorded sizes."""
+    from onnxnnw.alignment.weights import kind_of
+
+    def kinds(entries: Iterable[SlotEntry | Slot]) -> tuple[Counter[tuple[str, int]], Counter[tuple[str, int, int]]]:
+        of_kind = [(*kind_of(entry.layout, entry.shape, entry.row_size), entry.size) for entry in entries]
+        return Counter((kind, taps) for kind, taps, _ in of_kind), Counter(of_kind)
+
+    recorded, recorded_sizes = kinds(record.slots)
+    there, sizes = kinds(view.slots)
+    return 2 * (recorded & there).total() >= len(record.slots) and not recorded_sizes <= sizes
 
 
 def _energies(record: Record, slots: Sequence[int]) -> list[float]:

@@ -85,6 +85,26 @@ def test_a_mark_that_moves_the_sketches_excludes_nothing(insertion, positions, t
     assert (decision, "disguise not excluded" in found) == ("not traced", told)
 
 
+@pytest.mark.parametrize("name", ["dummy-channels", "cloned-channels"])
+@pytest.mark.parametrize("kind", ["record", "fingerprint"])
+def test_channels_that_were_added_are_not_excluded(kind, name, enrolled, tmp_path):
+    """Not looked through without a reference: the "no" says so, though sketches exclude another order."""
+    apply(find_modification(name)(), enrolled.marked, tmp_path / "more.onnx")
+    apply(find_modification("channel-permutation")(), tmp_path / "more.onnx", tmp_path / "out.onnx")
+    verdict = verify(tmp_path / "out.onnx", [load_record(getattr(enrolled, kind))])[0]
+    (finding,) = (finding for finding in verdict.findings if finding.name == "disguise not excluded")
+    assert verdict.decision == "not traced"
+    assert "added or removed channels was not excluded" in finding.sentence
+    assert "by channel order" not in finding.sentence
+    assert "--reference" in finding.sentence
+
+
+def test_a_network_of_other_weights_is_no_resized_one(enrolled, tmp_path):
+    """Two dense layers are not the recorded convolutions with other channels."""
+    _, found = findings_of(save(dense(seed=1), tmp_path / "dense.onnx"), load_record(enrolled.record))
+    assert "disguise not excluded" not in found
+
+
 def test_a_traced_network_is_not_looked_at(enrolled):
     """Nothing is said of orders where the mark is found."""
     decision, found = findings_of(enrolled.marked, load_record(enrolled.record))

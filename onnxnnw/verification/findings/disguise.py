@@ -1,6 +1,6 @@
 """Disguise: channels in another order hide a mark without changing what a network computes."""
 
-from onnxnnw.verification.disguised import LEAST_SKETCHES
+from onnxnnw.verification.disguised import LEAST_SKETCHES, Disguise
 from onnxnnw.verification.findings.base import Examination, Finding
 
 __all__ = ["find"]
@@ -9,7 +9,7 @@ __all__ = ["find"]
 def find(examination: Examination) -> list[Finding]:
     """The network in disguise, or that it was not excluded."""
     disguise = examination.disguise
-    if disguise is None or disguise.excluded:
+    if disguise is None:
         return []
     if disguise.likely:
         assert disguise.kept is not None
@@ -21,11 +21,23 @@ def find(examination: Examination) -> list[Finding]:
                 {"sketches": disguise.kept, "agreeing": disguise.agreeing},
             )
         ]
-    if disguise.kept is None:
-        reason = "the record keeps no sketch of its weights"
-    elif disguise.kept < LEAST_SKETCHES:
-        reason = "too few weights have a sketch that says anything"
-    else:
-        reason = "the mark itself changes most of the record's sketches, which are of the network before it"
+    reasons = [] if disguise.excluded else [f"by channel order was not excluded: {_why(disguise)}"]
+    if disguise.resized:
+        reasons.append(
+            "by added or removed channels was not excluded: weights of the recorded kinds are there in other sizes, "
+            "which are looked through only with --reference"
+        )
+    if not reasons:
+        return []
     kept = {} if disguise.kept is None else {"sketches": disguise.kept, "steady": disguise.steady}
-    return [Finding("disguise not excluded", f"a disguise by channel order was not excluded: {reason}", kept)]
+    sentence = "; ".join(f"a disguise {reason}" for reason in reasons)
+    return [Finding("disguise not excluded", sentence, kept, version=2)]
+
+
+def _why(disguise: Disguise) -> str:
+    """Why sketches could not tell."""
+    if disguise.kept is None:
+        return "the record keeps no sketch of its weights"
+    if disguise.kept < LEAST_SKETCHES:
+        return "too few weights have a sketch that says anything"
+    return "the mark itself changes most of the record's sketches, which are of the network before it"
