@@ -98,3 +98,20 @@ def test_records_of_one_network_share_their_slot_table(folder: Path) -> None:
     first, *others = records
     assert all(other.record.slots is first.record.slots for other in others)
     assert first.record.slots == named_record(folder / "records" / first.name).record.slots
+
+
+def test_a_network_comes_before_its_parent_and_its_child(tmp_path: Path) -> None:
+    """All four are traced; p-values say nothing of which is nearer, since they hang on where the positions lie."""
+    weights = networks.trained_weights(0)
+    family = {"parent": weights, "child": networks.noisy(weights, 0.2)}
+    for name, own in family.items():
+        path = networks.save(own, tmp_path / f"{name}.onnx")
+        for k in range(RECORDS):
+            (tmp_path / f"{k}").mkdir(exist_ok=True)
+            fingerprint(path, tmp_path / f"{k}" / f"{name}.json", key=networks.key(2 * k + (name == "child")))
+    for name, own in family.items():
+        copy = networks.save(networks.noisy(own, 0.01), tmp_path / "copy.onnx")
+        for k in range(RECORDS):
+            first, second = search(copy, tmp_path / f"{k}").verdicts
+            assert (first.decision, second.decision) == ("traced", "traced")
+            assert first.record.startswith(name)
