@@ -55,8 +55,9 @@ class Disguise:
 
     @property
     def excluded(self) -> bool:
-        """Whether another order of channels, scales and signs alone would have shown."""
-        return self.kept is not None and self.steady >= LEAST_SKETCHES and not self.likely
+        """Whether another order of channels, scales and signs alone would have shown: enough sketches would have agreed."""
+        enough = self.kept is not None and self.steady >= LEAST_SKETCHES and 2 * self.steady >= self.kept
+        return enough and not self.likely
 
 
 def sketches_in(record: Record) -> "Sketches | None":
@@ -121,7 +122,8 @@ def _resized(record: Record, view: SlotView) -> bool:
 
     recorded, recorded_sizes = kinds(record.slots)
     there, sizes = kinds(view.slots)
-    return 2 * (recorded & there).total() >= len(record.slots) and not recorded_sizes <= sizes
+    resized = any((kind, taps) in recorded for kind, taps, _ in sizes - recorded_sizes)
+    return 2 * (recorded & there).total() >= len(record.slots) and resized and not recorded_sizes <= sizes
 
 
 def _energies(record: Record, slots: Sequence[int]) -> list[float]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,8 @@ _MULTIPLIED = 2.0**-8
 _MIN_READS = 8
 _ROUNDING = 2.0
 """What was up to so many times half a step may have been rounded to zero: steps of channels differ."""
+_NEXT, _CHANCE = 1.5, 4.0
+"""Up to so many times the least magnitude of a channel values lie next to zero; standard errors of a difference of counts."""
 _LINE, _FEW_LEVELS = 4096, 2**10
 
 
@@ -104,17 +107,20 @@ class SlotReads:
         """Number of levels of per-channel quantisation grids; 0 where there are none."""
         if self.same.all() or self.levels:
             return 0
-        array = self.match.slot.array()
-        kernel = math.prod(self.match.slot.shape[2:]) if len(self.match.slot.shape) > 2 else 1
-        inputs = array.reshape(len(array), -1, kernel) if array.shape[1] % kernel == 0 else array[:, :, None]
         most = 0
-        out_channels = [array[k] for k in spaced(len(array))]
-        for lines in (out_channels, [inputs[:, k].reshape(-1) for k in spaced(inputs.shape[1])]):
-            read = [line[:_LINE].astype(np.float64) for line in lines]
+        for lines in self._lines():
+            read = [lines[k][:_LINE].astype(np.float64) for k in spaced(len(lines))]
             found = [lattice_levels(line) for line in read if np.unique(line).size >= MIN_LATTICE // 2]
             if len(found) >= 2 and 4 * sum(level > 0 for level in found) >= 3 * len(found):
                 most = max(most, *found)
         return most if most <= _FEW_LEVELS else 0
+
+    def _lines(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """All values by out-row, and by input channel."""
+        array = self.match.slot.array()
+        kernel = math.prod(self.match.slot.shape[2:]) if len(self.match.slot.shape) > 2 else 1
+        inputs = array.reshape(len(array), -1, kernel) if array.shape[1] % kernel == 0 else array[:, :, None]
+        return array, inputs.transpose(1, 0, 2).reshape(inputs.shape[1], -1)
 
     @cached_property
     def zeroed(self) -> NDArray[np.bool_]:
@@ -123,7 +129,7 @@ class SlotReads:
         Rounding to steps, of whatever size in each channel, moves what it does not make zero by up to the same half of a step.
         """
         out: NDArray[np.bool_] = (self.found == 0) & (self.enrolled != 0)
-        if not out.any():
+        if not out.any() or self.more_zeros_than_rounding_leaves:
             return out
         kept = ~out & (self.enrolled != 0)
         with np.errstate(all="ignore"):
@@ -135,6 +141,19 @@ class SlotReads:
         real = out & (np.abs(self.enrolled) > _ROUNDING * max(step, lattice))
         share = float(real[out].mean())
         return out if share > 0.5 else real & (share > 0.1)
+
+    @cached_property
+    def more_zeros_than_rounding_leaves(self) -> bool:
+        """Whether the slot, which lies on no lattice that shows, has so many zeros that rounding to fine steps made few of them.
+
+        Rounding makes zero what lies within half a step: half as many values as it moves to the levels next to zero. Pruning the
+        smallest leaves twice as many zeros as values up to half above the least that is kept, and pruning any more than that,
+        also where noise moved the values before by more than they are large. Steps may be those of rows, input channels or columns.
+        """
+        if self.levels or self.channel_levels:
+            return False
+        enrolled_zeros, lines = float((self.enrolled == 0).mean()), self._lines()
+        return all(_zeros_stand_out(np.abs(one), enrolled_zeros) for one in (*lines, lines[0].T))
 
     @cached_property
     def likeness(self) -> float:
@@ -227,6 +246,21 @@ class Shape:
 
 
 _NORMAL, _NORMAL_DEVIATION = math.sqrt(2 / math.pi), math.sqrt(1 - 3 / math.pi)
+
+
+def _zeros_stand_out(sizes: NDArray[Any], enrolled_zeros: float) -> bool:
+    """Whether more is zero than lies next to zero, by more than chance; lines of zeros alone say nothing.
+
+    Args:
+        sizes: Magnitudes, one line for each channel.
+        enrolled_zeros: Share of the values that were zero at enrolment.
+    """
+    with np.errstate(all="ignore"):
+        least = np.min(sizes, axis=1, where=sizes > 0, initial=np.inf)
+        sizes, least = sizes[np.isfinite(least)], least[np.isfinite(least), None]
+        near = int(((sizes > 0) & (sizes <= _NEXT * least)).sum())
+    zeros = int((sizes == 0).sum()) - enrolled_zeros * sizes.size
+    return zeros > near + _CHANCE * math.sqrt(max(0.0, zeros) + near)
 
 
 def shape_of(slots: Sequence[SlotReads]) -> Shape:

@@ -1,6 +1,7 @@
 """The hint without a reference: a network in another order is named, never proven; strangers and old records say what they can."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,7 +16,7 @@ from onnxnnw.modifications.base import apply
 from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record
 from onnxnnw.records.record_file import load_record
-from onnxnnw.verification.disguised import sketches_in
+from onnxnnw.verification.disguised import Disguise, sketches_in
 from onnxnnw.verification.verify import verify
 from tests.support.networks import dense, save
 
@@ -97,6 +98,41 @@ def test_channels_that_were_added_are_not_excluded(kind, name, enrolled, tmp_pat
     assert "added or removed channels was not excluded" in finding.sentence
     assert "by channel order" not in finding.sentence
     assert "--reference" in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("kept", "agreeing", "steady", "likely", "excluded"),
+    [
+        (16, 8, 8, True, False),
+        (16, 7, 7, False, False),
+        (16, 3, 8, False, True),
+        (3, 0, 3, False, True),
+        (2, 0, 2, False, False),
+    ],
+)
+def test_an_order_is_excluded_only_where_it_would_have_been_seen(kept, agreeing, steady, likely, excluded):
+    """Of a permuted copy no more sketches agree than the mark left as they were: fewer than are asked for show nothing."""
+    disguise = Disguise(kept, agreeing, steady)
+    assert (disguise.likely, disguise.excluded) == (likely, excluded)
+
+
+def test_a_permuted_copy_is_hinted_at_or_not_excluded(tmp_path):
+    """Where layers have other scales, a mark of one size moves the sketches of some of them and leaves others."""
+    model = onnx.load(Path(__file__).parents[2] / "models" / "pix2pix-small.onnx")
+    for tensor in [t for t in model.graph.initializer if len(t.dims) > 1][::3]:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(20), tensor.name))
+    save(model, tmp_path / "net.onnx")
+    embed(tmp_path / "net.onnx", tmp_path / "m.onnx", tmp_path / "m.record", 512, insertion="replaced", value_std=0.3)
+    apply(find_modification("channel-permutation")(), tmp_path / "m.onnx", tmp_path / "out.onnx")
+    _, found = findings_of(tmp_path / "out.onnx", load_record(tmp_path / "m.record"))
+    assert found & {"other channel order", "disguise not excluded"}
+
+
+def test_fewer_layers_of_recorded_sizes_are_no_resized_ones(tmp_path):
+    """Nothing stands there in another size."""
+    fingerprint(save(dense(layers=6, seed=1), tmp_path / "a.onnx"), tmp_path / "a.record", 200)
+    verdict = verify(save(dense(layers=5, seed=2), tmp_path / "b.onnx"), [load_record(tmp_path / "a.record")])[0]
+    assert not any("in other sizes" in finding.sentence for finding in verdict.findings)
 
 
 def test_a_network_of_other_weights_is_no_resized_one(enrolled, tmp_path):

@@ -8,6 +8,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from onnxnnw.records.positions import plan_of
 from onnxnnw.records.record import Record
 from onnxnnw.verification.findings.base import Finding
 from onnxnnw.verification.units import lattice_levels
@@ -42,10 +43,10 @@ def found(weights: networks.Weights, record: Record, folder: Path) -> dict[str, 
     return {finding.name: finding for finding in verdict.findings}
 
 
-def random_pruning(weights: networks.Weights, seed: int) -> networks.Weights:
+def random_pruning(weights: networks.Weights, seed: int, share: float = 0.5) -> networks.Weights:
     """Half of the weights zeroed, whatever their size."""
     rng = np.random.default_rng(seed)
-    return {n: np.where(rng.random(a.shape) < 0.5, np.float32(0), a) for n, a in weights.items()}
+    return {n: np.where(rng.random(a.shape) < share, np.float32(0), a) for n, a in weights.items()}
 
 
 def global_pruning(weights: networks.Weights, seed: int) -> networks.Weights:
@@ -197,6 +198,21 @@ def test_every_lattice_is_recognised(levels: int, shift: float) -> None:
 def test_degenerate_reads_do_not_disturb_the_search_for_a_lattice(values: list[float]) -> None:
     """Nothing, one value, or extremes: an answer, no error."""
     assert lattice_levels(np.array(values)) >= 0
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.3, 0.5])
+@pytest.mark.parametrize("share", [0.2, 0.5])
+@pytest.mark.parametrize("smallest", [True, False])
+def test_noise_hides_no_pruning(subjects, folder, ratio, share, smallest):
+    """Whatever moved the values before, and however far: what is zero is counted."""
+    for marked, record in subjects:
+        noisy = networks.noisy(marked, ratio)
+        pruned = networks.pruned(noisy, share) if smallest else random_pruning(noisy, 1, share)
+        plan = plan_of(record)
+        read = [pruned[entry.name].reshape(-1)[plan.of(n)] for n, entry in enumerate(record.slots) if plan.of(n).size]
+        zero = float((np.concatenate(read) == 0).mean())
+        assert found(pruned, record, folder)["pruned"].evidence["share"] == pytest.approx(zero, abs=0.05)
+        assert "pruned" not in found(noisy, record, folder)
 
 
 @pytest.mark.parametrize("bits", [6, 7, 8])
