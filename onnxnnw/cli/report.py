@@ -39,6 +39,10 @@ def report(
 
     if out is None and not count and check is None:
         raise UsageError("give the page a place with -o, or ask for --count or --check")
+    if out is None and (tables is not None or figures is not None):
+        raise UsageError("--tables and --figures are written beside a page: give it a place with -o")
+    if out is not None and check is not None:
+        raise UsageError("-o writes a page and --check looks at one: ask for one of them")
     if out is not None:
         done = write_report(results, out, tables, figures)
         print(show.visible(str(done.page)))
@@ -63,13 +67,13 @@ def _count(folders: "Sequence[Path]") -> None:
 
 
 def _check(folders: "Sequence[Path]", page: Path) -> bool:
-    from onnxnnw.report.certificate import check_page
-    from onnxnnw.report.writing import all_tables, read_parts
+    from onnxnnw.report.writing import check_report
 
-    results = read_parts(folders)
-    found = check_page(page, results, all_tables(results))
+    found = check_report(folders, page)
     for sentence in found.sentences:
         print(show.visible(sentence))
     if found.same:
-        print(f"the page is what follows from these trials: {found.numbers:,} numbers computed again")
+        print(
+            f"all that the page shows but its figures follows from these trials: {found.numbers:,} numbers computed again"
+        )
     return found.same

@@ -1,4 +1,4 @@
-"""Digests of the trials and numbers behind a page, so that a page can be checked against the results."""
+"""Digests of the trials and numbers behind a page, and the page held against the results."""
 
 import hashlib
 import html
@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from onnxnnw.files import read_regular
 from onnxnnw.report.results import Results
 from onnxnnw.report.tables.table import ReportTable
 
-__all__ = ["CERTIFICATE_FORMAT", "CheckedPage", "certificate", "check_page"]
+__all__ = ["CERTIFICATE_FORMAT", "NO_DRAWING", "CheckedPage", "certificate", "check_page", "parts_of_page"]
 
 CERTIFICATE_FORMAT = "onnxnnw/certificate/1"
+NO_DRAWING = "<svg></svg>"
+"""What stands for a figure where a page is compared."""
+
 MAX_PAGE = 256 * 2**20
 _META = re.compile(r'<meta name="onnxnnw-certificate" content="([^"]{0,100000})">')
 
@@ -50,23 +54,27 @@ def certificate(results: Results, tables: Sequence[ReportTable]) -> dict[str, An
     }
 
 
-def check_page(page: Path, results: Results, tables: Sequence[ReportTable]) -> CheckedPage:
-    """Compare a page's certificate with one that is computed anew.
+def parts_of_page(page: Path) -> list[str]:
+    """SHA-256 of the trials of each part of a page, in its order.
 
     Raises:
-        UnreadableData: The page has none.
+        UnreadableData: The page has no certificate.
     """
-    found = _META.search(read_regular(page, UnreadableData, MAX_PAGE).decode("utf-8", "replace"))
-    if found is None:
-        raise UnreadableData(f"{page}: no page of onnxnnw report, or one of before there were certificates")
-    try:
-        said = json.loads(html.unescape(found[1]))
-        form, parts, numbers = said["format"], list(said["parts"]), said["numbers_sha256"]
-        named = {str(part["name"]): part for part in parts}
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise UnreadableData(f"{page}: its certificate cannot be read") from None
-    if form != CERTIFICATE_FORMAT:
-        raise UnreadableData(f"{page}: a certificate of another format, {str(form)[:50]!r}")
+    return [str(part.get("trials_sha256")) for part in _certificate_in(page, _text_of(page))["parts"]]
+
+
+def check_page(page: Path, results: Results, tables: Sequence[ReportTable], expected: str) -> CheckedPage:
+    """Compare a page's certificate with one that is computed anew, and all that the page shows but its figures.
+
+    Args:
+        expected: The page of these results, without drawings.
+
+    Raises:
+        UnreadableData: The page has no certificate.
+    """
+    text = _text_of(page)
+    said = _certificate_in(page, text)
+    named = {str(part["name"]): part for part in said["parts"]}
     own = certificate(results, tables)
     wrong = []
     for part in own["parts"]:
@@ -78,6 +86,42 @@ def check_page(page: Path, results: Results, tables: Sequence[ReportTable]) -> C
         elif other.get("inputs") != part["inputs"]:
             wrong.append(f"{part['name']}: networks, data or seeds are said to be others")
     wrong += [f"{name} is a part of the page and was not given" for name in named]
-    if numbers != own["numbers_sha256"]:
+    if said["numbers_sha256"] != own["numbers_sha256"]:
         wrong.append("the numbers are not those that follow from these trials in this version")
+    if not wrong and (line := _first_other_line(text, expected)):
+        wrong.append(f"the page shows what does not follow from these trials in this version, first in line {line:,}")
     return CheckedPage(not wrong, own["numbers"], tuple(wrong))
+
+
+def _first_other_line(text: str, expected: str) -> int:
+    """Number of the first line of a page that is another one, figures left out; 0 where there is none."""
+    pairs = zip_longest(_without_drawings(text).splitlines(), expected.splitlines())
+    return next((number for number, (one, other) in enumerate(pairs, 1) if one != other), 0)
+
+
+def _without_drawings(text: str) -> str:
+    """A page with empty figures, in one pass over it."""
+    out, place = [], 0
+    while (start := text.find("<svg", place)) >= 0 and (end := text.find("</svg>", start)) >= 0:
+        out += [text[place:start], NO_DRAWING]
+        place = end + len("</svg>")
+    return "".join([*out, text[place:]])
+
+
+def _text_of(page: Path) -> str:
+    return read_regular(page, UnreadableData, MAX_PAGE).decode("utf-8", "replace")
+
+
+def _certificate_in(page: Path, text: str) -> dict[str, Any]:
+    found = _META.search(text)
+    if found is None:
+        raise UnreadableData(f"{page}: no page of onnxnnw report, or one of before there were certificates")
+    try:
+        said = json.loads(html.unescape(found[1]))
+        out = {"format": said["format"], "numbers_sha256": said["numbers_sha256"]}
+        out["parts"] = [{**part, "name": part["name"]} for part in said["parts"]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise UnreadableData(f"{page}: its certificate cannot be read") from None
+    if out["format"] != CERTIFICATE_FORMAT:
+        raise UnreadableData(f"{page}: a certificate of another format, {str(out['format'])[:50]!r}")
+    return out

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from onnxnnw.errors import UnreadableData
 from onnxnnw.report.results import CampaignSteps, Results
-from onnxnnw.report.settings import Setting, setting_of
+from onnxnnw.report.settings import NO_MARK, Setting, setting_of
 from onnxnnw.report.trials import Trial
 
 __all__ = ["joined"]
@@ -25,7 +25,7 @@ def joined(parts: Sequence[Results]) -> Results:
     if len(parts) == 1:
         return parts[0]
     trials: dict[str, Trial] = {}
-    where: dict[Setting, set[str]] = {}
+    where: dict[tuple[Setting, str], set[str]] = {}
     for part in parts:
         for trial in part.trials:
             known = trials.setdefault(trial.id, trial)
@@ -34,7 +34,7 @@ def joined(parts: Sequence[Results]) -> Results:
             ):
                 raise UnreadableData(f"trial {trial.id!r} is one thing in {known.part} and another in {trial.part}")
     for trial in trials.values():
-        where.setdefault(setting_of(trial), set()).add(trial.part)
+        where.setdefault(_asked(trial), set()).add(trial.part)
     unknown = sum((Counter(part.unknown) for part in parts), Counter[str]())
     return Results(
         name=" + ".join(part.name for part in parts),
@@ -47,17 +47,23 @@ def joined(parts: Sequence[Results]) -> Results:
             sum(part.steps.overhead_seconds for part in parts),
             tuple(name for part in parts for name in part.steps.failed),
         ),
-        trials=tuple(_named(trial, len(where[setting_of(trial)]) > 1) for trial in trials.values()),
+        trials=tuple(_named(trial, len(where[_asked(trial)]) > 1) for trial in trials.values()),
         unknown=dict(unknown),
         parts=tuple(one for part in parts for one in part.parts),
     )
 
 
+def _asked(trial: Trial) -> tuple[Setting, str]:
+    """The setting of a trial, and where it is of no one mark the study that it belongs to."""
+    return setting_of(trial), "" if trial.mark is not None else trial.study
+
+
 def _named(trial: Trial, several: bool) -> Trial:
-    if not several or trial.mark is None:
+    if not several:
         return trial
-    block = ", ".join(text for text in (trial.mark.block, trial.part) if text)
-    return replace(trial, mark=replace(trial.mark, block=block))
+    mark = trial.mark or NO_MARK
+    block = ", ".join(text for text in (mark.block, trial.part) if text)
+    return replace(trial, mark=replace(mark, block=block))
 
 
 def _told_apart(parts: Sequence[Results]) -> list[Results]:

@@ -8,6 +8,7 @@ from onnxnnw.report.trials import Detection, MarkSetting, Modified, Trial
 from onnxnnw.standard.grids import BOLD, MODIFICATIONS, TASKS
 
 __all__ = [
+    "NO_MARK",
     "Setting",
     "by_setting",
     "method_name",
@@ -112,9 +113,13 @@ class Setting:
         )
 
 
+NO_MARK = MarkSetting("", "", (), (), None, "")
+"""Of trials that several marks or none belong to."""
+
+
 def setting_of(trial: Trial) -> Setting:
     """The setting that a trial belongs to."""
-    mark = trial.mark or MarkSetting("", "", (), (), None, "")
+    mark = trial.mark or NO_MARK
     published = tuple(sorted(mark.published, key=lambda pair: _place(_PARAMETERS, pair[0])))
     networks = list(TASKS)
     order = (

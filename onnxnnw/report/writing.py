@@ -7,7 +7,7 @@ from pathlib import Path
 
 from onnxnnw.errors import UsageError
 from onnxnnw.network_file.writing import write_whole
-from onnxnnw.report.certificate import certificate
+from onnxnnw.report.certificate import CheckedPage, certificate, check_page, parts_of_page
 from onnxnnw.report.figures.drawing import save_panel
 from onnxnnw.report.figures.panels import affordable, all_figures
 from onnxnnw.report.page.html import render_page
@@ -23,7 +23,7 @@ from onnxnnw.report.tables.outlasting import outlasting_table
 from onnxnnw.report.tables.standard_tables import standard_tables
 from onnxnnw.report.tables.table import ReportTable
 
-__all__ = ["Written", "all_tables", "read_parts", "write_report"]
+__all__ = ["Written", "all_tables", "check_report", "read_parts", "write_report"]
 
 _RENDERERS: Mapping[str, Callable[[ReportTable], str]] = {
     ".md": markdown.render,
@@ -83,12 +83,12 @@ def write_report(
         MissingExtra: matplotlib or jinja2 is not installed.
     """
     folders = [folders] if isinstance(folders, Path) else list(folders)
-    if os.path.realpath(out) in {os.path.realpath(folder / name) for folder in folders for name in FILES}:
-        raise UsageError(f"{out}: would replace the results; give the page another name")
+    if _is_of_results(out, folders):
+        raise UsageError(f"{out}: would replace a file of the results; give the page another name")
     results = read_parts(folders)
     report_tables = all_tables(results)
     drawn, undrawn = affordable(all_figures(results))
-    summary = summarise(results, [report_table for report_table in report_tables if report_table.number is not None])
+    summary = _summary_of(results, report_tables)
     page = render_page(results, summary, report_tables, drawn, undrawn, certificate(results, report_tables))
     if tables is not None:
         tables.mkdir(parents=True, exist_ok=True)
@@ -101,6 +101,37 @@ def write_report(
             save_panel(panel, figures)
     _write(out, page)
     return Written(out, len(results.trials), len(report_tables), sum(len(figure.panels) for figure in drawn), summary)
+
+
+def check_report(folders: Sequence[Path], page: Path) -> CheckedPage:
+    """Make the page of these folders again, without its figures, and compare; the folders' order is the page's own.
+
+    Raises:
+        MissingData: There is no such folder, or it is incomplete.
+        UnreadableData: A file in it is damaged, or the page is none of ours.
+        MissingExtra: jinja2 is not installed.
+    """
+    order = {digest: number for number, digest in enumerate(parts_of_page(page))}
+    parts = [read_results(folder) for folder in folders]
+    results = joined(sorted(parts, key=lambda part: order.get(part.parts[0].digest, len(order))))
+    tables = all_tables(results)
+    drawn, undrawn = affordable(all_figures(results))
+    own = certificate(results, tables)
+    expected = render_page(results, _summary_of(results, tables), tables, drawn, undrawn, own, drawings=False)
+    return check_page(page, results, tables, expected)
+
+
+def _summary_of(results: Results, tables: Sequence[ReportTable]) -> Summary:
+    return summarise(results, [table for table in tables if table.number is not None])
+
+
+def _is_of_results(out: Path, folders: Sequence[Path]) -> bool:
+    """Whether a page would replace what evaluate left, or another file beside it that is no page."""
+    real = Path(os.path.realpath(out))
+    if any(real == Path(os.path.realpath(folder / name)) for folder in folders for name in FILES):
+        return True
+    beside = any(real.parent == Path(os.path.realpath(folder)) for folder in folders)
+    return beside and real.exists() and real.suffix.lower() not in (".html", ".htm")
 
 
 def _write(path: Path, text: str) -> None:

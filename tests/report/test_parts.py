@@ -6,14 +6,15 @@ from typer.testing import CliRunner
 
 from onnxnnw.cli.entry import build_app
 from onnxnnw.errors import UnreadableData
-from onnxnnw.report.certificate import certificate, check_page
+from onnxnnw.report.certificate import certificate
+from onnxnnw.report.figures.panels import all_figures
 from onnxnnw.report.parts import joined
 from onnxnnw.report.results import read_results
 from onnxnnw.report.settings import by_setting
 from onnxnnw.report.tables.cells_measured import cells_measured
 from onnxnnw.report.tables.standard_tables import standard_tables
 from onnxnnw.report.trials import Detection
-from onnxnnw.report.writing import all_tables, write_report
+from onnxnnw.report.writing import all_tables, check_report, write_report
 from tests.support import made_results as made
 
 pytestmark = pytest.mark.slow
@@ -90,10 +91,23 @@ def test_a_single_network_is_told(tmp_path):
 
 
 def test_a_page_is_what_follows_from_its_trials(halves, page):
-    results = joined([read_results(folder) for folder in halves])
-    found = check_page(page, results, all_tables(results))
-    assert (found.same, found.sentences) == (True, ())
-    assert found.numbers > 500
+    for folders in (halves, halves[::-1]):
+        found = check_report(folders, page)
+        assert (found.same, found.sentences) == (True, ())
+        assert found.numbers > 500
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("</button>", "9</button>"), ("<h3>", "<h3>Not "), ("</main>", "<p>All agree.</p></main>")]
+)
+def test_what_a_page_shows_is_held_against_the_trials(halves, page, tmp_path, old, new):
+    """Its certificate alone would let every number be another one."""
+    text = page.read_text()
+    assert old in text
+    (tmp_path / "changed.html").write_text(text.replace(old, new, 1))
+    found = check_report(halves, tmp_path / "changed.html")
+    assert not found.same
+    assert any("shows what does not follow" in sentence for sentence in found.sentences)
 
 
 def test_a_changed_trial_is_noticed(halves, page, tmp_path):
@@ -102,8 +116,7 @@ def test_a_changed_trial_is_noticed(halves, page, tmp_path):
     changed.mkdir()
     for file in halves[0].iterdir():
         (changed / file.name).write_text(file.read_text().replace('"pearson": 0.9', '"pearson": 0.8', 3))
-    results = joined([read_results(changed), read_results(halves[1])])
-    found = check_page(page, results, all_tables(results))
+    found = check_report([changed, halves[1]], page)
     assert not found.same
     assert any("trials are not those" in sentence for sentence in found.sentences)
 
@@ -111,7 +124,7 @@ def test_a_changed_trial_is_noticed(halves, page, tmp_path):
 def test_what_is_no_page_is_said(results, tmp_path):
     (tmp_path / "page.html").write_text("<html></html>")
     with pytest.raises(UnreadableData, match="certificate"):
-        check_page(tmp_path / "page.html", results, ())
+        check_report([tmp_path], tmp_path / "page.html")
     assert certificate(results, ())["numbers"] == 0
 
 
@@ -124,3 +137,25 @@ def test_the_command_counts_and_checks(halves, page):
     assert runner.invoke(app, ["report", *both, "--check", str(page)]).exit_code == 0
     missing = runner.invoke(app, ["report", both[0], "--check", str(page)])
     assert (missing.exit_code, "was not given" in missing.stdout) == (1, True)
+
+
+def test_studies_without_a_mark_are_not_averaged_over_parts_or_networks(tmp_path):
+    """Figure 4, unicity, search and Figure 5: each part and each network has numbers of its own."""
+    lines = list(made.other_studies(np.random.default_rng(1)))
+    parts = []
+    for name, network in (("first", "resnet8"), ("second", "resnet8"), ("third", "vgg16")):
+        own = [{**line, "trial": f"{name}-{line['trial']}", "network": network} for line in lines]
+        parts.append(read_results(made.write(tmp_path / name, own, name=name)))
+    alone, together = all_tables(parts[0]), all_tables(joined(parts))
+    for id in ("figure-4", "unicity", "search"):
+        one, every = (next(table for table in tables if table.id == id) for tables in (alone, together))
+        rows = [[entry.text for entry in row[1:]] for group in one.groups for row in group.rows]
+        found = [[entry.text for entry in row[1:]] for group in every.groups for row in group.rows]
+        assert found == rows * 3
+    figures = {figure.id: len(figure.panels) for figure in all_figures(joined(parts))}
+    assert [figures[f"plate-{name}"] for name in ("figure-4", "figure-5", "unicity")] == [
+        3 * len(figure.panels)
+        for name in ("figure-4", "figure-5", "unicity")
+        for figure in all_figures(parts[0])
+        if figure.id == f"plate-{name}"
+    ]

@@ -166,9 +166,14 @@ def _short(setting: Setting) -> str:
 
 def _sharing(trials: Sequence[Sharing]) -> Iterable[ReportFigure]:
     panels = []
-    for N, early in sorted({(trial.N, trial.at_epoch_0) for trial in trials}):
+    settings = by_setting(trials)
+    for setting, N, early in sorted(
+        {(setting, t.N, t.at_epoch_0) for setting, own in settings.items() for t in own},
+        key=lambda one: (one[0].order, *one[1:]),
+    ):
         own = sorted(
-            (trial for trial in trials if (trial.N, trial.at_epoch_0) == (N, early)), key=lambda t: (t.number, t.share)
+            (trial for trial in settings[setting] if (trial.N, trial.at_epoch_0) == (N, early)),
+            key=lambda t: (t.number, t.share),
         )
         marks = {}
         for (number, role), inner in groupby(own, key=lambda t: (t.number, t.role)):
@@ -179,6 +184,8 @@ def _sharing(trials: Sequence[Sharing]) -> Iterable[ReportFigure]:
                     points[share] = mean.value
             marks[f"mark {number}{f', {role}' if role else ''}"] = points
         name, title = (f"figure-4-{N}-epoch-0", f"N = {N}, at epoch 0") if early else (f"figure-4-{N}", f"N = {N}")
+        if len(settings) > 1:
+            name, title = f"{name}-{list(settings).index(setting)}", f"{setting.full_name}: {title}"
         panels.append(Panel(name, title, partial(figures.sharing, marks=marks, N=N)))
     if panels:
         caption = (
@@ -192,8 +199,7 @@ def _sharing(trials: Sequence[Sharing]) -> Iterable[ReportFigure]:
 
 def _scaling(trials: Sequence[Scaling]) -> Iterable[ReportFigure]:
     panels = []
-    for number, network in enumerate(dict.fromkeys((trial.network, trial.size) for trial in trials)):
-        own = [trial for trial in trials if (trial.network, trial.size) == network]
+    for number, (setting, own) in enumerate(by_setting(trials).items()):
         series = []
         for name in ("insertion_seconds", "detection_seconds"):
             means = {
@@ -202,7 +208,7 @@ def _scaling(trials: Sequence[Scaling]) -> Iterable[ReportFigure]:
             }
             series.append({N: mean for N, mean in means.items() if mean is not None and mean.value > 0})
         draw = partial(figures.scaling, insertion=series[0], detection=series[1])
-        panels.append(Panel(f"figure-5-{number}", network_name(*network), draw))
+        panels.append(Panel(f"figure-5-{number}", setting.full_name, draw))
     if panels:
         caption = (
             "Figure 5. Time of insertion and detection against N; the dotted guide grows as N log N [NNW-TEC 7.2.7]."

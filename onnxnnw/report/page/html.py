@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from onnxnnw.errors import MissingExtra
+from onnxnnw.report.certificate import NO_DRAWING
 from onnxnnw.report.figures.drawing import inline_svg
 from onnxnnw.report.figures.panels import ReportFigure
 from onnxnnw.report.page.provenance import TrialIndex
@@ -93,12 +94,14 @@ def render_page(
     figures: Sequence[ReportFigure],
     undrawn: int = 0,
     certificate: Mapping[str, Any] | None = None,
+    drawings: bool = True,
 ) -> str:
     """The page as text.
 
     Args:
         undrawn: Drawings that were left out, which the page says.
         certificate: What the page carries so that it can be checked.
+        drawings: Whether figures are drawn; otherwise empty ones stand in their places.
 
     Raises:
         MissingExtra: jinja2 or matplotlib is not installed.
@@ -113,7 +116,7 @@ def render_page(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["trials"] = trial_index.number
-    environment.filters["svg"] = lambda panel: Markup(inline_svg(panel))
+    environment.filters["svg"] = lambda panel: Markup(inline_svg(panel).strip() if drawings else NO_DRAWING)
     script, style = _template("page.js"), _template("page.css")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     body = environment.from_string(_template("body.html")).render(

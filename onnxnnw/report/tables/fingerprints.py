@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import groupby
 
 from onnxnnw.report import counts
 from onnxnnw.report.results import Results
@@ -95,26 +96,10 @@ def sharing_tables(results: Results) -> tuple[ReportTable, ...]:
     if not trials:
         return ()
     groups = []
-    for N, early, mark, role in sorted({(t.N, t.at_epoch_0, t.number, t.role) for t in trials}):
-        own = [
-            trial for trial in trials if (trial.N, trial.at_epoch_0, trial.number, trial.role) == (N, early, mark, role)
-        ]
-        rows = []
-        for share in sorted({trial.share for trial in own}):
-            kept = [trial for trial in own if trial.share == share]
-            values = [
-                averaged(counts.mean(kept, partial(_value, name=name)), fixed(3), kept)
-                for name in ("spearman", "pearson")
-            ]
-            rows.append(
-                (
-                    label(f"{100 * share:.4g} %"),
-                    *values,
-                    shared(counts.share(kept, lambda t: t.retrieved), kept),
-                )
-            )
-        inserted = ", inserted at epoch 0, trained afterwards" if early else ""
-        groups.append(RowGroup(f"Mark {mark}{f', {role}' if role else ''}, N = {N}{inserted}", tuple(rows)))
+    settings = by_setting(trials)
+    for setting, of_setting in settings.items():
+        where = f"{setting.full_name}: " if len(settings) > 1 else ""
+        groups += [_of_mark(where, own) for own in _by_mark(of_setting)]
     columns = (
         Column("replaced"),
         Column("Spearman"),
@@ -123,3 +108,27 @@ def sharing_tables(results: Results) -> tuple[ReportTable, ...]:
     )
     title = "Figure 4 in numbers: a mark whose Weights are replaced by another mark"
     return (ReportTable("figure-4", "nct watermark", title, columns, tuple(groups), "Figure 4", "sharing"),)
+
+
+def _by_mark(trials: Sequence[Sharing]) -> Iterable[list[Sharing]]:
+    """Trials mark by mark, those inserted at epoch 0 apart."""
+
+    def mark(trial: Sharing) -> tuple[int, bool, int, str]:
+        return trial.N, trial.at_epoch_0, trial.number, trial.role
+
+    for _, own in groupby(sorted(trials, key=mark), key=mark):
+        yield list(own)
+
+
+def _of_mark(where: str, trials: Sequence[Sharing]) -> RowGroup:
+    rows = []
+    for share in sorted({trial.share for trial in trials}):
+        kept = [trial for trial in trials if trial.share == share]
+        values = [
+            averaged(counts.mean(kept, partial(_value, name=name)), fixed(3), kept) for name in ("spearman", "pearson")
+        ]
+        rows.append((label(f"{100 * share:.4g} %"), *values, shared(counts.share(kept, lambda t: t.retrieved), kept)))
+    first = trials[0]
+    inserted = ", inserted at epoch 0, trained afterwards" if first.at_epoch_0 else ""
+    role = f", {first.role}" if first.role else ""
+    return RowGroup(f"{where}Mark {first.number}{role}, N = {first.N}{inserted}", tuple(rows))
