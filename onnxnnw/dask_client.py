@@ -26,9 +26,13 @@ def connected(address: str) -> Iterator[Any]:
     """
     try:
         from distributed import Client
+        from distributed.comm.addressing import parse_address, parse_host_port
     except ModuleNotFoundError as error:
         raise MissingExtra("dask", "cluster") from error
     try:
+        scheme, place = parse_address(address)  # Client looks at it only once it has begun to connect
+        if scheme in ("tcp", "tls"):
+            parse_host_port(place)
         client: Any = Client(address, timeout=ANSWER_S, set_as_default=False)
     except ValueError as error:
         raise UsageError(f"{address!r} is no address of a Dask scheduler: {error}") from None

@@ -139,14 +139,14 @@ def _order_of(ours: Cube, theirs: Cube, starts: Sequence[Start]) -> Order:
     order = find_order(one, other, starts)
     added = ours.shape != theirs.shape and order.score >= 0.1
     for _ in range(2 if added else 0):
-        one, other = (
+        units = (
             _among_matched(ours, order.rows >= 0, order.channels >= 0),
             _among_matched(theirs, _chosen(order.rows, theirs.shape[0]), _chosen(order.channels, theirs.shape[1])),
         )
-        again = improved(one, other, replace(order, score=-1.0), signed=True)
+        again = improved(*units, replace(order, score=-1.0), signed=True)
         if again.score <= order.score:
             break
-        order = again
+        order, (one, other) = again, units
     return order if order.score > GOOD else replace(order, clear=is_clear(one, other, order))
 
 

@@ -27,6 +27,7 @@ from onnxnnw.errors import UnknownName, UsageError
 from onnxnnw.files import read_regular
 from onnxnnw.parameters import from_table, of_type
 from onnxnnw.recipes import SCHEDULES, find_precision
+from onnxnnw.records.record import MAX_POSITIONS
 from onnxnnw.runtime import find_provider
 
 __all__ = ["load_campaign", "preset", "preset_names"]
@@ -115,6 +116,7 @@ def _check(campaign: Campaign) -> None:
         raise UsageError(f"campaign: a name has at most {MAX_NAME} characters")
     if campaign.sharing is not None and not all(0 <= share <= 1 for share in campaign.sharing.shares):
         raise UsageError("sharing: shares lie between 0 and 1")
+    _check_positions(campaign)
     if campaign.scaling is not None and (
         campaign.scaling.repeats < 1 or min(campaign.scaling.positions, default=0) < 1
     ):
@@ -171,6 +173,24 @@ def _check(campaign: Campaign) -> None:
                 )
         if min((0, *marks.alpha)) < 0 or min(marks.wrong_keys, marks.epochs, marks.rate) < 0:
             raise UsageError(f"{marks.title}: alpha, epochs, rate and wrong_keys are at least 0")
+
+
+def _check_positions(campaign: Campaign) -> None:
+    """Refuse marks of no position, of more than any network has, and of no strength, where no method checks its own parameters."""
+    wanted = [(f"{block.title}: positions", block.positions) for block in campaign.fingerprints]
+    if campaign.sharing is not None:
+        wanted.append(("sharing: positions", campaign.sharing.positions))
+        if not 0 < campaign.sharing.strength < float("inf"):
+            raise UsageError("sharing: the strength is above 0")
+    if campaign.scaling is not None:
+        wanted += [("scaling: positions", positions) for positions in campaign.scaling.positions]
+    if campaign.unicity is not None:
+        wanted.append(("unicity: positions", campaign.unicity.positions))
+        if campaign.unicity.epochs < 0:
+            raise UsageError("unicity: epochs are at least 0")
+    for name, positions in wanted:
+        if not 1 <= positions <= MAX_POSITIONS:
+            raise UsageError(f"{name[:200]} are 1 to {MAX_POSITIONS:,}, not {positions:,}")
 
 
 def _check_amounts(campaign: Campaign) -> None:

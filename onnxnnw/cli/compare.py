@@ -33,10 +33,10 @@ def compare(
     Example: onnxnnw compare net.onnx suspect.onnx --html difference.html
     """
     from onnxnnw.comparison.compare import compare as compared
-    from onnxnnw.network_file.writing import refuse_place
+    from onnxnnw.network_file.writing import PAGE, refuse_place
 
     if html is not None:
-        refuse_place(html)
+        refuse_place(html, PAGE)
     with show.downloads(max_download):
         result = compared(reference, candidate)
     if html is not None:

@@ -12,7 +12,7 @@ from onnxnnw.errors import UsageError
 from onnxnnw.evidence.answer import Answer
 from onnxnnw.evidence.keys import Signer, load_signer
 from onnxnnw.evidence.statements import Lineage, now
-from onnxnnw.network_file.writing import refuse_place, write_whole
+from onnxnnw.network_file.writing import PAGE, refuse_place, write_whole
 
 __all__ = ["Outputs", "Writer"]
 
@@ -64,7 +64,7 @@ class Outputs:
                 raise UsageError(f"{place}: two kinds of evidence cannot be one file")
             if whole in kept:
                 raise UsageError(f"{place}: would replace a file that is read")
-            refuse_place(place)
+            refuse_place(place, PAGE if place == self.html else b"")
         return load_signer(self.sign) if self.sign is not None else None
 
 

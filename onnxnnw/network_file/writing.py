@@ -21,8 +21,15 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What goes wrong while writing, and names no file."""
 
 
-def refuse_place(path: Path) -> None:
+PAGE = b"<!doctype html"
+"""How pages begin, in lower case."""
+
+
+def refuse_place(path: Path, begins: bytes = b"") -> None:
     """Refuse an output path that cannot or must not be written.
+
+    Args:
+        begins: How a file that may be replaced begins, in lower case; one that begins otherwise is of another kind.
 
     Raises:
         UsageError: There is no such folder, or something else than a plain file stands there, or a record.
@@ -37,11 +44,13 @@ def refuse_place(path: Path) -> None:
         raise UsageError(f"{path}: is a device or a pipe, not a file to write")
     try:
         with path.open("rb") as file:
-            begin = file.read(len(_RECORD))
+            begin = file.read(max(len(_RECORD), len(begins)))
     except OSError:
         return  # it can be replaced without being read
-    if begin == _RECORD:
+    if begin.startswith(_RECORD):
         raise UsageError(f"{path}: is a record, the only copy of a secret; it is never overwritten")
+    if begin and not begin.lower().startswith(begins):
+        raise UsageError(f"{path}: is a file of another kind, which is not replaced; give another place")
 
 
 @contextlib.contextmanager

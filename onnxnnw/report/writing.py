@@ -1,19 +1,17 @@
 """Write the page of a folder of results, and on demand files of its tables and figures."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxnnw.errors import UsageError
-from onnxnnw.network_file.writing import write_whole
+from onnxnnw.network_file.writing import PAGE, refuse_place, write_whole
 from onnxnnw.report.certificate import CheckedPage, certificate, check_page, parts_of_page
 from onnxnnw.report.figures.drawing import save_panel
 from onnxnnw.report.figures.panels import affordable, all_figures
 from onnxnnw.report.page.html import render_page
 from onnxnnw.report.page.summary import Summary, summarise, trials_of
 from onnxnnw.report.parts import joined
-from onnxnnw.report.results import FILES, Results, read_results
+from onnxnnw.report.results import Results, read_results
 from onnxnnw.report.tables import comma_separated, latex, markdown
 from onnxnnw.report.tables.cost import cost_tables, environment_table
 from onnxnnw.report.tables.false_positives import false_positive_table
@@ -77,14 +75,13 @@ def write_report(
         figures: Where every figure goes as SVG and PNG.
 
     Raises:
-        UsageError: The page would replace one of the results.
+        UsageError: There is no such folder, or the page would replace a file that is none.
         MissingData: There is no such folder, or it is incomplete.
         UnreadableData: A file in it is damaged, hostile, or of an unknown format.
         MissingExtra: matplotlib or jinja2 is not installed.
     """
     folders = [folders] if isinstance(folders, Path) else list(folders)
-    if _is_of_results(out, folders):
-        raise UsageError(f"{out}: would replace a file of the results; give the page another name")
+    refuse_place(out, PAGE)
     results = read_parts(folders)
     report_tables = all_tables(results)
     drawn, undrawn = affordable(all_figures(results))
@@ -123,15 +120,6 @@ def check_report(folders: Sequence[Path], page: Path) -> CheckedPage:
 
 def _summary_of(results: Results, tables: Sequence[ReportTable]) -> Summary:
     return summarise(results, [table for table in tables if table.number is not None])
-
-
-def _is_of_results(out: Path, folders: Sequence[Path]) -> bool:
-    """Whether a page would replace what evaluate left, or another file beside it that is no page."""
-    real = Path(os.path.realpath(out))
-    if any(real == Path(os.path.realpath(folder / name)) for folder in folders for name in FILES):
-        return True
-    beside = any(real.parent == Path(os.path.realpath(folder)) for folder in folders)
-    return beside and real.exists() and real.suffix.lower() not in (".html", ".htm")
 
 
 def _write(path: Path, text: str) -> None:

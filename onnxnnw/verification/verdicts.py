@@ -20,8 +20,8 @@ _NEAREST = 0.9999
 def rank(verdict: Verdict) -> tuple[int, float, bool, float, float, float, str]:
     """Sort key, best first: among significant records the effect decides, to a tenth: p-values depend on N.
 
-    Then marks come before fingerprints, which prove less, and among those of one kind a quarter in Fisher's z decides: .97 is
-    told from .99, so that a network's own record comes before its parent's or child's.
+    Then marks come before fingerprints, which prove less, and among those of one kind Fisher's z decides, rounded to quarters:
+    .97 is told from .99, so that a network's own record comes before its parent's or child's.
     """
     significant = verdict.decision in ("identical", "traced")
     effect = verdict.effect if significant and math.isfinite(verdict.effect) else 0.0

@@ -169,7 +169,7 @@ def test_fine_tuning_goes_on_from_fewer_epochs_to_more(tmp_path):
 
 
 def test_marks_that_overwrite_are_of_the_marks_own_size(tmp_path):
-    """N and strength are the mark's, unless the campaign says which [NNW-TEC 7.2.6]."""
+    """N, strength and insertion are the mark's, unless the campaign says which [NNW-TEC 7.2.6]."""
     text = TINY.replace("[modifications]", "[modifications]\nwatermark-overwriting = { marks = [1, 4] }")
     text = text.replace('"gaussian-noise", "fine-tuning"]\nvalues', '"watermark-overwriting", "fine-tuning"]\nvalues')
     for asked, wanted in ((text, 2.0), (text.replace("marks = [1, 4]", "marks = [1], strength = [0.5]"), 0.5)):
@@ -182,6 +182,13 @@ def test_marks_that_overwrite_are_of_the_marks_own_size(tmp_path):
         for change in changes:
             assert dict(change)["positions"] == 256
             assert dict(change)["strength"] == wanted
+    added = text.replace("strength = [2.0] }", 'strength = [0.4], insertion = ["added"] }', 1)
+    found = [
+        dict(step.change.parameters)
+        for step in planned(campaign(tmp_path, added)).steps
+        if isinstance(step, MeasureStep) and step.change and step.change.name == "watermark-overwriting"
+    ]
+    assert {(change["strength"], change["insertion"]) for change in found} == {(0.4, "added")}
 
 
 def test_data_is_known_by_its_content(tmp_path):

@@ -1,6 +1,7 @@
 """Compare two files: one line that is right, and what was done to each layer, with no record."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +191,15 @@ def test_the_json_says_what_the_page_says(resnet8, tmp_path, capsys):
 def test_a_page_never_replaces_a_record(enrolled, resnet8):
     """The only copy of a secret."""
     assert ended("compare", resnet8, resnet8, "--html", enrolled.record) == 2
+
+
+def test_a_page_never_replaces_a_network(resnet8, tmp_path, capsys):
+    """Neither of those that are compared, whatever their name, nor a third."""
+    for name in ("one.onnx", "other.html", "third.onnx"):
+        shutil.copyfile(resnet8, tmp_path / name)
+        assert ended("compare", tmp_path / "one.onnx", resnet8, "--html", tmp_path / name) == 2
+        assert "another kind" in capsys.readouterr().err
+        assert (tmp_path / name).read_bytes() == resnet8.read_bytes()
 
 
 @pytest.mark.slow

@@ -229,12 +229,21 @@ def test_the_page_replaces_an_old_one_only_when_it_is_whole(tmp_path, monkeypatc
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["p.html"]
 
 
-@pytest.mark.parametrize("name", ["results.json", "trials.jsonl", "trials.jsonl.gz"])
-def test_the_results_are_not_overwritten(name, tmp_path):
-    """A slip of the hand costs no campaign."""
+@pytest.mark.parametrize("name", ["results.json", "trials.jsonl", "trials.jsonl.gz", "campaign.toml", "net.onnx"])
+def test_a_page_replaces_no_file_of_another_kind(name, tmp_path):
+    """A slip of the hand costs no campaign and no network; an older page and an empty file are replaced."""
     folder = made.write(tmp_path / "r", [])
-    with pytest.raises(UsageError, match="would replace"):
-        write_report(folder, folder / name)
+    content = {"campaign.toml": b'format = "x"', "net.onnx": b"\x08\x0a"}.get(name)
+    if content is None:
+        (folder / "trials.jsonl.gz").touch()
+        content = (folder / name).read_bytes() or b"\x1f\x8b"
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match="another kind"):
+        write_report(folder, tmp_path / name)
+    assert (tmp_path / name).read_bytes() == content
+    (tmp_path / "empty").touch()
+    for _ in range(2):
+        write_report(made.write(tmp_path / "whole", []), tmp_path / "empty")
 
 
 @pytest.mark.slow

@@ -275,12 +275,12 @@ class Subjects(UnmarkedNetworks):
 
 
 def _same_size(name: str, given: Settings, mark: MarkedSubject | None) -> Settings:
-    """What makes overwriting marks as large and as strong as the mark [NNW-TEC 7.2.6], where a campaign does not say otherwise."""
+    """What makes overwriting marks of the mark's own N, strength and insertion [NNW-TEC 7.2.6], where a campaign says no other."""
     if name != OVERWRITING_IN_FILE or mark is None or mark.fields["method"] != "nct":
         return ()
     own = dict(mark.settings)
     said = {parameter for parameter, _ in given}
-    return tuple((one, own[one]) for one in ("positions", "strength") if one in own and one not in said)
+    return tuple((one, own[one]) for one in ("positions", "strength", "insertion") if one in own and one not in said)
 
 
 def _is_folder(value: Value) -> bool:

@@ -46,7 +46,7 @@ def cells_measured(tables: Iterable[ReportTable]) -> tuple[CellCount, ...]:
 
 
 def _compared(row: Sequence[TableEntry]) -> Iterable[tuple[int, bool]]:
-    """Published figures beside which something was measured – the entry to the right says it – and whether of one network."""
+    """Published figures beside which a number was measured – the entry to the right says it – and whether of one network."""
     for left, right in pairwise(row):
-        if left.cell is not None and right.role in ("measured", "note"):
+        if left.cell is not None and right.role == "measured":
             yield id(left.cell), len(by_unit(right.trials, key_of)) <= 1
