@@ -30,11 +30,13 @@ def method(
     """
     from onnxnnw.errors import UnknownName
     from onnxnnw.method_check import check_method
-    from onnxnnw.network_file.writing import write_whole
+    from onnxnnw.network_file.writing import refuse_place, write_whole
     from onnxnnw.training.networks import model_file
 
     if action != "check":
         raise UnknownName("action", action, ["check"])
+    if out is not None:
+        refuse_place(out, text=True)
     found = check_method(name, network or model_file("resnet8"), keys)
     if out is not None:
         write_whole(out, found.to_markdown().encode())

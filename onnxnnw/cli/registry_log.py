@@ -53,8 +53,11 @@ def log_command(
         return
     if sum([key, bool(prove), since is not None]) > 1:
         raise UsageError("--key, --prove and --since are questions of their own; ask one")
+    from onnxnnw.network_file.writing import refuse_place, write_whole
     from onnxnnw.registry.log.evidence import TOKEN_ENDING
 
+    if output is not None:
+        refuse_place(output, text=True)
     with registries.opened(registry, key_file) as opened:
         log = _log_of(opened)
         public = log.key(name)
@@ -69,8 +72,6 @@ def log_command(
     if output is None:
         sys.stdout.write(content.decode())
         return
-    from onnxnnw.network_file.writing import write_whole
-
     write_whole(output, content)
     if stamp is not None:
         write_whole(output.with_name(output.name + TOKEN_ENDING), stamp.token)

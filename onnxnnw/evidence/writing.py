@@ -64,7 +64,7 @@ class Outputs:
                 raise UsageError(f"{place}: two kinds of evidence cannot be one file")
             if whole in kept:
                 raise UsageError(f"{place}: would replace a file that is read")
-            refuse_place(place, PAGE if place == self.html else b"")
+            refuse_place(place, PAGE if place == self.html else b"", text=True)
         return load_signer(self.sign) if self.sign is not None else None
 
 

@@ -10,9 +10,12 @@ from pathlib import Path
 from onnxnnw.errors import UsageError
 from onnxnnw.files import NEW, write_some_at
 
-__all__ = ["COPIED_AT_ONCE", "atomic_copy", "atomic_file", "refuse_place", "write_at", "write_whole"]
+__all__ = ["COPIED_AT_ONCE", "PAGE", "atomic_copy", "atomic_file", "refuse_place", "write_at", "write_whole"]
 
 COPIED_AT_ONCE = 2**24
+
+PAGE = b"<!doctype html"
+"""How pages begin, in lower case."""
 
 _RECORD = b'{"bound":'
 """How every record begins."""
@@ -20,19 +23,25 @@ _RECORD = b'{"bound":'
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What goes wrong while writing, and names no file."""
 
+_BEGINNING = 4096
+_SECRETS = (
+    (_RECORD, "a record, the only copy of a secret"),
+    (b"SQLite format 3\0", "a registry or another database"),
+    (b"-----BEGIN ", "a key or a certificate"),
+)
 
-PAGE = b"<!doctype html"
-"""How pages begin, in lower case."""
 
-
-def refuse_place(path: Path, begins: bytes = b"") -> None:
+def refuse_place(path: Path, begins: bytes = b"", text: bool = False) -> None:
     """Refuse an output path that cannot or must not be written.
+
+    Records, databases and keys are never replaced, whatever is written.
 
     Args:
         begins: How a file that may be replaced begins, in lower case; one that begins otherwise is of another kind.
+        text: Whether a text is written, which replaces no network and nothing else that is no text.
 
     Raises:
-        UsageError: There is no such folder, or something else than a plain file stands there, or a record.
+        UsageError: There is no such folder, or something else than a plain file that may be replaced stands there.
     """
     if not path.parent.is_dir():
         raise UsageError(f"{path}: there is no folder {path.parent}")
@@ -44,13 +53,19 @@ def refuse_place(path: Path, begins: bytes = b"") -> None:
         raise UsageError(f"{path}: is a device or a pipe, not a file to write")
     try:
         with path.open("rb") as file:
-            begin = file.read(max(len(_RECORD), len(begins)))
+            begin = file.read(_BEGINNING)
     except OSError:
         return  # it can be replaced without being read
-    if begin.startswith(_RECORD):
-        raise UsageError(f"{path}: is a record, the only copy of a secret; it is never overwritten")
-    if begin and not begin.lower().startswith(begins):
+    for secret, what in _SECRETS:
+        if begin.startswith(secret):
+            raise UsageError(f"{path}: is {what}; it is never overwritten")
+    other = not begin.lower().startswith(begins) or (text and not _is_text(begin))
+    if begin and other:
         raise UsageError(f"{path}: is a file of another kind, which is not replaced; give another place")
+
+
+def _is_text(begin: bytes) -> bool:
+    return not any(byte < 9 for byte in begin)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from onnxnnw.errors import UsageError
 from onnxnnw.graph.slots import find_slots
 from onnxnnw.methods.base import Hooks, Insertion, Subject
 from onnxnnw.network_file.file import Network, open_network
+from onnxnnw.network_file.writing import refuse_place
 from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record, commitment_of
 from onnxnnw.records.record_file import load_record, save_record
@@ -98,11 +99,12 @@ def insert_in_training(
 
     Raises:
         UsageError: A mark without a place for its record, or the reverse; the mark does not fit the network; the record
-            exists, or a draft of another mark lies beside it.
+            exists, or a draft of another mark lies beside it; the network cannot be written, see ``refuse_place``.
         MissingData: The task's data is not below the directory.
     """
     if (record_path is None) != (insertion is None):
         raise UsageError("a mark (--method, --mark-at) and a place for its record (--record) go together")
+    refuse_place(out)
     if record_path is None or insertion is None:
         return Marked(_train(architecture, data, out, training), None, "")
     owner = owner or Owner()
@@ -143,6 +145,7 @@ def train_marked(
 
     The ONNX file takes its name when the record is on the disk.
     """
+    refuse_place(out)
     refuse_existing(record_path)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".marking-") as folder:
         template, partial = Path(folder) / "template.onnx", Path(folder) / "network.onnx"

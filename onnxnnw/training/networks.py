@@ -14,6 +14,7 @@ from onnxnnw.errors import MissingData, MissingExtra, UnknownName, UnreadableDat
 from onnxnnw.graph.digest import network_digest
 from onnxnnw.network_file.file import open_network
 from onnxnnw.network_file.foreign import named
+from onnxnnw.network_file.writing import refuse_place
 from onnxnnw.recipes import UNSAID
 from onnxnnw.runtime import Runtime, open_runtime
 from onnxnnw.tasks.base import Measurement, Metric, Samples, Task, evaluate, every_kth, find_metric
@@ -108,11 +109,13 @@ def train_network(
 
     Raises:
         MissingData: The task's data is not below the directory.
+        UsageError: The network cannot be written there.
     """
     from onnxnnw.exporters.base import export
     from onnxnnw.training.hooks import Hooks
     from onnxnnw.training.loop import Trainer
 
+    refuse_place(out)
     task = architecture.task()
     trainer = Trainer(
         recipe or architecture.recipe(),
