@@ -79,6 +79,13 @@ EXACT: Mapping[str, Sequence[Step]] = {
 """Disguises that keep the function up to rounding: modifications in a chain."""
 
 FINE_TUNED = "fine-tuned, permuted"
+_TUNABLE = {
+    "resnet8, trained": ("resnet8", "reference"),
+    "rdn-small, trained": ("rdn", "small"),
+    "pix2pix-small, trained": ("pix2pix", "small"),
+    "vgg16-small": ("vgg16", "small"),
+}
+"""Networks for which there are data, and whose file can be trained on: reference network and size."""
 
 PRESERVING: Mapping[str, Sequence[Step]] = {
     **EXACT,
@@ -101,9 +108,9 @@ def preserved(source: Path, target: Path, kind: str, network: str, data: Path | 
     with tempfile.TemporaryDirectory() as name:
         folder, path = Path(name), source
         if kind == FINE_TUNED:
-            if data is None or not network.startswith("resnet8"):
+            if data is None or network not in _TUNABLE:
                 return None
-            path = _trained_on(source, folder, data)
+            path = _trained_on(source, folder, data, *_TUNABLE[network])
         for number, (step, settings) in enumerate(steps):
             try:
                 apply(find_modification(step)(**settings), path, folder / f"{number}.onnx", seed=number)
@@ -116,14 +123,16 @@ def preserved(source: Path, target: Path, kind: str, network: str, data: Path | 
     return " and ".join(left_out)
 
 
-def _trained_on(source: Path, folder: Path, data: Path) -> Path:
-    """ResNet8, one epoch further on a part of the images."""
-    for part, count in (("train", _IMAGES_PER_CLASS), ("test", 10)):
-        for classed in sorted((data / part).iterdir()):
-            (folder / "images" / part / classed.name).mkdir(parents=True)
-            for image in sorted(classed.iterdir())[:count]:
-                (folder / "images" / part / classed.name / image.name).symlink_to(image.resolve())
-    settings = {"network": "resnet8", "data": str(folder / "images"), "epochs": 1, "threads": 1}
+def _trained_on(source: Path, folder: Path, data: Path, network: str, size: str) -> Path:
+    """A reference network, one epoch further; classifiers on a part of the images."""
+    if network in ("resnet8", "vgg16"):
+        for part, count in (("train", _IMAGES_PER_CLASS), ("test", 10)):
+            for classed in sorted((data / part).iterdir()):
+                (folder / "images" / part / classed.name).mkdir(parents=True)
+                for image in sorted(classed.iterdir())[:count]:
+                    (folder / "images" / part / classed.name / image.name).symlink_to(image.resolve())
+        data = folder / "images"
+    settings = {"network": network, "size": size, "data": str(data), "epochs": 1, "threads": 1}
     apply(find_modification("fine-tuning")(**settings), source, folder / "trained.onnx", seed=0)
     return folder / "trained.onnx"
 
