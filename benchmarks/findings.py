@@ -24,7 +24,7 @@ from onnxnnw.enrolment.enrol import embed, fingerprint
 from onnxnnw.records.key import Key
 from onnxnnw.records.record import Record
 from onnxnnw.records.record_file import load_record
-from onnxnnw.training.networks import model_file
+from onnxnnw.training.cards import model_file
 from onnxnnw.verification.verify import verify
 
 __all__ = ["Observation", "Subject", "observe", "subjects"]

@@ -52,7 +52,7 @@ PACKAGES: dict[str, str] = {
     "gate": "addresses allowances requirements policy policy_file places jobs chain registry_records dating examining judging "
     "checking",
     "tasks": "base own_samples own_metrics own_evaluation",
-    "training": "checkpoints hooks watch loop networks at_epoch insertion",
+    "training": "cards checkpoints hooks watch loop networks at_epoch insertion",
     "modifications": "base",
     "campaign": "settings campaign_file step environment cache workers progress steps trial plan estimate results running",
     "report": "fields trials units settings results parts counts tables certificate figures page writing",

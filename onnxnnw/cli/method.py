@@ -31,7 +31,7 @@ def method(
     from onnxnnw.errors import UnknownName
     from onnxnnw.method_check import check_method
     from onnxnnw.network_file.writing import refuse_place, write_whole
-    from onnxnnw.training.networks import model_file
+    from onnxnnw.training.cards import model_file
 
     if action != "check":
         raise UnknownName("action", action, ["check"])

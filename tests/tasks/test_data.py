@@ -343,8 +343,8 @@ def test_importing_tasks_is_light():
 
     heavy = "torch onnxruntime skimage scipy matplotlib PIL".split()
     script = (
-        "import sys, onnxnnw.tasks.base as b, onnxnnw.training.networks as n\n"
-        "[b.find_task(t).metrics for t in b.task_names()]; n.network_names(); n.card_names()\n"
+        "import sys, onnxnnw.tasks.base as b, onnxnnw.training.cards as c, onnxnnw.training.networks as n\n"
+        "[b.find_task(t).metrics for t in b.task_names()]; n.network_names(); c.card_names()\n"
         f"print([m for m in {heavy} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -14,8 +14,9 @@ from onnxnnw.cli.train import Show
 from onnxnnw.errors import MissingData, UnknownName, UnreadableData, UsageError
 from onnxnnw.records.record_file import load_record
 from onnxnnw.tasks.classification import Classification
+from onnxnnw.training.cards import Card, card_names, find_card, make_card, model_file
 from onnxnnw.training.hooks import Epoch
-from onnxnnw.training.networks import Card, card_names, find_card, find_network, make_card, measure, model_file
+from onnxnnw.training.networks import find_network, measure
 from onnxnnw.verification.verify import verify
 
 pytestmark = pytest.mark.slow

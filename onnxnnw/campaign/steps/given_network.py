@@ -60,7 +60,7 @@ def given_network(name: str, path: str) -> GivenNetworkStep:
         MissingData: The package comes without this network's file.
     """
     from onnxnnw.network_file.file import open_network
-    from onnxnnw.training.networks import model_file
+    from onnxnnw.training.cards import model_file
 
     place = model_file(name) if path == SHIPPED else Path(path).absolute()
     with open_network(place) as network:
