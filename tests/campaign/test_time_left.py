@@ -8,7 +8,9 @@ from typing import ClassVar
 import pytest
 
 from onnxnnw.campaign.cache import Cache
+from onnxnnw.campaign.campaign_file import load_campaign
 from onnxnnw.campaign.estimate import USUAL_S, Rates
+from onnxnnw.campaign.plan import planned
 from onnxnnw.campaign.running import run
 from onnxnnw.campaign.step import Outcome, Place, Step, Work
 from onnxnnw.campaign.workers import in_this_process, on_this_machine
@@ -80,6 +82,28 @@ def test_steps_of_a_kind_are_slower_together(tmp_path):
     assert [rates.seconds(step) for step in (known, sibling)] == [40, 80]
     assert rates.seconds(stranger) == pytest.approx(30 * (40 + USUAL_S) / (10 + USUAL_S))
     assert not rates.measured(known), "what the estimate calls measured was found in the cache"
+
+
+def test_what_writing_initial_weights_takes_says_nothing_of_trainings(tmp_path):
+    """No sample was seen: a second for one of it would be 14 hours for 50,000."""
+    (tmp_path / "early.toml").write_text(
+        """
+format = "onnxnnw/campaign/1"
+generated = { training = 256, testing = 60 }
+sharing = { positions = 128, strength = 2.0, shares = [0.0, 1.0], at_epoch_0 = true }
+[[networks]]
+name = "resnet8"
+size = "small"
+epochs = 2
+"""
+    )
+    steps = [step for step in planned(load_campaign(tmp_path / "early.toml")).steps if step.kind == "train"]
+    begin, *others = sorted(steps, key=lambda step: step.work().amount)
+    rates = Rates([])
+    before = [rates.seconds(step) for step in others]
+    assert begin.work().amount == 0 < min(before)
+    rates.learn(begin, 20.0)
+    assert [rates.seconds(step) for step in others] == before
 
 
 @pytest.mark.slow

@@ -188,7 +188,9 @@ class TrainStep(Step):
         amount = (self.until - self._begins()) * self.setup.training_samples()
         size = 4 * assumed.parameters * (3 if self.until < self.schedule.epochs else 1)
         unit = f"train {self.setup.network} {self.setup.size} {self.setup.precision}"
-        return Work(unit, max(amount, 1), assumed.train, size)
+        return Work(
+            unit, amount, assumed.train, size
+        )  # 0 where only initial weights are written, which says nothing of trainings
 
     def _begins(self) -> int:
         return 0 if self.after is None else self.after.until
