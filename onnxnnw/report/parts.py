@@ -37,10 +37,10 @@ def joined(parts: Sequence[Results]) -> Results:
         where.setdefault(_asked(trial), set()).add(trial.part)
     unknown = sum((Counter(part.unknown) for part in parts), Counter[str]())
     return Results(
-        name=" + ".join(part.name for part in parts),
-        date=", ".join(dict.fromkeys(part.date for part in parts if part.date)),
+        name=_shortly([part.name for part in parts], " + "),
+        date=", ".join(sorted({part.date for part in parts if part.date})),
         cuts=tuple(dict.fromkeys(cut for part in parts for cut in part.cuts)),
-        environment=parts[0].environment,
+        environment=_environments(parts),
         steps=CampaignSteps(
             sum(part.steps.count for part in parts),
             sum(part.steps.seconds for part in parts),
@@ -51,6 +51,21 @@ def joined(parts: Sequence[Results]) -> Results:
         unknown=dict(unknown),
         parts=tuple(one for part in parts for one in part.parts),
     )
+
+
+def _environments(parts: Sequence[Results]) -> tuple[tuple[str, str], ...]:
+    """What the parts say of where they ran, each value once."""
+    values: dict[str, dict[str, None]] = {}
+    for part in parts:
+        for name, text in part.environment:
+            values.setdefault(name, {})[text] = None
+    return tuple((name, _shortly(list(texts), "; ")) for name, texts in values.items())
+
+
+def _shortly(texts: Sequence[str], between: str) -> str:
+    """Three of them at most, and how many more there are."""
+    more = [f"{len(texts) - 2} more"] if len(texts) > 3 else []
+    return between.join([*(texts[:2] if more else texts), *more])
 
 
 def _asked(trial: Trial) -> tuple[Setting, str]:

@@ -1,5 +1,7 @@
 """Several folders on one page, cells that are counted, and pages that are checked against their trials."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -159,3 +161,18 @@ def test_studies_without_a_mark_are_not_averaged_over_parts_or_networks(tmp_path
         for figure in all_figures(parts[0])
         if figure.id == f"plate-{name}"
     ]
+
+
+def test_the_head_of_a_page_of_many_parts_is_short(tmp_path):
+    """Three names at most, dates in order, and every machine that the parts ran on."""
+    lines = list(made.detections(np.random.default_rng(1)))[:2]
+    parts = []
+    for number in range(5):
+        own = [{**line, "trial": f"{number}-{line['trial']}"} for line in lines]
+        part = read_results(made.write(tmp_path / str(number), own, name=f"part{number}"))
+        parts.append(replace(part, date=f"2026-11-{20 - number}", environment=(("hardware", f"machine {number % 2}"),)))
+    whole = joined(parts)
+    assert whole.name == "part0 + part1 + 3 more"
+    assert whole.date == "2026-11-16, 2026-11-17, 2026-11-18, 2026-11-19, 2026-11-20"
+    assert whole.environment == (("hardware", "machine 0; machine 1"),)
+    assert joined(parts[:3]).name == "part0 + part1 + part2"
