@@ -185,7 +185,9 @@ def _sharing(trials: Sequence[Sharing]) -> Iterable[ReportFigure]:
             marks[f"mark {number}{f', {role}' if role else ''}"] = points
         name, title = (f"figure-4-{N}-epoch-0", f"N = {N}, at epoch 0") if early else (f"figure-4-{N}", f"N = {N}")
         if len(settings) > 1:
-            name, title = f"{name}-{list(settings).index(setting)}", f"{setting.full_name}: {title}"
+            of = [network_name(setting.network, setting.size)] if len({one.network for one in settings}) > 1 else []
+            name = f"{name}-{list(settings).index(setting)}"
+            title = ", ".join([title, *of, *([setting.block] if setting.block else [])])
         panels.append(Panel(name, title, partial(figures.sharing, marks=marks, N=N)))
     if panels:
         caption = (
