@@ -115,6 +115,19 @@ def test_strangers_of_one_architecture_are_unrelated(tmp_path):
     assert len(found.extras) == 3
 
 
+def test_one_layer_that_resembles_the_others_is_no_stranger(tmp_path):
+    """As where two trainings began alike: too little for an origin, too much for a no."""
+    ours, theirs = dense(8, seed=1), dense(8, seed=2)
+    values = numpy_helper.to_array(ours.graph.initializer[0])
+    noise = np.random.default_rng(0).standard_normal(values.shape).astype(np.float32) * values.std()
+    name = theirs.graph.initializer[0].name
+    theirs.graph.initializer[0].CopyFrom(numpy_helper.from_array(values + np.float32(0.9) * noise, name))
+    found = compare(save(ours, tmp_path / "a.onnx"), save(theirs, tmp_path / "b.onnx"))
+    assert found.relation == "could not tell"
+    assert "1 of 8 layers" in found.sentence
+    assert found.exit_code == 3
+
+
 def test_a_network_with_another_head_shares_what_it_shares(tmp_path):
     """What it has besides, and what it lacks, is named."""
     ours, theirs = dense(4, seed=1), dense(4, seed=1)
