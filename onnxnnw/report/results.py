@@ -21,10 +21,10 @@ from onnxnnw.report.fields import Fields
 from onnxnnw.report.trials import Trial, read_trial
 from onnxnnw.texts import visible
 
-__all__ = ["RESULTS_FORMAT", "CampaignSteps", "Part", "Reduction", "Results", "read_results"]
+__all__ = ["FILES", "RESULTS_FORMAT", "CampaignSteps", "Part", "Reduction", "Results", "read_results"]
 
 RESULTS_FORMAT = "onnxnnw/results/1"
-RESULTS, TRIALS, PACKED = ("results.json", "trials.jsonl", "trials.jsonl.gz")
+RESULTS, TRIALS, PACKED = FILES = ("results.json", "trials.jsonl", "trials.jsonl.gz")
 MAX_RESULTS = 16 * 2**20
 MAX_LINE = 256 * 1024
 MAX_BYTES = 2**30

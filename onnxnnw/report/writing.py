@@ -1,17 +1,19 @@
 """Write the page of a folder of results, and on demand files of its tables and figures."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnxnnw.errors import UsageError
 from onnxnnw.network_file.writing import PAGE, refuse_place, write_whole
-from onnxnnw.report.certificate import CheckedPage, certificate, check_page, parts_of_page
+from onnxnnw.report.certificate import CheckedPage, certificate, check_page, read_page
 from onnxnnw.report.figures.drawing import save_panel
 from onnxnnw.report.figures.panels import affordable, all_figures
 from onnxnnw.report.page.html import render_page
 from onnxnnw.report.page.summary import Summary, summarise, trials_of
 from onnxnnw.report.parts import joined
-from onnxnnw.report.results import Results, read_results
+from onnxnnw.report.results import FILES, Results, read_results
 from onnxnnw.report.tables import comma_separated, latex, markdown
 from onnxnnw.report.tables.cost import cost_tables, environment_table
 from onnxnnw.report.tables.false_positives import false_positive_table
@@ -75,12 +77,14 @@ def write_report(
         figures: Where every figure goes as SVG and PNG.
 
     Raises:
-        UsageError: There is no such folder, or the page would replace a file that is none.
+        UsageError: There is no such folder, or the page would replace one of the results or a file that is no page.
         MissingData: There is no such folder, or it is incomplete.
         UnreadableData: A file in it is damaged, hostile, or of an unknown format.
         MissingExtra: matplotlib or jinja2 is not installed.
     """
     folders = [folders] if isinstance(folders, Path) else list(folders)
+    if os.path.realpath(out) in {os.path.realpath(folder / name) for folder in folders for name in FILES}:
+        raise UsageError(f"{out}: would replace the results; give the page another name")
     refuse_place(out, PAGE)
     results = read_parts(folders)
     report_tables = all_tables(results)
@@ -108,14 +112,15 @@ def check_report(folders: Sequence[Path], page: Path) -> CheckedPage:
         UnreadableData: A file in it is damaged, or the page is none of ours.
         MissingExtra: jinja2 is not installed.
     """
-    order = {digest: number for number, digest in enumerate(parts_of_page(page))}
+    said = read_page(page)
+    order = {str(part.get("trials_sha256")): number for number, part in enumerate(said.parts)}
     parts = [read_results(folder) for folder in folders]
     results = joined(sorted(parts, key=lambda part: order.get(part.parts[0].digest, len(order))))
     tables = all_tables(results)
     drawn, undrawn = affordable(all_figures(results))
     own = certificate(results, tables)
     expected = render_page(results, _summary_of(results, tables), tables, drawn, undrawn, own, drawings=False)
-    return check_page(page, results, tables, expected)
+    return check_page(said, own, expected)
 
 
 def _summary_of(results: Results, tables: Sequence[ReportTable]) -> Summary:

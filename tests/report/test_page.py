@@ -20,6 +20,7 @@ from tests.support import made_results as made
 
 pytestmark = pytest.mark.slow
 
+OLD = "<!doctype html>old"
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
 
@@ -221,29 +222,36 @@ def test_the_page_replaces_an_old_one_only_when_it_is_whole(tmp_path, monkeypatc
     """A failure leaves what was there, and nothing half-written beside it."""
     made.write(tmp_path / "r", [])
     out = tmp_path / "p.html"
-    out.write_text("old")
+    out.write_text(OLD)
     monkeypatch.setattr(writing, "render_page", lambda *_: "\ud800")
     with pytest.raises(UnicodeEncodeError):
         write_report(tmp_path / "r", out)
-    assert out.read_text() == "old"
+    assert out.read_text() == OLD
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["p.html"]
 
 
-@pytest.mark.parametrize("name", ["results.json", "trials.jsonl", "trials.jsonl.gz", "campaign.toml", "net.onnx"])
-def test_a_page_replaces_no_file_of_another_kind(name, tmp_path):
-    """A slip of the hand costs no campaign and no network; an older page and an empty file are replaced."""
+@pytest.mark.parametrize("name", ["results.json", "trials.jsonl", "trials.jsonl.gz"])
+def test_the_results_are_not_overwritten(name, tmp_path):
+    """A slip of the hand costs no campaign, nor puts a page where trials would stand."""
     folder = made.write(tmp_path / "r", [])
-    content = {"campaign.toml": b'format = "x"', "net.onnx": b"\x08\x0a"}.get(name)
-    if content is None:
-        (folder / "trials.jsonl.gz").touch()
-        content = (folder / name).read_bytes() or b"\x1f\x8b"
-    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match="would replace"):
+        write_report(folder, folder / name)
+
+
+@pytest.mark.parametrize("content", [b'format = "onnxnnw/campaign/1"', b"\x08\x0a\x12\x00", b"{}"])
+def test_a_page_replaces_no_file_of_another_kind(content, tmp_path):
+    """Neither a campaign nor a network nor results of elsewhere."""
+    (tmp_path / "place").write_bytes(content)
     with pytest.raises(UsageError, match="another kind"):
-        write_report(folder, tmp_path / name)
-    assert (tmp_path / name).read_bytes() == content
-    (tmp_path / "empty").touch()
+        write_report(made.write(tmp_path / "r", []), tmp_path / "place")
+    assert (tmp_path / "place").read_bytes() == content
+
+
+def test_a_page_replaces_an_empty_file_and_an_older_page(tmp_path):
+    """As the second run of a command does."""
+    (tmp_path / "place").touch()
     for _ in range(2):
-        write_report(made.write(tmp_path / "whole", []), tmp_path / "empty")
+        write_report(made.write(tmp_path / "r", []), tmp_path / "place")
 
 
 @pytest.mark.slow
