@@ -117,9 +117,7 @@ def _check(campaign: Campaign) -> None:
     if campaign.sharing is not None and not all(0 <= share <= 1 for share in campaign.sharing.shares):
         raise UsageError("sharing: shares lie between 0 and 1")
     _check_positions(campaign)
-    if campaign.scaling is not None and (
-        campaign.scaling.repeats < 1 or min(campaign.scaling.positions, default=0) < 1
-    ):
+    if campaign.scaling is not None and (campaign.scaling.repeats < 1 or not campaign.scaling.positions):
         raise UsageError("scaling: repeats and positions are at least 1")
     if campaign.costs is not None and (
         min(campaign.costs.repeats, campaign.costs.pairs) < 0

@@ -58,6 +58,7 @@ def log_command(
 
     if output is not None:
         refuse_place(output, text=True)
+        refuse_place(output.with_name(output.name + TOKEN_ENDING))
     with registries.opened(registry, key_file) as opened:
         log = _log_of(opened)
         public = log.key(name)

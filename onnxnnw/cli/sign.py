@@ -30,7 +30,7 @@ def sign(
     from onnxnnw.network_file.writing import refuse_place, write_whole
 
     out = output or (model / IN_FOLDER if model.is_dir() else model.with_name(f"{model.name}.sig"))
-    refuse_place(out, b"{", text=True)
+    refuse_place(out, b"{")
     signer = load_signer(key)
     write_whole(out, signed_bundle(model, signer, out))
     print(f"{show.visible(str(out))}  signed by the key {signer.public.id[:16]}…")

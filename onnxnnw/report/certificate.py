@@ -4,7 +4,7 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -15,7 +15,7 @@ from onnxnnw.files import read_regular
 from onnxnnw.report.results import Results
 from onnxnnw.report.tables.table import ReportTable
 
-__all__ = ["CERTIFICATE_FORMAT", "NO_DRAWING", "CheckedPage", "certificate", "check_page", "parts_of_page"]
+__all__ = ["CERTIFICATE_FORMAT", "NO_DRAWING", "CertifiedPage", "CheckedPage", "certificate", "check_page", "read_page"]
 
 CERTIFICATE_FORMAT = "onnxnnw/certificate/1"
 NO_DRAWING = "<svg></svg>"
@@ -54,28 +54,45 @@ def certificate(results: Results, tables: Sequence[ReportTable]) -> dict[str, An
     }
 
 
-def parts_of_page(page: Path) -> list[str]:
-    """SHA-256 of the trials of each part of a page, in its order.
+@dataclass(frozen=True)
+class CertifiedPage:
+    """A page as it lies on the disk, and what its certificate says of its parts and numbers."""
+
+    text: str
+    parts: Sequence[Mapping[str, Any]]
+    numbers_sha256: object
+
+
+def read_page(page: Path) -> CertifiedPage:
+    """Read a page and its certificate.
 
     Raises:
-        UnreadableData: The page has no certificate.
+        UnreadableData: The page has none, or one that cannot be read.
     """
-    return [str(part.get("trials_sha256")) for part in _certificate_in(page, _text_of(page))["parts"]]
+    text = read_regular(page, UnreadableData, MAX_PAGE).decode("utf-8", "replace")
+    found = _META.search(text)
+    if found is None:
+        raise UnreadableData(f"{page}: no page of onnxnnw report, or one of before there were certificates")
+    try:
+        said = json.loads(html.unescape(found[1]))
+        form = said["format"]
+        parts = [{**part, "name": str(part["name"])} for part in said["parts"]]
+        read = CertifiedPage(text, parts, said["numbers_sha256"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise UnreadableData(f"{page}: its certificate cannot be read") from None
+    if form != CERTIFICATE_FORMAT:
+        raise UnreadableData(f"{page}: a certificate of another format, {str(form)[:50]!r}")
+    return read
 
 
-def check_page(page: Path, results: Results, tables: Sequence[ReportTable], expected: str) -> CheckedPage:
+def check_page(page: CertifiedPage, own: Mapping[str, Any], expected: str) -> CheckedPage:
     """Compare a page's certificate with one that is computed anew, and all that the page shows but its figures.
 
     Args:
-        expected: The page of these results, without drawings.
-
-    Raises:
-        UnreadableData: The page has no certificate.
+        own: The certificate of the results.
+        expected: The page of the results, without drawings.
     """
-    text = _text_of(page)
-    said = _certificate_in(page, text)
-    named = {str(part["name"]): part for part in said["parts"]}
-    own = certificate(results, tables)
+    named = {part["name"]: part for part in page.parts}
     wrong = []
     for part in own["parts"]:
         other = named.pop(part["name"], None)
@@ -86,10 +103,12 @@ def check_page(page: Path, results: Results, tables: Sequence[ReportTable], expe
         elif other.get("inputs") != part["inputs"]:
             wrong.append(f"{part['name']}: networks, data or seeds are said to be others")
     wrong += [f"{name} is a part of the page and was not given" for name in named]
-    if said["numbers_sha256"] != own["numbers_sha256"]:
+    if page.numbers_sha256 != own["numbers_sha256"]:
         wrong.append("the numbers are not those that follow from these trials in this version")
-    if not wrong and (line := _first_other_line(text, expected)):
-        wrong.append(f"the page shows what does not follow from these trials in this version, first in line {line:,}")
+    if not wrong and (line := _first_other_line(page.text, expected)):
+        wrong.append(
+            f"the page shows what does not follow from these trials in this version, first in line {line:,} without its figures"
+        )
     return CheckedPage(not wrong, own["numbers"], tuple(wrong))
 
 
@@ -106,22 +125,3 @@ def _without_drawings(text: str) -> str:
         out += [text[place:start], NO_DRAWING]
         place = end + len("</svg>")
     return "".join([*out, text[place:]])
-
-
-def _text_of(page: Path) -> str:
-    return read_regular(page, UnreadableData, MAX_PAGE).decode("utf-8", "replace")
-
-
-def _certificate_in(page: Path, text: str) -> dict[str, Any]:
-    found = _META.search(text)
-    if found is None:
-        raise UnreadableData(f"{page}: no page of onnxnnw report, or one of before there were certificates")
-    try:
-        said = json.loads(html.unescape(found[1]))
-        out = {"format": said["format"], "numbers_sha256": said["numbers_sha256"]}
-        out["parts"] = [{**part, "name": part["name"]} for part in said["parts"]]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise UnreadableData(f"{page}: its certificate cannot be read") from None
-    if out["format"] != CERTIFICATE_FORMAT:
-        raise UnreadableData(f"{page}: a certificate of another format, {str(out['format'])[:50]!r}")
-    return out

@@ -104,7 +104,6 @@ def insert_in_training(
     """
     if (record_path is None) != (insertion is None):
         raise UsageError("a mark (--method, --mark-at) and a place for its record (--record) go together")
-    refuse_place(out)
     if record_path is None or insertion is None:
         return Marked(_train(architecture, data, out, training), None, "")
     owner = owner or Owner()

@@ -109,18 +109,18 @@ class SlotReads:
             return 0
         most = 0
         for lines in self._lines():
-            read = [lines[k][:_LINE].astype(np.float64) for k in spaced(len(lines))]
+            read = [lines[k].reshape(-1)[:_LINE].astype(np.float64) for k in spaced(len(lines))]
             found = [lattice_levels(line) for line in read if np.unique(line).size >= MIN_LATTICE // 2]
             if len(found) >= 2 and 4 * sum(level > 0 for level in found) >= 3 * len(found):
                 most = max(most, *found)
         return most if most <= _FEW_LEVELS else 0
 
     def _lines(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """All values by out-row, and by input channel."""
+        """All values by out-row, and by input channel: views, of which the second has out-rows and taps."""
         array = self.match.slot.array()
         kernel = math.prod(self.match.slot.shape[2:]) if len(self.match.slot.shape) > 2 else 1
         inputs = array.reshape(len(array), -1, kernel) if array.shape[1] % kernel == 0 else array[:, :, None]
-        return array, inputs.transpose(1, 0, 2).reshape(inputs.shape[1], -1)
+        return array, inputs.transpose(1, 0, 2)
 
     @cached_property
     def zeroed(self) -> NDArray[np.bool_]:
@@ -153,7 +153,7 @@ class SlotReads:
         if self.levels or self.channel_levels:
             return False
         enrolled_zeros, lines = float((self.enrolled == 0).mean()), self._lines()
-        return all(_zeros_stand_out(np.abs(one), enrolled_zeros) for one in (*lines, lines[0].T))
+        return all(_zeros_stand_out(one.reshape(len(one), -1), enrolled_zeros) for one in (*lines, lines[0].T))
 
     @cached_property
     def likeness(self) -> float:
@@ -248,19 +248,20 @@ class Shape:
 _NORMAL, _NORMAL_DEVIATION = math.sqrt(2 / math.pi), math.sqrt(1 - 3 / math.pi)
 
 
-def _zeros_stand_out(sizes: NDArray[Any], enrolled_zeros: float) -> bool:
+def _zeros_stand_out(values: NDArray[Any], enrolled_zeros: float) -> bool:
     """Whether more is zero than lies next to zero, by more than chance; lines of zeros alone say nothing.
 
     Args:
-        sizes: Magnitudes, one line for each channel.
+        values: One line for each channel.
         enrolled_zeros: Share of the values that were zero at enrolment.
     """
+    sizes = np.abs(values)
     with np.errstate(all="ignore"):
         least = np.min(sizes, axis=1, where=sizes > 0, initial=np.inf)
         sizes, least = sizes[np.isfinite(least)], least[np.isfinite(least), None]
         near = int(((sizes > 0) & (sizes <= _NEXT * least)).sum())
     zeros = int((sizes == 0).sum()) - enrolled_zeros * sizes.size
-    return zeros > near + _CHANCE * math.sqrt(max(0.0, zeros) + near)
+    return bool(zeros > near + _CHANCE * math.sqrt(max(0.0, zeros) + near))
 
 
 def shape_of(slots: Sequence[SlotReads]) -> Shape:

@@ -50,6 +50,17 @@ title = "Fingerprints"
 modifications = ["gaussian-noise", "fine-tuning"]
 """
 
+EARLY = """
+format = "onnxnnw/campaign/1"
+seed = 3
+generated = { training = 256, testing = 60 }
+sharing = { positions = 128, strength = 2.0, shares = [0.0, 1.0], at_epoch_0 = true }
+[[networks]]
+name = "resnet8"
+size = "small"
+epochs = 1
+"""
+
 
 def trials_of(folder: Path) -> list[dict]:
     """The lines of a results folder."""

@@ -18,7 +18,7 @@ from onnxnnw.campaign.workers import on_this_machine
 from onnxnnw.cli import main
 from onnxnnw.errors import MissingData, UsageError
 from onnxnnw.report.results import read_results
-from tests.campaign.conftest import TINY, trials_of, without_costs
+from tests.campaign.conftest import EARLY, TINY, trials_of, without_costs
 from tests.support.toy_campaigns import plan_of
 
 pytestmark = [
@@ -101,18 +101,7 @@ def test_a_fully_shared_mark_is_gone_and_the_last_one_stays(tiny):
 
 def test_marks_of_epoch_0_are_still_there_after_the_training(tmp_path):
     """Figure 4 as the standard has it: five marks at epoch 0, then the training [NNW-TEC 7.2.6]."""
-    (tmp_path / "five.toml").write_text(
-        """
-format = "onnxnnw/campaign/1"
-seed = 3
-generated = { training = 256, testing = 60 }
-sharing = { positions = 128, strength = 2.0, shares = [0.0, 1.0], at_epoch_0 = true }
-[[networks]]
-name = "resnet8"
-size = "small"
-epochs = 1
-"""
-    )
+    (tmp_path / "five.toml").write_text(EARLY)
     evaluate(load_campaign(tmp_path / "five.toml"), tmp_path / "results", tmp_path / "cache")
     trials = trials_of(tmp_path / "results")
     rows = {(t["share"], t["mark"]["number"]): t["verdict"]["values"]["spearman"] for t in trials}

@@ -15,6 +15,7 @@ from onnxnnw.campaign.running import run
 from onnxnnw.campaign.step import Outcome, Place, Step, Work
 from onnxnnw.campaign.workers import in_this_process, on_this_machine
 from onnxnnw.cli import evaluate
+from tests.campaign.conftest import EARLY
 from tests.support.toy_campaigns import Number, Told, plan_of
 
 
@@ -86,17 +87,7 @@ def test_steps_of_a_kind_are_slower_together(tmp_path):
 
 def test_what_writing_initial_weights_takes_says_nothing_of_trainings(tmp_path):
     """No sample was seen: a second for one of it would be 14 hours for 50,000."""
-    (tmp_path / "early.toml").write_text(
-        """
-format = "onnxnnw/campaign/1"
-generated = { training = 256, testing = 60 }
-sharing = { positions = 128, strength = 2.0, shares = [0.0, 1.0], at_epoch_0 = true }
-[[networks]]
-name = "resnet8"
-size = "small"
-epochs = 2
-"""
-    )
+    (tmp_path / "early.toml").write_text(EARLY)
     steps = [step for step in planned(load_campaign(tmp_path / "early.toml")).steps if step.kind == "train"]
     begin, *others = sorted(steps, key=lambda step: step.work().amount)
     rates = Rates([])

@@ -144,7 +144,7 @@ CAMPAIGNS: Mapping[str, Make] = {
     "no generated images": without("training = 64", "training = 0"),
     "1e9 keys": settings(top="unicity = { networks = 2, keys = 1000000000 }"),
     "no keys": settings(top="unicity = { networks = 0, keys = 0 }"),
-    "no position in an epoch of unicity": settings(top="unicity = { networks = 2, keys = 1, positions = 0 }"),
+    "no positions of unicity": settings(top="unicity = { networks = 2, keys = 1, positions = 0 }"),
     "negative epochs of unicity": settings(top="unicity = { networks = 2, keys = 1, epochs = -3 }"),
     "negative positions to share": settings(top="sharing = { positions = -5, shares = [0.5] }"),
     "1e9 positions to share": settings(top="sharing = { positions = 1000000000, shares = [0.5] }"),

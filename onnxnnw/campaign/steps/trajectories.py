@@ -185,12 +185,11 @@ class TrainStep(Step):
 
     def work(self) -> Work:
         assumed = self.setup.assumed()
+        # nothing where only initial weights are written: what that takes says nothing of trainings
         amount = (self.until - self._begins()) * self.setup.training_samples()
         size = 4 * assumed.parameters * (3 if self.until < self.schedule.epochs else 1)
         unit = f"train {self.setup.network} {self.setup.size} {self.setup.precision}"
-        return Work(
-            unit, amount, assumed.train, size
-        )  # 0 where only initial weights are written, which says nothing of trainings
+        return Work(unit, amount, assumed.train, size)
 
     def _begins(self) -> int:
         return 0 if self.after is None else self.after.until

@@ -167,10 +167,13 @@ def _short(setting: Setting) -> str:
 def _sharing(trials: Sequence[Sharing]) -> Iterable[ReportFigure]:
     panels = []
     settings = by_setting(trials)
-    for setting, N, early in sorted(
-        {(setting, t.N, t.at_epoch_0) for setting, own in settings.items() for t in own},
-        key=lambda one: (one[0].order, *one[1:]),
-    ):
+    several = len({(setting.network, setting.size) for setting in settings}) > 1
+    asked = [
+        (number, setting, *one)
+        for number, (setting, of_setting) in enumerate(settings.items())
+        for one in sorted({(trial.N, trial.at_epoch_0) for trial in of_setting})
+    ]
+    for place, setting, N, early in asked:
         own = sorted(
             (trial for trial in settings[setting] if (trial.N, trial.at_epoch_0) == (N, early)),
             key=lambda t: (t.number, t.share),
@@ -185,9 +188,8 @@ def _sharing(trials: Sequence[Sharing]) -> Iterable[ReportFigure]:
             marks[f"mark {number}{f', {role}' if role else ''}"] = points
         name, title = (f"figure-4-{N}-epoch-0", f"N = {N}, at epoch 0") if early else (f"figure-4-{N}", f"N = {N}")
         if len(settings) > 1:
-            of = [network_name(setting.network, setting.size)] if len({one.network for one in settings}) > 1 else []
-            name = f"{name}-{list(settings).index(setting)}"
-            title = ", ".join([title, *of, *([setting.block] if setting.block else [])])
+            of = network_name(setting.network, setting.size) if several else ""
+            name, title = f"{name}-{place}", ", ".join(text for text in (title, of, setting.block) if text)
         panels.append(Panel(name, title, partial(figures.sharing, marks=marks, N=N)))
     if panels:
         caption = (
