@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnxnnw.alignment.balance import balanced, in_channels
 from onnxnnw.alignment.weights import Weight
 
-__all__ = ["LEVELS", "TOLERANCE", "Sketches", "agreeing_sketches", "sketch_of", "sketches_of"]
+__all__ = ["LEVELS", "NEAR", "TOLERANCE", "Sketches", "agreeing_sketches", "sketch_of", "sketches_of"]
 
 Floats = NDArray[np.float32]
 
@@ -27,6 +27,9 @@ TOLERANCE = 0.005
 
 SEPARATE = 4.0
 """Sketches of a weight's shuffled entries lie so many tolerances away, or it has none."""
+
+NEAR = SEPARATE * TOLERANCE
+"""A sketch within this is nearer than its weight's shuffled entries: 20 to 30 % pruned, 4 to 6 bits, noise of .1 deviations."""
 
 _SHUFFLES = 8
 _SMALLEST, _LARGEST = 2**9, 2**18
@@ -109,7 +112,11 @@ def _effort(weight: Weight) -> float:
 
 
 def agreeing_sketches(
-    kept: Sketches, shapes: Sequence[tuple[int, int]], weights: Sequence[Weight], at_hand: dict[int, Floats]
+    kept: Sketches,
+    shapes: Sequence[tuple[int, int]],
+    weights: Sequence[Weight],
+    at_hand: dict[int, Floats],
+    tolerance: float = TOLERANCE,
 ) -> int:
     """How many of the kept sketches a network has, each of its weights standing for one of them at most.
 
@@ -117,6 +124,7 @@ def agreeing_sketches(
         shapes: Rows and row size of each kept sketch's weight.
         weights: Those of a candidate, in any order.
         at_hand: Sketches of these weights by their number, made for records before; more are added.
+        tolerance: Root mean square between two that count as one, at most.
     """
     wanted = set(shapes)
     known: dict[int, Floats] = {}
@@ -129,7 +137,7 @@ def agreeing_sketches(
         return 0
     theirs = np.array(list(known.values()), np.float64)
     off = np.sqrt(np.mean(np.square(kept.values.astype(np.float64)[:, None] - theirs), axis=2))  # (kept, known)
-    near = ((float(off[place, at]), place, list(known)[at]) for place, at in np.argwhere(off <= TOLERANCE).tolist())
+    near = ((float(off[place, at]), place, list(known)[at]) for place, at in np.argwhere(off <= tolerance).tolist())
     pairs = sorted(one for one in near if (weights[one[2]].rows, weights[one[2]].row_size) == shapes[one[1]])
     places, numbers = set[int](), set[int]()
     for _, place, number in pairs:

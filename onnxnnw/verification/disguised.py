@@ -39,25 +39,35 @@ class Disguise:
     Attributes:
         kept: Sketches in the record; None where it is older, or of a method that keeps none.
         agreeing: How many of them the candidate has.
+        near: How many it has nearly: nearer than the shuffled entries of the recorded weight would come.
         steady: How many of them the mark itself leaves as they were: sketches are those of the network before it.
         resized: Whether channels may have been added or removed: weights of the recorded kinds are there, in other sizes.
     """
 
     kept: int | None
     agreeing: int = 0
+    near: int = 0
     steady: int = 0
     resized: bool = False
 
     @property
     def likely(self) -> bool:
         """Whether the candidate looks like the recorded network in another order."""
-        return self.agreeing >= LEAST_SKETCHES and 2 * self.agreeing >= (self.kept or 0)
+        return self._enough(self.agreeing)
+
+    @property
+    def resembles(self) -> bool:
+        """Whether the candidate may be the recorded network in another order, and its values changed besides."""
+        return self._enough(self.near)
 
     @property
     def excluded(self) -> bool:
-        """Whether another order of channels, scales and signs alone would have shown: enough sketches would have agreed."""
-        enough = self.kept is not None and self.steady >= LEAST_SKETCHES and 2 * self.steady >= self.kept
-        return enough and not self.likely
+        """Whether another order of channels, scales and signs alone would have shown, and nothing is near."""
+        return self._enough(self.steady) and not self.likely and not self.resembles
+
+    def _enough(self, sketches: int) -> bool:
+        """Whether so many say something: three, and half of those that the record keeps."""
+        return sketches >= LEAST_SKETCHES and 2 * sketches >= (self.kept or 0)
 
 
 def sketches_in(record: Record) -> "Sketches | None":
@@ -104,12 +114,14 @@ def disguise_of(
     if len(kept.slots) < LEAST_SKETCHES:
         return Disguise(len(kept.slots), resized=resized)
     steady = sum(energy <= STEADY for energy in _energies(record, kept.slots))
-    from onnxnnw.alignment.sketch import agreeing_sketches
+    from onnxnnw.alignment.sketch import NEAR, TOLERANCE, agreeing_sketches
     from onnxnnw.alignment.weights import weights_of
 
     entries = [record.slots[number] for number in kept.slots]
     shapes = [(entry.live_rows + len(entry.dead_rows), entry.row_size) for entry in entries]
-    return Disguise(len(kept.slots), agreeing_sketches(kept, shapes, weights_of(view), at_hand), steady, resized)
+    weights = weights_of(view)
+    agreeing, near = (agreeing_sketches(kept, shapes, weights, at_hand, within) for within in (TOLERANCE, NEAR))
+    return Disguise(len(kept.slots), agreeing, near, steady, resized)
 
 
 def _resized(record: Record, view: SlotView) -> bool:

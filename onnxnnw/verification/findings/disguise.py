@@ -29,9 +29,11 @@ def find(examination: Examination) -> list[Finding]:
         )
     if not reasons:
         return []
-    kept = {} if disguise.kept is None else {"sketches": disguise.kept, "steady": disguise.steady}
+    kept = (
+        {} if disguise.kept is None else {"sketches": disguise.kept, "near": disguise.near, "steady": disguise.steady}
+    )
     sentence = "; ".join(f"a disguise {reason}" for reason in reasons)
-    return [Finding("disguise not excluded", sentence, kept, version=2)]
+    return [Finding("disguise not excluded", sentence, kept, version=3)]
 
 
 def _why(disguise: Disguise) -> str:
@@ -40,4 +42,9 @@ def _why(disguise: Disguise) -> str:
         return "the record keeps no sketch of its weights"
     if disguise.kept < LEAST_SKETCHES:
         return "too few weights have a sketch that says anything"
+    if disguise.resembles:
+        return (
+            f"{disguise.near} of the record's {disguise.kept} sketches are near, as in a copy in another order "
+            "that was pruned, rounded or trained on besides: give --reference"
+        )
     return "the mark itself changes most of the record's sketches, which are of the network before it"
