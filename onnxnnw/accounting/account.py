@@ -13,12 +13,13 @@ and beside it stands what is **given** at run time where a weight would stand. W
 bytes, each byte an element: a whole layer fits into one string.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from onnxnnw.accounting.amounts import UNKNOWN
 from onnxnnw.constants.arrays import Constant
 
-__all__ = ["KINDS", "Account", "AccountLine", "Parameter"]
+__all__ = ["KINDS", "Account", "AccountLine", "Needed", "Parameter"]
 
 KINDS = ("weight", "parameter", "structural", "not understood", "doubtful", "dead", "given")
 
@@ -59,6 +60,32 @@ class Parameter:
     value: int
 
 
+_PER_CHANNEL, _PER_NODE = 6, 16
+"""A bias, a normalisation's four numbers and a slope; starts, ends, axes and steps of four axes."""
+
+_GROWTH, _FREE = 1.1, 256
+_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What there is of numbers that need not be weights, and what a network of this build needs of them.
+
+    Attributes:
+        parameters: Elements of parameters that stand beside weights, without the scales inside them.
+        steering: Elements of structural constants, each small enough for its place.
+        channels: Of all weights together.
+        nodes: That an output may depend on.
+        tables: Elements of tables from which a weight may be computed while the network runs.
+    """
+
+    parameters: int = 0
+    steering: int = 0
+    channels: int = 0
+    nodes: int = 0
+    tables: int = 0
+
+
 @dataclass(frozen=True)
 class Account:
     """What is stored in a network, by kind.
@@ -67,11 +94,13 @@ class Account:
         amounts: Elements (bytes of what is not read) of each kind.
         entries: See ``AccountLine``; at most 10,000.
         parameters: Parameters of two elements and more, in the order of the nodes.
+        needed: How many of them a network of this build needs.
     """
 
     amounts: dict[str, int]
     entries: list[AccountLine] = field(repr=False)
     parameters: list[Parameter] = field(repr=False)
+    needed: Needed = Needed()
 
     @property
     def weight(self) -> int:
@@ -122,6 +151,19 @@ class Account:
     def hidden(self) -> int:
         """Bytes that could hold a weight that was not read."""
         return self.not_understood + self.doubtful + self.given
+
+    def surplus(self, kept: Mapping[str, int]) -> int:
+        """Bytes of parameters and structural constants beyond what channels and operators need, and of tables made into weights.
+
+        A weight that is cut small fits into the former.
+
+        Args:
+            kept: Elements of each kind that the network was enrolled with, or that another has.
+        """
+        own = self.needed
+        parameters = max(_PER_CHANNEL * own.channels, round(_GROWTH * kept.get("parameter", 0))) + _FREE
+        steering = max(_PER_NODE * own.nodes, round(_GROWTH * kept.get("structural", 0))) + _FREE
+        return _BYTES * (max(0, own.parameters - parameters) + max(0, own.steering - steering) + own.tables)
 
     def unread(self) -> list[AccountLine]:
         """What is not understood, or given at run time; largest first."""

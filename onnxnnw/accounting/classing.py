@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from onnxnnw.accounting.account import KINDS, Account, AccountLine, Parameter
+from onnxnnw.accounting.account import KINDS, Account, AccountLine, Needed, Parameter
 from onnxnnw.accounting.amounts import all_bytes, bytes_of, bytes_of_attribute, named
-from onnxnnw.accounting.given import inputs_given_as_weights
+from onnxnnw.accounting.given import inputs_given_as_weights, tables_made_into_weights
 from onnxnnw.accounting.roles import MAX_STRUCTURAL, MAX_TEXT, VOCABULARIES, Role, role_of
+from onnxnnw.accounting.small_attributes import SmallAttributes
+from onnxnnw.accounting.words import HANDED_OUT, words_become_numbers
 from onnxnnw.constants.constants import Constant, Stored
 from onnxnnw.constants.moved import Gathered, Sliced, slices_of
 from onnxnnw.flow.attribute_weights import read_attributes
@@ -21,19 +23,10 @@ from onnxnnw.network_file.stored import StoredTensor
 __all__ = ["account_of"]
 
 _COMPILED = frozenset(("EPContext", "Snpe"))
-
-
 _ADVICE = "; verify the file before it is compiled for the device"
-
-
 _MAX_SLICES = 1024
-
-
 _SHAPE_ONLY = frozenset((("Shape", 0), ("Size", 0), ("EyeLike", 0), ("CastLike", 1)))
-
-
 _WITH_TENSORS = frozenset(("ConstantOfShape",))
-
 
 _BEFORE_BIAS = {"MoE": 1, "QMoE": 2}
 """How far before the biases of experts their weights stand."""
@@ -76,6 +69,9 @@ class _Accountant:
         self.opaque_done: set[int] = set()
         self.partial: dict[int, tuple[StoredTensor, int]] = {}
         self.formulas = FormulaCheck(_FORMULAS_TOGETHER)
+        self.small = SmallAttributes()
+        self.words_become_numbers = words_become_numbers(view.possible)
+        self.beside = {"parameter": 0, "structural": 0}
         self.of_tensor: dict[int, list[Slot]] = {}
         for slot in (*view.slots, *view.doubtful):
             self.of_tensor.setdefault(id(slot.tensor), []).append(slot)
@@ -97,10 +93,17 @@ class _Accountant:
         for node in self.view.possible:
             if node.domain or node.op in _WITH_TENSORS or node.proto.ByteSize() > _LARGE_NODE:
                 self._attributes(node)
+            else:
+                self.small.add_node(node)
+        for name, operator, reason, amount in self.small.too_many():
+            self._add("not understood", name, operator, reason, amount)
         self._functions()
         for name, operator, amount in inputs_given_as_weights(self.network, self.view):
             self._add("given", name, operator, "given at run time", amount)
-        return Account(self.amounts, self.entries, self.parameters)
+        channels = sum(slot.row_size if slot.layout == "gather" else slot.rows for slot in self.view.slots)
+        beside, tables = self.beside, tables_made_into_weights(self.view)
+        needed = Needed(beside["parameter"], beside["structural"], channels, len(self.view.possible), tables)
+        return Account(self.amounts, self.entries, self.parameters, needed)
 
     def _add(self, kind: str, name: str, operator: str, reason: str, amount: int) -> None:
         self.amounts[kind] += amount
@@ -157,7 +160,13 @@ class _Accountant:
             size = sum(map(all_bytes, stored))
         elif kind == "parameter" and known.size > 1:
             self.parameters.append(Parameter(main.name, known, operator, value))
+        self._beside(kind, size)
         self._add(kind, main.name, operator, reason, size)
+
+    def _beside(self, kind: str, size: int) -> None:
+        """Count what stands beside weights: parameters, and what steers operators; tables were held against a formula."""
+        if kind == "parameter" or (kind == "structural" and size <= MAX_STRUCTURAL):
+            self.beside[kind] += size
 
     def _part(self, node: Node, place: int, constant: Constant, tensor: StoredTensor) -> None:
         """Some elements of a larger tensor, or a few numbers computed from it; the others are classified at the end."""
@@ -170,6 +179,7 @@ class _Accountant:
                 Parameter(f"{tensor.name}[{used}]", constant, f"{node.op}.{place}", node.inputs[place])
             )
         operator = f"{node.op}.{place}"
+        self._beside(kind, amount)
         self._add(kind, tensor.name, operator, reason, bytes_of(tensor, amount) if kind == "not understood" else amount)
 
     def _class_of_stack(self, node: Node, place: int, stack: Constant) -> tuple[str, str]:
@@ -295,7 +305,7 @@ class _Accountant:
                 continue
             amount = bytes_of_attribute(self.network, node, name, attribute)
             limit = _LARGE_NODE if known else MAX_STRUCTURAL
-            if (node.op, name) in VOCABULARIES and max(map(len, attribute.strings[:]), default=0) <= MAX_TEXT:
+            if self._are_words(node, name) and max(map(len, attribute.strings[:]), default=0) <= MAX_TEXT:
                 self._add("structural", name, node.op, "words of a vocabulary", amount)
             elif amount > limit:
                 kind = "doubtful" if doubtful else "not understood"
@@ -303,7 +313,13 @@ class _Accountant:
                 reason = f"an attribute of {named(node)} that is not read" + _ADVICE * compiled
                 self._add(kind, name, named(node), reason, amount)
             else:
+                self.small.add(node, name, attribute)
                 self._add("structural", name, node.op, "attribute", len(attribute.ints) + len(attribute.floats) or 1)
+
+    def _are_words(self, node: Node, name: str) -> bool:
+        """Whether an attribute is a vocabulary, and none that is cast to numbers."""
+        key = node.op, name
+        return key in VOCABULARIES and not (key in HANDED_OUT and self.words_become_numbers)
 
     def _follows_a_formula(self, constant: Constant) -> bool:
         """Whether a table does, and what it is made of too: of weights that were made into nothing but zeros, nothing is known."""

@@ -1,19 +1,23 @@
-"""Graph inputs in the place of a weight: the caller supplies them at run time, so their values are unknown here."""
+"""Weights that are not stored as such: supplied by the caller at run time, or computed from a table while the network runs."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from onnxnnw.accounting.amounts import elements_of
-from onnxnnw.flow.nodes import Flow, Node
+from onnxnnw.constants.constants import Constants
+from onnxnnw.flow.nodes import ABSENT, Flow, Node
 from onnxnnw.graph.slot_view import SlotView
-from onnxnnw.graph.uses import uses_of
+from onnxnnw.graph.uses import MIN_ELEMENTS, uses_of
 from onnxnnw.network_file.file import Network
 
-__all__ = ["inputs_given_as_weights"]
+__all__ = ["inputs_given_as_weights", "tables_made_into_weights"]
 
-_MAX_MOVES = 32
-_HANDED_ON = frozenset(
-    ("Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "DequantizeLinear", "Slice")
+_MAX_STEPS = 200
+_MOVED = frozenset(
+    "Identity Cast Transpose Reshape Squeeze Unsqueeze Flatten DequantizeLinear Slice Gather GatherND GatherElements SequenceAt "
+    "OptionalGetElement Expand Tile Pad".split()
 )
+_ELEMENTWISE = frozenset("Mul Div Add Sub Sum Neg Exp Log Concat Where".split())
 
 
 def inputs_given_as_weights(network: Network, view: SlotView) -> Iterator[tuple[str, str, int]]:
@@ -21,42 +25,85 @@ def inputs_given_as_weights(network: Network, view: SlotView) -> Iterator[tuple[
     flow = view.flow
     inputs: dict[int, int] | None = None  # made where it is needed: there may be very many
     seen: set[int] = set()
+    for node, place in _computed_weights(view):
+        found = _origins(flow, view.constants, node.inputs[place])
+        if found.activation or not found.inputs:
+            continue
+        if inputs is None:
+            given = set(flow.inputs)
+            inputs = {port: number for number, port in enumerate(flow.ports) if port in given}
+        others = _origins(flow, view.constants, node.inputs[0]).inputs  # a product of an input with itself
+        for value in found.inputs:
+            if value in inputs and value not in seen and value not in others:
+                seen.add(value)
+                port = network.model.graph.input[inputs[value]]
+                yield port.name, f"{node.op}.{place}", elements_of(port.type.tensor_type)
+
+
+def tables_made_into_weights(view: SlotView) -> int:
+    """Elements of stored tables that only moves and arithmetic stand between and a place where a weight would stand."""
+    tables: dict[int, int] = {}
+    for node, place in _computed_weights(view):
+        tables |= _origins(view.flow, view.constants, node.inputs[place]).tables
+    return sum(tables.values())
+
+
+def _computed_weights(view: SlotView) -> Iterator[tuple[Node, int]]:
+    """Where a weight would stand, and a value stands that is computed or given while the network runs, as the other operand is."""
     for node in view.possible:
         for use in uses_of(node):
             place = use.weight
-            if place >= len(node.inputs) or use.layout == "table" or not _stands_for_a_weight(node, place):
-                continue
-            value = _source(flow, node.inputs[place])
-            if value in flow.producer or value in flow.tensors or value in seen:
-                continue
-            if inputs is None:
-                given = set(flow.inputs)
-                inputs = {port: number for number, port in enumerate(flow.ports) if port in given}
-            if value not in inputs or _source(flow, node.inputs[0]) == value:  # a product of an input with itself
-                continue
-            seen.add(value)
-            port = network.model.graph.input[inputs[value]]
-            yield port.name, f"{node.op}.{place}", elements_of(port.type.tensor_type)
+            if 0 < place < len(node.inputs) and use.layout != "table" and _stands_for_a_weight(node):
+                status = view.constants.status
+                value, other = node.inputs[place], node.inputs[0]
+                if value != ABSENT and status(value) is None and (other == ABSENT or status(other) is None):
+                    yield node, place
 
 
-def _source(flow: Flow, value: int) -> int:
-    """The origin of a value that is only moved."""
-    for _ in range(_MAX_MOVES):
-        if value in flow.handed:
-            value = flow.handed[value]
+@dataclass
+class _Origins:
+    """What a value is made of by moves and arithmetic.
+
+    Attributes:
+        inputs: Values that no node computes: inputs of the network.
+        tables: Stored tensors of two dimensions and more, and their elements.
+        activation: Whether something else is in it that other operators computed.
+    """
+
+    inputs: list[int] = field(default_factory=list)
+    tables: dict[int, int] = field(default_factory=dict)
+    activation: bool = False
+
+
+def _origins(flow: Flow, constants: Constants, value: int) -> _Origins:
+    found, stack, seen = _Origins(), [value], set[int]()
+    while stack and len(seen) < _MAX_STEPS:
+        current = stack.pop()
+        if current == ABSENT or current in seen:
             continue
-        node = flow.producer.get(value)
-        if node is None or node.op not in _HANDED_ON or node.domain or not node.inputs:
-            break
-        value = node.inputs[0]
-    return value
+        seen.add(current)
+        constant = constants.of(current)
+        node = flow.producer.get(current)
+        if constant is not None:
+            if sum(length > 1 for length in constant.shape) > 1 and constant.size >= MIN_ELEMENTS:
+                found.tables |= {id(tensor): tensor.size for tensor in constant.stored() if tensor.size >= MIN_ELEMENTS}
+        elif current in flow.handed:
+            stack.append(flow.handed[current])
+        elif node is None:
+            if constants.status(current) is None:
+                found.inputs.append(current)
+        elif node.domain or not (node.op in _MOVED or node.op in _ELEMENTWISE):
+            found.activation = True
+        else:
+            stack += node.inputs if node.op in _ELEMENTWISE else node.inputs[:1]
+    return found
 
 
-def _stands_for_a_weight(node: Node, place: int) -> bool:
-    """Whether this input holds a weight in other networks, not a computed value."""
-    if node.op in ("Gather", "Add", "QLinearAdd", "EmbedLayerNormalization") or node.op in _HANDED_ON:
+def _stands_for_a_weight(node: Node) -> bool:
+    """Whether an operator's further inputs are weights in other networks, not computed values."""
+    if node.op in ("Gather", "Add", "QLinearAdd", "EmbedLayerNormalization") or node.op in _MOVED:
         return False
-    return place > 0 and node.op not in _ELEMENTWISE
+    return node.op not in _ARITHMETIC
 
 
-_ELEMENTWISE = frozenset("Mul Sub Div Pow QLinearMul Max Min Sum Mean Concat Where PRelu ScatterND Attention".split())
+_ARITHMETIC = frozenset("Mul Sub Div Pow QLinearMul Max Min Sum Mean Concat Where PRelu ScatterND Attention".split())

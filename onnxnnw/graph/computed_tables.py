@@ -1,16 +1,26 @@
-"""Tables that follow a formula to 1e-3: masks, coordinate grids, windows, RoPE caches. They cannot hide weights.
+"""Tables that follow a formula to 1e-3 of what neighbours differ by: masks, coordinate grids, windows, RoPE caches.
 
-Every element is held against the formula, not a sample.
+Every element is held against the formula, not a sample, and by what is around it: next to a large value, nothing small is swallowed.
 """
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from onnxnnw.constants.arrays import Constant
 
 __all__ = ["FormulaCheck", "is_computed"]
 
 _TOLERANCE = 1e-3
+"""Of the range of a value and its four neighbours: angles of 32 bits are rounded by so much at the end of a RoPE cache."""
+
+_AROUND = 5
+_ROUNDINGS = 8
+"""Roundings of a value in its own precision that are allowed besides."""
+
+_MASKED = 1e30
+"""Beyond it there is only "never": infinity, and the largest numbers of a format."""
+
 _MAX_ELEMENTS = 2**25
 _MIN_LINE = 16
 _FITTED = 2**12
@@ -47,8 +57,11 @@ def is_computed(constant: Constant) -> bool:
         return True
     array = values.astype(np.float64).reshape([n for n in values.shape if n > 1] or [1])
     with np.errstate(all="ignore"):
-        if not -1e30 <= array.min() <= array.max() <= 1e30:  # infinities of masks, or no numbers
-            array = np.clip(np.nan_to_num(array, nan=0.0), -1e30, 1e30)
+        beyond = ~(np.abs(array) <= _MASKED)
+        if beyond.any():
+            if np.unique(np.nan_to_num(np.abs(array[beyond]), nan=0.0)).size > 2:  # numbers, not masks
+                return False
+            array = np.clip(np.nan_to_num(array, nan=0.0), -_MASKED, _MASKED)
         return _follows(array)
 
 
@@ -80,17 +93,29 @@ def _is_band(array: Floats) -> bool:
 
 
 def _is_wave(lines: Floats) -> bool:
-    """Whether each line follows a x[i-1] + b x[i-2] + c exactly: straight lines, waves, powers."""
+    """Whether each line follows a x[i-1] + b x[i-2] + c: straight lines, waves, powers."""
     if lines.shape[1] < _MIN_LINE:
         return False
     first, second, third = lines[:, :-2], lines[:, 1:-1], lines[:, 2:]
-    spread = np.abs(lines - lines.mean(1, keepdims=True)).max(1)
-    for line in range(len(lines)):
-        if spread[line] == 0:
+    rounding = _ROUNDINGS * _precision(lines)
+    for line, values in enumerate(lines):
+        if (values == values[0]).all():
             continue
-        known = np.stack([second[line], first[line], np.full(first.shape[1], np.abs(lines[line]).max())], 1)
+        known = np.stack([second[line], first[line], np.full(first.shape[1], np.abs(values).max())], 1)
         fitted = np.linspace(0, len(known) - 1, min(len(known), _FITTED)).astype(np.int64)
         solution = np.linalg.lstsq(known[fitted], third[line][fitted], rcond=1e-12)[0]
-        if np.abs(known @ solution - third[line]).max() > _TOLERANCE * spread[line]:
+        highest, lowest = maximum_filter1d(values, _AROUND), minimum_filter1d(values, _AROUND)
+        allowed = _TOLERANCE * (highest - lowest) + rounding * np.maximum(highest, -lowest)
+        if not (np.abs(known @ solution - third[line]) <= allowed[1:-1]).all():
             return False
     return True
+
+
+def _precision(values: Floats) -> float:
+    """By how much, relatively, the narrowest format of real numbers rounds that holds all of these values."""
+    single = values.astype(np.float32)
+    if not (single == values).all():
+        return float(np.finfo(np.float64).eps)
+    if not (single.view(np.uint32) & 0xFFFF).any():
+        return 2.0**-7
+    return float(np.finfo(np.float16 if (single.astype(np.float16) == single).all() else np.float32).eps)

@@ -55,6 +55,8 @@ class Digests:
         graph: The digest of the graph alone: of large tensors only element type and dims count.
         metadata: Of the model's metadata_props, which no runtime computes with.
         doubts: Why two networks of equal digest need not compute the same; empty where they must.
+        as_inputs: Digests of the tensors that a caller may replace, together with the input: until version 0.2 records kept
+            these instead of the tensors' own.
     """
 
     network: str
@@ -62,6 +64,7 @@ class Digests:
     graph: str = ""
     metadata: str = ""
     doubts: tuple[str, ...] = ()
+    as_inputs: frozenset[str] = frozenset()
 
 
 def network_digest(network: Network, view: SlotView | None = None, edits: "Mapping[int, Edit] | None" = None) -> str:
@@ -83,12 +86,14 @@ def network_digests(
     view = view if view is not None else find_slots(network)
     digest = _Digest(network, view, edits or {})
     whole = digest.hex()
-    tensors = {view.flow.names[value]: digest.values[value].hex() for value in digest.leaves}
+    tensors = {view.flow.names[value]: own.hex() for value, own in digest.leaves.items()}
+    as_inputs = frozenset(digest.values[value].hex() for value in digest.leaves if value in view.flow.replaceable)
     digest.values = {value: digest.values[value] for value in digest.leaves}  # there may be millions of others
     graph = _Digest(network, view, {}, digest).hex()
     metadata = sorted((prop.key, prop.value) for prop in network.model.metadata_props)
     hashed = hashlib.sha256(repr(metadata).encode()).hexdigest()
-    return Digests(whole, tensors, graph, hashed, tuple(doubts_of(network.model, view.flow, view.possible)))
+    doubts = tuple(doubts_of(network.model, view.flow, view.possible))
+    return Digests(whole, tensors, graph, hashed, doubts, as_inputs)
 
 
 def leaf_digest(tensor: StoredTensor, edit: "Edit | None" = None) -> bytes:
@@ -135,7 +140,7 @@ class _Digest:
         self.network, self.flow, self.live = network, view.flow, view.possible
         self.edits = {edit.tensor.place: edit for edit in edits.values()}
         self.values: dict[int, bytes] = {ABSENT: b"\0" * 32}
-        self.leaves: list[int] = []
+        self.leaves: dict[int, bytes] = {}
         self.whole = whole
         self.unrepeatable = 0
         self.functions: dict[tuple[str, str, str], bytes] = {}
@@ -182,13 +187,14 @@ class _Digest:
         needed = {v for node in self.live for v in node.inputs if v in flow.tensors}
         needed |= {v for node in self.live for body in node.bodies for v in body.outputs if v in flow.tensors}
         needed |= {v for v in flow.outputs if v in flow.tensors}
-        self.leaves = ordered = sorted(needed)
+        ordered = sorted(needed)
         tensors = [flow.tensors[value] for value in ordered]
         from concurrent.futures import ThreadPoolExecutor  # brings logging: only where something is hashed
 
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # hashing and reading release the GIL
             digests = pool.map(lambda tensor: leaf_digest(tensor, self.edits.get(tensor.place)), tensors)
-            self.values.update(zip(ordered, digests, strict=True))
+            self.leaves = dict(zip(ordered, digests, strict=True))
+        self.values.update(self.leaves)
 
     def _shapes(self, flow: Flow, whole: "_Digest") -> None:
         """Large leaves as their element types and dims, small ones as they are."""

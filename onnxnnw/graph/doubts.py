@@ -18,6 +18,8 @@ def doubts_of(model: ModelProto, flow: Flow, nodes: list[Node]) -> list[str]:
         out.append("nodes of a branch or loop stand out of order, which runtimes refuse")
     if any(node.bindings is not None and node.proto.domain == "ai.onnx" for node in nodes):
         out.append("a local function spells out the standard domain, which runtimes refuse")
+    if any(node.op == "EPContext" and not node.integer("embed_mode", 1) for node in nodes):
+        out.append("a compiled network runs from a file that only an operator names")
     from onnxnnw.flow.runtime_operators import is_runtime_operator  # a large table, and only digests need it whole
 
     for domain, op in sorted({(node.domain, node.op) for node in nodes}):

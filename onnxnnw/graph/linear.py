@@ -58,6 +58,8 @@ class _Combinations:
         self.used = {id(node): slot for node, slot in zip(view.nodes, view.slots, strict=True)}
         self.downstream = Downstream(view.flow, view.constants, view.possible)
         self.maps: dict[int, tuple[LinearMap, ...]] = {}
+        self.multiples: dict[int, tuple[int, np.float32]] = {}
+        self.transposed: dict[int, tuple[int, list[int] | None]] = {}
         self.quantised: dict[int, int] = {}
         self.found: list[Slot] = []
         self.work = 0
@@ -69,8 +71,17 @@ class _Combinations:
         if node.domain not in ("", "com.microsoft"):
             return
         slot = self.used.get(id(node))
+        multiple = self._multiple(node) if slot is None and len(self.multiples) < _MAX_VALUES else None
+        if multiple is not None:
+            source, factor = multiple
+            origin, before = self.multiples.get(source, (source, np.float32(1)))
+            self.multiples[node.outputs[0]] = origin, factor * before
         if slot is not None:
             maps = self._of_weight(node, slot)
+        elif multiple is not None:
+            maps = tuple(times(each, factor) if factor != 1 else each for each in self.maps.get(source, ()))
+            if node.op in _UNLESS_SPATIAL:
+                maps = tuple(each for each in maps if not each.geometry)
         else:
             step = _STEPS.get(node.op)
             maps = step(self, node) if step is not None and len(node.inputs) >= _INPUTS.get(node.op, 1) else ()
@@ -80,6 +91,36 @@ class _Combinations:
         self.maps[node.outputs[0]] = maps
         for each in maps:
             self._offer(node, each)
+
+    def _multiple(self, node: Node) -> tuple[int, np.float32] | None:
+        """The value of which a node's is a multiple, moved at most along axes before the last, and by what it is multiplied."""
+        one, source = np.float32(1), node.inputs[0] if node.inputs else ABSENT
+        if node.domain or source == ABSENT:
+            return None
+        if node.op == "Identity" or (node.op == "Dropout" and len(node.inputs) <= 2):
+            return source, one
+        if node.op == "Neg":
+            return source, -one
+        if node.op in ("Squeeze", "Unsqueeze"):
+            given = self.constants.small(node.inputs[1]) if len(node.inputs) > 1 else None
+            axes = node.integers("axes") if given is None else given.reshape(-1).tolist()
+            return (source, one) if axes and sorted(axes) == list(range(len(axes))) else None
+        if node.op == "Transpose":
+            order = node.integers("perm")
+            self.transposed[node.outputs[0]] = source, order
+            origin, first = self.transposed.get(source, (ABSENT, None))
+            back = order is None if first is None else order is not None and [first[n] for n in order] == sorted(first)
+            return (origin, one) if origin != ABSENT and back else None
+        if node.op in ("Mul", "Div") and len(node.inputs) == 2:
+            for place in (0, 1) if node.op == "Mul" else (1,):
+                factor = self.downstream.constant(node.inputs[place])
+                other = node.inputs[1 - place]
+                if factor is not None and factor.size == 1 and len(factor.shape) < 2 and not self.downstream.is_constant(other):
+                    number = np.float32(factor.reshape(-1)[0])
+                    with np.errstate(all="ignore"):
+                        number = number if node.op == "Mul" else np.float32(1) / number
+                    return (other, number) if np.isfinite(number) and number else None
+        return None
 
     def _of_weight(self, node: Node, slot: Slot) -> tuple[LinearMap, ...]:
         """What an operator computes with its weight: from its input, and from what that is a map of."""
@@ -98,6 +139,9 @@ class _Combinations:
         else:
             return ()
         maps = (first, *self._after(first))
+        if first.source in self.multiples:
+            origin, by = self.multiples[first.source]
+            maps = (*maps, replace(times(first, by) if by != 1 else first, source=origin))
         if node.op == "Gemm" and len(node.inputs) > 2 and node.inputs[2] in self.maps:
             beta = node.attributes().get("beta")
             other = self.maps[node.inputs[2]]
@@ -245,6 +289,9 @@ class _Combinations:
             )
         )
 
+
+_UNLESS_SPATIAL = ("Squeeze", "Unsqueeze", "Transpose")
+"""Moves that keep the last axis, and so what a matrix does, but not what a convolution does."""
 
 _INPUTS = {"Mul": 2, "Div": 2, "QuantizeLinear": 2, "DequantizeLinear": 2, "BatchNormalization": 5}
 """Inputs that an operator has at least, where that is more than one."""

@@ -1,7 +1,7 @@
 """Which nodes an output depends on, and whether that is certain.
 
 *Dead for certain* is what no output can depend on by the graph's edges, and what stands behind a branch or loop that a constant
-nobody can replace closes. It is left out of a digest, and of what a record has to explain.
+nobody can replace closes, one that all runtimes compute alike. It is left out of a digest, and of what a record has to explain.
 
 *Doubtful* is what an output depends on only through factors of (nearly) nothing: a product with zero, a gamma of zero, the side
 that a constant Where never picks, the branch that a replaceable condition does not take, or a path whose own factors, up to the
@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxnnw.constants.constants import Constant, Constants
+from onnxnnw.constants.constants import Constants
 from onnxnnw.errors import UnreadableNetwork
 from onnxnnw.flow.nodes import ABSENT, Body, Flow, Node
+from onnxnnw.graph.certain import Certain
 
 __all__ = ["NEGLIGIBLE", "Live", "live_nodes"]
 
@@ -48,7 +49,7 @@ def live_nodes(flow: Flow, constants: Constants) -> Live:
     Raises:
         UnreadableNetwork: A value depends on itself.
     """
-    known = _Known(constants, frozenset(id(flow.tensors[v]) for v in flow.replaceable if v in flow.tensors))
+    known = Certain(flow, constants)
     possible = _followed(flow, known)
     weak = _weak_edges(possible, constants)
     if not weak:
@@ -58,31 +59,10 @@ def live_nodes(flow: Flow, constants: Constants) -> Live:
     return Live(nodes if len(nodes) < len(possible) else possible, possible, frozenset(doubtful))
 
 
-@dataclass(frozen=True)
-class _Known:
-    """The constants that closing a branch for certain may rest on.
-
-    Attributes:
-        replaceable: Ids of the stored tensors that a caller may replace: they prove nothing.
-    """
-
-    constants: Constants
-    replaceable: frozenset[int]
-
-    def number(self, value: int, certain: bool) -> float | None:
-        """The one number that a value is (and stays, if ``certain``), or None."""
-        constant: Constant | None = self.constants.of(value) if value != ABSENT else None
-        if constant is None or constant.size != 1:
-            return None
-        if certain and self.replaceable and any(id(tensor) in self.replaceable for tensor in constant.stored()):
-            return None
-        return float(constant.array().reshape(-1)[0])
-
-
 # --- what is dead for certain -----------------------------------------------------------------------------------------
 
 
-def _followed(flow: Flow, known: _Known) -> list[Node]:
+def _followed(flow: Flow, known: Certain) -> list[Node]:
     """The nodes that an output depends on by the graph's edges, in order."""
     order: list[Node] = []
     state: dict[int, bool] = {}  # node -> finished
@@ -111,7 +91,7 @@ def _followed(flow: Flow, known: _Known) -> list[Node]:
     return order
 
 
-def _open_edges(node: Node, known: _Known, certain: bool) -> Sequence[int]:
+def _open_edges(node: Node, known: Certain, certain: bool) -> Sequence[int]:
     """The values that a node with bodies depends on: those of closed branches and of loops that never run are left out.
 
     Args:
@@ -188,7 +168,7 @@ def _weak_edges(nodes: Sequence[Node], constants: Constants) -> dict[int, _Edges
 
 
 def _reach(
-    flow: Flow, nodes: Sequence[Node], weak: dict[int, _Edges], known: _Known
+    flow: Flow, nodes: Sequence[Node], weak: dict[int, _Edges], known: Certain
 ) -> tuple[dict[int, float], set[tuple[int, int]]]:
     """Node -> the largest product of own factors on a path from it to what makes sizes anew, or to an output.
 

@@ -240,11 +240,12 @@ class Examiner(Looking):
     def _seen(self, judgement: Judgement, record: Record, matches: Sequence[Match | None]) -> tuple[int, int]:
         """How many Symbols were read, and how many are absent: no unread tensor is large enough to hold their slot.
 
-        A slot of which nothing agrees was not read, if what is not understood, doubtful or given could hold it: it needs a quarter
-        of a byte for each of its elements.
+        A slot of which nothing agrees was not read, if what is not understood, doubtful or given could hold it, or parameters and
+        structural constants that nothing needs: it takes a quarter of a byte for each of its elements.
         """
         read, absent = judgement.read, judgement.absent
-        hidden = self.account.hidden
+        kept = record.account["amounts"] if record.account is not None else {}
+        hidden = self.account.hidden + self.account.surplus(kept)
         if not hidden or judgement.significant:
             return read, absent
         for number, entry in enumerate(record.slots):

@@ -15,7 +15,7 @@ def find(examination: Examination) -> list[Finding]:
     kept = record.tensor_digests() if digests is not None else {}
     if digests is None or not kept or digests.network == record.derived.get("digest"):
         return []
-    present = {digest[:TENSOR_DIGEST] for digest in digests.tensors.values()}
+    present = {digest[:TENSOR_DIGEST] for digest in (*digests.tensors.values(), *digests.as_inputs)}
     different = [name for name, digest in kept.items() if digest not in present]
     if not different:
         if record.derived.get("digest_format") != DIGEST_FORMAT:
