@@ -25,6 +25,9 @@ __all__ = ["account_of"]
 _COMPILED = frozenset(("EPContext", "Snpe"))
 _ADVICE = "; verify the file before it is compiled for the device"
 _MAX_SLICES = 1024
+_FINEST_SCALES = 8
+"""Weights that share a scale, at least: more numbers beside a weight are a summand of it, or what was chosen from."""
+
 _SHAPE_ONLY = frozenset((("Shape", 0), ("Size", 0), ("EyeLike", 0), ("CastLike", 1)))
 _WITH_TENSORS = frozenset(("ConstantOfShape",))
 
@@ -38,6 +41,12 @@ _RECURRENT = frozenset(("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"))
 _LARGE_NODE = 512
 """Bytes of a node up to which its attributes are taken for what they are: axes, paddings, names of activations."""
 
+_MAX_ENTRIES = 10_000
+_FORMULAS_TOGETHER = 2**26
+"""Elements of a file's tables that are held against a formula: seconds. What is beyond counts as not understood."""
+
+_Place = tuple[object, ...]
+
 
 def account_of(network: Network, view: SlotView) -> Account:
     """Classify everything that is stored in a network.
@@ -46,15 +55,6 @@ def account_of(network: Network, view: SlotView) -> Account:
         UnreadableNetwork: An attribute's tensor contradicts itself.
     """
     return _Accountant(network, view).account()
-
-
-_MAX_ENTRIES = 10_000
-
-
-_FORMULAS_TOGETHER = 2**26
-"""Elements of a file's tables that are held against a formula: seconds. What is beyond counts as not understood."""
-
-_Place = tuple[object, ...]
 
 
 class _Accountant:
@@ -128,6 +128,8 @@ class _Accountant:
         for tensor in stored:
             if id(tensor) not in self.done and tensor is not main:
                 self._add("parameter" if kind == "weight" else kind, tensor.name, slot.use, reason, tensor.size)
+                if kind == "weight" and tensor.size > slot.covered / _FINEST_SCALES:
+                    self._beside("parameter", tensor.size)
             self.done.add(id(tensor))
 
     # --- what else reaches an operator

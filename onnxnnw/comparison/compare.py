@@ -1,6 +1,6 @@
 """Reference and candidate -> what they share: one line first, then layer by layer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ _LARGE = 1024
 """A layer of so many elements that agrees to one half in place is no chance: of 157 unrelated public pairs none had one."""
 _LARGEST_ALIGNED = 60_000_000
 _KEPT_SCORE = 0.2
+_OTHERS = "parameters-changed"
 _OF_ANOTHER = (
     "values-changed",
     "unchanged",
@@ -67,8 +68,9 @@ class Comparison:
         relation: One of ``RELATIONS``.
         sentence: Why, in one line.
         reference, candidate: Their names.
-        found: Share of the reference's weights that stand in the candidate.
-        covered: Share of the candidate's weights that are the reference's.
+        found: Share of the reference's weights, and of what of it cannot be read, that stands in the candidate.
+        covered: Share of the candidate's that is the reference's. Parameters and structural constants count where there are
+            more of them than channels, operators and the reference need.
         layers: Of the reference.
         extras: Of the candidate, what is none of them.
         findings: What was done to the network as a whole.
@@ -165,10 +167,11 @@ class _Made:
         found = sum(layer.elements for layer in layers if layer.found_as)
         known = {id(t) for slot in self.examiner.view.slots for t in slot.constant.stored() if id(t) in used}
         extras = [slot for slot in self.examiner.view.slots if not any(id(t) in known for t in slot.constant.stored())]
-        everything = max(1, self.examiner.live)
-        more = sum(slot.covered for slot in extras) + sum(layer.more for layer in layers)
-        covered = max(0.0, 1 - more / everything)
-        share = found / max(1, sum(layer.elements for layer in layers))
+        ours, theirs = self.account, self.examiner.account
+        beyond = theirs.hidden + theirs.surplus(ours.amounts)
+        more = sum(slot.covered for slot in extras) + sum(layer.more for layer in layers) + beyond
+        covered = max(0.0, 1 - more / max(1, self.examiner.live + beyond)) if self.examiner.live else 0.0
+        share = found / max(1, sum(layer.elements for layer in layers) + ours.hidden)
         relation, sentence = self._relation(layers, share, covered, traced, orders)
         verdict = pairing.verdict
         findings = () if verdict is None or relation in ("unrelated", "could not tell") else verdict.findings
@@ -199,9 +202,13 @@ class _Made:
             return "identical", "equal digests: the same network, however it is stored"
         seen = [layer for layer in layers if layer.found_as]
         clear = [layer for layer in seen if layer.kind in ("same", "other form") and layer.elements >= 256]
-        shares = f"{share:.0%} of the reference's weights are found, and {covered:.0%} of the candidate's are these"
+        shares = f"{_percent(share)} of the reference's weights are found, and {_percent(covered)} of the candidate's are these"
+        shares = "; ".join(
+            [shares, *_left_out("reference", self.account), *_left_out("candidate", self.examiner.account)]
+        )
         related = traced or (orders is not None and orders.related)
-        if related and share >= _ALL and covered >= _ALL and all(_is_same(layer) for layer in seen):
+        others = self.pairing.verdict is not None and _OTHERS in {one.id for one in self.pairing.verdict.findings}
+        if related and share >= _ALL and covered >= _ALL and all(_is_same(layer) for layer in seen) and not others:
             return "same weights, other form", shares
         if related and max(share, covered) >= _HALF:
             return "derived", shares
@@ -272,6 +279,19 @@ def aligned_weights(
     numbers = sorted({number for width in widths for number in (width.maker, width.reader)})
     found = align_networks([weights[number] for number in numbers], others)
     return {number: one.matrix for number, one in zip(numbers, found.slots, strict=True) if one is not None}
+
+
+def _left_out(whose: str, account: Account) -> Iterator[str]:
+    """What a share does not speak of."""
+    if account.hidden > account.given:
+        yield f"{account.hidden - account.given:,} bytes of the {whose} were not read"
+    if account.given:
+        yield f"weights of the {whose} are given at run time"
+
+
+def _percent(share: float) -> str:
+    """A share; what is not all of it is not 100 %."""
+    return f"{share:.0%}" if share >= 1 or round(share, 2) < 1 else f"{min(share, 0.9999):.2%}"
 
 
 def _likeness(layers: list[Layer]) -> float:

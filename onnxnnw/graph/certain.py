@@ -1,26 +1,38 @@
-"""Constants that every runtime computes alike: booleans and whole numbers, moved, compared and negated.
+"""Constants that every runtime computes alike: booleans and whole numbers, moved, compared, and counted with.
 
 Real numbers are no such constants. Runtimes round a sum, and a sine, in ways of their own, and differ about NaN, overflow and casts
 out of range; so what such a step decides is not known before it runs.
 """
 
+import numpy as np
 from onnx import TensorProto
 
 from onnxnnw.constants.constants import Constants
-from onnxnnw.flow.nodes import ABSENT, Flow
+from onnxnnw.flow.nodes import ABSENT, Flow, Node
 from onnxnnw.network_file.stored import StoredTensor
 
 __all__ = ["Certain"]
 
 _EXACT = frozenset(
-    "Identity Not And Or Xor Equal Greater GreaterOrEqual Less LessOrEqual Reshape Squeeze Unsqueeze Transpose Flatten Slice Gather "
-    "Concat Split Expand Shape Size".split()
+    "Identity Not And Or Xor Equal Greater GreaterOrEqual Less LessOrEqual Reshape Squeeze Unsqueeze Transpose Flatten Slice "
+    "Gather Concat Split Expand Shape Size Add Sub Mul Div".split()
 )
 _WHOLE = frozenset(
-    (TensorProto.BOOL, TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT16, TensorProto.INT32, TensorProto.INT64)
+    (
+        TensorProto.BOOL,
+        TensorProto.INT8,
+        TensorProto.UINT8,
+        TensorProto.INT16,
+        TensorProto.UINT16,
+        TensorProto.INT32,
+        TensorProto.UINT32,
+        TensorProto.INT64,
+    )
 )
-_CAST_TO = frozenset((TensorProto.BOOL, TensorProto.INT64))
-"""Both hold whatever the types above are cast to."""
+"""Element types; a cast from one to another keeps the lowest bits in all runtimes."""
+
+_SMALL = 1e-4
+"""Smaller numbers are zero to a runtime that flushes them, in the narrowest format."""
 
 _MOST_STEPS = 1000
 _EXAMINED = 2**12
@@ -69,16 +81,28 @@ class Certain:
                 tensor = flow.tensors[current]
                 if (fixed and id(tensor) in self._replaceable) or (read and not _is_whole(tensor)):
                     return False
+            elif node is not None and node.op == "Cast" and self._is_plain(node):
+                stack.append((node.inputs[0], False))
             elif current in flow.handed:
                 stack.append((flow.handed[current], read))
             elif node is None or node.domain or node.bodies:
                 return False
-            elif node.op in _EXACT or (node.op == "Cast" and node.integer("to", 0) in _CAST_TO):
+            elif node.op in _EXACT or (node.op == "Cast" and node.integer("to", 0) in _WHOLE):
                 of_shape = node.op in ("Shape", "Size")
                 stack += [(parent, read and not of_shape) for parent in node.inputs]
             else:
                 return False
         return True
+
+    def _is_plain(self, node: Node) -> bool:
+        """Whether stored real numbers are cast to booleans of which nobody doubts whether they are zero."""
+        tensor = self.flow.tensors.get(node.inputs[0])
+        if node.domain or node.integer("to", 0) != TensorProto.BOOL or tensor is None or tensor.size > _EXAMINED:
+            return False
+        if not tensor.is_float:
+            return False
+        values = np.abs(tensor.array().astype(np.float64))
+        return bool((np.isfinite(values) & ((values == 0) | (values > _SMALL))).all())
 
 
 def _is_whole(tensor: StoredTensor) -> bool:

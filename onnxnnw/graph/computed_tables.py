@@ -1,6 +1,6 @@
 """Tables that follow a formula to 1e-3 of what neighbours differ by: masks, coordinate grids, windows, RoPE caches.
 
-Every element is held against the formula, not a sample, and by what is around it: next to a large value, nothing small is swallowed.
+Every element is held against the formula, not a sample, and by what is around it: a large value far away swallows nothing.
 """
 
 import numpy as np

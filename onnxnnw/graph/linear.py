@@ -115,7 +115,12 @@ class _Combinations:
             for place in (0, 1) if node.op == "Mul" else (1,):
                 factor = self.downstream.constant(node.inputs[place])
                 other = node.inputs[1 - place]
-                if factor is not None and factor.size == 1 and len(factor.shape) < 2 and not self.downstream.is_constant(other):
+                if (
+                    factor is not None
+                    and factor.size == 1
+                    and len(factor.shape) < 2
+                    and not self.downstream.is_constant(other)
+                ):
                     number = np.float32(factor.reshape(-1)[0])
                     with np.errstate(all="ignore"):
                         number = number if node.op == "Mul" else np.float32(1) / number

@@ -5,8 +5,9 @@ nobody can replace closes, one that all runtimes compute alike. It is left out o
 
 *Doubtful* is what an output depends on only through factors of (nearly) nothing: a product with zero, a gamma of zero, the side
 that a constant Where never picks, the branch that a replaceable condition does not take, or a path whose own factors, up to the
-next operator that makes sizes anew or to the output, multiply to less than ``NEGLIGIBLE``. Weights there carry no mark, or decoys
-would be weights; they are in the digest and in the account, or weights could hide there (0 · inf is NaN).
+next operator that makes sizes anew or to the output, multiply to less than ``NEGLIGIBLE``; and what is read for its shape alone, or
+in a way that makes one number of all (``cut_edges``). Weights there carry no mark, or decoys would be weights; they are in the
+digest and in the account, or weights could hide there (0 · inf is NaN). What is joined to others and then dropped is not seen.
 
 Nothing follows for a summand from the factor of *another* summand: an attention mask of -1e9 hides nothing.
 """
@@ -20,6 +21,7 @@ from onnxnnw.constants.constants import Constants
 from onnxnnw.errors import UnreadableNetwork
 from onnxnnw.flow.nodes import ABSENT, Body, Flow, Node
 from onnxnnw.graph.certain import Certain
+from onnxnnw.graph.cut_edges import CutEdges, cut_edges
 
 __all__ = ["NEGLIGIBLE", "Live", "live_nodes"]
 
@@ -51,10 +53,10 @@ def live_nodes(flow: Flow, constants: Constants) -> Live:
     """
     known = Certain(flow, constants)
     possible = _followed(flow, known)
-    weak = _weak_edges(possible, constants)
-    if not weak:
+    weak, cut = _weak_edges(possible, constants), cut_edges(possible, constants)
+    if not weak and not cut:
         return Live(possible, possible)
-    reach, doubtful = _reach(flow, possible, weak, known)
+    reach, doubtful = _reach(flow, possible, weak, cut, known)
     nodes = [node for node in possible if reach[id(node)] >= _needed_by(node)]
     return Live(nodes if len(nodes) < len(possible) else possible, possible, frozenset(doubtful))
 
@@ -130,6 +132,9 @@ _SIZELESS = frozenset(
 )
 """Operators that tell a tiny number as well as a large one: no factor before them is negligible."""
 
+_OF_SHAPE = frozenset(("Shape", "Size", "CastLike", "EyeLike"))
+"""Operators to which a constant's shape or type says what they need: that of a weight is none of its values."""
+
 _INTEGER_PRODUCTS = frozenset(("ConvInteger", "MatMulInteger"))
 _SCALED_PRODUCTS = frozenset(("Gemm", "FusedGemm", "FusedMatMul"))
 _INTEGER_GAIN = 1e5
@@ -168,7 +173,7 @@ def _weak_edges(nodes: Sequence[Node], constants: Constants) -> dict[int, _Edges
 
 
 def _reach(
-    flow: Flow, nodes: Sequence[Node], weak: dict[int, _Edges], known: Certain
+    flow: Flow, nodes: Sequence[Node], weak: dict[int, _Edges], cut: CutEdges, known: Certain
 ) -> tuple[dict[int, float], set[tuple[int, int]]]:
     """Node -> the largest product of own factors on a path from it to what makes sizes anew, or to an output.
 
@@ -178,6 +183,7 @@ def _reach(
     reached: dict[int, float] = {}
     doubtful: set[tuple[int, int]] = set()
     nothing: _Edges = {}
+    none = frozenset[int]()
     for node in reversed(nodes):
         own = max([values.get(value, 0.0) for value in node.outputs if value != ABSENT])
         key, op, plain = id(node), node.op, not node.domain
@@ -193,7 +199,12 @@ def _reach(
             own *= min(edges.values(), default=1.0)
             own = 1.0 if own >= _needed_by(node) else own
             edges = nothing
+        idle = cut.get(key, none)
         for place, value in enumerate(node.inputs):
+            if place in idle:
+                if alive and op not in _OF_SHAPE:
+                    doubtful.add((key, place))
+                continue
             factor = own * edges.get(place, 1.0) if edges else own
             if alive and factor < NEGLIGIBLE and edges:
                 doubtful.add((key, place))

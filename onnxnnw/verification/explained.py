@@ -298,7 +298,9 @@ def _other_units(
 
 
 def _better(one: tuple[int, int, float], other: tuple[int, int, float]) -> bool:
-    return Stratum(1, *one).share > Stratum(1, *other).share
+    """Whether one explains more for sure: where nearly all agree by chance, all of them agreeing says little."""
+    first, second = Stratum(1, *one), Stratum(1, *other)
+    return first.share * _limit([first]) > second.share * _limit([second])
 
 
 def _parameters(

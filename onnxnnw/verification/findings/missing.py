@@ -20,7 +20,7 @@ def find(examination: Examination) -> list[Finding]:
         out.append(
             Finding(
                 "missing",
-                f"{share(len(missing), len(slots))} weights have no counterpart; {unreadable:,} positions could not be read",
+                f"{share(len(missing), len(slots))} weights have no counterpart; {unreadable:,} positions have no value",
                 {"slots": len(missing), "positions": unreadable, "share": round(weights, 4)},
                 few({slot.name: {"elements": slot.capacity} for slot in missing}),
                 version=2,

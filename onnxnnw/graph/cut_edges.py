@@ -1,0 +1,118 @@
+"""Inputs of nodes of which no value matters for what the node computes: their shape alone does, or nothing."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from onnxnnw.constants.constants import Constant, Constants
+from onnxnnw.flow.nodes import ABSENT, Node
+
+__all__ = ["CutEdges", "cut_edges"]
+
+CutEdges = dict[int, frozenset[int]]
+"""Id of a node -> numbers of its inputs."""
+
+_SAMPLE = 64
+
+
+def cut_edges(nodes: Sequence[Node], constants: Constants) -> CutEdges:
+    """All of them in these nodes, as far as an operator and its constants show it."""
+    found: CutEdges = {}
+    for node in nodes:
+        rule = _RULES.get(node.op)
+        if rule is None or node.domain not in ("", "com.microsoft"):
+            continue
+        places = frozenset(place for place in rule(node, constants) if place < len(node.inputs))
+        if places and constants.status(node.result) is None:
+            found[id(node)] = places
+    return found
+
+
+_Places = Iterator[int]
+
+
+def _first(node: Node, constants: Constants) -> _Places:
+    """Its shape or its type alone is read."""
+    yield 0
+
+
+def _second(node: Node, constants: Constants) -> _Places:
+    yield 1
+
+
+def _itself(node: Node, constants: Constants) -> _Places:
+    """A value minus, over or against itself is the same whatever it is, but for NaN and infinity."""
+    if len(node.inputs) == 2 and node.inputs[0] == node.inputs[1]:
+        yield from (0, 1)
+
+
+def _bounded(node: Node, constants: Constants) -> _Places:
+    """Clip between a number and the same one, or a smaller one."""
+    given = node.attributes()
+    low, high = (
+        constants.small(node.inputs[place]) if place < len(node.inputs) and node.inputs[place] != ABSENT else None
+        for place in (1, 2)
+    )
+    least = (
+        float(low.reshape(-1)[0]) if low is not None and low.size == 1 else given["min"].f if "min" in given else None
+    )
+    most = (
+        float(high.reshape(-1)[0])
+        if high is not None and high.size == 1
+        else given["max"].f
+        if "max" in given
+        else None
+    )
+    if least is not None and most is not None and least >= most:
+        yield 0
+
+
+def _power(node: Node, constants: Constants) -> _Places:
+    """Anything to the power of nothing is one."""
+    exponent = constants.small(node.inputs[1]) if len(node.inputs) == 2 else None
+    if exponent is not None and exponent.size and not exponent.any():
+        yield 0
+
+
+def _slope(node: Node, constants: Constants) -> _Places:
+    """A slope of nothing."""
+    alpha = node.attributes().get("alpha")
+    if alpha is not None and alpha.f == 0:
+        yield 0
+
+
+def _product(node: Node, constants: Constants) -> _Places:
+    """The factor beside a weight of nothing but zeros; and Gemm's summand, if it is multiplied by nothing."""
+    beta = node.attributes().get("beta") if node.op in ("Gemm", "FusedGemm") else None
+    if beta is not None and beta.f == 0:
+        yield 2
+    for place in (0, 1):
+        other = node.inputs[1 - place] if len(node.inputs) > 1 else ABSENT
+        constant = constants.of(other) if other != ABSENT else None
+        if constant is not None and _is_zero(constant, constants, other):
+            yield place
+
+
+def _is_zero(constant: Constant, constants: Constants, value: int) -> bool:
+    """Whether a constant has only zeros; a few elements show of nearly every weight that it has not."""
+    if not constant.size:
+        return False
+    places = np.linspace(0, constant.size - 1, min(_SAMPLE, constant.size)).astype(np.int64)
+    if constant.take(places).any():
+        return False
+    magnitudes = constants.magnitudes(value)
+    return magnitudes is not None and magnitudes[1] == 0
+
+
+_RULES: dict[str, Callable[[Node, Constants], _Places]] = {
+    **dict.fromkeys(("Shape", "Size", "EyeLike", "RandomNormalLike", "RandomUniformLike"), _first),
+    "CastLike": _second,
+    **dict.fromkeys(
+        "Sub Div Mod Xor BitwiseXor Equal Less LessOrEqual Greater GreaterOrEqual".split(),
+        _itself,
+    ),
+    "Clip": _bounded,
+    "Pow": _power,
+    **dict.fromkeys(("HardSigmoid", "ScaledTanh"), _slope),
+    **dict.fromkeys("MatMul Gemm Conv ConvTranspose FusedMatMul FusedGemm FusedConv Einsum".split(), _product),
+}
