@@ -45,6 +45,19 @@ MATRICES: dict[str, tuple[list[NodeProto], dict[str, np.ndarray]]] = {
          N("Sub", ["p", "v"], ["y"])],
         {"a": W, "b": numbers(64, 96), "bias": np.zeros(96, "f4")},
     ),
+    "summands of a value and its negative": (
+        [N("Neg", ["x"], ["m"]), N("MatMul", ["x", "a"], ["u"]), N("MatMul", ["m", "b"], ["v"]), N("Sum", ["u", "v"], ["y"])],
+        {"a": numbers(64, 96), "b": numbers(64, 96)},
+    ),
+    "summands of a value and half of it": (
+        [N("Mul", ["x", "s"], ["m"]), N("MatMul", ["x", "a"], ["u"]), N("MatMul", ["m", "b"], ["v"]), N("Sub", ["u", "v"], ["y"])],
+        {"a": numbers(64, 96), "b": numbers(64, 96), "s": np.float32(0.5)},
+    ),
+    "factors with moves between": (
+        [N("MatMul", ["x", "a"], ["u"]), N("Unsqueeze", ["u", "first"], ["p"]), N("Squeeze", ["p", "first"], ["q"]),
+         N("Transpose", ["q"], ["r"]), N("Transpose", ["r"], ["s"]), N("MatMul", ["s", "b"], ["y"])],
+        {"a": numbers(64, 48), "b": numbers(48, 96), "first": np.array([0])},
+    ),
     "two factors": (
         [N("MatMul", ["x", "a"], ["u"]), N("Gemm", ["u", "b"], ["y"], transB=1, alpha=0.5)],
         {"a": numbers(64, 48), "b": numbers(96, 48)},

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from onnxnnw.verification.explained import Stratum, _limit, agreeing, lower_limit
+from onnxnnw.verification.explained import Stratum, _better, _limit, agreeing, lower_limit
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,9 @@ def test_zeros_hold_nothing_and_do_not_count() -> None:
     found = np.where(np.abs(enrolled) < 0.7, 0.0, enrolled)
     agree, reads, _ = agreeing(enrolled, found, 1.0)
     assert agree == reads == np.count_nonzero(found)
+
+
+def test_a_unit_in_which_everything_agrees_by_chance_is_none_to_prefer() -> None:
+    """A slot that was marked disagrees in a few places; another unit that lets all agree says nothing of them."""
+    assert not _better((155, 155, 0.94), (150, 155, 0.002))
+    assert _better((155, 155, 0.002), (20, 155, 0.1))
