@@ -5,7 +5,6 @@ Every element is held against the formula, not a sample, and by what is around i
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from onnxnnw.constants.arrays import Constant
 
@@ -104,9 +103,10 @@ def _is_wave(lines: Floats) -> bool:
         known = np.stack([second[line], first[line], np.full(first.shape[1], np.abs(values).max())], 1)
         fitted = np.linspace(0, len(known) - 1, min(len(known), _FITTED)).astype(np.int64)
         solution = np.linalg.lstsq(known[fitted], third[line][fitted], rcond=1e-12)[0]
-        highest, lowest = maximum_filter1d(values, _AROUND), minimum_filter1d(values, _AROUND)
+        around = np.lib.stride_tricks.sliding_window_view(np.pad(values, _AROUND // 2, mode="edge"), _AROUND)
+        highest, lowest = around.max(1), around.min(1)
         allowed = _TOLERANCE * (highest - lowest) + rounding * np.maximum(highest, -lowest)
-        if not (np.abs(known @ solution - third[line]) <= allowed[1:-1]).all():
+        if not (np.abs(known @ solution - third[line]) <= allowed[2:]).all():
             return False
     return True
 
