@@ -1,6 +1,7 @@
 """Check a method against the contract of all methods, calibrate its p-values, and write the dossier of NNW-TEC 7.1."""
 
 import inspect
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -62,8 +63,8 @@ class Calibration:
 
     @property
     def sound(self) -> bool:
-        """No level is exceeded beyond chance: the lower limit of each share is at most the level."""
-        return all(low <= level for level, _, low, _ in self.shares)
+        """No level is exceeded beyond chance: the lower limit of each share is at most the level; and there are p-values."""
+        return bool(self.shares) and all(low <= level for level, _, low, _ in self.shares)
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Dossier:
         for level, hits, low, high in found.shares:
             share, limits = f"{100 * hits / found.keys:.2f} %", f"{100 * low:.2f} … {100 * high:.2f} %"
             lines.append(f"| {100 * level:g} % | {hits} of {found.keys:,} | {share} | {limits} |")
-        lines += ["", f"Smallest p: 10^{found.smallest:.2f}.", ""]
+        lines += ["", f"Smallest p: 10^{found.smallest:.2f}." if found.shares else "None could be asked.", ""]
         return "\n".join(lines)
 
 
@@ -116,6 +117,9 @@ def check_method(name: str, network: Path, keys: int = 1000) -> Dossier:
         network: An unmarked ONNX file that reads 32×32 images in colour, as the shipped ResNet8 does.
         keys: How many wrong keys are asked.
 
+    Returns:
+        What was found; whatever the method raises is a broken law.
+
     Raises:
         UnknownName: There is no such method.
         UsageError: It can be inserted neither in training nor into a file, or there are no keys.
@@ -125,27 +129,50 @@ def check_method(name: str, network: Path, keys: int = 1000) -> Dossier:
     method = find_method(name)
     in_training = name in insertion_names() or name not in file_insertion_names()
     kind: Any = find_insertion(name) if in_training else find_file_insertion(name)
-    candidate = _candidate(network)
-    record = _drafted(network, kind())
-    judgements = [method.judge(_with_key(record, number), candidate, LOG10_RATE) for number in range(keys)]
-    logarithms = np.array([judgement.association.log10_p for judgement in judgements])
-    laws = tuple(_laws(method, kind, record, candidate, logarithms))
+    laws, logarithms = _asked(method, kind, network, keys)
+    if name in file_insertion_names():
+        laws += _laws_in_files(network, find_file_insertion(name))
     return Dossier(
         name,
         kind.__module__,
         inspect.getdoc(inspect.getmodule(kind)) or inspect.getdoc(type(method)) or "",
         tuple(describe(kind)),
         "\n\n".join(filter(None, (inspect.getdoc(kind), inspect.getdoc(kind.hooks if in_training else kind.values)))),
-        (*laws, *(_laws_in_files(network, find_file_insertion(name)) if name in file_insertion_names() else ())),
-        _calibrated(logarithms),
+        tuple(laws),
+        _calibrated(logarithms, keys),
         network.name,
     )
 
 
+def _asked(method: Method, kind: Any, network: Path, keys: int) -> tuple[list[Law], Any]:
+    """Laws of a record that the method drafted, and log10 p of each wrong key; of a method that drafts none, only that."""
+    candidate, drafts, raised = _candidate(network), list[Record](), list[str]()
+
+    def drafted() -> bool:
+        drafts.append(_drafted(network, kind()))
+        return True
+
+    def asked(number: int) -> float:
+        try:
+            return float(method.judge(_with_key(drafts[0], number), candidate, LOG10_RATE).association.log10_p)
+        except Exception as error:  # of a stranger's code: whatever it raises is what came
+            raised.append(f"{type(error).__name__}: {error}"[:200])
+            return math.nan
+
+    law = _tried("with its defaults it drafts a record of a network", drafted)
+    if not law.kept:
+        return [law], np.array([])
+    logarithms = np.array([asked(number) for number in range(keys)])
+    judged = Law("every key gets a judgement", not raised, raised[0] if raised else "")
+    return [law, judged, *_laws(method, kind, drafts[0], candidate, logarithms)], logarithms
+
+
 def _laws(method: Method, kind: type[Insertion], record: Record, candidate: Candidate, logarithms: Any) -> "list[Law]":
-    content = record.to_bytes()
     nothing = Candidate(_InMemory(()), lambda: NO_READS, _no_answer)
-    needed = [method.required(record, rate) for rate in (1e-1, 1e-3, 1e-6)]
+
+    def comes_back() -> bool:
+        content = record.to_bytes()
+        return Record.from_bytes(content).to_bytes() == content
 
     def empty_is_refused() -> bool:
         try:
@@ -159,18 +186,22 @@ def _laws(method: Method, kind: type[Insertion], record: Record, candidate: Cand
         silent = (judgement.read, judgement.association.log10_p) == (0, 0)
         return silent and not judgement.significant and not judgement.standard.retrieved
 
+    def takes_more() -> bool:
+        needed = [method.required(record, rate) for rate in (1e-1, 1e-3, 1e-6)]
+        return needed == sorted(needed) and 1 <= needed[0] < needed[-1]
+
     def decides() -> bool:
         return len(np.unique(logarithms)) > 1 or len(logarithms) < 2
 
     return [
         _tried("every parameter has a sentence and a default", lambda: all(text for _, text in describe(kind))),
-        _tried("a draft comes back from the disk as it was", lambda: Record.from_bytes(content).to_bytes() == content),
+        _tried("a draft comes back from the disk as it was", comes_back),
         _tried("no wrong key is significant at 10^-6", lambda: bool((logarithms > LOG10_RATE).all())),
         _tried("the key decides something: p-values differ from key to key", decides),
         _tried("p-values are probabilities", lambda: bool(((logarithms <= 0) & np.isfinite(logarithms)).all())),
         _tried("a candidate without the recorded layers is a result, not an error", nothing_is_a_result),
         _tried("a record of nothing is refused", empty_is_refused),
-        _tried("a stricter rate takes more Symbols", lambda: needed == sorted(needed) and 1 <= needed[0] < needed[-1]),
+        _tried("a stricter rate takes more Symbols", takes_more),
     ]
 
 
@@ -206,12 +237,15 @@ def _tried(sentence: str, law: Callable[[], bool]) -> Law:
         return Law(sentence, False, f"{type(error).__name__}: {error}"[:200])
 
 
-def _calibrated(logarithms: Any) -> Calibration:
-    count, shares = len(logarithms), []
+def _calibrated(logarithms: Any, keys: int) -> Calibration:
+    if not len(logarithms):
+        return Calibration(keys, (), math.nan)
+    shares = []
     for level in LEVELS:
         hits = int(np.count_nonzero(logarithms <= np.log10(level) + 1e-12))
-        shares.append((level, hits, *exact_limits(hits, count)))
-    return Calibration(count, tuple(shares), float(logarithms.min()))
+        shares.append((level, hits, *exact_limits(hits, keys)))
+    numbers = logarithms[~np.isnan(logarithms)]
+    return Calibration(keys, tuple(shares), float(numbers.min()) if len(numbers) else math.nan)
 
 
 # --- what is asked

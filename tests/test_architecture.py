@@ -55,7 +55,8 @@ PACKAGES: dict[str, str] = {
     "training": "cards checkpoints hooks watch loop networks at_epoch insertion",
     "modifications": "base",
     "campaign": "settings campaign_file step environment cache workers progress steps trial plan estimate results running",
-    "report": "fields trials units settings results parts counts tables certificate figures page writing",
+    "report": "fields trials campaign_networks units settings results parts counts tables known_marks certificate figures "
+    "page writing",
     "method_check": "",
     "demo": "",
     "cli": "options bars evidence_options show registries verdicts",

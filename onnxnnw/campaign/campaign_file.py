@@ -25,10 +25,12 @@ from onnxnnw.campaign.settings import (
 )
 from onnxnnw.errors import UnknownName, UsageError
 from onnxnnw.files import read_regular
+from onnxnnw.modifications.base import find_modification
 from onnxnnw.parameters import from_table, of_type
 from onnxnnw.recipes import SCHEDULES, find_precision
 from onnxnnw.records.record import MAX_POSITIONS
 from onnxnnw.runtime import find_provider
+from onnxnnw.standard.grids import TASKS
 
 __all__ = ["load_campaign", "preset", "preset_names"]
 
@@ -139,6 +141,10 @@ def _check(campaign: Campaign) -> None:
             )
         if network.own and not (network.file and network.samples and network.metric):
             raise UsageError(f"{network.name}: an own network has file, samples and metric, all three")
+        if network.own and network.name in TASKS:
+            raise UsageError(
+                f"{network.name}: is a network of the standard, whose tables have its name; call this one otherwise (name = …)"
+            )
         if network.own and SHIPPED in network.file:
             raise UsageError(f"{network.name}: a shipped network is measured by its task; leave out samples and metric")
         if network.rate < 0:
@@ -159,6 +165,7 @@ def _check(campaign: Campaign) -> None:
             if name not in block.modifications:
                 raise UsageError(f"{block.title}: values of {name}, which is not among its modifications")
     for name, values in campaign.modifications.items():
+        find_modification(name)
         if not values:
             raise UsageError(f"modification {name}: a parameter with its values is wanted")
     for marks in campaign.marks:
@@ -200,6 +207,12 @@ def _check_amounts(campaign: Campaign) -> None:
         amounts.append(("unicity: networks × keys", campaign.unicity.networks * campaign.unicity.keys))
         if min(campaign.unicity.networks, campaign.unicity.keys) < 1:
             raise UsageError("unicity: networks and keys are at least 1")
+        for network in campaign.networks:
+            if 0 < len(network.file) < campaign.unicity.networks:
+                files = f"{len(network.file)} file" + "s" * (len(network.file) > 1)
+                raise UsageError(
+                    f"unicity: {campaign.unicity.networks} networks are asked of {network.name}, which has {files}"
+                )
     if campaign.generated is not None:
         amounts += [("generated: training", campaign.generated.training), ("testing", campaign.generated.testing)]
         if min(campaign.generated.training, campaign.generated.testing) < 1 or campaign.generated.seed < 0:

@@ -27,6 +27,7 @@ __all__ = [
     "compress_trials",
     "continued",
     "refuse_foreign",
+    "refuse_other_inputs",
     "write_results",
 ]
 
@@ -69,13 +70,30 @@ def refuse_foreign(out: Path, campaign: Campaign) -> None:
     head = _head(out)
     if head is None:
         return
-    name, said, _ = head
+    name, said = head[:2]
     if name != campaign.name:
         raise UsageError(f"{out} holds the results of another campaign, {name}; name another folder")
     if said != json.loads(json.dumps(_said(campaign))):
         raise UsageError(
             f"{out} holds the results of another campaign called {name}, or of this one before it was changed; name another folder"
         )
+
+
+def refuse_other_inputs(out: Path, plan: Plan) -> None:
+    """Refuse a folder with results of this campaign that were made from other networks, samples or data.
+
+    Raises:
+        UsageError: It holds such results.
+    """
+    head = _head(out)
+    if head is None:
+        return
+    before, now = head[3], _inputs(plan)
+    changed = [name for name, content in before.items() if now.get(name, content) != content]
+    gone = [name for name in before if name not in now and name.startswith("network ")]
+    if changed or gone:
+        names = ", ".join([*changed, *gone])[:200]
+        raise UsageError(f"{out} holds the results of this campaign with other contents ({names}); name another folder")
 
 
 def continued(out: Path, campaign: Campaign) -> Campaign:
@@ -87,7 +105,7 @@ def continued(out: Path, campaign: Campaign) -> Campaign:
     head = _head(out)
     if head is None:
         return campaign
-    _, _, precision = head
+    precision = head[2]
     if campaign.precision not in ("", precision):
         raise UsageError(
             f"{out} holds the results of this campaign in {precision}, not in {campaign.precision}; name another folder"
@@ -95,14 +113,14 @@ def continued(out: Path, campaign: Campaign) -> Campaign:
     return replace(campaign, precision=precision)
 
 
-def _head(out: Path) -> tuple[str, Any, Precision] | None:
-    """Name, campaign and precision of the results in a folder; None where there are none."""
+def _head(out: Path) -> tuple[str, Any, Precision, dict[str, str]] | None:
+    """Name, campaign, precision and inputs of the results in a folder; None where there are none."""
     try:
         if not (out / RESULTS).exists():
             return None
         head = json.loads(read_regular(out / RESULTS, UsageError, MAX_RESULTS).decode("utf-8"))
         precision = Precision(head.get("environment", {}).get("precision", UNSAID))
-        return head["name"], head["campaign"], precision
+        return head["name"], head["campaign"], precision, dict(head.get("inputs", {}))
     except UsageError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -1,6 +1,7 @@
 """Do the steps of a plan, each once and after its inputs, and write the trials."""
 
 import contextlib
+import logging
 import tempfile
 import time
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from onnxnnw.campaign.cache import Cache, CachedStep, DamagedEntry
 from onnxnnw.campaign.estimate import Rates
 from onnxnnw.campaign.plan import planned
 from onnxnnw.campaign.progress import CampaignProgress, Silent
-from onnxnnw.campaign.results import RunSummary, continued, refuse_foreign, write_results
+from onnxnnw.campaign.results import RunSummary, continued, refuse_foreign, refuse_other_inputs, write_results
 from onnxnnw.campaign.settings import Campaign
 from onnxnnw.campaign.step import Step
 from onnxnnw.campaign.steps.evaluated_network import identity_of
@@ -51,7 +52,7 @@ def evaluate(
 
     Raises:
         UsageError: The campaign says something impossible, or the folder holds the results of another one, or of this one
-            in another precision than it asks for.
+            in another precision than it asks for, or from other networks, samples or data.
         CannotLook: Data is missing, or results or steps cannot be written.
     """
     refuse_foreign(out, campaign)
@@ -59,12 +60,25 @@ def evaluate(
     if data is None and campaign.generated is None and not all(network.own for network in campaign.networks):
         raise MissingData(f"the campaign {campaign.name} needs data: give its directory with --data")
     plan = planned(campaign, "" if data is None else identity_of(data))
+    refuse_other_inputs(out, plan)
     store = Cache(cache)
     with workers or in_this_process() as pool:
         for folder in (out, cache):  # before hours of work, not after them
             _writable(folder)
         ran, entries = run(plan, store, data, pool, progress or Silent())
+    _say_of_cpu(campaign, entries)
     return write_results(plan, entries, ran, out)
+
+
+def _say_of_cpu(campaign: Campaign, entries: Mapping[str, CachedStep]) -> None:
+    """Say which results that were asked of CUDA are the CPU's: steps that were found done warn of nothing themselves."""
+    cpu = sum(entry.environment.get("provider") == "cpu" for entry in entries.values())
+    if campaign.provider == "cuda" and cpu:
+        logging.getLogger("onnxnnw").warning(
+            "CUDA was asked for, but %d of %d steps ran on the CPU; to measure them anew, give another --cache",
+            cpu,
+            len(entries),
+        )
 
 
 def _writable(folder: Path) -> None:

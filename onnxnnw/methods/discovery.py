@@ -120,8 +120,10 @@ def _module(name: str) -> Any:
         raise UnknownName("method", name, method_names())
     try:
         return importlib.import_module(_brought()[name])
-    except ImportError as error:
-        raise UsageError(f"method {name}: the package that brings it cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:  # of a stranger's code: whatever it raises
+        raise UsageError(
+            f"method {name}: the package that brings it cannot be imported: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _classes(name: str, kind: type) -> list[Any]:

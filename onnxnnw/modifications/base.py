@@ -77,12 +77,17 @@ class WeightModification(Modification):
 def weights_of(network: Network) -> list[StoredTensor]:
     """The weights in the sense of the evaluation: stored tensors of 2 or more dimensions that layers multiply with [R].
 
-    Biases and normalisation parameters are no weights. In the order of the network's nodes.
+    Biases and normalisation parameters are no weights, nor are tables of whole numbers that stand for themselves, as places do.
+    In the order of the network's nodes.
 
     Raises:
         UnsupportedNetwork: There are none, or one cannot be changed in place.
     """
-    tensors = [slot.tensor for slot in find_slots(network, min_elements=1).slots]
+    tensors = [
+        slot.tensor
+        for slot in find_slots(network, min_elements=1).slots
+        if slot.tensor.is_float or slot.constant.dtype.kind not in "iub"
+    ]
     if not tensors:
         raise UnsupportedNetwork(f"{network.path}: has no weights that could be modified")
     for tensor in tensors:

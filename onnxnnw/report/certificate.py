@@ -4,7 +4,7 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from onnxnnw.errors import UnreadableData
 from onnxnnw.files import read_regular
+from onnxnnw.report.known_marks import foreign_in
 from onnxnnw.report.results import Results
 from onnxnnw.report.tables.table import ReportTable
 
@@ -86,7 +87,9 @@ def read_page(page: Path) -> CertifiedPage:
 
 
 def check_page(page: CertifiedPage, own: Mapping[str, Any], expected: str) -> CheckedPage:
-    """Compare a page's certificate with one that is computed anew, and all that the page shows but its figures.
+    """Compare a page's certificate with one that is computed anew, and all that the page shows but its figures' lines.
+
+    Of figures it is checked that they hold nothing that could cover or change what stands around them.
 
     Args:
         own: The certificate of the results.
@@ -105,6 +108,9 @@ def check_page(page: CertifiedPage, own: Mapping[str, Any], expected: str) -> Ch
     wrong += [f"{name} is a part of the page and was not given" for name in named]
     if page.numbers_sha256 != own["numbers_sha256"]:
         wrong.append("the numbers are not those that follow from these trials in this version")
+    wrong += [
+        f"figure {number} holds {what}, as no figure of this version does" for number, what in _foreign(page.text)
+    ]
     if not wrong and (line := _first_other_line(page.text, expected)):
         wrong.append(
             f"the page shows what does not follow from these trials in this version, first in line {line:,} without its figures"
@@ -121,7 +127,23 @@ def _first_other_line(text: str, expected: str) -> int:
 def _without_drawings(text: str) -> str:
     """A page with empty figures, in one pass over it."""
     out, place = [], 0
-    while (start := text.find("<svg", place)) >= 0 and (end := text.find("</svg>", start)) >= 0:
+    for start, end in _drawings(text):
         out += [text[place:start], NO_DRAWING]
-        place = end + len("</svg>")
+        place = end
     return "".join([*out, text[place:]])
+
+
+def _foreign(text: str) -> Iterator[tuple[int, str]]:
+    """Number of each figure that holds what none should, and what that is."""
+    for number, (start, end) in enumerate(_drawings(text), 1):
+        what = foreign_in(text[start:end])
+        if what:
+            yield number, what
+
+
+def _drawings(text: str) -> Iterator[tuple[int, int]]:
+    """Where each figure begins and ends."""
+    place = 0
+    while (start := text.find("<svg", place)) >= 0 and (end := text.find("</svg>", start)) >= 0:
+        place = end + len("</svg>")
+        yield start, place

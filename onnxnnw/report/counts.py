@@ -116,25 +116,27 @@ def counts(trials: Iterable[Detection], decision: Decision) -> Counts:
 def share(trials: Sequence[Kind], hit: Callable[[Kind], bool], unit: Unit = KEYS) -> Share | None:
     """A share with 95 % limits by key; None of nothing.
 
-    Trials that ask one key again are no further draws: each key counts with the share of its trials that hit, and the limits
-    are Clopper and Pearson's for so many keys, continued to sums of shares (which vary less than yes and no do). Twenty
-    copies of one key's trials have the limits of that one key.
+    Trials that ask one key again are no further draws. The limits are Clopper and Pearson's for as many draws as there are keys,
+    or fewer where keys were asked unequally often: (sum n)² / sum n² for n trials of each [Kish 1965]. The share of so many
+    is no whole number, to which they are continued. Twenty copies of one key's trials have the limits of that one key. Where
+    none hit, or all, every key says so, however often it was asked.
     """
     if not trials:
         return None
-    shares = [sum(map(hit, own)) / len(own) for own in by_unit(trials, unit).values()]
-    hits = sum(map(hit, trials))
-    low, high = exact_limits(math.fsum(shares), len(shares))
-    value = hits / len(trials)
-    return Share(hits, len(trials), min(low, value), max(high, value), len(shares))
+    asked = [len(own) for own in by_unit(trials, unit).values()]
+    hits, count = sum(map(hit, trials)), len(trials)
+    draws = len(asked) if hits in (0, count) else count**2 / sum(n**2 for n in asked)
+    low, high = exact_limits(hits / count * draws, draws)
+    return Share(hits, count, low, high, len(asked))
 
 
-def exact_limits(hits: float, count: int) -> tuple[float, float]:
-    """Clopper and Pearson's 95 % limits, continued to sums of shares."""
+def exact_limits(hits: float, count: float) -> tuple[float, float]:
+    """Clopper and Pearson's 95 % limits, continued to numbers that are not whole."""
     from scipy.stats import beta
 
     tail, rest = (1 - CONFIDENCE) / 2, count - hits
     low = float(beta.ppf(tail, hits, rest + 1)) if hits > 1e-9 else 0.0
+    low = low if low > 1e-9 else 0.0  # of a part of one hit it is smaller than anything that could be meant
     high = float(beta.ppf(1 - tail, hits + 1, rest)) if rest > 1e-9 else 1.0
     return low, high
 

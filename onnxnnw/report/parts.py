@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import count
 
 from onnxnnw.errors import UnreadableData
 from onnxnnw.report.results import CampaignSteps, Results
@@ -15,8 +16,9 @@ __all__ = ["joined"]
 def joined(parts: Sequence[Results]) -> Results:
     """All trials of these results.
 
-    A trial that stands in several parts counts once. Where several parts answer to one setting – the same method, parameters
-    and network, but other trainings – each keeps rows of its own, under its name: an average over both would be of nothing.
+    A trial that stands in several parts counts once, for the one that has most trials, whatever the order in which they are given.
+    Where several parts answer to one setting – the same method, parameters and network, but other trainings – each keeps rows
+    of its own, under its name: an average over both would be of nothing.
 
     Raises:
         UnreadableData: Two parts have different trials of one name.
@@ -26,12 +28,10 @@ def joined(parts: Sequence[Results]) -> Results:
         return parts[0]
     trials: dict[str, Trial] = {}
     where: dict[tuple[Setting, str], set[str]] = {}
-    for part in parts:
+    for part in sorted(parts, key=lambda part: (-len(part.trials), part.name)):
         for trial in part.trials:
             known = trials.setdefault(trial.id, trial)
-            if known is not trial and replace(known, part="", cost={}, environment=()) != replace(
-                trial, part="", cost={}, environment=()
-            ):
+            if known is not trial and _content(known) != _content(trial):
                 raise UnreadableData(f"trial {trial.id!r} is one thing in {known.part} and another in {trial.part}")
     for trial in trials.values():
         where.setdefault(_asked(trial), set()).add(trial.part)
@@ -47,10 +47,20 @@ def joined(parts: Sequence[Results]) -> Results:
             sum(part.steps.overhead_seconds for part in parts),
             tuple(name for part in parts for name in part.steps.failed),
         ),
-        trials=tuple(_named(trial, len(where[_asked(trial)]) > 1) for trial in trials.values()),
+        trials=tuple(
+            _named(trial, len(where[_asked(trial)]) > 1)
+            for part in parts
+            for trial in (trials[one.id] for one in part.trials)
+            if trial.part == part.name
+        ),
         unknown=dict(unknown),
         parts=tuple(one for part in parts for one in part.parts),
     )
+
+
+def _content(trial: Trial) -> Trial:
+    """What a trial says, wherever and whenever it was measured."""
+    return replace(trial, part="", origin="", cost={}, environment=())
 
 
 def _environments(parts: Sequence[Results]) -> tuple[tuple[str, str], ...]:
@@ -85,9 +95,9 @@ def _told_apart(parts: Sequence[Results]) -> list[Results]:
     """Parts of one name get numbers: their networks and keys are not the same ones."""
     found: list[Results] = []
     for part in parts:
-        same = sum(other.name == part.name or other.name.startswith(f"{part.name} (") for other in found)
-        if same:
-            name = f"{part.name} ({same + 1})"
+        names = {other.name for other in found}
+        if part.name in names:
+            name = next(one for n in count(2) if (one := f"{part.name} ({n})") not in names)
             trials = tuple(replace(trial, part=name) for trial in part.trials)
             part = replace(part, name=name, trials=trials, parts=(replace(part.parts[0], name=name),))
         found.append(part)

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from onnxnnw.errors import MissingData, UnreadableData
 from onnxnnw.files import open_descriptor
+from onnxnnw.report.campaign_networks import CampaignNetwork, networks_of
 from onnxnnw.report.fields import Fields
 from onnxnnw.report.trials import Trial, read_trial
 from onnxnnw.texts import visible
@@ -100,7 +101,7 @@ def read_results(folder: Path) -> Results:
     if plain.exists() and packed.exists():
         raise UnreadableData(f"{folder}: holds both {TRIALS} and {PACKED}; remove the one that is not meant")
     name = head.text("name", folder.name)
-    trials, unknown, digest = _read_trials(packed if packed.exists() else plain, name)
+    trials, unknown, digest = _read_trials(packed if packed.exists() else plain, name, networks_of(head, name))
     steps = head.inner("steps") if head.has("steps") else Fields({}, "steps")
     return Results(
         name=name,
@@ -149,22 +150,25 @@ def _cut(content: Any, place: str) -> Reduction:
     return Reduction(tuple(tables), visible(sentence))
 
 
-def _read_trials(path: Path, part: str) -> tuple[tuple[Trial, ...], Mapping[str, int], str]:
+def _read_trials(
+    path: Path, part: str, networks: Mapping[str, CampaignNetwork]
+) -> tuple[tuple[Trial, ...], Mapping[str, int], str]:
     trials: dict[str, Trial] = {}
     unknown: Counter[str] = Counter()
     digest = hashlib.sha256()
+    origins = {name: network.origin for name, network in networks.items()}
     for number, line in enumerate(_lines(path), 1):
         place = f"{path.name}: line {number}"
         digest.update(line)
         if not line.strip():
             continue
-        found = read_trial(_decode(line, place), place, part)
+        found = read_trial(_decode(line, place), place, part, origins)
         if isinstance(found, str):
             unknown[found] += 1
         elif found.id in trials:
             raise UnreadableData(f"{place}: trial {found.id!r} stood there before")
         else:
-            trials[found.id] = found
+            trials[found.id] = networks[found.network].in_order(found) if found.network in networks else found
         if len(trials) + len(unknown) > MAX_TRIALS:
             raise UnreadableData(f"{place}: more than {MAX_TRIALS:,} trials")
     return tuple(trials.values()), dict(unknown), digest.hexdigest()

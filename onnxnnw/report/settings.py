@@ -68,6 +68,9 @@ _NAMES: Mapping[str, str] = {
 }
 
 
+_FALLING = ("quantization", "float-quantization")
+"""Modifications that are stronger where their value is smaller."""
+
 Kind = TypeVar("Kind", bound=Trial)
 
 
@@ -154,7 +157,7 @@ def _strength(modification: Modified | None) -> tuple[object, ...]:
     if modification is None:
         return ((-1, ""), (), 0.0)
     value = modification.value or 0.0
-    falling = modification.name == "quantization"
+    falling = modification.name in _FALLING
     return (_place(list(MODIFICATIONS), modification.name), modification.settings, -value if falling else value)
 
 

@@ -5,6 +5,7 @@ Seeds and whatever else a line holds are not taken over: what is not read here c
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from onnxnnw.errors import UnreadableData
@@ -87,7 +88,11 @@ class TrialVerdict:
 
 @dataclass(frozen=True)
 class Trial:
-    """What every trial has: ``model`` is one of 0 … M - 1, ``payload`` one of 0 … D - 1, ``part`` the campaign's name."""
+    """What every trial has: ``model`` is one of 0 … M - 1, ``payload`` one of 0 … D - 1, ``part`` the campaign's name.
+
+    Attributes:
+        origin: What decides the trainings: the campaign's seed, and what it says of the network. Parts of one campaign have one.
+    """
 
     id: str
     study: str
@@ -99,6 +104,7 @@ class Trial:
     environment: tuple[tuple[str, str], ...]
     cost: Numbers
     part: str
+    origin: str
 
 
 @dataclass(frozen=True)
@@ -182,12 +188,15 @@ class Retrieval(Trial):
     """What reading the mark cost."""
 
 
-def read_trial(content: Any, place: str, part: str = "") -> Trial | str:
+def read_trial(
+    content: Any, place: str, part: str = "", origins: Mapping[str, str] = MappingProxyType({})
+) -> Trial | str:
     """The trial in a decoded line, or the name of its study where this version does not know it.
 
     Args:
         place: Where it stands, for messages, e.g. ``trials.jsonl: line 3``.
         part: Name of the campaign.
+        origins: Of the trainings of each network, see ``Trial``; the campaign's name where nothing is said.
 
     Raises:
         UnreadableData: It is none, or of another format.
@@ -210,6 +219,7 @@ def read_trial(content: Any, place: str, part: str = "") -> Trial | str:
         "environment": fields.texts("environment"),
         "cost": fields.numbers("cost", strict=False),
         "part": part,
+        "origin": origins.get(fields.text("network"), part),
     }
     return reader(base, fields)
 

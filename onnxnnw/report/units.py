@@ -12,8 +12,8 @@ Kind = TypeVar("Kind", bound=Trial)
 
 
 def training_of(trial: Trial) -> Hashable:
-    """The training that a network comes from: one of the M, in one campaign."""
-    return trial.part, trial.network, trial.size, trial.model
+    """The training that a network comes from: one of the M, in one campaign or in parts of one."""
+    return trial.origin or trial.part, trial.network, trial.size, trial.model
 
 
 def key_of(trial: Trial) -> Hashable:
@@ -23,7 +23,7 @@ def key_of(trial: Trial) -> Hashable:
     is lucky after each modification, and at each parameter.
     """
     if isinstance(trial, UnicityTrial):
-        return trial.part, trial.network, trial.size, trial.record, trial.key
+        return trial.origin or trial.part, trial.network, trial.size, trial.record, trial.key
     if isinstance(trial, Searched) or trial.mark is None:
         return training_of(trial)
     mark = trial.mark

@@ -35,7 +35,8 @@ def _hits(outputs: Array, targets: Array) -> Array:
         raise UnreadableData(
             f"labels go from {targets.min()} to {targets.max()}, but the network has {outputs.shape[1]} classes"
         )
-    return np.array([np.count_nonzero(outputs.argmax(1) == targets), len(targets)])
+    right = (outputs.argmax(1) == targets) & ~np.isnan(outputs).any(1)  # what is no number is no answer
+    return np.array([np.count_nonzero(right), len(targets)])
 
 
 TOP1 = Metric("top1", "%", _hits, lambda sums: 100.0 * float(sums[0] / sums[1]))

@@ -188,13 +188,15 @@ def evaluate_own(
 
 
 def _by_sample(answer: Array, feed: _Feed, real: int) -> Array:
-    """Answers, one sample along the first axis."""
+    """Answers, one sample along the first axis; an answer to one sample may have no axis for it."""
     answer = np.asarray(answer)
-    if feed.apart and answer.shape[:1] != (1,):
+    if answer.shape[:1] == (feed.size,):
+        return answer[:real]
+    if feed.size == 1:
         return answer[None]
-    if not answer.ndim or len(answer) < real:
-        raise UnreadableData(f"an output {answer.shape} has no axis for {real} samples; give another with output = …")
-    return answer[:real]
+    raise UnreadableData(
+        f"an output {answer.shape} has no axis for {feed.size} samples at once; give another with output = …"
+    )
 
 
 def _called(metric: OwnMetric, kept: Sequence[tuple[Array, Array]]) -> float:

@@ -110,7 +110,7 @@ def _top(k: int) -> Metric:
     def statistics(outputs: Array, targets: Array) -> Array:
         scores, labels = _scores(outputs, targets)
         own = np.take_along_axis(scores, labels[:, None], 1)
-        before = np.count_nonzero(scores > own, axis=1)
+        before = np.count_nonzero(~(scores <= own), axis=1)  # what is no number stands before all, and is never right
         ties = np.count_nonzero((scores == own) & (np.arange(scores.shape[1]) < labels[:, None]), axis=1)
         return np.array([np.count_nonzero(before + ties < k), len(labels)])
 
@@ -121,8 +121,9 @@ def _f1_sums(outputs: Array, targets: Array) -> Array:
     """(3, classes): hits, answers and truths of each class."""
     scores, labels = _scores(outputs, targets)
     answers, classes = scores.argmax(1), scores.shape[1]
-    hits = answers[answers == labels]
-    return np.stack([np.bincount(which, minlength=classes) for which in (hits, answers, labels)])
+    numbers = ~np.isnan(scores).any(1)  # what is no number answers nothing
+    hits = answers[(answers == labels) & numbers]
+    return np.stack([np.bincount(which, minlength=classes) for which in (hits, answers[numbers], labels)])
 
 
 def _f1(sums: Array) -> float:

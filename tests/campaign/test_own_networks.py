@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from onnxnnw.campaign import evaluate
 from onnxnnw.campaign.campaign_file import load_campaign
 from onnxnnw.campaign.plan import planned
-from onnxnnw.errors import UsageError
+from onnxnnw.campaign.steps.evaluated_network import identity_of
+from onnxnnw.campaign.steps.examining import _number
+from onnxnnw.errors import MissingData, UsageError
 from tests.support.networks import dense, save
 
 OWN = """
@@ -124,6 +127,9 @@ def test_a_moved_file_is_the_same_network(folder, tmp_path_factory):
         ('method = "nct"', 'method = "rtw"', "not trained"),
         ("gaussian-noise = { ratio = [0.1] }", "fine-tuning = { epochs = [1] }", "gaussian-noise"),
         ('file = "net.onnx"', 'file = ["net.onnx", "net.onnx"]', "one file"),
+        ('file = "net.onnx"', 'file = "net.onnx"\nname = "vgg16"', "network of the standard"),
+        ("seed = 5", "seed = 5\nunicity = { networks = 50, keys = 1, positions = 64 }", "which has 1 file"),
+        ("quantization = { bits = [8, 2] }", "quantization = { bits = [8] }\nnosuch = { a = [1] }", "nosuch"),
     ],
 )
 def test_what_cannot_be_done_with_a_file_is_refused_by_name(folder, old, new, said):
@@ -155,3 +161,36 @@ def test_a_shipped_network_is_trained_on_and_fine_tuned_at_two_rates(tmp_path):
     assert kinds.count("take a network") == 1
     tuned = [t.fields["modification"] for t in plan.trials if t.study == "detection" and t.fields["modification"]]
     assert [m.get("settings") for m in tuned if m["value"] == 1] == [None, {"rate": 0.001}] * 2
+
+
+def test_results_from_other_samples_are_not_overwritten(folder):
+    """The campaign's file is the same, and its contents are others."""
+    campaign = OWN.partition("[modifications]")[0] + '[[fingerprints]]\ntitle = "F"\npositions = 64\n'
+    (folder / "own.toml").write_text(campaign)
+    evaluate(load_campaign(folder / "own.toml"), folder / "out", folder / "cache")
+    before = (folder / "out" / "results.json").read_bytes()
+    np.savez(folder / "samples.npz", inputs=np.random.default_rng(1).normal(size=(50, 48)).astype(np.float32))
+    with pytest.raises(UsageError, match="other contents"):
+        evaluate(load_campaign(folder / "own.toml"), folder / "out", folder / "cache")
+    assert (folder / "out" / "results.json").read_bytes() == before
+
+
+def test_small_numbers_keep_their_digits():
+    """An error of 1e-8 is none of 0."""
+    assert _number(8.351234567891e-8) == 8.35123457e-8
+    assert _number(float("nan")) is None
+
+
+def test_data_behind_links_has_an_identity(tmp_path):
+    """A folder of links to folders holds what they hold; one of nothing has none."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "train").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "up").symlink_to(tmp_path / "links")  # in a circle
+    with pytest.raises(MissingData, match="no files"):
+        identity_of(tmp_path / "links")
+    found = set()
+    for content in ("a", "b"):
+        (tmp_path / "real" / "image").write_text(content)
+        found.add(identity_of(tmp_path / "links"))
+    assert len(found) == 2

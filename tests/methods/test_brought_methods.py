@@ -65,6 +65,40 @@ def test_a_broken_package_is_named_and_hinders_no_other(monkeypatch, module):
         base.find_method("strange")
 
 
+@pytest.mark.parametrize("content", ["def broken(:", "raise RuntimeError('no')", "raise SystemExit(5)", "1 / 0"])
+def test_a_package_that_raises_whatever_hinders_no_other(monkeypatch, tmp_path, content):
+    """Its module is a stranger's code, and running it may end in any way."""
+    (tmp_path / "strange_module_of_a_test.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = base.insertion_names(), base.file_insertion_names()
+    brought(monkeypatch, strange="strange_module_of_a_test")
+    assert (base.insertion_names(), base.file_insertion_names()) == before
+    with pytest.raises(UsageError, match="strange: the package that brings it cannot be imported"):
+        base.find_method("strange")
+
+
+@pytest.mark.parametrize(
+    ("part", "law"),
+    [
+        ("judge", "every key gets a judgement"),
+        ("draft", "with its defaults it drafts a record"),
+        ("required", "a stricter rate"),
+    ],
+)
+def test_a_method_that_raises_gets_a_dossier_that_says_so(resnet8, monkeypatch, part, law):
+    """A crash of a stranger's code is what was found, and no error of the check."""
+    owner = base.find_insertion("rtw") if part == "draft" else type(base.find_method("rtw"))
+
+    def crashed(*arguments, **named):
+        raise RuntimeError("no idea")
+
+    monkeypatch.setattr(owner, part, crashed)
+    found = check_method("rtw", resnet8, keys=20)
+    assert not found.kept
+    assert any(law in one.sentence and not one.kept and "no idea" in one.came for one in found.laws)
+    assert "no idea" in found.to_markdown()
+
+
 def test_an_unknown_method_is_told_with_those_there_are():
     with pytest.raises(UnknownName, match="rtw"):
         base.find_method("nobody")

@@ -123,6 +123,34 @@ def test_keys_of_other_trainings_and_of_unmarked_networks_are_others():
     assert counts.share([wrong(0, 1, False), alone], traced).units == 2
 
 
+def test_limits_are_those_of_the_share_that_is_printed():
+    """A key that was asked a hundred times weighs a hundred times as much, and there are hardly two draws."""
+    trials = [wrong(number, 0, True) for number in range(100)]
+    trials += [wrong(100 + key, key, False) for key in range(1, 21)]
+    share = counts.share(trials, traced)
+    assert share.value == 100 / 120
+    assert share.low < 0.5 < share.value < share.high
+    draws = 120**2 / (100**2 + 20)
+    assert (share.low, share.high) == pytest.approx(counts.exact_limits(share.value * draws, draws))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spread", [0.02, 0.3, 5.0])
+def test_limits_of_keys_that_were_asked_unequally_hold_what_they_promise(spread):
+    """Sixty keys, asked once to a hundred times: 95 % limits contain the true share in 95 % of 2,000 draws, or more."""
+    rng, share, draws = np.random.default_rng(3), 0.05, 2000
+    asked = rng.integers(1, 101, 60)
+    rates = rng.beta(share * spread, (1 - share) * spread, (draws, 60))
+    hits, count = rng.binomial(asked, rates).sum(1), int(asked.sum())
+    effective = count**2 / float((asked**2).sum())
+    inside = 0
+    for number in hits:
+        draws_of = 60 if number in (0, count) else effective
+        low, high = counts.exact_limits(number / count * draws_of, draws_of)
+        inside += low <= share <= high
+    assert inside / draws >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / draws)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("spread", [0.02, 0.3, 5.0])
 @pytest.mark.parametrize("keys", [8, 60, 460])

@@ -42,6 +42,24 @@ def test_a_mark_that_was_never_found_says_so(tmp_path):
     assert rows(tmp_path, trial(0, 8, 21.0, -1)) == [["Quantization", "B = 8", "5.0", "never found", "–"]]
 
 
+def test_what_is_lost_without_any_modification_is_lost_to_none(tmp_path):
+    """The network as it was marked is not traced: no strength is the first at which it is lost."""
+    before = trial(9, 8, 20.0, -3)
+    before["modification"] = before["unmodified"] = None
+    assert rows(tmp_path, before, trial(0, 8, 20.0, -2), trial(1, 4, 30.0, -2)) == [
+        ["Quantization", "not found before, either", "–", "–", "–"]
+    ]
+
+
+def test_fewer_bits_are_stronger_whatever_they_are_bits_of(tmp_path):
+    found = []
+    for number, bits in enumerate((4, 16, 8)):
+        one = trial(number, bits, 20.0 + number, -50)
+        one["modification"]["name"] = "float-quantization"
+        found.append(one)
+    assert rows(tmp_path, *found)[0][1] == "never, up to bits = 4"
+
+
 @pytest.mark.parametrize("lines", [[], [made.line("search", 0, records=3, right=True)]])
 def test_nothing_modified_has_no_table(tmp_path, lines):
     assert outlasting_table(read_results(made.write(tmp_path / "r", lines))) == ()

@@ -14,8 +14,10 @@ from onnxnnw.report.parts import joined
 from onnxnnw.report.results import read_results
 from onnxnnw.report.settings import by_setting
 from onnxnnw.report.tables.cells_measured import cells_measured
+from onnxnnw.report.tables.measures import metrics_of
 from onnxnnw.report.tables.standard_tables import standard_tables
 from onnxnnw.report.trials import Detection
+from onnxnnw.report.units import training_of
 from onnxnnw.report.writing import all_tables, check_report, write_report
 from tests.support import made_results as made
 
@@ -68,6 +70,60 @@ def test_parts_that_answer_to_one_setting_keep_rows_of_their_own(tmp_path):
     assert all(setting.block.endswith(("first", "second")) for setting in settings)
 
 
+def test_parts_of_one_campaign_share_its_trainings(tmp_path):
+    """Cut by topic, one training stays one draw, however many parts ask it."""
+    campaign = {"networks": [{"name": "resnet8", "epochs": 12}]}
+    parts, lines = [], [line for line in made.detections(np.random.default_rng(1)) if line["network"] == "resnet8"]
+    for number in range(3):
+        some = [{**line, "trial": f"{number}-{line['trial']}"} for line in lines]
+        folder = made.write(tmp_path / str(number), some, name=str(number), campaign=campaign, inputs={"seed": "1"})
+        parts.append(read_results(folder))
+    other = made.write(tmp_path / "o", lines, name="o", campaign=campaign, inputs={"seed": "2"})
+    trainings = [len({training_of(trial) for trial in part.trials}) for part in (parts[0], joined(parts))]
+    assert trainings[0] == trainings[1]
+    assert len({training_of(trial) for trial in joined([*parts, read_results(other)]).trials}) == 2 * trainings[0]
+
+
+def test_the_order_of_folders_decides_no_number(tmp_path):
+    """A trial that stands in two parts counts for the larger one, whichever is given first."""
+    lines = list(made.detections(np.random.default_rng(1)))
+    small = read_results(made.write(tmp_path / "small", lines[::3], name="small"))
+    more = [{**line, "trial": f"more-{line['trial']}"} for line in lines[1::3]]
+    large = read_results(made.write(tmp_path / "large", [*lines, *more], name="large"))
+    one, other = (sorted(map(sorted, texts(joined(parts)))) for parts in ([small, large], [large, small]))
+    assert one == other
+
+
+def test_a_part_may_have_the_name_that_another_would_get(tmp_path):
+    lines = [list(made.detections(np.random.default_rng(seed))) for seed in (1, 2, 3)]
+    names = ("x (2)", "x", "x")
+    parts = [
+        read_results(
+            made.write(tmp_path / str(n), [{**line, "trial": f"{n}-{line['trial']}"} for line in some], name=name)
+        )
+        for n, (name, some) in enumerate(zip(names, lines, strict=True))
+    ]
+    assert [part.name for part in joined(parts).parts] == ["x (2)", "x", "x (3)"]
+
+
+def test_the_metric_that_a_campaign_names_first_is_quoted_first(tmp_path):
+    """Lines have their numbers by name."""
+    line = made.line(
+        "detection",
+        0,
+        network="net",
+        mark=made.mark(),
+        truth=True,
+        modification=None,
+        quality={"cosine": 0.9, "mse": 2.0, "top1": 50.0},
+        unmarked={"cosine": 1.0, "mse": 1.0, "top1": 60.0},
+        verdict=made.verdict(-9.0, {}, True),
+    )
+    campaign = {"networks": [{"file": ["folder/net.onnx"], "samples": "s.npz", "metric": ["top1", "mse", "cosine"]}]}
+    (trial,) = read_results(made.write(tmp_path / "own", [line], campaign=campaign)).trials
+    assert metrics_of([trial]) == ("top1", "mse", "cosine")
+
+
 def test_trials_of_one_name_that_differ_are_refused(tmp_path):
     lines = list(made.detections(np.random.default_rng(1)))[:1]
     one = read_results(made.write(tmp_path / "a", lines, name="a"))
@@ -110,6 +166,27 @@ def test_what_a_page_shows_is_held_against_the_trials(halves, page, tmp_path, ol
     found = check_report(halves, tmp_path / "changed.html")
     assert not found.same
     assert any("shows what does not follow" in sentence for sentence in found.sentences)
+
+
+@pytest.mark.parametrize(
+    "smuggled",
+    [
+        "<style>td.measured button{font-size:0}</style>",
+        '<rect style="position: fixed"/>',
+        "<foreignObject><p>All agree.</p></foreignObject>",
+        '<g onclick="alert(1)"/>',
+        '<use href="https://example.org/#a"/>',
+        "<svg/>",
+    ],
+)
+def test_a_figure_holds_nothing_that_could_cover_the_page(halves, page, tmp_path, smuggled):
+    """Figures are not compared line by line; so what is in them is limited."""
+    text = page.read_text()
+    place = text.index(">", text.index("<svg")) + 1
+    (tmp_path / "changed.html").write_text(text[:place] + smuggled + text[place:])
+    found = check_report(halves, tmp_path / "changed.html")
+    assert not found.same
+    assert any("as no figure of this version does" in sentence for sentence in found.sentences)
 
 
 def test_a_changed_trial_is_noticed(halves, page, tmp_path):

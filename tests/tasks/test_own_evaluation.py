@@ -101,3 +101,29 @@ def test_samples_are_read_from_an_npz(tmp_path):
     assert (sorted(found.inputs), found.targets) == (["a", "b"], None)
     with pytest.raises(MissingData, match="neither"):
         own_data(tmp_path / "none.npz")
+
+
+def test_an_answer_without_an_axis_for_a_batch_counts_as_a_whole(tmp_path):
+    """A tagger of one text at a time answers with one number for each word, and no more axes."""
+    squeeze = [helper.make_node("Squeeze", ["x", "first"], ["s"]), helper.make_node("Abs", ["s"], ["y"])]
+    graph = helper.make_graph(
+        squeeze,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, "words"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["words"])],
+        [helper.make_tensor("first", TensorProto.INT64, [1], [0])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    runtime = open_runtime(save(model, tmp_path / "words.onnx"))
+    x = np.random.default_rng(2).normal(size=(5, 7)).astype(np.float32)
+    found = evaluate_own(runtime, OwnData({"x": x}, np.zeros((5, 7), np.float32)), MAE)
+    assert found.values["mae"] == pytest.approx(np.abs(x).mean())
+
+
+def test_an_answer_without_an_axis_for_several_is_refused(tmp_path):
+    """Nobody knows whose the first numbers are."""
+    nodes = [helper.make_node("Flatten", ["x"], ["f"], axis=0), helper.make_node("Transpose", ["f"], ["y"])]
+    runtime = network(tmp_path, {"x": [4, 2]}, nodes, [8, 1])
+    x = np.zeros((8, 2), np.float32)
+    with pytest.raises(UnreadableData, match="no axis for 4 samples"):
+        evaluate_own(runtime, OwnData({"x": x}, x), MAE)

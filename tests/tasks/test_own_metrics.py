@@ -88,3 +88,15 @@ def test_labels_beyond_the_classes_are_refused():
 def test_labels_of_scores_are_what_they_answer():
     assert labels_of(np.array([[0.2], [0.8]])).tolist() == [0, 1]
     assert labels_of(np.eye(4)).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["top1", "top2", "f1", "classification-error"])
+@pytest.mark.parametrize("where", [slice(None), slice(0, 1)])
+def test_what_is_no_number_is_never_right(name, where):
+    """A network that answers NaN has failed, whichever class stands first."""
+    scores, labels = np.full((12, 3), -1.0), np.zeros(12, np.int64)
+    scores[:, 0] = 1
+    right = value(name, scores, labels)
+    scores[:, where] = np.nan
+    wrong = value(name, scores, labels)
+    assert (right, wrong) == ((0.0, 100.0) if name == "classification-error" else (100.0, 0.0))

@@ -1,7 +1,8 @@
 """A reference network under evaluation with its data: read once per process, shortened if the campaign says so."""
 
 import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -198,17 +199,33 @@ def _read(task: Task, directory: str, generated: bool, split: str) -> Samples:
 
 
 def identity_of(data: Path) -> str:
-    """The identity of a folder of data: SHA-256 of the names and contents of its files.
+    """The identity of a folder of data: SHA-256 of the names and contents of its files, those behind links too.
 
     Raises:
-        MissingData: There is no such directory.
+        MissingData: There is no such directory, or it has no files.
     """
     if not data.is_dir():
         raise MissingData(f"there is no directory {data}")
-    digest = hashlib.sha256()
-    for path in sorted(data.rglob("*")):
-        if path.is_file():
-            digest.update(f"{path.relative_to(data).as_posix()}\0{path.stat().st_size}\n".encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+    digest, files = hashlib.sha256(), sorted(_files_below(data))
+    if not files:
+        raise MissingData(f"{data} has no files")
+    for path in files:
+        digest.update(f"{path.relative_to(data).as_posix()}\0{path.stat().st_size}\n".encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """All files, through links to folders, each folder once on the way down to a file: links may go in circles."""
+    stack = [(folder, frozenset[str]())]
+    while stack:
+        current, above = stack.pop()
+        real = os.path.realpath(current)
+        if real in above:
+            continue
+        for path in current.iterdir():
+            if path.is_dir():
+                stack.append((path, above | {real}))
+            elif path.is_file():
+                yield path

@@ -179,7 +179,7 @@ def said(verdict: Verdict) -> dict[str, Any]:
     payload = verdict.payload
     return {
         "decision": verdict.decision,
-        "log10_p": max(_number(verdict.log10_p) or 0.0, -9999.0) if verdict.log10_p != -math.inf else -9999.0,
+        "log10_p": None if math.isnan(verdict.log10_p) else max(round(verdict.log10_p, 6), -9999.0),
         "rate": verdict.rate,
         "effect": _number(verdict.effect),
         "coverage": _number(verdict.coverage),
@@ -211,8 +211,8 @@ def _after(change: AppliedModification | None) -> str:
 
 
 def _number(value: float) -> float | None:
-    """A number rounded for reading; None for NaN and infinities, which JSON lacks."""
-    return round(float(value), 6) if math.isfinite(value) else None
+    """A number to nine digits; None for NaN and infinities, which JSON lacks."""
+    return float(f"{float(value):.9g}") if math.isfinite(value) else None
 
 
 def _as_a_command(path: Path, record: Path) -> "Mapping[str, float]":

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from onnxnnw.report import counts
 from onnxnnw.report.counts import STANDARD, STRICT, Decision
-from onnxnnw.report.tables.table import Format, TableEntry, averaged, fixed, shared
+from onnxnnw.report.tables.table import Format, TableEntry, averaged, fixed, note, shared
 from onnxnnw.report.trials import Detection
 from onnxnnw.report.units import TRAININGS
 
@@ -26,11 +26,14 @@ _FORMATS: Mapping[str, Format] = {
     "top1": fixed(2),
     "classification-error": fixed(2),
 }
-_BESIDE = ("top1",)
-"""Qualities that are reported beside another one, and have no impact of their own [NNW-TEC 6.1]."""
+_BESIDE = {"top1": "classification-error"}
+"""Qualities that are reported beside another one, and have no impact of their own there [NNW-TEC 6.1]."""
 _NO_VALUE = ("log10_p",)
 _CORR = "pearson"
 """What is printed as corr [NNW-TEC 7.2.5]; Spearman's stands beside it and decides."""
+
+
+_NOTHING = "of 0: no relative change"
 
 
 def form_of(name: str) -> Format:
@@ -41,8 +44,7 @@ def form_of(name: str) -> Format:
 def metrics_of(trials: Iterable[Detection]) -> tuple[str, ...]:
     """Metrics of which an impact or an error can be given, in the order in which they come."""
     names = dict.fromkeys(name for trial in trials for name in trial.quality)
-    known = [name for name in names if name not in _BESIDE]
-    return tuple(known or names)
+    return tuple(name for name in names if _BESIDE.get(name) not in names)
 
 
 def values_of(trials: Iterable[Detection]) -> tuple[str, ...]:
@@ -54,12 +56,16 @@ def values_of(trials: Iterable[Detection]) -> tuple[str, ...]:
 def impact_entry(trials: Sequence[Detection], metric: str) -> TableEntry:
     """Mean impact in % [NNW-TEC Eq. 1]."""
     kept = [trial for trial in trials if counts.impact(trial, metric) is not None]
+    if not kept and any((trial.unmarked or {}).get(metric) == 0 for trial in trials):
+        return note(_NOTHING)
     return averaged(counts.mean(kept, lambda trial: counts.impact(trial, metric), TRAININGS), fixed(2), kept)
 
 
 def error_entry(trials: Sequence[Detection], metric: str) -> TableEntry:
     """Mean error in % [NNW-TEC Eq. 2]."""
     kept = [trial for trial in trials if counts.error(trial, metric) is not None]
+    if not kept and any((trial.unmodified or {}).get(metric) == 0 for trial in trials):
+        return note(_NOTHING)
     return averaged(counts.mean(kept, lambda trial: counts.error(trial, metric), TRAININGS), fixed(2), kept)
 
 
