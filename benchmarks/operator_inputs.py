@@ -25,8 +25,9 @@ known. So is what is too large for its place. Of operators with any number of in
 - **parameter**: fewer than {MAX_STRUCTURAL} elements, or one number for each channel of some weight;
 - **structural**: up to {MAX_STRUCTURAL} elements, or values that all follow a formula.
 
-That is said of each by itself. Together, parameters beyond six for each channel of the weights, structural constants beyond sixteen for each node, and attributes of
-one operator beyond {MAX_STRUCTURAL} different values may be a layer cut into pieces: a weight that was not found is then not *absent*.
+That is said of each by itself. Together, parameters beyond six for each channel of the weights, structural constants beyond
+sixteen for each node, and attributes of one operator beyond {MAX_STRUCTURAL} different values may be a layer cut into pieces:
+a weight that was not found is then not *absent*.
 
 | operator | input | what | reason |
 |---|---|---|---|

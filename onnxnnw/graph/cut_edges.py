@@ -12,7 +12,8 @@ __all__ = ["CutEdges", "cut_edges"]
 CutEdges = dict[int, frozenset[int]]
 """Id of a node -> numbers of its inputs."""
 
-_SAMPLE = 64
+_SAMPLES = (2, 64)
+"""Elements that are looked at before all are: of nearly every weight the first are no zeros."""
 
 
 def cut_edges(nodes: Sequence[Node], constants: Constants) -> CutEdges:
@@ -97,9 +98,10 @@ def _is_zero(constant: Constant, constants: Constants, value: int) -> bool:
     """Whether a constant has only zeros; a few elements show of nearly every weight that it has not."""
     if not constant.size:
         return False
-    places = np.linspace(0, constant.size - 1, min(_SAMPLE, constant.size)).astype(np.int64)
-    if constant.take(places).any():
-        return False
+    for count in _SAMPLES:
+        places = np.linspace(constant.size // 3, constant.size - 1, min(count, constant.size)).astype(np.int64)
+        if constant.take(places).any():
+            return False
     magnitudes = constants.magnitudes(value)
     return magnitudes is not None and magnitudes[1] == 0
 

@@ -270,6 +270,11 @@ class Examiner(Looking):
             f"{entry.operator}: {entry.name[:80]}: {entry.reason} ({entry.amount:,} bytes)"
             for entry in self.account.unread()
         ]
+        more = self.account.surplus({})
+        if more:
+            named.append(
+                f"parameters and constants that channels and operators do not need: {more:,} bytes could be a weight"
+            )
         return tuple(visible(problem) for problem in [*self.view.not_understood[:10], *named][:20])
 
 

@@ -142,6 +142,7 @@ def test_a_network_whose_weights_stand_elsewhere_is_not_called_another(victim, t
         (verdict,) = verify(path, [load_record(record)])
         assert (verdict.decision, verdict.read, verdict.absent) == ("inconclusive", 0, 0)
         assert verdict.explained < 0.01
+        assert verdict.not_understood
     assert compare(victim.path, path).relation == "could not tell"
 
 
