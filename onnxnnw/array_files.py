@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnxnnw.errors import TraceabilityError, UnreadableData
 from onnxnnw.files import open_regular
 
-__all__ = ["MAX_BYTES", "load_array", "load_arrays"]
+__all__ = ["MAX_BYTES", "array_names", "load_array", "load_arrays"]
 
 Array = NDArray[Any]
 
@@ -33,6 +33,15 @@ def load_array(path: Path) -> Array:
             return _array(file, path.stat().st_size)
         except Exception as error:  # NumPy raises whatever the bytes lead to
             raise UnreadableData(f"{path} is not a readable .npy: {_reason(error)}") from error
+
+
+def array_names(path: Path) -> set[str]:
+    """Names of the arrays in an ``.npz`` file; none of what is no such file."""
+    try:
+        with open_regular(path, UnreadableData, MAX_BYTES) as file, zipfile.ZipFile(file) as archive:
+            return {name.removesuffix(".npy") for name in archive.namelist()[: MAX_ARRAYS + 1] if name.endswith(".npy")}
+    except (TraceabilityError, OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return set()
 
 
 def load_arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, Array]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from onnxnnw.array_files import array_names
 from onnxnnw.errors import MissingExtra, UnknownName, UnreadableNetwork
 from onnxnnw.network_file.foreign import named
 from onnxnnw.network_file.writing import refuse_place
@@ -192,5 +193,19 @@ def measure_own(
     count: int | None = None,
     provider: str = "",
 ) -> Measurement:
-    """The quality of any ONNX file on inputs and targets that the user brings; see `onnxnnw.tasks.own_samples.own_samples`."""
+    """The quality of any ONNX file on inputs and targets that the user brings.
+
+    Args:
+        samples: As `onnxnnw.tasks.own_samples.own_samples` reads them; or an array for each input of the network, by its name, as
+            `onnxnnw.tasks.own_evaluation.own_data` does.
+        metric: For samples of the second kind any that campaigns know, see `onnxnnw.tasks.own_metrics.find_own_metric`.
+        low, high: What stands for black and white in images.
+        count: At most so many samples.
+    """
+    if array_names(samples) - {"inputs", "targets"}:
+        from onnxnnw.tasks.own_evaluation import evaluate_own, own_data
+        from onnxnnw.tasks.own_metrics import find_own_metric
+
+        wanted = [find_own_metric(metric, low, high)]
+        return evaluate_own(open_runtime(model, provider=provider), own_data(samples), wanted, most=count)
     return measure(model, own_samples(samples), (find_metric(metric, low, high),), count=count, provider=provider)

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from onnxnnw.array_files import array_names
 from onnxnnw.errors import MissingData, UnreadableData, UsageError
 from onnxnnw.runtime import open_runtime
 from onnxnnw.tasks.own_evaluation import OwnData, evaluate_own, own_data
 from onnxnnw.tasks.own_metrics import find_own_metric
+from onnxnnw.training.networks import measure_own
 from tests.support.networks import save
 
 MAE = [find_own_metric("mae")]
@@ -127,3 +129,19 @@ def test_an_answer_without_an_axis_for_several_is_refused(tmp_path):
     x = np.zeros((8, 2), np.float32)
     with pytest.raises(UnreadableData, match="no axis for 4 samples"):
         evaluate_own(runtime, OwnData({"x": x}, x), MAE)
+
+
+def test_one_command_measures_a_network_of_several_inputs(tmp_path):
+    """Inputs by name, and any metric that campaigns know."""
+    nodes = [helper.make_node("Sub", ["a", "b"], ["y"])]
+    network(tmp_path, {"a": ["N", 3], "b": ["N", 3]}, nodes, ["N", 3])
+    a, b = np.random.default_rng(3).normal(size=(2, 9, 3)).astype(np.float32)
+    np.savez(tmp_path / "own.npz", a=a, b=b, targets=a - b + 1)
+    found = measure_own(next(tmp_path.glob("*.onnx")), tmp_path / "own.npz", "rmse")
+    assert (found.samples, found.values["rmse"]) == (9, pytest.approx(1))
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04"])
+def test_what_is_no_archive_has_no_arrays(tmp_path, content):
+    (tmp_path / "a.npz").write_bytes(content)
+    assert array_names(tmp_path / "a.npz") == array_names(tmp_path / "none.npz") == array_names(tmp_path) == set()
