@@ -11,9 +11,8 @@ from onnxnnw.constants.arrays import Constant
 __all__ = ["FormulaCheck", "is_computed"]
 
 _TOLERANCE = 1e-3
-"""Of the range of a value and its four neighbours: angles of 32 bits are rounded by so much at the end of a RoPE cache."""
+"""Of the range of a value and the two before it: angles of 32 bits are rounded by so much at the end of a RoPE cache."""
 
-_AROUND = 5
 _ROUNDINGS = 8
 """Roundings of a value in its own precision that are allowed besides."""
 
@@ -24,6 +23,7 @@ _MAX_ELEMENTS = 2**25
 _MIN_LINE = 16
 _FITTED = 2**12
 """Places of a line that its formula is fitted to; it is held against all."""
+_BLOCK = 2**14
 Floats = NDArray[np.float64]
 
 
@@ -95,18 +95,22 @@ def _is_wave(lines: Floats) -> bool:
     """Whether each line follows a x[i-1] + b x[i-2] + c: straight lines, waves, powers."""
     if lines.shape[1] < _MIN_LINE:
         return False
-    first, second, third = lines[:, :-2], lines[:, 1:-1], lines[:, 2:]
     rounding = _ROUNDINGS * _precision(lines)
-    for line, values in enumerate(lines):
-        if (values == values[0]).all():
-            continue
-        known = np.stack([second[line], first[line], np.full(first.shape[1], np.abs(values).max())], 1)
-        fitted = np.linspace(0, len(known) - 1, min(len(known), _FITTED)).astype(np.int64)
-        solution = np.linalg.lstsq(known[fitted], third[line][fitted], rcond=1e-12)[0]
-        around = np.lib.stride_tricks.sliding_window_view(np.pad(values, _AROUND // 2, mode="edge"), _AROUND)
-        highest, lowest = around.max(1), around.min(1)
-        allowed = _TOLERANCE * (highest - lowest) + rounding * np.maximum(highest, -lowest)
-        if not (np.abs(known @ solution - third[line]) <= allowed[2:]).all():
+    return all((values == values[0]).all() or _line_is_wave(values, rounding) for values in lines)
+
+
+def _line_is_wave(values: Floats, rounding: float) -> bool:
+    fitted = np.linspace(0, values.size - 3, min(values.size - 2, _FITTED)).astype(np.int64)
+    one = np.full(fitted.size, np.abs(values).max())
+    known = np.stack([values[fitted + 1], values[fitted], one], 1)
+    solution = np.linalg.lstsq(known, values[fitted + 2], rcond=1e-12)[0]
+    for start in range(0, values.size - 2, _BLOCK):  # what is held at once stays near the processor
+        block = values[start : start + _BLOCK + 2]
+        first, second, third = block[:-2], block[1:-1], block[2:]
+        off = np.abs(solution[0] * second + solution[1] * first + solution[2] * one[0] - third)
+        highest = np.maximum(np.maximum(first, second), third)
+        lowest = np.minimum(np.minimum(first, second), third)
+        if not (off <= _TOLERANCE * (highest - lowest) + rounding * np.maximum(highest, -lowest)).all():
             return False
     return True
 
