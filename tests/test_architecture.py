@@ -55,7 +55,7 @@ PACKAGES: dict[str, str] = {
     "training": "cards checkpoints hooks watch loop networks at_epoch insertion",
     "modifications": "base",
     "campaign": "settings campaign_file step environment cache workers progress steps trial plan estimate results running",
-    "report": "fields trials campaign_networks units settings results parts counts tables known_marks certificate figures "
+    "report": "fields trials campaign_networks units settings results parts counts tables figure_contents certificate figures "
     "page writing",
     "method_check": "",
     "demo": "",

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from onnxnnw.accounting.amounts import UNKNOWN
 from onnxnnw.constants.arrays import Constant
 
-__all__ = ["KINDS", "Account", "AccountLine", "Needed", "Parameter"]
+__all__ = ["GROWTH", "KINDS", "Account", "AccountLine", "Needed", "Parameter"]
 
 KINDS = ("weight", "parameter", "structural", "not understood", "doubtful", "dead", "given")
 
@@ -63,8 +63,10 @@ class Parameter:
 _PER_CHANNEL, _PER_NODE = 6, 16
 """A bias, a normalisation's four numbers and a slope; starts, ends, axes and steps of four axes."""
 
-_GROWTH, _FREE = 1.1, 256
-_BYTES = 4
+GROWTH = 1.1
+"""Parameters and structural constants that a network may have, over those it was enrolled with: exporters add some."""
+
+_FREE, _BYTES = 256, 4
 
 
 @dataclass(frozen=True)
@@ -161,8 +163,8 @@ class Account:
             kept: Elements of each kind that the network was enrolled with, or that another has.
         """
         own = self.needed
-        parameters = max(_PER_CHANNEL * own.channels, round(_GROWTH * kept.get("parameter", 0))) + _FREE
-        steering = max(_PER_NODE * own.nodes, round(_GROWTH * kept.get("structural", 0))) + _FREE
+        parameters = max(_PER_CHANNEL * own.channels, round(GROWTH * kept.get("parameter", 0))) + _FREE
+        steering = max(_PER_NODE * own.nodes, round(GROWTH * kept.get("structural", 0))) + _FREE
         return _BYTES * (max(0, own.parameters - parameters) + max(0, own.steering - steering) + own.tables)
 
     def unread(self) -> list[AccountLine]:

@@ -4,7 +4,7 @@ import numpy as np
 
 from onnxnnw.accounting.account import KINDS, Account, AccountLine, Needed, Parameter
 from onnxnnw.accounting.amounts import all_bytes, bytes_of, bytes_of_attribute, named
-from onnxnnw.accounting.given import inputs_given_as_weights, tables_made_into_weights
+from onnxnnw.accounting.given import run_time_weights
 from onnxnnw.accounting.roles import MAX_STRUCTURAL, MAX_TEXT, VOCABULARIES, Role, role_of
 from onnxnnw.accounting.small_attributes import SmallAttributes
 from onnxnnw.accounting.words import HANDED_OUT, words_become_numbers
@@ -15,6 +15,7 @@ from onnxnnw.flow.names import key_of
 from onnxnnw.flow.nodes import ABSENT, Node
 from onnxnnw.flow.unread import stored_in_functions
 from onnxnnw.graph.computed_tables import FormulaCheck
+from onnxnnw.graph.cut_edges import SHAPE_ONLY
 from onnxnnw.graph.slot import Slot
 from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.network_file.file import Network
@@ -28,7 +29,6 @@ _MAX_SLICES = 1024
 _FINEST_SCALES = 8
 """Weights that share a scale, at least: more numbers beside a weight are a summand of it, or what was chosen from."""
 
-_SHAPE_ONLY = frozenset((("Shape", 0), ("Size", 0), ("EyeLike", 0), ("CastLike", 1)))
 _WITH_TENSORS = frozenset(("ConstantOfShape",))
 
 _BEFORE_BIAS = {"MoE": 1, "QMoE": 2}
@@ -98,11 +98,12 @@ class _Accountant:
         for name, operator, reason, amount in self.small.too_many():
             self._add("not understood", name, operator, reason, amount)
         self._functions()
-        for name, operator, amount in inputs_given_as_weights(self.network, self.view):
+        running = run_time_weights(self.network, self.view)
+        for name, operator, amount in running.inputs:
             self._add("given", name, operator, "given at run time", amount)
         channels = sum(slot.row_size if slot.layout == "gather" else slot.rows for slot in self.view.slots)
-        beside, tables = self.beside, tables_made_into_weights(self.view)
-        needed = Needed(beside["parameter"], beside["structural"], channels, len(self.view.possible), tables)
+        beside, nodes = self.beside, len(self.view.possible)
+        needed = Needed(beside["parameter"], beside["structural"], channels, nodes, running.tables)
         return Account(self.amounts, self.entries, self.parameters, needed)
 
     def _add(self, kind: str, name: str, operator: str, reason: str, amount: int) -> None:
@@ -265,7 +266,7 @@ class _Accountant:
                     continue
                 done.add(id(tensor))
                 role = role_of(node, place)
-                if (node.op, place) in _SHAPE_ONLY and not node.domain and tensor.size > MAX_STRUCTURAL:
+                if (node.op, place) in SHAPE_ONLY and not node.domain and tensor.size > MAX_STRUCTURAL:
                     self._add("dead", tensor.name, f"{node.op}.{place}", "only its shape or type is read", tensor.size)
                 elif (
                     tensor.size <= MAX_STRUCTURAL or role is not None or self.view.constants.of(node.result) is not None

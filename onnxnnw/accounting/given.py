@@ -10,7 +10,7 @@ from onnxnnw.graph.slot_view import SlotView
 from onnxnnw.graph.uses import MIN_ELEMENTS, uses_of
 from onnxnnw.network_file.file import Network
 
-__all__ = ["inputs_given_as_weights", "tables_made_into_weights"]
+__all__ = ["RunTimeWeights", "run_time_weights"]
 
 _MAX_STEPS = 200
 _MOVED = frozenset(
@@ -20,13 +20,27 @@ _MOVED = frozenset(
 _ELEMENTWISE = frozenset("Mul Div Add Sub Sum Neg Exp Log Concat Where".split())
 
 
-def inputs_given_as_weights(network: Network, view: SlotView) -> Iterator[tuple[str, str, int]]:
-    """Name of each, the operator that would read it as a weight, and how many elements it has."""
-    flow = view.flow
+@dataclass
+class RunTimeWeights:
+    """What stands where weights would, and is not stored as one.
+
+    Attributes:
+        inputs: Name of each input that a caller supplies, the operator that would read it, and how many elements it has.
+        tables: Elements of stored tables that only moves and arithmetic stand between and such a place.
+    """
+
+    inputs: list[tuple[str, str, int]]
+    tables: int
+
+
+def run_time_weights(network: Network, view: SlotView) -> RunTimeWeights:
+    """All of a network's."""
+    flow, lines, seen = view.flow, list[tuple[str, str, int]](), set[int]()
     inputs: dict[int, int] | None = None  # made where it is needed: there may be very many
-    seen: set[int] = set()
+    tables: dict[int, int] = {}
     for node, place in _computed_weights(view):
         found = _origins(flow, view.constants, node.inputs[place])
+        tables |= found.tables
         if found.activation or not found.inputs:
             continue
         if inputs is None:
@@ -37,15 +51,8 @@ def inputs_given_as_weights(network: Network, view: SlotView) -> Iterator[tuple[
             if value in inputs and value not in seen and value not in others:
                 seen.add(value)
                 port = network.model.graph.input[inputs[value]]
-                yield port.name, f"{node.op}.{place}", elements_of(port.type.tensor_type)
-
-
-def tables_made_into_weights(view: SlotView) -> int:
-    """Elements of stored tables that only moves and arithmetic stand between and a place where a weight would stand."""
-    tables: dict[int, int] = {}
-    for node, place in _computed_weights(view):
-        tables |= _origins(view.flow, view.constants, node.inputs[place]).tables
-    return sum(tables.values())
+                lines.append((port.name, f"{node.op}.{place}", elements_of(port.type.tensor_type)))
+    return RunTimeWeights(lines, sum(tables.values()))
 
 
 def _computed_weights(view: SlotView) -> Iterator[tuple[Node, int]]:

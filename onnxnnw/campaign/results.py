@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from onnxnnw.campaign.cache import CachedStep
 from onnxnnw.campaign.environment import environment
@@ -70,10 +70,10 @@ def refuse_foreign(out: Path, campaign: Campaign) -> None:
     head = _head(out)
     if head is None:
         return
-    name, said = head[:2]
-    if name != campaign.name:
-        raise UsageError(f"{out} holds the results of another campaign, {name}; name another folder")
-    if said != json.loads(json.dumps(_said(campaign))):
+    if head.name != campaign.name:
+        raise UsageError(f"{out} holds the results of another campaign, {head.name}; name another folder")
+    if head.campaign != json.loads(json.dumps(_said(campaign))):
+        name = head.name
         raise UsageError(
             f"{out} holds the results of another campaign called {name}, or of this one before it was changed; name another folder"
         )
@@ -88,9 +88,9 @@ def refuse_other_inputs(out: Path, plan: Plan) -> None:
     head = _head(out)
     if head is None:
         return
-    before, now = head[3], _inputs(plan)
-    changed = [name for name, content in before.items() if now.get(name, content) != content]
-    gone = [name for name in before if name not in now and name.startswith("network ")]
+    now = _inputs(plan)
+    changed = [name for name, content in head.inputs.items() if now.get(name, content) != content]
+    gone = [name for name in head.inputs if name not in now and name.startswith("network ")]
     if changed or gone:
         names = ", ".join([*changed, *gone])[:200]
         raise UsageError(f"{out} holds the results of this campaign with other contents ({names}); name another folder")
@@ -105,22 +105,30 @@ def continued(out: Path, campaign: Campaign) -> Campaign:
     head = _head(out)
     if head is None:
         return campaign
-    precision = head[2]
-    if campaign.precision not in ("", precision):
+    if campaign.precision not in ("", head.precision):
         raise UsageError(
-            f"{out} holds the results of this campaign in {precision}, not in {campaign.precision}; name another folder"
+            f"{out} holds the results of this campaign in {head.precision}, not in {campaign.precision}; name another folder"
         )
-    return replace(campaign, precision=precision)
+    return replace(campaign, precision=head.precision)
 
 
-def _head(out: Path) -> tuple[str, Any, Precision, dict[str, str]] | None:
-    """Name, campaign, precision and inputs of the results in a folder; None where there are none."""
+class _Head(NamedTuple):
+    """What results that are there already say of themselves: their campaign, and what they were made from."""
+
+    name: str
+    campaign: Any
+    precision: Precision
+    inputs: dict[str, str]
+
+
+def _head(out: Path) -> _Head | None:
+    """The head of the results in a folder; None where there are none."""
     try:
         if not (out / RESULTS).exists():
             return None
         head = json.loads(read_regular(out / RESULTS, UsageError, MAX_RESULTS).decode("utf-8"))
         precision = Precision(head.get("environment", {}).get("precision", UNSAID))
-        return head["name"], head["campaign"], precision, dict(head.get("inputs", {}))
+        return _Head(head["name"], head["campaign"], precision, dict(head.get("inputs", {})))
     except UsageError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -34,7 +34,7 @@ _LARGE = 1024
 """A layer of so many elements that agrees to one half in place is no chance: of 157 unrelated public pairs none had one."""
 _LARGEST_ALIGNED = 60_000_000
 _KEPT_SCORE = 0.2
-_OTHERS = "parameters-changed"
+_PARAMETERS_CHANGED = "parameters-changed"
 _OF_ANOTHER = (
     "values-changed",
     "unchanged",
@@ -207,14 +207,14 @@ class _Made:
             [shares, *_left_out("reference", self.account), *_left_out("candidate", self.examiner.account)]
         )
         related = traced or (orders is not None and orders.related)
-        others = self.pairing.verdict is not None and _OTHERS in {one.id for one in self.pairing.verdict.findings}
+        verdict = self.pairing.verdict
+        others = verdict is not None and any(finding.id == _PARAMETERS_CHANGED for finding in verdict.findings)
         if related and share >= _ALL and covered >= _ALL and all(_is_same(layer) for layer in seen) and not others:
             return "same weights, other form", shares
         if related and max(share, covered) >= _HALF:
             return "derived", shares
         if related or clear:
             return "shares parts", shares if related else f"{len(clear)} layers hold the same values; {shares}"
-        verdict = self.pairing.verdict
         if verdict is None:
             return "could not tell", self.pairing.doubt
         if verdict.decision == "inconclusive" and (orders is None or not orders.widths):

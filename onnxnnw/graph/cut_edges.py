@@ -7,7 +7,10 @@ import numpy as np
 from onnxnnw.constants.constants import Constant, Constants
 from onnxnnw.flow.nodes import ABSENT, Node
 
-__all__ = ["CutEdges", "cut_edges"]
+__all__ = ["SHAPE_ONLY", "CutEdges", "cut_edges"]
+
+SHAPE_ONLY = frozenset((("Shape", 0), ("Size", 0), ("EyeLike", 0), ("CastLike", 1)))
+"""Operator and input of which the shape or type alone is read."""
 
 CutEdges = dict[int, frozenset[int]]
 """Id of a node -> numbers of its inputs."""
@@ -32,13 +35,14 @@ def cut_edges(nodes: Sequence[Node], constants: Constants) -> CutEdges:
 _Places = Iterator[int]
 
 
-def _first(node: Node, constants: Constants) -> _Places:
+def _of_shape(node: Node, constants: Constants) -> _Places:
     """Its shape or its type alone is read."""
+    yield from (place for op, place in SHAPE_ONLY if op == node.op)
+
+
+def _of_drawn(node: Node, constants: Constants) -> _Places:
+    """Only as many random numbers are drawn as it has elements."""
     yield 0
-
-
-def _second(node: Node, constants: Constants) -> _Places:
-    yield 1
 
 
 def _itself(node: Node, constants: Constants) -> _Places:
@@ -50,20 +54,14 @@ def _itself(node: Node, constants: Constants) -> _Places:
 def _bounded(node: Node, constants: Constants) -> _Places:
     """Clip between a number and the same one, or a smaller one."""
     given = node.attributes()
-    low, high = (
-        constants.small(node.inputs[place]) if place < len(node.inputs) and node.inputs[place] != ABSENT else None
-        for place in (1, 2)
-    )
-    least = (
-        float(low.reshape(-1)[0]) if low is not None and low.size == 1 else given["min"].f if "min" in given else None
-    )
-    most = (
-        float(high.reshape(-1)[0])
-        if high is not None and high.size == 1
-        else given["max"].f
-        if "max" in given
-        else None
-    )
+
+    def bound(place: int, name: str) -> float | None:
+        number = constants.small(node.inputs[place]) if place < len(node.inputs) else None
+        if number is not None and number.size == 1:
+            return float(number.reshape(-1)[0])
+        return float(given[name].f) if name in given else None
+
+    least, most = bound(1, "min"), bound(2, "max")
     if least is not None and most is not None and least >= most:
         yield 0
 
@@ -107,12 +105,9 @@ def _is_zero(constant: Constant, constants: Constants, value: int) -> bool:
 
 
 _RULES: dict[str, Callable[[Node, Constants], _Places]] = {
-    **dict.fromkeys(("Shape", "Size", "EyeLike", "RandomNormalLike", "RandomUniformLike"), _first),
-    "CastLike": _second,
-    **dict.fromkeys(
-        "Sub Div Mod Xor BitwiseXor Equal Less LessOrEqual Greater GreaterOrEqual".split(),
-        _itself,
-    ),
+    **{op: _of_shape for op, _ in SHAPE_ONLY},
+    **dict.fromkeys(("RandomNormalLike", "RandomUniformLike"), _of_drawn),
+    **dict.fromkeys("Sub Div Mod Xor BitwiseXor Equal Less LessOrEqual Greater GreaterOrEqual".split(), _itself),
     "Clip": _bounded,
     "Pow": _power,
     **dict.fromkeys(("HardSigmoid", "ScaledTanh"), _slope),

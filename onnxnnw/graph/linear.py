@@ -71,7 +71,7 @@ class _Combinations:
         if node.domain not in ("", "com.microsoft"):
             return
         slot = self.used.get(id(node))
-        multiple = self._multiple(node) if slot is None and len(self.multiples) < _MAX_VALUES else None
+        multiple = self._multiple(node) if slot is None else None
         if multiple is not None:
             source, factor = multiple
             origin, before = self.multiples.get(source, (source, np.float32(1)))
@@ -102,29 +102,38 @@ class _Combinations:
         if node.op == "Neg":
             return source, -one
         if node.op in ("Squeeze", "Unsqueeze"):
-            given = self.constants.small(node.inputs[1]) if len(node.inputs) > 1 else None
-            axes = node.integers("axes") if given is None else given.reshape(-1).tolist()
-            return (source, one) if axes and sorted(axes) == list(range(len(axes))) else None
+            return (source, one) if self._moves_first_axes(node) else None
         if node.op == "Transpose":
-            order = node.integers("perm")
-            self.transposed[node.outputs[0]] = source, order
-            origin, first = self.transposed.get(source, (ABSENT, None))
-            back = order is None if first is None else order is not None and [first[n] for n in order] == sorted(first)
-            return (origin, one) if origin != ABSENT and back else None
-        if node.op in ("Mul", "Div") and len(node.inputs) == 2:
-            for place in (0, 1) if node.op == "Mul" else (1,):
-                factor = self.downstream.constant(node.inputs[place])
-                other = node.inputs[1 - place]
-                if (
-                    factor is not None
-                    and factor.size == 1
-                    and len(factor.shape) < 2
-                    and not self.downstream.is_constant(other)
-                ):
-                    number = np.float32(factor.reshape(-1)[0])
-                    with np.errstate(all="ignore"):
-                        number = number if node.op == "Mul" else np.float32(1) / number
-                    return (other, number) if np.isfinite(number) and number else None
+            origin = self._turned_back(node)
+            return None if origin == ABSENT else (origin, one)
+        return self._scaled(node) if node.op in ("Mul", "Div") and len(node.inputs) == 2 else None
+
+    def _moves_first_axes(self, node: Node) -> bool:
+        """Whether Squeeze or Unsqueeze is about axes before all others."""
+        given = self.constants.small(node.inputs[1]) if len(node.inputs) > 1 else None
+        axes = (node.integers("axes") or []) if given is None else given.reshape(-1).tolist()
+        return bool(axes) and sorted(axes) == list(range(len(axes)))
+
+    def _turned_back(self, node: Node) -> int:
+        """The value that a Transpose gives back after another one; ABSENT where it does not."""
+        order = node.integers("perm")
+        self.transposed[node.outputs[0]] = node.inputs[0], order
+        origin, first = self.transposed.get(node.inputs[0], (ABSENT, None))
+        if order is None or first is None:
+            return origin if order is first else ABSENT
+        axes = list(range(len(first)))
+        return origin if sorted(order) == axes and [first[n] for n in order] == axes else ABSENT
+
+    def _scaled(self, node: Node) -> tuple[int, np.float32] | None:
+        """The value that Mul or Div multiplies by one constant number, and that number."""
+        for place in (0, 1) if node.op == "Mul" else (1,):
+            factor, other = self.constants.small(node.inputs[place]), node.inputs[1 - place]
+            if factor is None or factor.size != 1 or len(factor.shape) > 1 or self.downstream.is_constant(other):
+                continue
+            with np.errstate(all="ignore"):
+                number = np.float32(factor.reshape(-1)[0])
+                number = number if node.op == "Mul" else np.float32(1) / number
+            return (other, number) if np.isfinite(number) and number else None
         return None
 
     def _of_weight(self, node: Node, slot: Slot) -> tuple[LinearMap, ...]:
@@ -248,11 +257,6 @@ class _Combinations:
                 out.append(times(each, factor.reshape(-1)))
         return tuple(out)
 
-    def _moved(self, node: Node) -> tuple[LinearMap, ...]:
-        if len(node.inputs) > 2:  # Dropout as in training
-            return ()
-        return self.maps.get(node.inputs[0], ())
-
     def _quantise(self, node: Node) -> tuple[LinearMap, ...]:
         """Activations in integers and back, on one grid."""
         if node.op == "QuantizeLinear":
@@ -304,7 +308,6 @@ _INPUTS = {"Mul": 2, "Div": 2, "QuantizeLinear": 2, "DequantizeLinear": 2, "Batc
 _STEPS = {
     **dict.fromkeys(("Add", "Sub", "Sum"), _Combinations._add),
     **dict.fromkeys(("Mul", "Div"), _Combinations._scale),
-    **dict.fromkeys(_MOVES, _Combinations._moved),
     **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _Combinations._quantise),
     "BatchNormalization": _Combinations._normalise,
 }

@@ -21,7 +21,7 @@ from onnxnnw.constants.constants import Constants
 from onnxnnw.errors import UnreadableNetwork
 from onnxnnw.flow.nodes import ABSENT, Body, Flow, Node
 from onnxnnw.graph.certain import Certain
-from onnxnnw.graph.cut_edges import CutEdges, cut_edges
+from onnxnnw.graph.cut_edges import SHAPE_ONLY, CutEdges, cut_edges
 
 __all__ = ["NEGLIGIBLE", "Live", "live_nodes"]
 
@@ -132,9 +132,6 @@ _SIZELESS = frozenset(
 )
 """Operators that tell a tiny number as well as a large one: no factor before them is negligible."""
 
-_OF_SHAPE = frozenset(("Shape", "Size", "CastLike", "EyeLike"))
-"""Operators to which a constant's shape or type says what they need: that of a weight is none of its values."""
-
 _INTEGER_PRODUCTS = frozenset(("ConvInteger", "MatMulInteger"))
 _SCALED_PRODUCTS = frozenset(("Gemm", "FusedGemm", "FusedMatMul"))
 _INTEGER_GAIN = 1e5
@@ -202,7 +199,7 @@ def _reach(
         idle = cut.get(key, none)
         for place, value in enumerate(node.inputs):
             if place in idle:
-                if alive and op not in _OF_SHAPE:
+                if alive and (op, place) not in SHAPE_ONLY:  # a weight's shape is none of its values
                     doubtful.add((key, place))
                 continue
             factor = own * edges.get(place, 1.0) if edges else own

@@ -12,7 +12,7 @@ from typing import Any
 
 from onnxnnw.errors import UnreadableData
 from onnxnnw.files import read_regular
-from onnxnnw.report.known_marks import foreign_in
+from onnxnnw.report.figure_contents import foreign_in
 from onnxnnw.report.results import Results
 from onnxnnw.report.tables.table import ReportTable
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxnnw.accounting.account import Account
+from onnxnnw.accounting.account import GROWTH, Account
 from onnxnnw.candidate import Anchors, CanonicalWeights, StoredWeights
 from onnxnnw.graph.slot import Slot
 from onnxnnw.matching.match import Match
@@ -38,7 +38,6 @@ _TELLS_NOTHING = 0.95
 """Where noise is so large that nearly everything agrees by luck, nothing is explained: noise of S = .75 and above."""
 
 _MIN_READS, _FAR = 32, 6.0
-_GROWTH = 1.1
 _OLD_SHARE = 0.02
 
 
@@ -315,9 +314,9 @@ def _parameters(
     kept = int(record.account["amounts"].get("parameter", 0))
     count = int(parameters.enrolled.size)
     if not count:
-        allowed = min(account.parameter, _GROWTH * kept)
+        allowed = min(account.parameter, GROWTH * kept)
         return [Stratum(allowed, 1, 1, 0.0)], 0.0
-    allowed = min(account.parameter, _GROWTH * kept + parameters.folded_away)
+    allowed = min(account.parameter, GROWTH * kept + parameters.folded_away)
     if np.array_equal(parameters.enrolled, parameters.found):
         return [Stratum(allowed, count, count, 0.0)], 0.0
     agree = 0
@@ -345,4 +344,4 @@ def _excess(record: Record, account: Account) -> int:
     if record.account is None:
         return max(0, account.structural - round(_OLD_SHARE * max(account.weight, 1)) - 4096)
     kept = int(record.account["amounts"].get("structural", 0))
-    return max(0, account.structural - round(_GROWTH * kept) - max(256, (account.weight + account.parameter) // 1000))
+    return max(0, account.structural - round(GROWTH * kept) - max(256, (account.weight + account.parameter) // 1000))

@@ -202,3 +202,13 @@ def test_groups_steps_and_activations_are_not_looked_through(tmp_path: Path) -> 
     ):
         with open_network(written(tmp_path, nodes, weights)) as network:
             assert not combined_slots(find_slots(network), {shape})
+
+
+@pytest.mark.parametrize("order", [[5, 0], [0], [0, 0], [-1, 0], [1, 0, 2]])
+def test_a_transpose_of_axes_that_are_not_there_moves_nothing_back(order, tmp_path):
+    """No runtime loads it; a reader gets no product of it, and no error."""
+    nodes = [N("MatMul", ["x", "a"], ["u"]), N("Transpose", ["u"], ["p"], perm=[1, 0])]
+    nodes += [N("Transpose", ["p"], ["q"], perm=order), N("MatMul", ["q", "b"], ["y"])]
+    tensors = [tensor("a", numbers(64, 48)), tensor("b", numbers(48, 96))]
+    with open_network(save(model_of(nodes, tensors), tmp_path / "m.onnx")) as network:
+        assert combined_slots(find_slots(network), {(96, 64)}) == []
